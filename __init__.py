@@ -1,0 +1,3 @@
+"""Segmentation of rodent brain tissue in MRI by looking twice."""
+
+__version__ = '0.1.0'

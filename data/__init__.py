@@ -1,0 +1,1 @@
+"""What ships with the package: a reduced atlas, donors and the example rat."""

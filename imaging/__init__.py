@@ -1,0 +1,1 @@
+"""The science, on arrays: no files, no workflow engine."""

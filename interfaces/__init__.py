@@ -1,0 +1,1 @@
+"""Nipype interfaces: read files, call one function, write files."""

@@ -1,0 +1,1 @@
+"""Networks: architecture, weights, saliency, inference and training."""
