@@ -1,0 +1,32 @@
+# Two commands do all the set-up: `make run` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint clean
+
+run: $(VENV)/installed  ## the example rat, from raw scan to report
+	"$(BIN)/python" workflows.py --subject sub-01
+
+test: $(VENV)/tests-installed  ## every test, lint, types and the direction of imports
+	"$(BIN)/python" -m pytest
+	$(MAKE) lint
+
+lint: $(VENV)/tests-installed
+	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
+	"$(BIN)/codespell" $$(git ls-files '*.py' '*.md' '*.cfg' '*.toml' '*.html')
+	cd "$(CURDIR)/tests" && "../$(BIN)/mypy" --config-file ../pyproject.toml -p secondglance.imaging -p secondglance.models
+	"$(BIN)/lint-imports"
+
+$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+	"$(PYTHON)" -m venv "$(VENV)"
+	"$(BIN)/python" -m pip install -q -c constraints.txt -e .
+	touch "$@"
+
+$(VENV)/tests-installed: $(VENV)/installed
+	"$(BIN)/python" -m pip install -q -c constraints.txt -e '.[test]'
+	touch "$@"
+
+clean:
+	rm -rf "$(VENV)" build dist *.egg-info

@@ -1,0 +1,171 @@
+"""The interface that puts a subject's results where a user looks for them, whole or not at all."""
+
+import errno
+import gzip
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    DynamicTraitedSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+from nipype.interfaces.io import add_traits
+
+from secondglance import __version__
+from secondglance.imaging.errors import InputError
+
+
+def publish(files: dict[str, Path | str | bytes], output_dir: Path) -> list[Path]:
+    """Put files below a folder: all of them, or none.
+
+    Everything is first written beside its place; only when that worked are the names changed,
+    so that a reader never sees half a file, and a full disk leaves what was there before.
+
+    Parameters
+    ----------
+    files : dict
+        Name below `output_dir` → a file to copy, or the bytes to write.
+    output_dir : Path
+
+    Returns
+    -------
+    list of Path
+        What is now there, in the order of `files`.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written or the disk is full.
+    """
+    output_dir = Path(output_dir)
+    targets = []
+    staging = None
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix='.secondglance-', dir=output_dir))
+        staged = []
+        for index, (name, source) in enumerate(files.items()):
+            target = output_dir / name
+            targets.append(target)
+            waiting = staging / str(index)
+            if isinstance(source, bytes):
+                waiting.write_bytes(source)
+            else:
+                # The copy keeps its source's time stamp: equal ones mean that nothing changed
+                stamp = os.stat(source).st_mtime_ns
+                if target.is_file() and os.stat(target).st_mtime_ns == stamp:
+                    continue
+                _copy(Path(source), waiting, compress=target.suffix == '.gz')
+                os.utime(waiting, ns=(stamp, stamp))
+            staged.append((waiting, target))
+        for waiting, target in staged:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(waiting, target)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise InputError(
+                f'The disk of {output_dir} is full: make room or choose another --output-dir.'
+            ) from error
+        raise InputError(
+            f'{output_dir} cannot be written ({error.strerror}): choose another --output-dir.'
+        ) from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+    return targets
+
+
+def _copy(source: Path, target: Path, compress: bool) -> None:
+    if compress and source.suffix != '.gz':
+        # No time stamp and no name inside: the same result is the same bytes
+        target.write_bytes(gzip.compress(source.read_bytes(), compresslevel=6, mtime=0))
+    else:
+        shutil.copyfile(source, target)
+
+
+def dataset_description() -> bytes:
+    """Describe the derivatives as BIDS asks, with the version that made them."""
+    return _json(
+        {
+            'Name': 'secondglance: rodent brain tissue segmentation',
+            'BIDSVersion': '1.10.0',
+            'DatasetType': 'derivative',
+            'GeneratedBy': [{'Name': 'secondglance', 'Version': __version__}],
+        }
+    )
+
+
+def _json(content) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + '\n').encode()
+
+
+class _PublishInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
+    output_dir = traits.Directory(mandatory=True, desc='root of the derivatives')
+    folder = traits.Str(mandatory=True, desc="the scan's folder below it")
+    stem = traits.Str(mandatory=True, desc='entities that every name begins with')
+    suffix = traits.Str(mandatory=True, desc='suffix of the image, such as dwi')
+    sidecars = traits.Dict(
+        traits.Str(), traits.Any(), usedefault=True, desc='ending of a name → content of its JSON'
+    )
+    texts = traits.Dict(
+        traits.Str(), traits.Str(), usedefault=True, desc='name below the root → text of the file'
+    )
+    report = File(desc='HTML report', exists=True)
+    report_figures = traits.Directory(desc="the report's figures", exists=True)
+
+
+class _PublishOutputSpec(TraitedSpec):
+    out_files = traits.List(traits.Str(), desc='what was put there')
+    report = traits.Str(desc='where the report is')
+
+
+class Publish(SimpleInterface):
+    """Put a scan's results below the output folder: all of them, or none.
+
+    Parameters
+    ----------
+    endings : dict of str
+        Field → ending of the file's name, such as ``{'dseg': 'dseg.nii.gz'}``. The fields
+        become inputs.
+    """
+
+    input_spec = _PublishInputSpec
+    output_spec = _PublishOutputSpec
+    # What was published may since have been deleted or overwritten: always compared
+    _always_run = True
+
+    def __init__(self, endings: dict[str, str], **inputs):
+        super().__init__(**inputs)
+        self._endings = endings
+        add_traits(self.inputs, list(endings))
+
+    def _run_interface(self, runtime):
+        folder, stem = Path(self.inputs.folder), self.inputs.stem
+        files: dict[str, Path | str | bytes] = {}
+        for field, ending in self._endings.items():
+            source = getattr(self.inputs, field)
+            if isdefined(source):
+                files[str(folder / f'{stem}_{ending}')] = source
+        for ending, content in self.inputs.sidecars.items():
+            files[str(folder / f'{stem}_{ending}')] = _json(content)
+        for name, text in self.inputs.texts.items():
+            files[name] = text.encode()
+        files['dataset_description.json'] = dataset_description()
+        if isdefined(self.inputs.report):
+            report = Path(self.inputs.report)
+            figures = Path(self.inputs.report_figures)
+            for figure in sorted(figures.iterdir()):
+                files[str(Path(stem.split('_')[0], 'figures', figure.name))] = figure
+            # Last: a report that is there speaks of files that are there
+            files[report.name] = report
+        self._results['out_files'] = [str(p) for p in publish(files, self.inputs.output_dir)]
+        self._results['report'] = self._results['out_files'][-1]
+        return runtime

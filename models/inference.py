@@ -1,0 +1,102 @@
+"""From stacks of slices to probabilities: intensity normalisation, padding, batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+NORMALISATION = 'slice-p99-clip1.5'
+"""Name of what `normalise_slices` does; weights record the one that they were trained with."""
+
+MINIMUM_SIDE = 16
+"""Pixels; a slice with a shorter side shows the network too little to be judged."""
+
+_PERCENTILE = 99.0
+_CEILING = 1.5
+
+
+def normalise_slices(stack: NDArray) -> NDArray[np.float32]:
+    """Scale each slice by the 99th percentile of its positive voxels.
+
+    Parameters
+    ----------
+    stack : array, shape (N, H, W)
+        Intensities in any unit.
+
+    Returns
+    -------
+    array of float32, shape (N, H, W)
+        In [0, 1.5]; a slice without positive voxels is zero throughout.
+
+    Examples
+    --------
+    >>> float(normalise_slices(np.full((1, 2, 2), 7.0)).max())
+    1.0
+    """
+    scaled = np.zeros(stack.shape, np.float32)
+    for image, out in zip(stack, scaled, strict=True):
+        positive = image[image > 0]
+        if positive.size:
+            scale = np.percentile(positive, _PERCENTILE)
+            np.clip(image / scale, 0.0, _CEILING, out=out, casting='same_kind')
+    return scaled
+
+
+def pad_to_stride(images: torch.Tensor, stride: int) -> tuple[torch.Tensor, tuple[slice, slice]]:
+    """Zero-pad the last two axes evenly up to multiples of `stride`; never crop.
+
+    Parameters
+    ----------
+    images : tensor, shape (..., H, W)
+    stride : int
+        Pixels.
+
+    Returns
+    -------
+    padded : tensor, shape (..., H', W')
+    inside : tuple of two slices
+        Where the original lies in the padded one: ``padded[..., *inside]`` is `images`.
+    """
+    height, width = images.shape[-2:]
+    missing_h, missing_w = -height % stride, -width % stride
+    top, left = missing_h // 2, missing_w // 2
+    padded = nn.functional.pad(images, (left, missing_w - left, top, missing_h - top))
+    return padded, (slice(top, top + height), slice(left, left + width))
+
+
+def predict(
+    model,
+    stack: NDArray,
+    device: str = 'cpu',
+    batch_size: int = 64,
+) -> NDArray[np.float32]:
+    """Segment a stack of slices.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Network and what it was trained with (`secondglance.models.weights.load_weights`).
+    stack : array, shape (N, H, W)
+        Intensities in any unit, at the in-plane spacing of the weights.
+    device : str
+        Torch device.
+    batch_size : int
+        Slices at once.
+
+    Returns
+    -------
+    array of float32, shape (N, n_classes, H, W)
+        Probabilities, in [0, 1]; their sum over classes is one.
+    """
+    images = torch.from_numpy(normalise_slices(np.asarray(stack)))[:, None]
+    padded, (rows, columns) = pad_to_stride(images, model.stride)
+    net = model.net.to(device).eval()
+    probabilities = np.empty((len(stack), len(model.classes), *stack.shape[1:]), np.float32)
+    with torch.no_grad():
+        for start in range(0, len(stack), batch_size):
+            batch = padded[start : start + batch_size].to(device)
+            found = net(batch).softmax(dim=1)[..., rows, columns]
+            probabilities[start : start + batch_size] = found.cpu().numpy()
+    return probabilities

@@ -1,0 +1,268 @@
+"""Weights on disk: safetensors with all that is needed to use them; never a pickle.
+
+The header of the file holds architecture, in-plane spacing, classes, normalisation and a checksum
+of the tensors, so that a file says by itself what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.labels import CLASSES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from secondglance.models.unet import UNet
+
+FORMAT = 'secondglance-unet-1'
+"""Marks the header of a weights file that this version reads and writes."""
+
+PAPER_SPACING = 0.375
+"""Millimetres in plane; the acquisition of Matos et al. 2019, section 3.1."""
+
+_LONGEST_HEADER = 1 << 24
+"""Bytes; a longer header is not one of ours and is not read into memory."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network in evaluation mode together with what its weights file says about it.
+
+    Attributes
+    ----------
+    net : UNet
+        Its parameters need no gradient.
+    spacing : float
+        In-plane spacing in mm that slices must have.
+    classes : tuple of str
+        Names of the output channels.
+    normalisation : str
+        Name of the intensity normalisation that it was trained with.
+    checksum : str
+        SHA-256 of the tensors.
+    metadata : dict of str to str
+        The whole header.
+    """
+
+    net: UNet
+    spacing: float
+    classes: tuple[str, ...]
+    normalisation: str
+    checksum: str
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stride(self) -> int:
+        """Height and width of what the network sees are multiples of this; in pixels."""
+        return self.net.stride
+
+
+def default_weights() -> Path:
+    """Path of the weights that ship with the package."""
+    return Path(__file__).parent / 'weights' / 'default.safetensors'
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Metadata of a weights file; neither torch is imported nor a tensor read.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    InputError
+        If the file is not there, is no safetensors file or was not written by `save_weights`.
+    """
+    path = Path(path)
+    try:
+        with path.open('rb') as stream:
+            size = int.from_bytes(stream.read(8), 'little')
+            # A pickle or any other file gives a senseless length: stop before reading it all.
+            header = json.loads(stream.read(size)) if 2 <= size <= _LONGEST_HEADER else {}
+    except OSError as error:
+        raise InputError(
+            f'Weights {path} cannot be read ({error.strerror}); name an existing .safetensors file.'
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f'Weights {path} are not a complete safetensors file; make or download them again.'
+        ) from error
+    metadata = header.get('__metadata__') if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or metadata.get('format') != FORMAT:
+        raise InputError(
+            f'{path} does not hold secondglance weights ({FORMAT}); '
+            'use a .safetensors file written by `secondglance train`.'
+        )
+    return metadata
+
+
+def weights_spacing(path: str | os.PathLike[str]) -> float:
+    """In-plane spacing in mm that the weights expect, read without importing torch.
+
+    Raises
+    ------
+    InputError
+        As `read_header`; also if the header holds no positive spacing.
+    """
+    metadata = read_header(path)
+    try:
+        spacing = float(metadata['spacing'])
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f'Weights {path} name no in-plane spacing in mm; write them with `secondglance train`.'
+        ) from error
+    if not 0 < spacing < float('inf'):
+        raise InputError(
+            f'Weights {path} name an in-plane spacing of {spacing} mm; it must be positive.'
+        )
+    return spacing
+
+
+def tensor_checksum(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of the tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = tensors[name].detach().cpu().contiguous().numpy()
+        digest.update(f'{name}|{array.dtype.str}|{array.shape}|'.encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def save_weights(
+    model: UNet, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+) -> str:
+    """Write a network's weights; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    model : UNet
+    path : path
+    metadata : mapping of str to str, optional
+        Added to the header; ``spacing`` (mm), ``classes`` (JSON list) and ``normalisation`` have
+        the values of the paper's training where not given.
+
+    Returns
+    -------
+    str
+        The checksum.
+    """
+    from safetensors.torch import save
+
+    from secondglance.models.inference import NORMALISATION
+
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    checksum = tensor_checksum(tensors)
+    header = {
+        'spacing': str(PAPER_SPACING),
+        'classes': json.dumps(list(CLASSES)),
+        'normalisation': NORMALISATION,
+        **(metadata or {}),
+        'format': FORMAT,
+        'architecture': json.dumps(model.architecture),
+        'checksum': checksum,
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    try:
+        partial.write_bytes(save(tensors, header))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return checksum
+
+
+def load_weights(path: str | os.PathLike[str], device: str = 'cpu') -> LoadedModel:
+    """Load a network, checked against the checksum and the architecture in its header.
+
+    Parameters
+    ----------
+    path : path
+    device : str
+        Torch device.
+
+    Returns
+    -------
+    LoadedModel
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated, no safetensors file, of another architecture,
+        normalisation or set of classes, or if its tensors do not match its checksum.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from secondglance.models.inference import NORMALISATION
+
+    metadata = read_header(path)
+    spacing = weights_spacing(path)
+    net = _build(metadata, path)
+    try:
+        tensors = load(Path(path).read_bytes())
+    except SafetensorError as error:
+        raise InputError(
+            f'Weights {path} are not a complete safetensors file; make or download them again.'
+        ) from error
+    checksum = tensor_checksum(tensors)
+    if checksum != metadata.get('checksum'):
+        raise InputError(
+            f'The checksum of weights {path} is not the one in its header: the file was changed; '
+            'make or download it again.'
+        )
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(
+            f'The tensors of weights {path} do not fit the architecture in its header; '
+            'write them with `secondglance train`.'
+        ) from error
+    classes = _classes(metadata)
+    normalisation = metadata.get('normalisation', '')
+    if classes != CLASSES or normalisation != NORMALISATION:
+        raise InputError(
+            f'Weights {path} were trained for classes {classes} and normalisation '
+            f'{normalisation!r}; this version uses {CLASSES} and {NORMALISATION!r}.'
+        )
+    net.eval().requires_grad_(False).to(device)
+    return LoadedModel(net, spacing, classes, normalisation, checksum, metadata)
+
+
+def _build(metadata: Mapping[str, str], path: str | os.PathLike[str]) -> UNet:
+    from secondglance.models.unet import UNet
+
+    try:
+        architecture: dict[str, Any] = json.loads(metadata['architecture'])
+        name = architecture.pop('name')
+        if name != 'UNet' or architecture['in_channels'] != 1:
+            raise ValueError(name)
+        if architecture['n_classes'] != len(CLASSES):
+            raise ValueError(architecture['n_classes'])
+        return UNet(**architecture)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f'Weights {path} are of an architecture that this version does not have '
+            f'({metadata.get("architecture", "none named")}); use a one-channel UNet with '
+            f'{len(CLASSES)} classes.'
+        ) from error
+
+
+def _classes(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    try:
+        return tuple(json.loads(metadata['classes']))
+    except (KeyError, TypeError, ValueError):
+        return ()

@@ -1,0 +1,185 @@
+"""How a graph is run: plugin, cache, progress, and what a failure says."""
+
+import logging
+import re
+from pathlib import Path
+
+from nipype.pipeline.engine import Workflow
+
+from secondglance.imaging.errors import InputError
+
+# Local jobs last milliseconds: the engine's own two seconds between two looks would be most of
+# the run. Batch systems are asked at the engine's own pace.
+LOCAL_POLL_SECONDS = 0.02
+_LOCAL_PLUGINS = ('Linear', 'MultiProc', 'LegacyMultiProc')
+
+STAGES = {
+    'preproc_wf': 'motion correction, b0 mean',
+    'glance_wf': 'first glance, placement',
+    'segment_wf': 'second glance',
+    'outputs_wf': 'report, derivatives',
+}
+
+
+def configure(
+    workflow: Workflow, *, verbose: bool = False, stop_on_first_crash: bool = False
+) -> None:
+    """Set what the engine must know before the graph runs: cache by content, crash files as text.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Its `base_dir` is set.
+    verbose : bool
+        Show the engine's own log.
+    stop_on_first_crash : bool
+    """
+    workflow.config['execution'] = {
+        'hash_method': 'content',
+        'crashfile_format': 'txt',
+        'crashdump_dir': str(Path(workflow.base_dir) / 'crash'),
+        'poll_sleep_duration': LOCAL_POLL_SECONDS,
+        'stop_on_first_crash': str(stop_on_first_crash).lower(),
+        'remove_unnecessary_outputs': 'false',
+    }
+    level = logging.INFO if verbose else logging.CRITICAL
+    for name in ('nipype', 'nipype.workflow', 'nipype.interface', 'nipype.utils'):
+        logging.getLogger(name).setLevel(level)
+
+
+def run_workflow(
+    workflow: Workflow,
+    *,
+    nprocs: int = 1,
+    mem_gb: float | None = None,
+    plugin: str | None = None,
+    plugin_args_file: Path | None = None,
+    gpu: bool = False,
+    console=None,
+) -> None:
+    """Run a graph to its end, showing one line a stage.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Configured by :func:`configure`.
+    nprocs : int
+        Processes; one runs everything in this process.
+    mem_gb : float, optional
+        Memory that the plugin may hand out.
+    plugin : str, optional
+        Any of Nipype's plugins.
+    plugin_args_file : Path, optional
+        YAML file of the plugin's arguments.
+    gpu : bool
+        Whether nodes of the network are counted against one GPU.
+    console : rich.console.Console, optional
+
+    Raises
+    ------
+    InputError
+        With the sentence of the node that failed, or with the last line of its traceback and
+        where the whole of it is.
+    """
+    plugin = plugin or ('Linear' if nprocs == 1 else 'MultiProc')
+    arguments = _plugin_args(plugin_args_file)
+    if plugin in _LOCAL_PLUGINS:
+        # A fork of a process in which torch has started threads can hang
+        defaults = {'n_procs': nprocs, 'mp_context': 'forkserver', 'n_gpu_procs': int(gpu)}
+        if mem_gb:
+            defaults['memory_gb'] = mem_gb
+        arguments = {**defaults, **arguments}
+    else:
+        del workflow.config['execution']['poll_sleep_duration']
+    progress = _Progress(workflow, console)
+    arguments['status_callback'] = progress.update
+    try:
+        with progress:
+            workflow.run(plugin=plugin, plugin_args=arguments)
+    except Exception as error:
+        raise InputError(_sentence(error, Path(workflow.base_dir) / 'crash')) from error
+
+
+def _plugin_args(path: Path | None) -> dict:
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f'--plugin-args {path} cannot be read as YAML: {error}.') from error
+    if not isinstance(content, dict):
+        raise InputError(f'--plugin-args {path} must hold names with values, such as n_procs: 4.')
+    return content
+
+
+def _sentence(error: BaseException, crash_dir: Path) -> str:
+    """Say in one sentence what a node's traceback says.
+
+    Examples
+    --------
+    >>> _sentence(RuntimeError('Traceback …\\nx.errors.InputError: No b0 in a.nii.'), Path('c'))
+    'No b0 in a.nii.'
+    """
+    chain = []
+    link: BaseException | None = error
+    while link is not None:
+        chain.append(f'{type(link).__name__}: {link}')
+        link = link.__cause__
+    text = '\n'.join(chain)
+    if found := re.search(r'InputError: (.+)', text):
+        return found[1].strip()
+    if re.search(r'No space left on device', text):
+        return 'The disk is full: make room, or choose another --work-dir and --output-dir.'
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r'[\w.]*(Error|Exception|Killed)\b', line)]
+    what = (errors or lines or ['unknown error'])[-1]
+    return f'A stage stopped with {what!r}; the whole of it is in {crash_dir}.'
+
+
+class _Progress:
+    """One line a stage, with how many of its nodes are done."""
+
+    def __init__(self, workflow: Workflow, console):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeElapsedColumn
+
+        self._bar = Progress(
+            TextColumn('  {task.description:<28}'),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=console is None,
+        )
+        counts: dict[str, int] = {}
+        for name in workflow.list_node_names():
+            stage = name.split('.')[0]
+            if stage in STAGES and not name.endswith(('inputnode', 'outputnode')):
+                counts[stage] = counts.get(stage, 0) + 1
+        self._tasks = {
+            stage: self._bar.add_task(STAGES[stage], total=counts[stage])
+            for stage in STAGES
+            if stage in counts
+        }
+        self._left = dict(counts)
+
+    def __enter__(self):
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        # What was cached has reported nothing
+        if kind is None:
+            for stage, task in self._tasks.items():
+                self._bar.update(task, completed=self._bar.tasks[task].total)
+        self._bar.stop()
+
+    def update(self, node, status: str) -> None:
+        """Take note of a node that started, ended or failed."""
+        parts = node.fullname.split('.')
+        stage = next((part for part in parts if part in self._tasks), None)
+        # The parts of a MapNode report too, as nodes of their own
+        if stage and status == 'end' and not parts[-1].startswith('_'):
+            self._bar.advance(self._tasks[stage])

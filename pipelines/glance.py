@@ -1,0 +1,170 @@
+"""The first glance: where the network's attention says that the brain is."""
+
+from pathlib import Path
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import MapNode, Node, Workflow
+
+from secondglance.interfaces.glance import DonorSaliency, Enhance, Lognormal, Saliency
+from secondglance.interfaces.placement import MatchDonor, PlaceMask, ReconcilePlacement
+from secondglance.interfaces.stacks import MergeSlabs, SplitSlabs, ToNative, ToStack
+from secondglance.models.weights import weights_spacing
+
+
+def init_glance_wf(
+    *,
+    weights: str | Path,
+    donors: list[tuple[Path, Path]],
+    slice_axis: str = 'auto',
+    saliency: str = 'guided',
+    target: str = 'brain',
+    device: str = 'auto',
+    use_gpu: bool = False,
+    n_slabs: int = 1,
+    slices_per_job: int = 0,
+    num_threads: int = 1,
+    name: str = 'glance_wf',
+) -> Workflow:
+    """Find the brain in a whole head by what held a network's attention.
+
+    ::
+
+        in_file → to_stack → slabs → [first_glance → enhance] → match → [place] → reconcile
+        donors  → donor_saliency ───────────────────────────────↗
+
+    Parameters
+    ----------
+    weights : path
+        Weights of the network; their in-plane spacing lays out the slices.
+    donors : list of (image, mask) paths
+        Heads of other animals with their brain masks; the best correlated is taken.
+    slice_axis : {'auto', 'i', 'j', 'k'}
+        Voxel axis along which slices lie.
+    saliency : {'guided', 'deconvnet', 'gradient'}
+        How the gradient passes a ReLU.
+    target : {'brain', 'WM', 'GM', 'CSF'}
+        Classes whose logits are summed before the gradient is taken.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    use_gpu : bool
+        Whether network nodes count against the GPU processes of the plugin.
+    n_slabs, slices_per_job : int
+        In how many slabs the stack is cut, or how many slices a slab has (0: by `n_slabs`).
+    num_threads : int
+        CPU threads of a node that runs the network.
+    name : str
+
+    Inputs
+    ------
+    in_file
+        3-D volume of a whole head.
+
+    Outputs
+    -------
+    brain_mask
+        Placed mask on the grid of `in_file`.
+    saliency, enhanced, first_probabilities
+        Signed gradient, its enhancement in [0, 1], and the first glance's class probabilities,
+        on the grid of `in_file`.
+    placement
+        One row a slice: donor's slice, shift, peak, confidence (.tsv).
+    donor
+        Index of the donor taken, offset and scale of its slices, score (.json).
+    lognormal
+        Fit of the log-normal model, slice by slice (.json).
+    stack, saliency_stack, enhanced_stack, mask_stack, first_probabilities_stack
+        The same as stacks of slices at the network's spacing, for the report.
+    """
+    workflow = Workflow(name=name)
+    spacing = weights_spacing(weights)
+    grid = {'spacing': spacing, 'slice_axis': slice_axis}
+    network = {
+        'weights': str(weights),
+        'device': device,
+        'use_gpu': use_gpu,
+        'num_threads': num_threads,
+    }
+
+    inputnode = Node(IdentityInterface(['in_file']), name='inputnode')
+    outputs = ['brain_mask', 'saliency', 'enhanced', 'first_probabilities', 'placement', 'donor']
+    stacks = ['stack', 'saliency_stack', 'enhanced_stack', 'mask_stack']
+    stacks += ['first_probabilities_stack']
+    outputnode = Node(IdentityInterface([*outputs, 'lognormal', *stacks]), name='outputnode')
+
+    # Resampled in plane alone: the network knows one spacing
+    to_stack = Node(ToStack(**grid), name='to_stack')
+    slabs = Node(SplitSlabs(n_slabs=n_slabs, slices_per_job=slices_per_job), name='slabs')
+    # One forward gives the first segmentation and what the backward needs
+    first_glance = MapNode(
+        Saliency(method=saliency, target=target, **network),
+        iterfield=['in_file'],
+        n_procs=num_threads,
+        mem_gb=1.0,
+        name='first_glance',
+    )
+    enhance = MapNode(Enhance(), iterfield=['in_file'], mem_gb=0.3, name='enhance')
+    merge_saliency = Node(MergeSlabs(), name='merge_saliency')
+    merge_enhanced = Node(MergeSlabs(), name='merge_enhanced')
+    merge_first = Node(MergeSlabs(), name='merge_first')
+    lognormal = Node(Lognormal(), name='lognormal')
+
+    # The donors' saliency must come from the same weights to look the same
+    donor_saliency = Node(
+        DonorSaliency(
+            images=[str(image) for image, _ in donors],
+            masks=[str(mask) for _, mask in donors],
+            spacing=spacing,
+            method=saliency,
+            target=target,
+            **network,
+        ),
+        n_procs=num_threads,
+        mem_gb=1.0,
+        name='donor_saliency',
+    )
+    # Which slice of which donor: found over the whole stack, not slab by slab
+    match = Node(MatchDonor(), mem_gb=0.5, name='match')
+    place = MapNode(PlaceMask(), iterfield=['in_file', 'kernel_file'], mem_gb=0.3, name='place')
+    kernel_slabs = Node(SplitSlabs(n_slabs=n_slabs, slices_per_job=slices_per_job), 'kernel_slabs')
+    # Neighbouring slices lie beside each other: one that says otherwise is overruled
+    reconcile = Node(ReconcilePlacement(), name='reconcile')
+
+    native = {}
+    for field, order in (('brain_mask', 0.5), ('saliency', None), ('enhanced', None)):
+        threshold = {} if order is None else {'threshold': order}
+        native[field] = Node(ToNative(**grid, **threshold), name=f'native_{field}')
+    native['first_probabilities'] = Node(ToNative(**grid), name='native_first_probabilities')
+
+    workflow.connect(
+        [
+            (inputnode, to_stack, [('in_file', 'in_file')]),
+            (to_stack, slabs, [('out_file', 'in_file')]),
+            (slabs, first_glance, [('out_files', 'in_file')]),
+            (first_glance, enhance, [('saliency', 'in_file')]),
+            (first_glance, merge_saliency, [('saliency', 'in_files')]),
+            (first_glance, merge_first, [('probabilities', 'in_files')]),
+            (enhance, merge_enhanced, [('out_file', 'in_files')]),
+            (merge_saliency, lognormal, [('out_file', 'in_file')]),
+            (merge_enhanced, match, [('out_file', 'in_file')]),
+            (donor_saliency, match, [('enhanced', 'enhanced'), ('masks', 'masks')]),
+            (match, kernel_slabs, [('kernels', 'in_file')]),
+            (enhance, place, [('out_file', 'in_file')]),
+            (kernel_slabs, place, [('out_files', 'kernel_file')]),
+            (place, reconcile, [('out_file', 'shifts')]),
+            (match, reconcile, [('mask', 'in_file'), ('match', 'match')]),
+            (merge_saliency, native['saliency'], [('out_file', 'in_file')]),
+            (merge_enhanced, native['enhanced'], [('out_file', 'in_file')]),
+            (merge_first, native['first_probabilities'], [('out_file', 'in_file')]),
+            (reconcile, native['brain_mask'], [('out_file', 'in_file')]),
+            (reconcile, outputnode, [('placement', 'placement'), ('out_file', 'mask_stack')]),
+            (match, outputnode, [('match', 'donor')]),
+            (lognormal, outputnode, [('out_file', 'lognormal')]),
+            (to_stack, outputnode, [('out_file', 'stack')]),
+            (merge_saliency, outputnode, [('out_file', 'saliency_stack')]),
+            (merge_enhanced, outputnode, [('out_file', 'enhanced_stack')]),
+            (merge_first, outputnode, [('out_file', 'first_probabilities_stack')]),
+            *[(inputnode, node, [('in_file', 'like')]) for node in native.values()],
+            *[(node, outputnode, [('out_file', field)]) for field, node in native.items()],
+        ]
+    )
+    return workflow

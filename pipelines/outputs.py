@@ -1,0 +1,186 @@
+"""What a user gets: BIDS derivatives, the report, and metrics where there is a reference."""
+
+from pathlib import Path
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+
+from secondglance.imaging.labels import CLASSES, TISSUES
+from secondglance.interfaces.bids import Scan
+from secondglance.interfaces.derivatives import Publish
+from secondglance.interfaces.report import Report
+from secondglance.interfaces.segmentation import Metrics
+
+LABELS_TSV = 'index\tname\n' + ''.join(f'{i}\t{name}\n' for i, name in enumerate(CLASSES))
+
+
+def init_outputs_wf(
+    *,
+    scan: Scan,
+    output_dir: str | Path,
+    settings: dict,
+    reference: str | Path | None = None,
+    name: str = 'outputs_wf',
+) -> Workflow:
+    """Write what was found below the output folder, whole or not at all.
+
+    ::
+
+        everything → report → publish
+        dseg, brain_mask, reference → metrics ↗
+
+    Parameters
+    ----------
+    scan : Scan
+        The image that was segmented: its entities name the files.
+    output_dir : path
+        Root of the derivatives.
+    settings : dict
+        The resolved settings, written as TOML and shown in the report.
+    reference : path, optional
+        Reference segmentation, or brain mask, on the grid of the image.
+    name : str
+
+    Inputs
+    ------
+    Outputs of `preproc_wf`, `glance_wf` and `segment_wf` under their own names.
+
+    Outputs
+    -------
+    report
+        Path of the HTML report.
+    out_files
+        Everything that was written.
+    """
+    workflow = Workflow(name=name)
+    suffix = scan.suffix
+    endings = {
+        'b0_mean': f'desc-b0mean_{suffix}.nii.gz',
+        'confounds': 'desc-confounds_timeseries.tsv',
+        'transforms': 'desc-hmc_xfm.json',
+        'brain_mask': 'desc-brain_mask.nii.gz',
+        'dseg': 'dseg.nii.gz',
+        **{f'probseg_{tissue}': f'label-{tissue}_probseg.nii.gz' for tissue in TISSUES},
+        'saliency': 'desc-brain_saliency.nii.gz',
+        'enhanced': 'desc-enhanced_saliency.nii.gz',
+        'placement': 'desc-placement_slices.tsv',
+        'volumes': 'desc-tissue_volumes.tsv',
+        'metrics': 'desc-metrics_scores.tsv',
+        'slice_metrics': 'desc-metrics_slices.tsv',
+    }
+    computed = [field for field in endings if not field.startswith(('probseg_', 'metrics'))]
+    computed.remove('slice_metrics')
+    for_report = ['engine', 'donor', 'lognormal', 'stack', 'saliency_stack', 'enhanced_stack']
+    for_report += ['mask_stack', 'first_probabilities_stack', 'probabilities_stack']
+
+    inputnode = Node(IdentityInterface([*computed, *for_report, 'probsegs']), name='inputnode')
+    outputnode = Node(IdentityInterface(['report', 'out_files']), name='outputnode')
+
+    report = Node(
+        Report(scan_name=scan.name, source=str(scan.path), settings=settings),
+        mem_gb=1.0,
+        name='report',
+    )
+    publish = Node(
+        Publish(
+            endings,
+            output_dir=str(output_dir),
+            folder=str(scan.folder),
+            stem=scan.stem,
+            suffix=suffix,
+            sidecars=_sidecars(scan, settings),
+            texts={
+                str(scan.folder / f'{scan.stem}_dseg.tsv'): LABELS_TSV,
+                f'logs/{scan.stem}_{suffix}.toml': _toml(settings),
+            },
+        ),
+        name='publish',
+    )
+    edges: list = [
+        (
+            inputnode,
+            report,
+            [
+                (field, field)
+                for field in [*for_report, 'confounds', 'placement', 'volumes', 'transforms']
+            ],
+        ),
+        (inputnode, publish, [(field, field) for field in [*computed, 'engine']]),
+        (report, publish, [('out_file', 'report'), ('figures', 'report_figures')]),
+        (publish, outputnode, [('report', 'report'), ('out_files', 'out_files')]),
+    ]
+    for index, tissue in enumerate(TISSUES):
+        edges.append(
+            (inputnode, publish, [(('probsegs', _item, index), f'probseg_{tissue}')]),
+        )
+    if reference is not None:
+        metrics = Node(Metrics(reference=str(reference)), name='metrics')
+        edges += [
+            (inputnode, metrics, [('dseg', 'dseg'), ('brain_mask', 'brain_mask')]),
+            (metrics, report, [('out_file', 'metrics')]),
+            (metrics, publish, [('out_file', 'metrics'), ('slices_file', 'slice_metrics')]),
+        ]
+    workflow.connect(edges)
+    return workflow
+
+
+def _item(items, index):
+    return items[index]
+
+
+def _sidecars(scan: Scan, settings: dict) -> dict[str, dict]:
+    sources = {'Sources': [f'bids:raw:{Path(*scan.path.parts[-_depth(scan) :])}']}
+    saliency = {
+        **sources,
+        'Method': settings['saliency'],
+        'Target': settings['target'],
+        'WeightsChecksum': settings['weights_checksum'],
+    }
+    return {
+        'desc-brain_mask.json': {
+            **sources,
+            'Type': 'Brain',
+            'Method': settings['mask_method'],
+        },
+        'dseg.json': {
+            **sources,
+            'WeightsChecksum': settings['weights_checksum'],
+            'LabelMap': dict(zip(CLASSES, range(len(CLASSES)), strict=True)),
+        },
+        'desc-brain_saliency.json': {**saliency, 'Description': 'gradient of summed logits'},
+        'desc-enhanced_saliency.json': {**saliency, 'Description': 'enhanced magnitude, 0 to 1'},
+        'desc-confounds_timeseries.json': {
+            **{f'trans_{a}': {'Units': 'mm'} for a in 'xyz'},
+            **{f'rot_{a}': {'Units': 'rad'} for a in 'xyz'},
+            'framewise_displacement': {'Units': 'mm', 'HeadRadius': settings['head_radius_mm']},
+        },
+    }
+
+
+def _depth(scan: Scan) -> int:
+    """How many parts of the path lie inside the data set."""
+    return len(scan.folder.parts) + 1
+
+
+def _toml(settings: dict) -> str:
+    """Write flat settings as TOML; what is not set is left out, as TOML has no null."""
+    lines = []
+    for key, value in settings.items():
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            text = str(value).lower()
+        elif isinstance(value, int | float):
+            text = repr(value)
+        elif isinstance(value, list | tuple):
+            text = '[' + ', '.join(_quoted(v) for v in value) + ']'
+        else:
+            text = _quoted(value)
+        lines.append(f'{key} = {text}\n')
+    return ''.join(lines)
+
+
+def _quoted(value) -> str:
+    import json
+
+    return json.dumps(str(value), ensure_ascii=False)

@@ -1,0 +1,173 @@
+"""From one raw scan to tissue maps: the whole graph."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+
+from secondglance import __version__
+from secondglance.imaging.motion import HEAD_RADIUS_MM
+from secondglance.interfaces.bids import Scan
+from secondglance.models.weights import weights_checksum
+from secondglance.pipelines.glance import init_glance_wf
+from secondglance.pipelines.outputs import init_outputs_wf
+from secondglance.pipelines.preproc import init_preproc_wf
+from secondglance.pipelines.segment import init_segment_wf
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may be chosen for a run; each is explained at the command line.
+
+    Attributes
+    ----------
+    weights : Path
+    donors : tuple of (image, mask)
+    motion : {'auto', 'fsl', 'sitk', 'none'}
+    b0_threshold : float
+        s/mm².
+    """
+
+    weights: Path
+    donors: tuple[tuple[Path, Path], ...]
+    motion: str = 'auto'
+    b0_threshold: float = 50.0
+    all_b0: bool = False
+    species: str = 'rat'
+    slice_axis: str = 'auto'
+    mask_method: str = 'correlation'
+    saliency: str = 'guided'
+    target: str = 'brain'
+    device: str = 'cpu'
+    slices_per_job: int = 0
+    nprocs: int = 1
+    reference: Path | None = field(default=None)
+
+    def resolved(self) -> dict:
+        """Return the settings as plain values, with what they resolve to."""
+        plain = {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in asdict(self).items()
+        }
+        plain['donors'] = [str(image) for image, _ in self.donors]
+        # These change how fast, never what
+        del plain['nprocs'], plain['slices_per_job']
+        return {
+            'version': __version__,
+            **plain,
+            'weights_checksum': weights_checksum(self.weights),
+            'head_radius_mm': HEAD_RADIUS_MM[self.species],
+        }
+
+
+def init_subject_wf(
+    *,
+    scan: Scan,
+    output_dir: str | Path,
+    settings: Settings,
+    name: str | None = None,
+) -> Workflow:
+    """Take one raw scan to tissue maps, by looking twice.
+
+    ::
+
+        inputnode → preproc_wf → glance_wf → segment_wf → outputs_wf
+
+    Parameters
+    ----------
+    scan : Scan
+        The image, as :func:`secondglance.interfaces.bids.find_scans` gives it.
+    output_dir : path
+        Root of the derivatives.
+    settings : Settings
+    name : str, optional
+        Name of the workflow, by default after the scan.
+
+    Inputs
+    ------
+    in_file, bval_file
+        Already set from `scan`.
+
+    Outputs
+    -------
+    report, dseg, brain_mask, probsegs
+    """
+    workflow = Workflow(name=name or 'secondglance_' + scan.name.replace('-', '_'))
+    gpu = settings.device.startswith('cuda')
+    n_slabs = 1 if gpu else settings.nprocs
+    network = {
+        'weights': settings.weights,
+        'slice_axis': settings.slice_axis,
+        'device': settings.device,
+        'use_gpu': gpu,
+        'n_slabs': n_slabs,
+        'slices_per_job': settings.slices_per_job,
+    }
+
+    inputnode = Node(IdentityInterface(['in_file', 'bval_file']), name='inputnode')
+    inputnode.inputs.in_file = str(scan.path)
+    if scan.bval is not None:
+        inputnode.inputs.bval_file = str(scan.bval)
+    outputnode = Node(
+        IdentityInterface(['report', 'dseg', 'brain_mask', 'probsegs']), name='outputnode'
+    )
+    preproc_wf = init_preproc_wf(
+        motion=settings.motion,
+        b0_threshold=settings.b0_threshold,
+        all_b0=settings.all_b0,
+        species=settings.species,
+        n_procs=settings.nprocs,
+    )
+    glance_wf = init_glance_wf(
+        donors=list(settings.donors),
+        saliency=settings.saliency,
+        target=settings.target,
+        **network,
+    )
+    segment_wf = init_segment_wf(**network)
+    outputs_wf = init_outputs_wf(
+        scan=scan,
+        output_dir=output_dir,
+        settings=settings.resolved(),
+        reference=settings.reference,
+    )
+
+    def same(*names):
+        return [(f'outputnode.{n}', f'inputnode.{n}') for n in names]
+
+    workflow.connect(
+        [
+            (
+                inputnode,
+                preproc_wf,
+                [('in_file', 'inputnode.in_file'), ('bval_file', 'inputnode.bval_file')],
+            ),
+            (preproc_wf, glance_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
+            (preproc_wf, segment_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
+            (glance_wf, segment_wf, same('brain_mask')),
+            (preproc_wf, outputs_wf, same('b0_mean', 'confounds', 'transforms', 'engine')),
+            (
+                glance_wf,
+                outputs_wf,
+                same(
+                    *('brain_mask', 'saliency', 'enhanced', 'placement', 'donor', 'lognormal'),
+                    *('stack', 'saliency_stack', 'enhanced_stack', 'mask_stack'),
+                    'first_probabilities_stack',
+                ),
+            ),
+            (
+                segment_wf,
+                outputs_wf,
+                same('dseg', 'probsegs', 'volumes', 'probabilities_stack'),
+            ),
+            (outputs_wf, outputnode, [('outputnode.report', 'report')]),
+            (glance_wf, outputnode, [('outputnode.brain_mask', 'brain_mask')]),
+            (
+                segment_wf,
+                outputnode,
+                [('outputnode.dseg', 'dseg'), ('outputnode.probsegs', 'probsegs')],
+            ),
+        ]
+    )
+    return workflow

@@ -1,0 +1,144 @@
+"""The command line: parse, validate, build, run, exit code."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+if __name__ == '__main__' and __package__ is None:
+    # Run as a script from a checkout, the folder is not yet known as the package it is
+    _ROOT = Path(__file__).resolve().parent
+    sys.path = [p for p in sys.path if Path(p or '.').resolve() != _ROOT]
+    try:
+        import secondglance  # noqa: F401
+    except ImportError:
+        import importlib.util
+
+        _spec = importlib.util.spec_from_file_location(
+            'secondglance', _ROOT / '__init__.py', submodule_search_locations=[str(_ROOT)]
+        )
+        assert _spec is not None and _spec.loader is not None
+        _package = importlib.util.module_from_spec(_spec)
+        sys.modules['secondglance'] = _package
+        _spec.loader.exec_module(_package)
+
+from secondglance import __version__
+from secondglance.imaging.errors import InputError
+
+DONE, FAILED, WRONG_CALL = 0, 1, 2
+COMMANDS = ('run', 'simulate', 'train', 'evaluate', 'sanity-check')
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    """Build the parser of ``run``.
+
+    Examples
+    --------
+    >>> _build_parser().parse_args(['--subject', 'sub-01']).suffix
+    'dwi'
+    """
+    parser = argparse.ArgumentParser(
+        prog='secondglance run',
+        description='Segment rodent brain tissue in diffusion, EPI or T2-weighted MRI.',
+        epilog='Other commands: secondglance simulate | train | evaluate; each has its --help.',
+    )
+    parser.add_argument('--version', action='version', version=f'secondglance {__version__}')
+    add = parser.add_argument_group('what to segment').add_argument
+    add(
+        '--subject',
+        '--participant-label',
+        nargs='+',
+        required=True,
+        metavar='LABEL',
+        help='with or without sub-, or all',
+    )
+    add(
+        '--bids-dir',
+        type=Path,
+        default=os.environ.get('SECONDGLANCE_BIDS_DIR'),
+        help='data set; default: $SECONDGLANCE_BIDS_DIR, else the example rat',
+    )
+    add('--session', help='only this session')
+    add('--run', help='only this run')
+    add('--suffix', default='dwi', help='which image: dwi (default), bold, sbref, T2w, …')
+    add('--reference', type=Path, help='reference segmentation, or a folder of derivatives')
+    add = parser.add_argument_group('where it goes').add_argument
+    add('--output-dir', type=Path, help='default: <bids-dir>/derivatives/secondglance')
+    add('--work-dir', type=Path, default=Path('work'), help='cache of the stages (./work)')
+    add = parser.add_argument_group('how it is done').add_argument
+    add('--motion', choices=('auto', 'fsl', 'sitk', 'none'), default='auto')
+    add('--b0-threshold', type=float, default=50.0, metavar='B', help='s/mm² (50)')
+    add('--all-b0', action='store_true', help='every volume is b0: an EPI time series')
+    add('--species', choices=('rat', 'mouse'), default='rat')
+    add('--slice-axis', choices=('auto', 'i', 'j', 'k'), default='auto')
+    add('--weights', type=Path, help='weights of the network, safetensors')
+    add(
+        '--donor',
+        type=Path,
+        nargs='+',
+        metavar='DIR',
+        help='folders with image and brain mask of other animals; default: the bank',
+    )
+    add('--mask-method', choices=('correlation',), default='correlation')
+    add('--saliency', choices=('guided', 'deconvnet', 'gradient'), default='guided')
+    add('--target', choices=('brain', 'WM', 'GM', 'CSF'), default='brain')
+    add = parser.add_argument_group('how it runs').add_argument
+    add('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    add('--slices-per-job', type=int, default=0, metavar='N', help='default: one slab a process')
+    add('--nprocs', type=int, default=len(os.sched_getaffinity(0)), help='processes')
+    add('--mem-gb', type=float, help='memory that the plugin may use')
+    add('--plugin', help='Nipype plugin; default: Linear for one process, else MultiProc')
+    add('--plugin-args', type=Path, metavar='FILE.yml', help='arguments of the plugin')
+    add('--stop-on-first-crash', action='store_true')
+    add('--dry-run', action='store_true', help='draw the graph, run nothing')
+    add('-v', '--verbose', action='store_true', help="show the engine's log")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments without the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        0 all done, 1 some subject failed, 2 the call was wrong.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = 'run'
+    if arguments and arguments[0] in COMMANDS:
+        command = arguments.pop(0)
+    elif len(arguments) >= 3 and arguments[2] == 'participant':
+        # A BIDS App is called: bids_dir out_dir participant …
+        bids_dir, output_dir, _, *rest = arguments
+        arguments = ['--bids-dir', bids_dir, '--output-dir', output_dir, *rest]
+        if not {'--participant-label', '--subject'} & set(rest):
+            arguments += ['--subject', 'all']
+    try:
+        if command == 'run':
+            return _run(arguments)
+        import importlib
+
+        module = importlib.import_module(f'secondglance.commands.{command.replace("-", "_")}')
+        parser = argparse.ArgumentParser(prog=f'secondglance {command}')
+        module.add_arguments(parser)
+        return module.main(parser.parse_args(arguments))
+    except InputError as error:
+        print(f'secondglance: {error}', file=sys.stderr)
+        return WRONG_CALL
+    except SystemExit as stop:  # argparse has already spoken
+        return stop.code if isinstance(stop.code, int) else WRONG_CALL
+
+
+def _run(arguments: list[str]) -> int:
+    from secondglance.commands.run import run
+
+    return run(_build_parser().parse_args(arguments))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
