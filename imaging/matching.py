@@ -1,0 +1,131 @@
+"""Which slice of a donor goes with which slice of a subject."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from secondglance.imaging.placement import correlate, standardise
+
+SCALES = np.linspace(0.85, 1.15, 13)
+"""Donor millimetres per subject millimetre along the slices that are tried."""
+
+OFFSET_STEP = 0.25
+"""Step of the offsets that are tried, mm."""
+
+LEAST_OVERLAP = 0.5
+"""Part of the shorter stack that a match must cover."""
+
+
+@dataclass(frozen=True)
+class SliceMatch:
+    """The donor's slice for each of the subject's.
+
+    Attributes
+    ----------
+    donor_position : (N,) array
+        Index into the donor's slices, between whole ones too; NaN beyond its ends.
+    nearest : (N,) int array
+        The nearest donor slice, -1 beyond its ends.
+    offset_mm, scale : float
+        Donor position = scale × subject position + offset.
+    score : float
+        Mean correlation of the matched slices, over all of the subject's that matched.
+    correlation : (N, M) array
+        Highest normalised correlation of every slice with every kernel.
+    """
+
+    donor_position: NDArray[np.float64]
+    nearest: NDArray[np.int64]
+    offset_mm: float
+    scale: float
+    score: float
+    correlation: NDArray[np.float32]
+
+
+def match_slices(
+    subject: ArrayLike,
+    subject_positions: ArrayLike,
+    kernels: ArrayLike,
+    donor_positions: ArrayLike,
+) -> SliceMatch:
+    """Match slices by the offset and spacing at which they correlate best.
+
+    Parameters
+    ----------
+    subject : (N, H, W) array
+        Enhanced saliency.
+    subject_positions : (N,) array
+        Along the stack, mm, ascending.
+    kernels : (M, H, W) array
+        The donor's enhanced saliency inside its mask.
+    donor_positions : (M,) array
+        mm, ascending.
+
+    Returns
+    -------
+    SliceMatch
+    """
+    positions = np.asarray(subject_positions, float)
+    donor = np.asarray(donor_positions, float)
+    table = peak_correlations(subject, kernels)
+    n, m = table.shape
+    spacing = (donor[-1] - donor[0]) / (m - 1) if m > 1 else 1.0
+    extent = min(np.ptp(positions), np.ptp(donor)) if m > 1 and n > 1 else 0.0
+    # Where subject and donor are centred alike, equal scores are settled in favour of that
+    reach = (np.ptp(positions) + np.ptp(donor)) / 2
+    best = (-np.inf, 0.0, 1.0)
+    for scale in SCALES if n > 1 and m > 1 else (1.0,):
+        for offset in np.arange(-reach, reach + OFFSET_STEP / 2, OFFSET_STEP):
+            index = (scale * positions + offset - donor[0]) / spacing
+            inside = (index >= -0.5) & (index <= m - 0.5)
+            covered = inside.sum() * (np.ptp(positions) / max(n - 1, 1))
+            if not inside.any() or covered < LEAST_OVERLAP * extent:
+                continue
+            score = _interpolated(table, index)[inside].mean()
+            # A longer overlap is better evidence: the mean alone would favour a few good slices
+            score *= np.sqrt(inside.mean())
+            score -= 1e-4 * abs(offset) + 1e-3 * abs(scale - 1)
+            if score > best[0]:
+                best = (score, float(offset), float(scale))
+    score, offset, scale = best
+    index = (scale * positions + offset - donor[0]) / spacing
+    inside = (index >= -0.5) & (index <= m - 0.5)
+    nearest = np.where(inside, np.clip(np.rint(index), 0, m - 1), -1).astype(np.int64)
+    return SliceMatch(
+        donor_position=np.where(inside, np.clip(index, 0, m - 1), np.nan),
+        nearest=nearest,
+        offset_mm=offset,
+        scale=scale,
+        score=float(score),
+        correlation=table,
+    )
+
+
+def peak_correlations(images: ArrayLike, kernels: ArrayLike) -> NDArray[np.float32]:
+    """Highest normalised correlation over all shifts, of every image with every kernel.
+
+    Parameters
+    ----------
+    images : (N, H, W) array
+    kernels : (M, H, W) array
+
+    Returns
+    -------
+    (N, M) array
+        Zero for an image or a kernel of one value.
+    """
+    images, kernels = standardise(images), standardise(kernels)
+    # One kernel at a time against all images keeps the memory to that of a stack
+    return np.stack([correlate(images, k).max(axis=(-2, -1)) for k in kernels], axis=1)
+
+
+def _interpolated(table: NDArray, index: NDArray) -> NDArray:
+    """Read the table's row n at the broken column index[n]."""
+    m = table.shape[1]
+    index = np.clip(index, 0, m - 1)
+    low = np.minimum(index.astype(int), max(m - 2, 0))
+    high = np.minimum(low + 1, m - 1)
+    part = index - low
+    rows = np.arange(len(table))
+    return (1 - part) * table[rows, low] + part * table[rows, high]

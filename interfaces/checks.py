@@ -1,0 +1,117 @@
+"""What is looked at before a scan's graph is built, so that bad input costs a second, not a run."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.slices import slice_grid
+
+MINIMUM_SIDE = 16
+"""Pixels at the network's spacing; a smaller slice is less than its receptive field."""
+
+
+def read_volume(path: str | Path) -> tuple[nib.spatialimages.SpatialImage, np.ndarray]:
+    """Read an image whole, refusing what cannot be segmented.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    image : nibabel image
+    voxels : (X, Y, Z) or (X, Y, Z, T) float32 array
+
+    Raises
+    ------
+    InputError
+        If it is missing, unreadable or truncated, has a size other than 3-D or 4-D, voxels of
+        no size, NaN or infinite values, or nothing but one value.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f'{path} is not there: check the name.')
+    try:
+        image = nib.load(path)
+        voxels = np.asarray(image.dataobj, dtype=np.float32)
+    except Exception as error:  # nibabel, gzip and zlib each have their own
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f'{path} cannot be read as NIfTI ({reason}): it may be truncated, copy it again.'
+        ) from error
+    if voxels.ndim not in (3, 4) or 0 in voxels.shape:
+        raise InputError(
+            f'{path} has shape {voxels.shape}: give one volume (3-D) or a series of them (4-D).'
+        )
+    sizes = np.asarray(image.header.get_zooms()[:3], float)
+    columns = nib.affines.voxel_sizes(image.affine)
+    # nibabel hides the sign of pixdim from get_zooms: it is looked at where it stands
+    stored = np.asarray(image.header['pixdim'][1:4], float) if 'pixdim' in image.header else sizes
+    if not (np.isfinite(columns).all() and (columns > 0).all() and (stored > 0).all()):
+        raise InputError(
+            f'{path} has voxel sizes of {" × ".join(f"{s:g}" for s in stored)} mm: mend its header.'
+        )
+    if not np.isfinite(voxels).all():
+        count = int((~np.isfinite(voxels)).sum())
+        raise InputError(
+            f'{path} has {count} voxels that are NaN or infinite: set them to 0 first.'
+        )
+    if voxels.min() == voxels.max():
+        raise InputError(
+            f'{path} holds nothing but the value {voxels.flat[0]:g}: is it the right image?'
+        )
+    return image, voxels
+
+
+def check_scan(scan, settings, reference: Path | None = None) -> None:
+    """Look at a scan before its graph is built.
+
+    Parameters
+    ----------
+    scan : secondglance.interfaces.bids.Scan
+    settings : secondglance.pipelines.subject.Settings
+    reference : Path, optional
+
+    Raises
+    ------
+    InputError
+        For every fault of :func:`read_volume`; also if there is no b0 volume, ``.bval`` is of
+        another length, a slice is smaller than the network needs, or the reference lies on
+        another grid.
+    """
+    from secondglance.imaging.gradients import select_b0
+    from secondglance.interfaces.preprocessing import read_bvals
+    from secondglance.models.weights import weights_spacing
+
+    image, voxels = read_volume(scan.path)
+    n_volumes = voxels.shape[3] if voxels.ndim == 4 else 1
+    bvals = read_bvals(scan.bval) if scan.bval is not None else None
+    try:
+        select_b0(bvals, n_volumes, threshold=settings.b0_threshold, all_b0=settings.all_b0)
+    except InputError as error:
+        raise InputError(f'{scan.bval or scan.path}: {error}') from error
+
+    spacing = weights_spacing(settings.weights)
+    grid = slice_grid(
+        image.shape[:3],
+        image.affine,
+        spacing,
+        slice_axis=settings.slice_axis,
+        dim_info=image.header.get_dim_info()[2],
+    )
+    side = min(grid.stack_shape[1:])
+    if side < MINIMUM_SIDE:
+        raise InputError(
+            f'{scan.path} has slices of {side * spacing:g} mm; the network needs '
+            f'{MINIMUM_SIDE * spacing:g} mm at least: is --slice-axis right?'
+        )
+    if reference is not None:
+        ref, _ = read_volume(reference)
+        if ref.shape[:3] != image.shape[:3] or not np.allclose(
+            ref.affine, image.affine, atol=1e-2
+        ):
+            raise InputError(
+                f'Reference {reference} lies on another grid than {scan.path}: resample it.'
+            )
