@@ -1,1 +1,20 @@
 """What ships with the package: a reduced atlas, donors and the example rat."""
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+
+def atlas_path() -> Path:
+    """Folder of the reduced atlas: tissue maps named ``rat_{wm,gm,csf,skull}.nii.gz``."""
+    return _HERE / 'atlas'
+
+
+def donor_paths() -> list[Path]:
+    """Folders of the donors, each with ``image.nii.gz`` and ``brain_mask.nii.gz``."""
+    return sorted(p for p in (_HERE / 'donors').iterdir() if p.is_dir())
+
+
+def example_rat() -> tuple[Path, Path]:
+    """Image and brain mask of a real rat that is none of the donors."""
+    return _HERE / 'example' / 'rat_epi.nii.gz', _HERE / 'example' / 'rat_brain_mask.nii.gz'
