@@ -18,9 +18,8 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from secondglance.models.unet import UNet
+    from torch import Tensor
 
 FORMAT = 'secondglance-unet-1'
 """Marks the header of a weights file that this version reads and writes."""
@@ -94,7 +93,8 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, str]:
             header = json.loads(stream.read(size)) if 2 <= size <= _LONGEST_HEADER else {}
     except OSError as error:
         raise InputError(
-            f'Weights {path} cannot be read ({error.strerror}); name an existing .safetensors file.'
+            f'Weights {path} cannot be read ({error.strerror}); '
+            'name an existing .safetensors file.'
         ) from error
     except ValueError as error:
         raise InputError(
@@ -160,7 +160,6 @@ def save_weights(
         The checksum.
     """
     from safetensors.torch import save
-
     from secondglance.models.inference import NORMALISATION
 
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
@@ -206,7 +205,6 @@ def load_weights(path: str | os.PathLike[str], device: str = 'cpu') -> LoadedMod
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
-
     from secondglance.models.inference import NORMALISATION
 
     metadata = read_header(path)
