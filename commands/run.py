@@ -75,7 +75,7 @@ def _folders(args, console) -> tuple[Path, Path, Path | None]:
         bids_dir = Path(args.bids_dir).resolve()
         output_dir = args.output_dir or bids_dir / 'derivatives' / 'secondglance'
     else:
-        from secondglance.commands.example import make_example
+        from secondglance.commands.simulate import make_example
 
         bids_dir = Path('example').resolve()
         if not (bids_dir / 'dataset_description.json').is_file():

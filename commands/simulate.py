@@ -1,0 +1,257 @@
+"""``secondglance simulate``: a BIDS data set of simulated rats whose truth is known."""
+
+import argparse
+import gzip
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from secondglance import __version__
+from secondglance.imaging.errors import InputError
+
+B_VALUE = 1000.0
+"""s/mm², usual for the brain of a living rat."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.description = __doc__
+    parser.add_argument('--output', type=Path, required=True, help='folder of the new data set')
+    parser.add_argument('--subjects', type=int, default=4, help='how many animals (4)')
+    parser.add_argument('--seed', type=int, default=0, help='same seed, same animals (0)')
+    parser.add_argument(
+        '--atlas', type=Path, help='folder with *wm, *gm, *csf, *skull.nii.gz; default: shipped'
+    )
+    parser.add_argument('--b0-volumes', type=int, default=4, help='volumes without weighting (4)')
+    parser.add_argument('--dwi-volumes', type=int, default=8, help='volumes with weighting (8)')
+    parser.add_argument('--motion-mm', type=float, default=0.25, help='sd of each translation')
+    parser.add_argument('--snr', type=float, default=25.0, help='of grey matter in a b0 (25)')
+
+
+def main(args: argparse.Namespace) -> int:
+    """Make the data set; 0 when done."""
+    from rich.console import Console
+    from rich.progress import track
+
+    if args.subjects < 1 or args.b0_volumes < 1 or args.dwi_volumes < 0:
+        raise InputError('Give at least one of --subjects and of --b0-volumes.')
+    width = max(2, len(str(args.subjects)))
+    labels = [f'{n:0{width}d}' for n in range(1, args.subjects + 1)]
+    console = Console(stderr=True)
+    with _new_folder(args.output) as folder:
+        atlas = read_maps(args.atlas)
+        for number, label in enumerate(track(labels, 'animals', console=console)):
+            write_animal(
+                folder,
+                label,
+                atlas,
+                np.random.default_rng([args.seed, number]),
+                b0_volumes=args.b0_volumes,
+                dwi_volumes=args.dwi_volumes,
+                motion_mm=args.motion_mm,
+                snr=args.snr,
+            )
+        describe(folder, labels, 'Simulated rats')
+    console.print(f'{args.subjects} simulated rats are in {args.output}.')
+    return 0
+
+
+def make_example(folder: Path) -> None:
+    """Make the example: sub-01, simulated diffusion that moves, and sub-02, a real rat's EPI.
+
+    Parameters
+    ----------
+    folder : Path
+        Must not be there yet, or be empty.
+    """
+    from secondglance.data import example_rat
+
+    with _new_folder(folder) as new:
+        rng = np.random.default_rng(2019)
+        write_animal(new, '01', read_maps(), rng, b0_volumes=4, dwi_volumes=6)
+        image, mask = example_rat()
+        _copy(image, new / 'sub-02/dwi/sub-02_dwi.nii.gz')
+        reference = new / 'derivatives/reference/sub-02/dwi'
+        _copy(mask, reference / 'sub-02_desc-brain_mask.nii.gz')
+        _write_json(
+            new / 'sub-02/dwi/sub-02_dwi.json',
+            {'Description': 'A real rat: mean of a motion-corrected EPI series, not diffusion.'},
+        )
+        describe(new, ['01', '02'], 'The example of secondglance: a simulated and a real rat')
+
+
+def read_maps(folder: Path | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Read the tissue maps of an atlas.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        With one file each whose name ends in ``wm``, ``gm``, ``csf`` and, if there is one,
+        ``skull`` before ``.nii`` or ``.nii.gz``; by default the atlas that ships.
+
+    Returns
+    -------
+    maps : dict of (X, Y, Z) arrays
+    affine : (4, 4) array
+
+    Raises
+    ------
+    InputError
+        If a map is missing or the maps lie on different grids.
+    """
+    from secondglance.data import atlas_path
+    from secondglance.interfaces.checks import read_volume
+
+    folder = folder or atlas_path()
+    maps, affines = {}, []
+    for tissue in ('wm', 'gm', 'csf', 'skull'):
+        files = sorted(folder.glob(f'*{tissue}.nii*'))
+        if not files and tissue == 'skull':
+            continue
+        if len(files) != 1:
+            raise InputError(
+                f'Atlas {folder} must hold one file named *{tissue}.nii.gz, found {len(files)}.'
+            )
+        image, maps[tissue] = read_volume(files[0])
+        affines.append(image.affine)
+    if len({m.shape for m in maps.values()}) > 1 or not np.allclose(affines, affines[0]):
+        raise InputError(f'The tissue maps of atlas {folder} lie on different grids.')
+    return maps, affines[0]
+
+
+def write_animal(
+    folder: Path,
+    label: str,
+    atlas: tuple[dict[str, np.ndarray], np.ndarray],
+    rng: np.random.Generator,
+    b0_volumes: int = 4,
+    dwi_volumes: int = 8,
+    motion_mm: float = 0.25,
+    snr: float = 25.0,
+) -> None:
+    """Draw an animal, scan it, and write scan and truth in BIDS.
+
+    Parameters
+    ----------
+    folder : Path
+        Root of the data set.
+    label : str
+        Of the subject, without prefix.
+    atlas : (maps, affine)
+        Of :func:`read_maps`.
+    rng : numpy.random.Generator
+    b0_volumes, dwi_volumes : int
+    motion_mm : float
+        Standard deviation of each translation.
+    snr : float
+    """
+    from secondglance.imaging.simulation import draw_motion, simulate_dwi, simulate_head
+
+    head = simulate_head(*atlas, rng)
+    n_volumes = b0_volumes + dwi_volumes
+    # b0 volumes are spread over the series, as motion is best followed
+    bvals = np.full(n_volumes, B_VALUE)
+    bvals[np.linspace(0, n_volumes - 1, b0_volumes).astype(int)] = 0
+    bvecs = rng.standard_normal((3, n_volumes))
+    bvecs = np.where(bvals > 0, bvecs / np.linalg.norm(bvecs, axis=0), 0)
+    motion = draw_motion(n_volumes, rng, head.affine, mm=motion_mm)
+    series = simulate_dwi(head, rng, bvals, bvecs, motion, snr=snr)
+
+    name = f'sub-{label}/dwi/sub-{label}'
+    _write_nifti(folder / f'{name}_dwi.nii.gz', np.rint(series).astype(np.int16), head.affine)
+    # In a .bvec directions are along the voxel axes, x turned where these are right-handed
+    axes = head.affine[:3, :3] / np.linalg.norm(head.affine[:3, :3], axis=0)
+    local = axes.T @ bvecs
+    if np.linalg.det(axes) > 0:
+        local[0] = -local[0]
+    np.savetxt(folder / f'{name}_dwi.bval', bvals[None], fmt='%g')
+    np.savetxt(folder / f'{name}_dwi.bvec', local, fmt='%.6f')
+    _write_json(
+        folder / f'{name}_dwi.json',
+        {'Description': 'Simulated', 'EchoTime': 0.03, 'PhaseEncodingDirection': 'j'},
+    )
+    truth = folder / 'derivatives/reference'
+    _write_nifti(truth / f'{name}_dseg.nii.gz', head.labels, head.affine)
+    _write_nifti(
+        truth / f'{name}_desc-brain_mask.nii.gz', head.brain_mask.astype(np.uint8), head.affine
+    )
+    _write_json(
+        truth / f'{name}_desc-motion_xfm.json',
+        {'Description': 'world mm, volume to rest', 'matrices': motion.tolist()},
+    )
+
+
+def describe(folder: Path, labels: list[str], name: str) -> None:
+    """Write what BIDS asks of a data set as a whole."""
+    _write_json(
+        folder / 'dataset_description.json',
+        {
+            'Name': name,
+            'BIDSVersion': '1.10.0',
+            'DatasetType': 'raw',
+            'License': 'simulated animals: GPL-3.0, as the SIGMA atlas they derive from',
+            'GeneratedBy': [{'Name': 'secondglance', 'Version': __version__}],
+        },
+    )
+    _write_json(
+        folder / 'derivatives/reference/dataset_description.json',
+        {
+            'Name': f'{name}: truth',
+            'BIDSVersion': '1.10.0',
+            'DatasetType': 'derivative',
+            'GeneratedBy': [{'Name': 'secondglance', 'Version': __version__}],
+        },
+    )
+    rows = ''.join(f'sub-{label}\trattus norvegicus\n' for label in labels)
+    (folder / 'participants.tsv').write_text(f'participant_id\tspecies\n{rows}')
+    (folder / 'README').write_text(f'{name}, made by secondglance {__version__}.\n')
+
+
+class _new_folder:
+    """Make a folder whole or not at all: its name appears when all that it holds is there."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path).resolve()
+
+    def __enter__(self) -> Path:
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(f'{self.path} is there and not empty: choose another folder.')
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.temporary = Path(tempfile.mkdtemp(prefix='.new-', dir=self.path.parent))
+        except OSError as error:
+            raise InputError(
+                f'{self.path} cannot be made ({error.strerror}): choose another folder.'
+            ) from error
+        return self.temporary
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.temporary.chmod(0o755)
+            os.replace(self.temporary, self.path)
+        else:
+            shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _write_nifti(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
+    import nibabel as nib
+
+    image = nib.Nifti1Image(voxels, affine)
+    image.header.set_xyzt_units('mm')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # No time stamp inside: the same seed gives the same bytes
+    path.write_bytes(gzip.compress(image.to_bytes(), 6, mtime=0))
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + '\n')

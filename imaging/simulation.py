@@ -1,0 +1,250 @@
+"""Whole simulated rats, from tissue maps of an atlas to a diffusion series with known motion."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel.affines import apply_affine, from_matvec
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage, special
+from scipy.spatial.transform import Rotation
+
+from secondglance.imaging.artefacts import (
+    add_nyquist_ghost,
+    add_rician_noise,
+    bias_field,
+    elastic_displacement,
+    smooth_field,
+)
+
+SHAPE = (64, 64, 40)
+VOXEL_MM = (0.375, 0.375, 0.5)
+"""The acquisition of Matos et al. 2019: coronal slices, the third axis towards anterior."""
+
+SIGNAL_B0 = {'WM': 0.50, 'GM': 0.70, 'CSF': 1.25, 'skull': 0.06, 'muscle': 0.42, 'skin': 0.62}
+"""Signal without diffusion weighting, relative; an EPI's, so CSF > GM > WM > muscle > bone."""
+
+DIFFUSIVITY = {'WM': 0.7e-3, 'GM': 0.75e-3, 'CSF': 2.8e-3, 'skull': 1e-3, 'muscle': 1.3e-3}
+"""Mean diffusivity, mm²/s, of a living rat's tissues."""
+
+FA_WM = 0.6
+"""Part by which white matter's diffusivity differs between along and across its fibres."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A simulated head.
+
+    Attributes
+    ----------
+    affine : (4, 4) array
+        Voxel to world mm.
+    labels : (X, Y, Z) uint8 array
+        0 background, 1 WM, 2 GM, 3 CSF.
+    fractions : dict of (X, Y, Z) float32 arrays
+        Part of each voxel that is WM, GM, CSF, skull, muscle or skin.
+    fibres : (3, X, Y, Z) float32 array
+        Unit direction of the white matter's fibres.
+    """
+
+    affine: NDArray[np.float64]
+    labels: NDArray[np.uint8]
+    fractions: dict[str, NDArray[np.float32]]
+    fibres: NDArray[np.float32]
+
+    @property
+    def brain_mask(self) -> NDArray[np.bool_]:
+        """Where any tissue of the brain is, (X, Y, Z)."""
+        return self.labels > 0
+
+
+def oblique_affine(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw the affine of a coronal stack, tilted a few degrees and off the origin.
+
+    Voxel axes run to the right, to superior and to posterior, as scanners write them.
+    """
+    axes = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
+    tilt = Rotation.from_euler('xyz', rng.uniform(-8, 8, 3), degrees=True).as_matrix()
+    linear = tilt @ axes @ np.diag(VOXEL_MM)
+    centre = (np.array(SHAPE) - 1) / 2
+    return from_matvec(linear, rng.uniform(-4, 4, 3) - linear @ centre)
+
+
+def simulate_head(
+    maps: dict[str, ArrayLike],
+    maps_affine: ArrayLike,
+    rng: np.random.Generator,
+    affine: ArrayLike | None = None,
+    shape: tuple[int, int, int] = SHAPE,
+) -> Head:
+    """Draw an animal that is not the atlas's: another size, shape and pose, with a head around.
+
+    Parameters
+    ----------
+    maps : dict of (X, Y, Z) arrays
+        ``wm``, ``gm``, ``csf`` and, if there is one, ``skull``; probabilities in [0, 1].
+    maps_affine : (4, 4) array
+        Voxel of the maps to world mm, RAS+.
+    rng : numpy.random.Generator
+    affine : (4, 4) array, optional
+        Of the scan; by default :func:`oblique_affine`.
+    shape : tuple of int
+
+    Returns
+    -------
+    Head
+    """
+    affine = oblique_affine(rng) if affine is None else np.asarray(affine, float)
+    maps_affine = np.asarray(maps_affine, float)
+    size = rng.uniform(0.9, 1.1) * rng.uniform(0.96, 1.04, 3)
+    pose = Rotation.from_euler('xyz', rng.normal(0, 2.5, 3), degrees=True).as_matrix()
+    slide = rng.normal(0, (0.6, 0.8, 0.6))
+    warp = elastic_displacement(shape, rng, 0.25)
+    wide = rng.uniform(0.95, 1.15, 3)
+
+    brain = np.asarray(maps['wm']) + np.asarray(maps['gm']) + np.asarray(maps['csf'])
+    middle_atlas = apply_affine(maps_affine, ndimage.center_of_mass(brain))
+    middle_scan = apply_affine(affine, (np.array(shape) - 1) / 2)
+    # Each voxel is an average over finer points: thick slices blur what they cut
+    points = np.moveaxis(np.indices(shape, dtype=np.float32), 0, -1)
+    sums: dict[str, NDArray] = {name: np.zeros(shape, np.float32) for name in ATLAS_NAMES}
+    offsets = [(x, y, z) for x in (-0.25, 0.25) for y in (-0.25, 0.25) for z in (-0.33, 0, 0.33)]
+    where = None
+    for offset in offsets:
+        world = apply_affine(affine, points + np.array(offset, np.float32)) - middle_scan
+        where = ((world + np.moveaxis(warp, 0, -1) - slide) @ pose) / size
+        index = apply_affine(np.linalg.inv(maps_affine), where + middle_atlas)
+        for name, source in ATLAS_NAMES.items():
+            if source in maps:
+                sums[name] += ndimage.map_coordinates(
+                    np.asarray(maps[source], np.float32), np.moveaxis(index, -1, 0), order=1
+                )
+    fractions = {name: total / len(offsets) for name, total in sums.items()}
+    total = sum(fractions.values())
+    scale = np.where(total > 1, total, 1)
+    fractions = {name: part / scale for name, part in fractions.items()}
+    rest = np.clip(1 - sum(fractions.values()), 0, 1)
+    assert where is not None
+    fractions |= _around(where / wide, rest, rng)
+
+    tissue = np.stack([fractions[name] for name in ('WM', 'GM', 'CSF')])
+    labels = np.where(tissue.sum(0) >= 0.5, tissue.argmax(0) + 1, 0).astype(np.uint8)
+    # One brain: crumbs of the maps are no tissue
+    pieces, n_pieces = ndimage.label(labels > 0)
+    if n_pieces > 1:
+        labels[pieces != 1 + np.bincount(pieces.ravel())[1:].argmax()] = 0
+    field = np.stack([smooth_field(shape, rng, 5) for _ in range(3)])
+    return Head(affine, labels, fractions, field / np.linalg.norm(field, axis=0))
+
+
+ATLAS_NAMES = {'WM': 'wm', 'GM': 'gm', 'CSF': 'csf', 'skull': 'skull'}
+
+
+def _around(where: NDArray, rest: NDArray, rng: np.random.Generator) -> dict[str, NDArray]:
+    """Muscle, skin and ears where the atlas has nothing; `where` is mm from the brain's middle."""
+    x, y, z = np.moveaxis(where, -1, 0)
+    # A head is a tapered tube: narrow at the snout, its middle below that of the brain
+    width = 10.5 - 0.22 * np.clip(y, 0, None)
+    height = 10.0 - 0.25 * np.clip(y, 0, None)
+    radius = np.sqrt((x / width) ** 2 + ((z + 2.9) / height) ** 2)
+    lumps = 0.04 * smooth_field(where.shape[:3], rng, 8)
+    inside = special.expit((1 - radius - lumps) / 0.012)
+    core = special.expit((0.93 - radius - lumps) / 0.012)
+    # Fasciae: dark sheets between muscles
+    sheets = np.exp(-((smooth_field(where.shape[:3], rng, 9) / 0.18) ** 2))
+    ears = np.zeros_like(x)
+    for side in (-1, 1):
+        middle = np.array([side * 10.2, -4 + rng.normal(0, 0.5), 1.5 + rng.normal(0, 0.5)])
+        flap = ((x - middle[0]) / 1.3) ** 2 + ((y - middle[1]) / 2) ** 2
+        flap = flap + ((z - middle[2]) / 2.6) ** 2
+        ears = np.maximum(ears, special.expit((1 - flap) / 0.1))
+    muscle = rest * core * (1 - 0.6 * sheets)
+    skin = rest * np.clip(inside - core + ears * (1 - inside), 0, 1)
+    return {'muscle': muscle.astype(np.float32), 'skin': skin.astype(np.float32)}
+
+
+def draw_motion(
+    n_volumes: int, rng: np.random.Generator, affine: ArrayLike, mm: float = 0.25, deg: float = 0.6
+) -> NDArray[np.float64]:
+    """Draw a head that drifts: one rigid motion a volume, the first volume at rest.
+
+    Parameters
+    ----------
+    n_volumes : int
+    rng : numpy.random.Generator
+    affine : (4, 4) array
+        The head turns about the middle of this scan.
+    mm, deg : float
+        Standard deviation of each translation and rotation, in mm and degrees.
+
+    Returns
+    -------
+    (T, 4, 4) array
+        World mm of a volume to world mm at rest.
+    """
+    middle = apply_affine(affine, (np.array(SHAPE) - 1) / 2)
+    matrices = np.tile(np.eye(4), (n_volumes, 1, 1))
+    for matrix in matrices[1:]:
+        turn = Rotation.from_euler('xyz', rng.normal(0, deg, 3), degrees=True).as_matrix()
+        matrix[:3, :3] = turn
+        matrix[:3, 3] = middle - turn @ middle + rng.normal(0, mm, 3)
+    return matrices
+
+
+def simulate_dwi(
+    head: Head,
+    rng: np.random.Generator,
+    bvals: ArrayLike,
+    bvecs: ArrayLike,
+    motion: ArrayLike,
+    snr: float = 25.0,
+    bias: float = 0.25,
+    ghost: float = 0.03,
+) -> NDArray[np.float32]:
+    """Scan a head that moves.
+
+    Parameters
+    ----------
+    head : Head
+    rng : numpy.random.Generator
+    bvals : (T,) array
+        s/mm².
+    bvecs : (3, T) array
+        Unit directions in the world's axes.
+    motion : (T, 4, 4) array
+        World mm of each volume to world mm at rest.
+    snr : float
+        Grey matter without diffusion weighting over the noise's standard deviation.
+    bias : float
+        Strength of the coil's bias field, which stays where it is while the head moves.
+    ghost : float
+        Intensity of the Nyquist ghost relative to the image.
+
+    Returns
+    -------
+    (X, Y, Z, T) float32 array
+        Scaled so that grey matter is about 1000.
+    """
+    shape = head.labels.shape
+    texture = np.exp(0.05 * smooth_field(shape, rng, 9))
+    coil = bias_field(shape, rng, bias)
+    inverse = np.linalg.inv(head.affine)
+    series = np.empty((*shape, len(np.asarray(bvals))), np.float32)
+    points = np.moveaxis(np.indices(shape, dtype=np.float64), 0, -1)
+    for t, (b, direction, matrix) in enumerate(
+        zip(np.asarray(bvals), np.asarray(bvecs).T, np.asarray(motion), strict=True)
+    ):
+        signal = np.zeros(shape, np.float32)
+        for name, part in head.fractions.items():
+            diffusivity = DIFFUSIVITY.get(name, 1e-3)
+            if name == 'WM':
+                along = np.abs(np.tensordot(direction, head.fibres, axes=1)) ** 2
+                diffusivity = diffusivity * (1 - FA_WM / 2 + 1.5 * FA_WM * (along - 1 / 3))
+            signal += SIGNAL_B0[name] * part * np.exp(-b * diffusivity)
+        signal *= texture
+        if not np.allclose(matrix, np.eye(4)):
+            # What is scanned at a voxel is the head at the place it came from
+            index = np.moveaxis(apply_affine(inverse @ matrix @ head.affine, points), -1, 0)
+            signal = ndimage.map_coordinates(signal, index, order=3, mode='nearest')
+        image = add_nyquist_ghost(np.clip(signal, 0, None) * coil, ghost, axis=1)
+        series[..., t] = add_rician_noise(image, SIGNAL_B0['GM'] / snr, rng)
+    return series * np.float32(1000 / SIGNAL_B0['GM'])
