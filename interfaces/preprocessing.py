@@ -1,0 +1,292 @@
+"""Interfaces of the preprocessing: b0 volumes, their motion, their mean."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.gradients import B0_THRESHOLD, select_b0
+from secondglance.imaging.motion import (
+    HEAD_RADIUS_MM,
+    estimate_motion,
+    framewise_displacement,
+    motion_parameters,
+    resample_motion,
+)
+from secondglance.interfaces.checks import read_volume
+from secondglance.interfaces.stacks import in_cwd
+
+MCFLIRT_SCALE = 10.0
+"""MCFLIRT is tuned to human voxels: it runs on a header whose millimetres are ten times as many."""
+
+PARAMETERS = ('trans_x', 'trans_y', 'trans_z', 'rot_x', 'rot_y', 'rot_z')
+
+
+def read_bvals(path: str | Path) -> np.ndarray:
+    """Read a ``.bval`` file.
+
+    Returns
+    -------
+    (T,) array
+        s/mm².
+
+    Raises
+    ------
+    InputError
+        If it cannot be read as numbers.
+    """
+    try:
+        return np.array(Path(path).read_text().split(), dtype=float)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise InputError(f'{path} cannot be read as b-values ({error}): mend it.') from error
+
+
+def mcflirt_path() -> Path | None:
+    """Where FSL's MCFLIRT is, by ``FSLDIR``; None where it is not."""
+    fsldir = os.environ.get('FSLDIR')
+    if not fsldir:
+        return None
+    path = Path(fsldir) / 'bin' / 'mcflirt'
+    return path if path.is_file() and os.access(path, os.X_OK) else None
+
+
+def resolve_engine(motion: str) -> str:
+    """Turn ``auto`` into the engine that is there.
+
+    Parameters
+    ----------
+    motion : {'auto', 'fsl', 'sitk', 'none'}
+
+    Returns
+    -------
+    {'fsl', 'sitk', 'none'}
+
+    Raises
+    ------
+    InputError
+        If ``fsl`` is asked for and not there.
+    """
+    if motion == 'auto':
+        return 'fsl' if mcflirt_path() else 'sitk'
+    if motion == 'fsl' and not mcflirt_path():
+        raise InputError(
+            f'FSL is asked for, but $FSLDIR/bin/mcflirt is not there (FSLDIR is '
+            f'{os.environ.get("FSLDIR", "not set")}): set FSLDIR or give --motion sitk.'
+        )
+    return motion
+
+
+class _SelectB0InputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='raw scan, (X, Y, Z[, T])')
+    bval_file = File(exists=True, desc='b-values, s/mm²')
+    threshold = traits.Float(B0_THRESHOLD, usedefault=True, desc='largest b-value, s/mm²')
+    all_b0 = traits.Bool(False, usedefault=True, desc='no volume is diffusion-weighted')
+
+
+class _SelectB0OutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc='b0 volumes, (X, Y, Z, B)')
+    volumes = traits.List(traits.Int(), desc='their places in the scan')
+
+
+class SelectB0(SimpleInterface):
+    """Take the volumes without diffusion weighting out of a scan."""
+
+    input_spec = _SelectB0InputSpec
+    output_spec = _SelectB0OutputSpec
+
+    def _run_interface(self, runtime):
+        image, voxels = read_volume(self.inputs.in_file)
+        voxels = voxels.reshape(*voxels.shape[:3], -1)
+        bvals = read_bvals(self.inputs.bval_file) if isdefined(self.inputs.bval_file) else None
+        try:
+            chosen = select_b0(
+                bvals, voxels.shape[3], self.inputs.threshold, self.inputs.all_b0
+            )
+        except InputError as error:
+            raise InputError(f'{self.inputs.in_file}: {error}') from error
+        self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_b0')
+        _save_like(voxels[..., chosen], image, self._results['out_file'])
+        self._results['volumes'] = chosen.tolist()
+        return runtime
+
+
+class _MotionInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='b0 volumes, (X, Y, Z, B)')
+    volumes = traits.List(traits.Int(), mandatory=True, desc='their places in the scan')
+    species = traits.Enum(*HEAD_RADIUS_MM, usedefault=True, desc='whose head radius to take')
+    num_threads = traits.Range(
+        low=1, value=1, usedefault=True, nohash=True, desc='volumes at the same time'
+    )
+
+
+class _MotionOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc='motion-corrected volumes')
+    confounds = File(exists=True, desc='motion and framewise displacement, a row a volume (.tsv)')
+    transforms = File(exists=True, desc='matrices, world mm, volume to reference (.json)')
+    engine = File(exists=True, desc='what corrected the motion (.json)')
+
+
+class _MotionCorrection(SimpleInterface):
+    """What the engines share; each says how matrices are found."""
+
+    input_spec = _MotionInputSpec
+    output_spec = _MotionOutputSpec
+    _engine = ''
+
+    def _estimate(self, image, volumes, runtime) -> tuple[np.ndarray, int, str]:
+        """Matrices (B, 4, 4), the reference's place, and the engine's version."""
+        raise NotImplementedError
+
+    def _run_interface(self, runtime):
+        image, volumes = read_volume(self.inputs.in_file)
+        volumes = volumes.reshape(*volumes.shape[:3], -1)
+        if volumes.shape[3] == 1:
+            matrices, reference, version = np.eye(4)[None], 0, ''
+        else:
+            matrices, reference, version = self._estimate(image, volumes, runtime)
+        corrected = resample_motion(
+            volumes, image.affine, matrices, n_threads=self.inputs.num_threads
+        )
+        self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_corrected')
+        _save_like(corrected, image, self._results['out_file'])
+        self._write_tables(image, matrices, reference, version, runtime)
+        return runtime
+
+    def _write_tables(self, image, matrices, reference, version, runtime):
+        import pandas as pd
+
+        middle = nib.affines.apply_affine(image.affine, (np.array(image.shape[:3]) - 1) / 2)
+        parameters = motion_parameters(matrices, middle)
+        table = pd.DataFrame(parameters, columns=list(PARAMETERS))
+        table['framewise_displacement'] = framewise_displacement(
+            parameters, HEAD_RADIUS_MM[self.inputs.species]
+        )
+        table.insert(0, 'volume', self.inputs.volumes)
+        self._results['confounds'] = in_cwd(self.inputs.in_file, runtime, '_confounds', '.tsv')
+        table.to_csv(self._results['confounds'], sep='\t', index=False, float_format='%.8g')
+        contents = {
+            'transforms': {
+                'reference': int(self.inputs.volumes[reference]),
+                'volumes': list(self.inputs.volumes),
+                'matrices': np.asarray(matrices).tolist(),
+            },
+            'engine': {
+                'engine': self._engine if len(matrices) > 1 else 'none: one volume',
+                'engine_version': version,
+                'n_b0': len(matrices),
+                'b0_volumes': list(self.inputs.volumes),
+            },
+        }
+        for name, content in contents.items():
+            self._results[name] = in_cwd(self.inputs.in_file, runtime, f'_{name}', '.json')
+            Path(self._results[name]).write_text(json.dumps(content, indent=2) + '\n')
+
+
+class SitkMotion(_MotionCorrection):
+    """Correct motion with the embedded engine, SimpleITK."""
+
+    _engine = 'SimpleITK'
+
+    def _estimate(self, image, volumes, runtime):
+        import SimpleITK as sitk
+
+        matrices, reference = estimate_motion(
+            volumes, image.affine, n_threads=self.inputs.num_threads
+        )
+        return matrices, reference, sitk.Version_VersionString()
+
+
+class NoMotion(_MotionCorrection):
+    """Leave volumes where they are."""
+
+    _engine = 'none'
+
+    def _estimate(self, image, volumes, runtime):
+        return np.tile(np.eye(4), (volumes.shape[3], 1, 1)), 0, ''
+
+
+class McflirtMotion(_MotionCorrection):
+    """Correct motion with FSL's MCFLIRT, on a header scaled to human voxels."""
+
+    _engine = 'FSL MCFLIRT'
+
+    def _estimate(self, image, volumes, runtime):
+        from fsl.data.image import Image
+        from fsl.transform.flirt import fromFlirt, readFlirt
+        from fsl.wrappers import mcflirt
+
+        # A fresh folder: MCFLIRT does not refresh matrices that an earlier run left
+        folder = Path(runtime.cwd) / 'mcflirt'
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        scaled = nib.Nifti1Image(volumes, np.diag([MCFLIRT_SCALE] * 3 + [1]) @ image.affine)
+        nib.save(scaled, folder / 'scaled.nii.gz')
+        reference = volumes.shape[3] // 2
+        mcflirt(
+            str(folder / 'scaled.nii.gz'),
+            out=str(folder / 'out'),
+            cost='corratio',
+            refvol=reference,
+            mats=True,
+        )
+        space = Image(str(folder / 'scaled.nii.gz'))
+        matrices = []
+        for t in range(volumes.shape[3]):
+            flirt = readFlirt(str(folder / 'out.mat' / f'MAT_{t:04d}'))
+            world = fromFlirt(flirt, space, space, 'world', 'world')
+            world[:3, 3] /= MCFLIRT_SCALE
+            matrices.append(world)
+        version = Path(os.environ['FSLDIR']) / 'etc' / 'fslversion'
+        return (
+            np.stack(matrices),
+            reference,
+            version.read_text().strip() if version.is_file() else 'unknown',
+        )
+
+
+ENGINES = {'fsl': McflirtMotion, 'sitk': SitkMotion, 'none': NoMotion}
+
+
+class _MeanVolumeInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='series, (X, Y, Z, B)')
+
+
+class _MeanVolumeOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc='mean over the volumes, float32')
+
+
+class MeanVolume(SimpleInterface):
+    """Average the volumes of a series."""
+
+    input_spec = _MeanVolumeInputSpec
+    output_spec = _MeanVolumeOutputSpec
+
+    def _run_interface(self, runtime):
+        image, volumes = read_volume(self.inputs.in_file)
+        mean = volumes.reshape(*volumes.shape[:3], -1).mean(axis=3, dtype=np.float64)
+        self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_mean')
+        _save_like(mean, image, self._results['out_file'])
+        return runtime
+
+
+def _save_like(voxels: np.ndarray, image, path: str) -> None:
+    """Write float32 voxels with the affine, and its codes, of an image."""
+    out = nib.Nifti1Image(np.asarray(voxels, np.float32), image.affine)
+    if isinstance(image, nib.Nifti1Image):
+        out.header.set_qform(image.affine, int(image.header['qform_code']) or 1)
+        out.header.set_sform(image.affine, int(image.header['sform_code']) or 1)
+        out.header.set_dim_info(*image.header.get_dim_info())
+    out.header.set_xyzt_units('mm')
+    nib.save(out, path)

@@ -1,0 +1,96 @@
+"""From a raw scan to the mean of its motion-corrected b0 volumes."""
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+
+from secondglance.imaging.gradients import B0_THRESHOLD
+from secondglance.interfaces.preprocessing import ENGINES, MeanVolume, SelectB0, resolve_engine
+
+
+def init_preproc_wf(
+    *,
+    motion: str = 'auto',
+    b0_threshold: float = B0_THRESHOLD,
+    all_b0: bool = False,
+    species: str = 'rat',
+    n_procs: int = 1,
+    name: str = 'preproc_wf',
+) -> Workflow:
+    """Bring a scan's b0 volumes together and average them.
+
+    ::
+
+        in_file, bval_file → select_b0 → motion_correction → b0_mean
+
+    Parameters
+    ----------
+    motion : {'auto', 'fsl', 'sitk', 'none'}
+        Engine of the motion correction; ``auto`` takes FSL where ``FSLDIR`` has it.
+    b0_threshold : float
+        Largest b-value of a b0 volume, s/mm².
+    all_b0 : bool
+        Whether no volume is diffusion-weighted, as in an EPI time series.
+    species : {'rat', 'mouse'}
+        Whose head radius turns rotations into framewise displacement.
+    n_procs : int
+        Volumes that the embedded engine registers at the same time.
+    name : str
+
+    Inputs
+    ------
+    in_file
+        Raw scan, 3-D or 4-D.
+    bval_file
+        Its b-values; needed if there are several volumes, unless `all_b0`.
+
+    Outputs
+    -------
+    b0_mean, b0_series
+        Mean of the corrected b0 volumes, and they themselves.
+    confounds
+        Motion and framewise displacement (.tsv).
+    transforms
+        Matrices in world mm, volume to reference (.json).
+    engine
+        Which engine ran, on which volumes (.json).
+    """
+    workflow = Workflow(name=name)
+    inputnode = Node(IdentityInterface(['in_file', 'bval_file']), name='inputnode')
+    outputnode = Node(
+        IdentityInterface(['b0_mean', 'b0_series', 'confounds', 'transforms', 'engine']),
+        name='outputnode',
+    )
+    select_b0 = Node(SelectB0(threshold=b0_threshold, all_b0=all_b0), name='select_b0')
+    # MCFLIRT has one thread, the embedded engine as many as it is given
+    engine = resolve_engine(motion)
+    n_threads = n_procs if engine == 'sitk' else 1
+    motion_correction = Node(
+        ENGINES[engine](species=species, num_threads=n_threads),
+        n_procs=n_threads,
+        mem_gb=1.0,
+        name='motion_correction',
+    )
+    b0_mean = Node(MeanVolume(), name='b0_mean')
+    workflow.connect(
+        [
+            (inputnode, select_b0, [('in_file', 'in_file'), ('bval_file', 'bval_file')]),
+            (
+                select_b0,
+                motion_correction,
+                [('out_file', 'in_file'), ('volumes', 'volumes')],
+            ),
+            (motion_correction, b0_mean, [('out_file', 'in_file')]),
+            (b0_mean, outputnode, [('out_file', 'b0_mean')]),
+            (
+                motion_correction,
+                outputnode,
+                [
+                    ('out_file', 'b0_series'),
+                    ('confounds', 'confounds'),
+                    ('transforms', 'transforms'),
+                    ('engine', 'engine'),
+                ],
+            ),
+        ]
+    )
+    return workflow
