@@ -9,7 +9,7 @@ from nipype.pipeline.engine import Node, Workflow
 from secondglance import __version__
 from secondglance.imaging.motion import HEAD_RADIUS_MM
 from secondglance.interfaces.bids import Scan
-from secondglance.models.weights import weights_checksum
+from secondglance.models.weights import read_header
 from secondglance.pipelines.glance import init_glance_wf
 from secondglance.pipelines.outputs import init_outputs_wf
 from secondglance.pipelines.preproc import init_preproc_wf
@@ -56,7 +56,7 @@ class Settings:
         return {
             'version': __version__,
             **plain,
-            'weights_checksum': weights_checksum(self.weights),
+            'weights_checksum': read_header(self.weights)['checksum'],
             'head_radius_mm': HEAD_RADIUS_MM[self.species],
         }
 
