@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
                 if args.stop_on_first_crash:
                     return FAILED
     if n_scans + len(failures) > 1:
-        console.print(f'{n_scans - len(failures.keys() - set(subjects))} of {n_scans} scans done.')
+        done = n_scans - sum(name not in subjects for name in failures)
+        console.print(f'{done} of {n_scans} scans done.')
         for name, problem in failures.items():
             console.print(f'  {name}: {problem}', markup=False)
     return FAILED if failures else DONE
@@ -96,7 +97,7 @@ def _settings(args):
     """Turn the call's options into the settings of the graph, with every default resolved."""
     from secondglance.data import donor_paths
     from secondglance.interfaces.bids import find_donor
-    from secondglance.models.weights import check_weights, default_weights
+    from secondglance.models.weights import default_weights, load_weights
     from secondglance.pipelines.preproc import resolve_engine
     from secondglance.pipelines.subject import Settings
 
@@ -105,7 +106,9 @@ def _settings(args):
     if args.slices_per_job < 0:
         raise InputError(f'--slices-per-job {args.slices_per_job} must be 0 or more.')
     weights = (args.weights or default_weights()).resolve()
-    check_weights(weights)
+    if args.weights:
+        # What ships is checked by the tests; a user's own file is read whole before anything runs
+        load_weights(weights)
     donors = [find_donor(folder.resolve()) for folder in args.donor or donor_paths()]
     return Settings(
         weights=weights,
@@ -181,7 +184,7 @@ def _run_scan(scan, settings, output_dir, reference, args, console) -> str | Non
             return None
         console.print(f'[bold]{scan.name}[/]  {scan.path.name}')
         console.print(f'  motion correction by {settings.motion}, network on {settings.device}')
-        report = run_workflow(
+        run_workflow(
             workflow,
             nprocs=args.nprocs,
             mem_gb=args.mem_gb,
@@ -192,5 +195,5 @@ def _run_scan(scan, settings, output_dir, reference, args, console) -> str | Non
         )
     except InputError as error:
         return str(error)
-    console.print(f'  report: {output_dir / report}  ({time.monotonic() - start:.1f} s)')
+    console.print(f'  report: {output_dir / scan.name}.html  ({time.monotonic() - start:.1f} s)')
     return None

@@ -163,7 +163,10 @@ class _Progress:
             for stage in STAGES
             if stage in counts
         }
-        self._left = dict(counts)
+
+    def __getstate__(self):
+        # The engine writes nodes to disk, and this with them: there it has nothing to show
+        return {'_tasks': {}}
 
     def __enter__(self):
         self._bar.start()

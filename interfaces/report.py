@@ -1,0 +1,164 @@
+"""The interface that gathers a scan's results for its report."""
+
+import json
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from secondglance import __version__
+from secondglance.interfaces.stacks import read_stack
+
+LOW_CONFIDENCE = 0.5
+"""Mean confidence of the placement below which a scan is flagged."""
+
+VERSIONS = ('nipype', 'torch', 'SimpleITK', 'nibabel', 'numpy', 'scipy', 'fslpy')
+
+
+class _ReportInputSpec(BaseInterfaceInputSpec):
+    scan_name = traits.Str(mandatory=True, desc='name of the page')
+    source = traits.Str(mandatory=True, desc='path of the scan, as text')
+    settings = traits.Dict(mandatory=True, desc='resolved settings')
+    stack = File(exists=True, mandatory=True, desc='head, (H, W, N)')
+    saliency_stack = File(exists=True, mandatory=True, desc='signed gradient, (H, W, N)')
+    enhanced_stack = File(exists=True, mandatory=True, desc='enhanced saliency, (H, W, N)')
+    mask_stack = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
+    first_probabilities_stack = File(exists=True, mandatory=True, desc='first, (H, W, N, 4)')
+    probabilities_stack = File(exists=True, mandatory=True, desc='second, (H, W, N, 4)')
+    confounds = File(exists=True, mandatory=True, desc='motion (.tsv)')
+    transforms = File(exists=True, mandatory=True, desc='matrices (.json)')
+    engine = File(exists=True, mandatory=True, desc='what corrected the motion (.json)')
+    placement = File(exists=True, mandatory=True, desc='a row a slice (.tsv)')
+    donor = File(exists=True, mandatory=True, desc='donor taken (.json)')
+    lognormal = File(exists=True, mandatory=True, desc='fit of every slice (.json)')
+    volumes = File(exists=True, mandatory=True, desc='tissue volumes (.tsv)')
+    metrics = File(exists=True, desc='against the reference (.tsv)')
+
+
+class _ReportOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc='the page')
+    figures = traits.Directory(exists=True, desc='its figures')
+
+
+class Report(SimpleInterface):
+    """Write the visual report of a scan."""
+
+    input_spec = _ReportInputSpec
+    output_spec = _ReportOutputSpec
+
+    def _run_interface(self, runtime):
+        from secondglance.reports.data import ReportData
+        from secondglance.reports.methods import methods_text
+        from secondglance.reports.render import render_report
+
+        settings = dict(self.inputs.settings)
+        stack, affine = read_stack(self.inputs.stack)
+        mask = read_stack(self.inputs.mask_stack)[0] >= 0.5
+        first, _ = read_stack(self.inputs.first_probabilities_stack)
+        second, _ = read_stack(self.inputs.probabilities_stack)
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        placement = _rows(self.inputs.placement)
+        engine = json.loads(Path(self.inputs.engine).read_text())
+        donor = json.loads(Path(self.inputs.donor).read_text())
+        donor_name = Path(settings['donors'][donor['donor']]).parent.name
+        data = ReportData(
+            title=self.inputs.scan_name,
+            source=self.inputs.source,
+            image=stack,
+            saliency=read_stack(self.inputs.saliency_stack)[0],
+            enhanced=read_stack(self.inputs.enhanced_stack)[0],
+            mask=mask,
+            first_labels=first.argmax(1),
+            labels=np.where(mask, second.argmax(1), 0),
+            aspect=float(spacing[1] / spacing[0]),
+            summary={
+                'Motion correction': f'{engine["engine"]} {engine["engine_version"]}'.strip(),
+                'b0 volumes': str(engine['n_b0']),
+                'Slices': f'{len(stack)}, {spacing[2]:.3g} mm apart, seen at {spacing[0]:.3g} mm',
+                'Donor': f'{donor_name} (of {len(donor["scores"])}; '
+                f'correlation {max(donor["scores"]):.2f})',
+                'Mask method': settings['mask_method'],
+                'Saliency': f'{settings["saliency"]}, target {settings["target"]}',
+                'Weights': f'{Path(settings["weights"]).name} {settings["weights_checksum"][:12]}',
+                'Device': settings['device'],
+                'Version': f'secondglance {__version__}',
+            },
+            placement=placement,
+            volumes=_rows(self.inputs.volumes),
+            metrics=_rows(self.inputs.metrics) if isdefined(self.inputs.metrics) else [],
+            confounds=_columns(self.inputs.confounds),
+            lognormal=json.loads(Path(self.inputs.lognormal).read_text()),
+            settings=settings,
+            versions={'secondglance': __version__, **_versions()},
+            methods=methods_text(__version__, engine, settings),
+            warnings=placement_warnings(placement),
+        )
+        page = Path(runtime.cwd) / f'{self.inputs.scan_name}.html'
+        figures = Path(runtime.cwd) / 'figures'
+        render_report(data, page, figures)
+        self._results.update(out_file=str(page), figures=str(figures))
+        return runtime
+
+
+def placement_warnings(rows: list[dict]) -> list[str]:
+    """Say what in a placement a person should look at.
+
+    Parameters
+    ----------
+    rows : list of dict
+        A row a slice, with ``donor_slice``, ``confidence`` and ``replaced``.
+
+    Returns
+    -------
+    list of str
+    """
+    warnings = []
+    matched = [row for row in rows if row['donor_slice'] >= 0]
+    if not matched:
+        return ['No slice of any donor matched: the mask is empty.']
+    confidence = float(np.mean([row['confidence'] for row in matched]))
+    if confidence < LOW_CONFIDENCE:
+        warnings.append(
+            f'Slices disagree on where the brain is (mean confidence {confidence:.2f}).'
+        )
+    replaced = [str(row['slice']) for row in matched if row['replaced']]
+    if replaced:
+        warnings.append(
+            f'{len(replaced)} of {len(matched)} slices were overruled by their neighbours: '
+            f'{", ".join(replaced)}.'
+        )
+    beyond = len(rows) - len(matched)
+    if beyond:
+        warnings.append(f'{beyond} slices lie beyond the donor and have no mask.')
+    return warnings
+
+
+def _rows(path: str) -> list[dict]:
+    import pandas as pd
+
+    return pd.read_csv(path, sep='\t').to_dict('records')
+
+
+def _columns(path: str) -> dict:
+    import pandas as pd
+
+    table = pd.read_csv(path, sep='\t')
+    return {name: table[name].to_numpy() for name in table}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = 'not installed'
+    return found

@@ -1,0 +1,61 @@
+"""What a report is made from."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that a report shows; what is None or empty leaves its section out.
+
+    Attributes
+    ----------
+    title : str
+        Name of the scan, as text.
+    source : str
+        Where the scan lies, as text.
+    image, saliency, enhanced : (N, H, W) arrays
+        Stacks: head, signed gradient, enhanced saliency in [0, 1].
+    mask : (N, H, W) bool array
+        Placed brain mask.
+    first_labels, labels : (N, H, W) int arrays
+        First and second glance: 0 background, 1 WM, 2 GM, 3 CSF.
+    aspect : float
+        Height of a pixel over its width.
+    summary : dict of str
+        What is known of scan and run, in one table.
+    placement, volumes, metrics : list of dict
+        Rows of tables.
+    confounds : dict of arrays
+        Motion parameters and framewise displacement, by name.
+    lognormal : dict
+        ``ks_distance`` (N,), ``theoretical`` (Q,) and ``observed`` (N, Q).
+    settings : dict
+    versions : dict of str
+    methods : str
+        A paragraph for the paper.
+    warnings : list of str
+        Shown first.
+    """
+
+    title: str
+    source: str
+    image: NDArray
+    saliency: NDArray
+    enhanced: NDArray
+    mask: NDArray
+    first_labels: NDArray
+    labels: NDArray
+    aspect: float = 1.0
+    summary: dict[str, str] = field(default_factory=dict)
+    placement: list[dict] = field(default_factory=list)
+    volumes: list[dict] = field(default_factory=list)
+    metrics: list[dict] = field(default_factory=list)
+    confounds: dict[str, NDArray] = field(default_factory=dict)
+    lognormal: dict | None = None
+    settings: dict = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    methods: str = ''
+    warnings: list[str] = field(default_factory=list)

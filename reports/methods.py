@@ -1,0 +1,49 @@
+"""The methods paragraph that a user can paste."""
+
+ENGINES = {
+    'FSL MCFLIRT': 'FSL MCFLIRT (Jenkinson et al. 2002, doi 10.1006/nimg.2002.1132)',
+    'SimpleITK': 'SimpleITK (Lowekamp et al. 2013, doi 10.3389/fninf.2013.00045)',
+}
+SALIENCY = {
+    'guided': 'guided backpropagation (Springenberg et al. 2014, arXiv:1412.6806)',
+    'deconvnet': 'a deconvolutional network (Zeiler and Fergus 2014, arXiv:1311.2901)',
+    'gradient': 'the gradient (Simonyan et al. 2013, arXiv:1312.6034)',
+}
+
+
+def methods_text(version: str, engine: dict, settings: dict) -> str:
+    """Describe what was done, with citations.
+
+    Parameters
+    ----------
+    version : str
+        Of secondglance.
+    engine : dict
+        ``engine``, ``engine_version`` and ``n_b0`` of the motion correction.
+    settings : dict
+        Resolved settings of the run.
+
+    Returns
+    -------
+    str
+    """
+    name = engine.get('engine', '')
+    if name in ENGINES:
+        moved = f'corrected for motion with {ENGINES[name]} and averaged'
+    elif engine.get('n_b0', 1) > 1:
+        moved = 'averaged without motion correction'
+    else:
+        moved = 'used as it was'
+    n_b0 = engine.get('n_b0', 1)
+    volumes = f'{n_b0} b0 volumes were' if n_b0 > 1 else 'One volume was'
+    return (
+        f'Brain tissue was segmented with secondglance {version}, which implements Matos et al. '
+        f'2019 (doi 10.1007/978-3-030-19823-7_25). {volumes} {moved}. A U-Net (Ronneberger et '
+        f'al. 2015, doi 10.1007/978-3-319-24574-4_28; weights '
+        f'{str(settings.get("weights_checksum", ""))[:12]}) segmented the whole head; its '
+        f'attention was mapped by {SALIENCY[settings.get("saliency", "guided")]} and enhanced '
+        'under a log-normal model. A brain mask of another animal was placed where the '
+        'cross-correlation of the enhanced saliency with that of the other animal was highest. '
+        'With the background removed, the network segmented white matter, grey matter and '
+        'cerebrospinal fluid.'
+    )

@@ -1,0 +1,76 @@
+"""The visual report: one HTML page and its figures."""
+
+import os
+from pathlib import Path
+
+from secondglance.reports import figures
+from secondglance.reports.data import ReportData
+
+
+def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
+    """Write a scan's report.
+
+    Parameters
+    ----------
+    data : ReportData
+    html_path : Path
+        The page; it names its figures relative to itself, below ``sub-…/figures``.
+    figures_dir : Path
+        Where the figures are written. The page is written last.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    figures_dir.mkdir(parents=True, exist_ok=True)
+    prefix = html_path.stem
+    subject = prefix.split('_')[0]
+    made: dict[str, str] = {}
+
+    def figure(name: str, extension: str) -> Path:
+        path = figures_dir / f'{prefix}_{name}.{extension}'
+        made[name] = f'{subject}/figures/{path.name}'
+        return path
+
+    base = figures.grey(data.image)
+    for name, slices, outline in (
+        ('tissues', figures.tissues(base, data.labels), None),
+        ('mask', base, data.mask),
+        ('first', figures.tissues(base, data.first_labels), None),
+        ('saliency', figures.diverging(data.saliency), None),
+        ('enhanced', figures.heat(base, data.enhanced), data.mask),
+        ('image', base, None),
+    ):
+        figures.save_png(figures.mosaic(slices, outline, data.aspect), figure(name, 'png'))
+    if data.confounds and len(data.confounds['trans_x']) > 1:
+        figures.motion_plot(data.confounds, figure('motion', 'svg'))
+    if data.placement:
+        figures.placement_plot(data.placement, figure('placement', 'svg'))
+    if data.lognormal:
+        figures.lognormal_plot(data.lognormal, figure('lognormal', 'svg'))
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters['figure'] = _number
+    page = environment.get_template('report.html').render(
+        data=data,
+        figures=made,
+        colours={n: figures.COLOURS[i] for i, n in enumerate(('WM', 'GM', 'CSF'), 1)},
+    )
+    partial = html_path.with_suffix('.partial')
+    partial.write_text(page, encoding='utf-8')
+    os.replace(partial, html_path)
+
+
+def _number(value) -> str:
+    """Write a table's value: numbers short, nothing for what is not defined.
+
+    Examples
+    --------
+    >>> _number(0.98765), _number(float('nan')), _number('WM'), _number(1712.3)
+    ('0.988', '–', 'WM', '1712')
+    """
+    if isinstance(value, float):
+        if value != value:
+            return '–'
+        return f'{value:.0f}' if abs(value) >= 100 else f'{value:.3f}'
+    return str(value)
