@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shlex
 import sys
+import warnings
 from pathlib import Path
 
 SIGMA = (
@@ -72,6 +74,9 @@ def main(args: argparse.Namespace) -> int:
     from secondglance.models.synthesis import read_atlas
     from secondglance.models.training import train
 
+    # Our own lines say how far it is; Lightning's talk of hardware it did not find.
+    logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
+    warnings.filterwarnings('ignore', module='lightning')
     if args.threads:
         torch.set_num_threads(args.threads)
     call = ['secondglance', 'train', '--recipe', args.recipe, '--atlas', args.atlas.name]

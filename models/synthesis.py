@@ -264,6 +264,8 @@ def render_slices(
 def imperfect_masks(tissue: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Brain masks as a placement leaves them: half exact, half off by one or two pixels.
 
+    A few have an island or a hole, as a bad placement leaves.
+
     Parameters
     ----------
     tissue : tensor, shape (B, 1, H, W)

@@ -10,6 +10,7 @@ import copy
 import datetime
 import json
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -204,7 +205,7 @@ class SegmentationTraining(lightning.LightningModule):
         # Channels-last convolutions are a third faster on CPU and give the same numbers.
         self.net = UNet(channels).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
-        # Smoothing sums over the batch: a class missing from one slice must not dominate.
+        # Dice of the batch as one: a class missing from one slice must not dominate.
         self.dice = DiceLoss(softmax=True, to_onehot_y=True, batch=recipe.cross_entropy > 0)
 
     def training_step(
@@ -219,10 +220,14 @@ class SegmentationTraining(lightning.LightningModule):
             loss = loss + self.recipe.cross_entropy * entropy
         return loss
 
-    def on_train_batch_end(self, *args: Any) -> None:
-        """Move the running average towards the new weights."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then move the running average towards the new weights."""
+        step = self.global_step + 1
+        super().optimizer_step(*args, **kwargs)
+        # Here and not at the end of the batch: checkpoints are written before the module hears
+        # of that, and a resumed average would lack one step.
         # A short memory at first, so that the average does not remember the random start.
-        keep = min(self.recipe.average, self.global_step / (self.global_step + 10.0))
+        keep = min(self.recipe.average, step / (step + 10.0))
         if not self.recipe.average:
             keep = 0.0
         with torch.no_grad():
@@ -253,7 +258,8 @@ class SegmentationTraining(lightning.LightningModule):
             warm_up = min(100, max(1, self.steps // 10))
             schedule = torch.optim.lr_scheduler.LambdaLR(
                 optimiser,
-                lambda step: (
+                # A plain float: checkpoints that hold NumPy's cannot be loaded safely.
+                lambda step: float(
                     min(1.0, (step + 1) / warm_up)
                     * 0.5
                     * (1.0 + np.cos(np.pi * min(1.0, step / self.steps)))
@@ -278,7 +284,7 @@ class _Progress(lightning.Callback):
         self.since = time.monotonic()
 
     def on_train_batch_end(self, trainer, module, outputs, *args) -> None:
-        self.losses.append(float(outputs['loss']))
+        self.losses.append(float(outputs['loss'].detach()))
         step = trainer.global_step
         if step % 100 and step != trainer.max_steps:
             return
@@ -410,20 +416,16 @@ def train(
         module, DataLoader(batches, batch_size=None), ckpt_path=checkpoint, weights_only=True
     )
     net = module.average.to('cpu')
-    scores = {
-        mask: np.array(
-            [
-                _score(
-                    net,
-                    *evaluation_slices(
-                        animal, np.random.default_rng([seed, 4, n]), perfect_mask=mask == 'true'
-                    ),
-                )
-                for n, animal in zip(split.test, animals(split.test), strict=True)
-            ]
+    tested = list(zip(split.test, animals(split.test), strict=True))
+    scores = {}
+    for mask in ('true', 'imperfect'):
+        slices = (
+            evaluation_slices(
+                animal, np.random.default_rng([seed, 4, n]), perfect_mask=mask == 'true'
+            )
+            for n, animal in tested
         )
-        for mask in ('true', 'imperfect')
-    }
+        scores[mask] = np.array([_score(net, *pair) for pair in slices])
     checksum = save_weights(net, output, metadata)
     card = {
         'what': 'secondglance U-Net: background, WM, GM, CSF of background-free coronal slices',
@@ -470,7 +472,12 @@ def _checkpoint(path: Path, identity: dict[str, Any]) -> tuple[int, Path | None]
     """Step at which a checkpoint was taken and its path, or (0, None) where there is none."""
     if not path.exists():
         return 0, None
-    state = torch.load(path, map_location='cpu', weights_only=True)
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f'Checkpoint {path} cannot be read; start afresh with --no-resume.'
+        ) from error
     if state.get('secondglance') != identity:
         raise InputError(
             f'Checkpoint {path} is of another training ({state.get("secondglance")}); '

@@ -1,0 +1,104 @@
+"""Normalisation, padding and batches."""
+
+import numpy as np
+import pytest
+import torch
+from secondglance.imaging.labels import CLASSES
+from secondglance.models.inference import (
+    MINIMUM_SIDE,
+    normalise_slices,
+    pad_to_stride,
+    predict,
+)
+from secondglance.models.unet import UNet
+from secondglance.models.weights import LoadedModel, default_weights, load_weights
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return LoadedModel(UNet((4, 8, 8)).eval(), 0.375, CLASSES, '', '', {})
+
+
+@pytest.mark.parametrize('factor', [1e-6, 1.0, 3e4])
+def test_normalisation_forgets_the_unit(factor):
+    stack = np.random.default_rng(0).gamma(2.0, 1.0, (3, 9, 7)).astype(np.float32)
+    np.testing.assert_allclose(normalise_slices(stack * factor), normalise_slices(stack), 1e-5)
+
+
+def test_normalisation_by_hand():
+    # 99th percentile of the positive 1 … 100 is 99.01; the zeros and the negative do not count.
+    image = np.concatenate([np.arange(101), np.zeros(20), [-5.0, 0.0, 1e4]])
+    image[-1] = 0
+    found = normalise_slices(image.reshape(1, 4, 31))[0].ravel()
+    np.testing.assert_allclose(found[1:101], np.arange(1, 101) / 99.01, rtol=1e-6)
+    assert found.min() == 0
+
+
+def test_bright_spot_is_clipped():
+    image = np.ones((1, 30, 30))
+    image[0, 0, 0] = 1e6
+    assert normalise_slices(image).max() == 1.5
+
+
+def test_empty_slice_stays_zero_and_does_not_disturb_the_others():
+    stack = np.zeros((2, 4, 4), np.float32)
+    stack[1] = 3.0
+    found = normalise_slices(stack)
+    assert not found[0].any()
+    assert (found[1] == 1.0).all()
+
+
+def test_normalisation_leaves_its_argument_alone():
+    stack = np.full((1, 3, 3), 7, np.int16)
+    assert normalise_slices(stack).dtype == np.float32
+    assert (stack == 7).all()
+
+
+@pytest.mark.parametrize('size', [(16, 16), (17, 31), (1, 8), (64, 65)])
+@pytest.mark.parametrize('stride', [1, 4, 8])
+def test_padding_round_trip_restores_any_size(size, stride):
+    images = torch.rand(2, 1, *size)
+    padded, inside = pad_to_stride(images, stride)
+    assert padded.shape[-1] % stride == padded.shape[-2] % stride == 0
+    assert padded.shape[-1] - size[1] < stride
+    assert torch.equal(padded[..., inside[0], inside[1]], images)
+    assert padded.sum().isclose(images.sum())
+
+
+@pytest.mark.parametrize('size', [(16, 24), (17, 31)])
+def test_prediction_has_the_size_of_the_stack_and_sums_to_one(model, size):
+    stack = np.random.default_rng(1).random((5, *size)).astype(np.float32)
+    found = predict(model, stack, batch_size=2)
+    assert found.shape == (5, 4, *size)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_batch_size_does_not_change_the_prediction(model):
+    stack = np.random.default_rng(1).random((5, 16, 16)).astype(np.float32)
+    np.testing.assert_allclose(
+        predict(model, stack, batch_size=2), predict(model, stack), atol=1e-6
+    )
+
+
+def test_prediction_follows_a_shift_by_the_stride(model):
+    stack = np.zeros((1, 64, 64), np.float32)
+    stack[0, 24:36, 22:40] = np.random.default_rng(2).random((12, 18))
+    moved = np.roll(stack, model.stride, axis=1)
+    here, there = predict(model, stack), predict(model, moved)
+    np.testing.assert_allclose(there[:, :, 28:44], here[:, :, 24:40], atol=1e-5)
+
+
+def test_shipped_weights_tell_brain_from_black():
+    # Not accuracy, only sense: black is background, and a large bright disc is brain.
+    model = load_weights(default_weights())
+    rows, columns = np.mgrid[:48, :48]
+    disc = ((rows - 24) / 18) ** 2 + ((columns - 24) / 12) ** 2 < 1
+    found = predict(model, disc[None].astype(np.float32))[0].argmax(axis=0)
+    assert (found[~disc] == 0).mean() > 0.95
+    assert (found[disc] > 0).mean() > 0.9
+
+
+def test_smallest_side_holds_two_steps_of_the_stride():
+    assert load_weights(default_weights()).stride * 2 <= MINIMUM_SIDE

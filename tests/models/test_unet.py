@@ -1,0 +1,44 @@
+"""The network's shape, stride and rectifiers."""
+
+import pytest
+import torch
+from secondglance.models.unet import UNet
+from torch import nn
+
+
+@pytest.mark.parametrize('channels', [(2, 4), (2, 3, 4), (4, 4, 4, 4)])
+def test_any_multiple_of_the_stride_goes_through(channels):
+    net = UNet(channels).eval()
+    size = (net.stride * 3, net.stride * 2)
+    assert net.stride == 2 ** (len(channels) - 1)
+    assert net(torch.zeros(2, 1, *size)).shape == (2, 4, *size)
+
+
+def test_every_relu_is_a_module_used_once_and_not_in_place():
+    net = UNet((2, 4, 8))
+    uses = []
+    for module in net.modules():
+        if isinstance(module, nn.ReLU):
+            assert not module.inplace
+            module.register_forward_hook(lambda m, *_: uses.append(id(m)))
+    net(torch.zeros(2, 1, 8, 8))
+    # Two a level on the way down, two a level but the lowest on the way up.
+    assert len(uses) == len(set(uses)) == 2 * 3 + 2 * 2
+
+
+def test_slices_of_a_batch_do_not_see_each_other():
+    net = UNet((4, 8)).eval()
+    images = torch.rand(3, 1, 8, 8)
+    torch.testing.assert_close(net(images)[1:2], net(images[1:2]))
+
+
+def test_architecture_rebuilds_the_network():
+    net = UNet((3, 5, 7))
+    values = {k: v for k, v in net.architecture.items() if k != 'name'}
+    again = UNet(**values)
+    again.load_state_dict(net.state_dict())
+
+
+def test_one_level_is_refused():
+    with pytest.raises(ValueError, match='two levels'):
+        UNet((4,))
