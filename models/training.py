@@ -10,7 +10,6 @@ import copy
 import datetime
 import json
 import os
-import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -474,7 +473,7 @@ def _checkpoint(path: Path, identity: dict[str, Any]) -> tuple[int, Path | None]
         return 0, None
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # of a broken file torch raises whatever its bytes lead to
         raise InputError(
             f'Checkpoint {path} cannot be read; start afresh with --no-resume.'
         ) from error
