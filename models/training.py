@@ -20,24 +20,19 @@ import lightning
 import numpy as np
 import secondglance
 import torch
-from numpy.typing import NDArray
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.labels import CLASSES, TISSUES
+from secondglance.imaging.labels import TISSUES
+from secondglance.models.evaluation import evaluation_slices, score, summarise
 from secondglance.models.inference import NORMALISATION
 from secondglance.models.synthesis import (
     Animal,
     Atlas,
-    cut_slices,
     draw_animal,
     draw_batch,
-    render_slices,
 )
 from secondglance.models.unet import UNet
 from secondglance.models.weights import PAPER_SPACING, save_weights
 from torch.utils.data import DataLoader, IterableDataset
-
-_SLICES_APART_MM = 0.75
-"""Distance between the slices on which an animal is judged, in mm."""
 
 
 @dataclass(frozen=True)
@@ -128,44 +123,6 @@ def split_animals(n_animals: int, rng: np.random.Generator, test_fraction: float
 def animal_rng(seed: int, number: int) -> np.random.Generator:
     """Generator of one animal of the cohort; independent of how many animals there are."""
     return np.random.default_rng([seed, 1, number])
-
-
-def evaluation_slices(
-    animal: Animal, rng: np.random.Generator, *, perfect_mask: bool = True
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """All slices of an animal, 0.75 mm apart and thick, each with its own random contrast."""
-    low, high = animal.planes
-    centres = np.arange(low * 0.15, high * 0.15, _SLICES_APART_MM) + _SLICES_APART_MM / 2
-    maps = cut_slices(animal, centres, np.full(len(centres), _SLICES_APART_MM))
-    return render_slices(maps, rng, perfect_mask=perfect_mask)
-
-
-def dice_per_class(predicted: torch.Tensor, labels: torch.Tensor) -> NDArray[np.float64]:
-    """Dice of WM, GM, CSF and of the three together.
-
-    Parameters
-    ----------
-    predicted, labels : tensor of int, same shape
-        Values are places in `CLASSES`.
-
-    Returns
-    -------
-    array, shape (4,)
-        In [0, 1]; one where a class is in neither.
-
-    Examples
-    --------
-    >>> a, b = torch.tensor([1, 1, 2, 0]), torch.tensor([1, 2, 2, 0])
-    >>> [round(float(d), 3) for d in dice_per_class(a, b)]
-    [0.667, 0.667, 1.0, 1.0]
-    """
-    values = []
-    for label in (*range(1, len(CLASSES)), None):
-        a = predicted > 0 if label is None else predicted == label
-        b = labels > 0 if label is None else labels == label
-        total = int(a.sum() + b.sum())
-        values.append(2 * int((a & b).sum()) / total if total else 1.0)
-    return np.array(values)
 
 
 class _Batches(IterableDataset):
@@ -290,7 +247,7 @@ class _Progress(lightning.Callback):
         rate = len(self.losses) / (time.monotonic() - self.since)
         line = f'step {step}/{trainer.max_steps}  loss {np.mean(self.losses):.4f}  {rate:.1f}/s'
         if step % self.every == 0 or step == trainer.max_steps:
-            scores = np.mean([_score(module.average, *s) for s in self.validation], axis=0)
+            scores = np.mean([score(module.average, *s) for s in self.validation], axis=0)
             names = (*TISSUES, 'brain')
             line += '  validation Dice ' + '  '.join(
                 f'{n} {s:.3f}' for n, s in zip(names, scores, strict=True)
@@ -298,11 +255,6 @@ class _Progress(lightning.Callback):
             save_weights(module.average, self.output, {**self.metadata, 'step': str(step)})
         print(line, flush=True)
         self.losses, self.since = [], time.monotonic()
-
-
-def _score(net: UNet, images: torch.Tensor, labels: torch.Tensor) -> NDArray[np.float64]:
-    with torch.no_grad():
-        return dice_per_class(net(images).argmax(dim=1, keepdim=True), labels)
 
 
 def train(
@@ -424,7 +376,7 @@ def train(
             )
             for n, animal in tested
         )
-        scores[mask] = np.array([_score(net, *pair) for pair in slices])
+        scores[mask] = np.array([score(net, *pair) for pair in slices])
     checksum = save_weights(net, output, metadata)
     card = {
         'what': 'secondglance U-Net: background, WM, GM, CSF of background-free coronal slices',
@@ -437,7 +389,7 @@ def train(
         'parameters': sum(p.numel() for p in net.parameters()),
         'seed': seed,
         'steps': steps,
-        'test_dice': {f'{mask} mask': _summary(values) for mask, values in scores.items()},
+        'test_dice': {f'{mask} mask': summarise(values) for mask, values in scores.items()},
         'command': command,
         'checksum': checksum,
         'versions': {
@@ -483,25 +435,3 @@ def _checkpoint(path: Path, identity: dict[str, Any]) -> tuple[int, Path | None]
             'name another output, or start afresh with --no-resume.'
         )
     return int(state['global_step']), path
-
-
-def _summary(scores: NDArray[np.float64]) -> dict[str, Any]:
-    """Mean and standard deviation over animals of Dice (n, 4)."""
-    deviation = scores.std(axis=0, ddof=1) if len(scores) > 1 else np.zeros(scores.shape[1])
-    summary: dict[str, Any] = {
-        name: {'mean': round(float(m), 4), 'sd': round(float(s), 4)}
-        for name, m, s in zip((*TISSUES, 'brain'), scores.mean(axis=0), deviation, strict=True)
-    }
-    return {**summary, 'n_animals': len(scores)}
-
-
-__all__ = [
-    'RECIPES',
-    'Recipe',
-    'SegmentationTraining',
-    'Split',
-    'dice_per_class',
-    'evaluation_slices',
-    'split_animals',
-    'train',
-]

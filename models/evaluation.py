@@ -1,0 +1,85 @@
+"""How well a network does on simulated animals, whose truth is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from secondglance.imaging.labels import CLASSES, TISSUES
+from secondglance.models.synthesis import Animal, cut_slices, render_slices
+from secondglance.models.unet import UNet
+
+_SLICES_APART_MM = 0.75
+"""Distance between the slices on which an animal is judged, in mm."""
+
+
+def evaluation_slices(
+    animal: Animal, rng: np.random.Generator, *, perfect_mask: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """All slices of an animal, 0.75 mm apart and thick, each with its own random contrast."""
+    low, high = animal.planes
+    centres = np.arange(low * 0.15, high * 0.15, _SLICES_APART_MM) + _SLICES_APART_MM / 2
+    maps = cut_slices(animal, centres, np.full(len(centres), _SLICES_APART_MM))
+    return render_slices(maps, rng, perfect_mask=perfect_mask)
+
+
+def dice_per_class(predicted: torch.Tensor, labels: torch.Tensor) -> NDArray[np.float64]:
+    """Dice of WM, GM, CSF and of the three together.
+
+    Parameters
+    ----------
+    predicted, labels : tensor of int, same shape
+        Values are places in `CLASSES`.
+
+    Returns
+    -------
+    array, shape (4,)
+        In [0, 1]; one where a class is in neither.
+
+    Examples
+    --------
+    >>> a, b = torch.tensor([1, 1, 2, 0]), torch.tensor([1, 2, 2, 0])
+    >>> [round(float(d), 3) for d in dice_per_class(a, b)]
+    [0.667, 0.667, 1.0, 1.0]
+    """
+    values = []
+    for label in (*range(1, len(CLASSES)), None):
+        a = predicted > 0 if label is None else predicted == label
+        b = labels > 0 if label is None else labels == label
+        total = int(a.sum() + b.sum())
+        values.append(2 * int((a & b).sum()) / total if total else 1.0)
+    return np.array(values)
+
+
+def score(net: UNet, images: torch.Tensor, labels: torch.Tensor) -> NDArray[np.float64]:
+    """Dice (4,) of a network's arg-max on images (B, 1, H, W) with labels of the same shape."""
+    with torch.no_grad():
+        return dice_per_class(net(images).argmax(dim=1, keepdim=True), labels)
+
+
+def summarise(scores: NDArray[np.float64]) -> dict[str, Any]:
+    """Mean and standard deviation over animals.
+
+    Parameters
+    ----------
+    scores : array, shape (n, 4)
+        Dice of each animal, in the order of `dice_per_class`.
+
+    Returns
+    -------
+    dict
+        ``{'WM': {'mean': …, 'sd': …}, …, 'brain': …, 'n_animals': n}``.
+
+    Examples
+    --------
+    >>> summarise(np.array([[0.5] * 4, [0.7] * 4]))['GM']
+    {'mean': 0.6, 'sd': 0.1414}
+    """
+    deviation = scores.std(axis=0, ddof=1) if len(scores) > 1 else np.zeros(scores.shape[1])
+    summary: dict[str, Any] = {
+        name: {'mean': round(float(m), 4), 'sd': round(float(s), 4)}
+        for name, m, s in zip((*TISSUES, 'brain'), scores.mean(axis=0), deviation, strict=True)
+    }
+    return {**summary, 'n_animals': len(scores)}
