@@ -78,7 +78,7 @@ def _on_animals(model, args: argparse.Namespace) -> dict[str, dict]:
         animal = draw_animal(atlas, rng, model.spacing)
         for mask, found in scores.items():
             images, labels = evaluation_slices(animal, rng, perfect_mask=mask == 'true mask')
-            found.append(score(model.net, images.to(args.device), labels.to(args.device)))
+            found.append(score(model.net, images, labels))
     return {mask: summarise(np.array(found)) for mask, found in scores.items()}
 
 

@@ -55,8 +55,10 @@ def dice_per_class(predicted: torch.Tensor, labels: torch.Tensor) -> NDArray[np.
 
 def score(net: UNet, images: torch.Tensor, labels: torch.Tensor) -> NDArray[np.float64]:
     """Dice (4,) of a network's arg-max on images (B, 1, H, W) with labels of the same shape."""
+    device = next(net.parameters()).device
     with torch.no_grad():
-        return dice_per_class(net(images).argmax(dim=1, keepdim=True), labels)
+        predicted = net(images.to(device)).argmax(dim=1, keepdim=True).to(labels.device)
+    return dice_per_class(predicted, labels)
 
 
 def summarise(scores: NDArray[np.float64]) -> dict[str, Any]:

@@ -343,7 +343,7 @@ def train(
     ]
     trainer = lightning.Trainer(
         accelerator='gpu' if device.startswith('cuda') else 'cpu',
-        devices=1,
+        devices=[int(device[5:])] if device.startswith('cuda:') else 1,
         max_steps=steps,
         logger=False,
         enable_progress_bar=False,
