@@ -35,7 +35,9 @@ def main():
     parser.add_argument('--weights', type=Path, default=default_weights())
     parser.add_argument('--saliency', default='guided')
     parser.add_argument('--target', default='brain')
-    parser.add_argument('--all-donors', action='store_true', help='every other animal, not the bank')
+    parser.add_argument(
+        '--all-donors', action='store_true', help='every other animal, not the bank'
+    )
     parser.add_argument('--limit', type=int)
     args = parser.parse_args()
     model = load_weights(args.weights)
@@ -93,7 +95,9 @@ def place(head, donors):
     found = []
     for donor in donors:
         kernels = np.where(donor['stack_mask'], donor['enhanced'], 0)
-        kernels, mask = centre_on(donor['stack_mask'], enhanced.shape[1:], kernels, donor['stack_mask'])
+        kernels, mask = centre_on(
+            donor['stack_mask'], enhanced.shape[1:], kernels, donor['stack_mask']
+        )
         match = match_slices(enhanced, grid.positions, kernels, donor['grid'].positions)
         found.append((match, kernels, mask, donor))
     match, kernels, mask, donor = max(found, key=lambda f: f[0].score)

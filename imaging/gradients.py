@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
 from secondglance.imaging.errors import InputError
 
 B0_THRESHOLD = 50.0

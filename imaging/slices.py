@@ -6,7 +6,6 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
-
 from secondglance.imaging.errors import InputError
 
 COARSER = 1.01
@@ -168,9 +167,7 @@ def slice_grid(
     rest = sorted((a for a in range(3) if a != axis), key=lambda a: canonical[a])
     axes = (axis, *rest)
     flips = tuple(bool(orientation[a, 1] < 0) for a in axes)
-    in_plane_shape = tuple(
-        max(1, int(np.ceil(shape[a] * size[a] / spacing - 1e-3))) for a in rest
-    )
+    in_plane_shape = tuple(max(1, int(np.ceil(shape[a] * size[a] / spacing - 1e-3))) for a in rest)
     stack_shape = (int(shape[axis]), *in_plane_shape)
 
     # From an index of the stack on disk (H, W, N) to a voxel of the volume

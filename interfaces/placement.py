@@ -12,7 +12,6 @@ from nipype.interfaces.base import (
     TraitedSpec,
     traits,
 )
-
 from secondglance.imaging.matching import match_slices
 from secondglance.imaging.placement import best_shift, correlate, place_mask
 from secondglance.imaging.reconciliation import reconcile
@@ -78,9 +77,7 @@ class MatchDonor(SimpleInterface):
         enhanced, affine = read_stack(self.inputs.in_file)
         positions = slice_positions(affine, len(enhanced))
         found = []
-        for saliency_file, mask_file in zip(
-            self.inputs.enhanced, self.inputs.masks, strict=True
-        ):
+        for saliency_file, mask_file in zip(self.inputs.enhanced, self.inputs.masks, strict=True):
             saliency, donor_affine = read_stack(saliency_file)
             mask = read_stack(mask_file)[0] >= 0.5
             # The paper's kernel: what the donor's own brain looks like to this network
@@ -178,10 +175,7 @@ class ReconcilePlacement(SimpleInterface):
             columns['shifts'], weights, positions, tolerance_px=self.inputs.tolerance
         )
         placed = np.stack(
-            [
-                place_mask(mask >= 0.5, shift)
-                for mask, shift in zip(masks, shifts, strict=True)
-            ]
+            [place_mask(mask >= 0.5, shift) for mask, shift in zip(masks, shifts, strict=True)]
         )
         self._results['out_file'] = write_stack(
             placed, affine, in_cwd(self.inputs.in_file, runtime, '_placed')

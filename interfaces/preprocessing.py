@@ -15,7 +15,6 @@ from nipype.interfaces.base import (
     isdefined,
     traits,
 )
-
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.gradients import B0_THRESHOLD, select_b0
 from secondglance.imaging.motion import (
@@ -111,9 +110,7 @@ class SelectB0(SimpleInterface):
         voxels = voxels.reshape(*voxels.shape[:3], -1)
         bvals = read_bvals(self.inputs.bval_file) if isdefined(self.inputs.bval_file) else None
         try:
-            chosen = select_b0(
-                bvals, voxels.shape[3], self.inputs.threshold, self.inputs.all_b0
-            )
+            chosen = select_b0(bvals, voxels.shape[3], self.inputs.threshold, self.inputs.all_b0)
         except InputError as error:
             raise InputError(f'{self.inputs.in_file}: {error}') from error
         self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_b0')

@@ -14,7 +14,6 @@ from nipype.interfaces.base import (
     traits,
 )
 from nipype.utils.filemanip import fname_presuffix
-
 from secondglance.imaging.slices import SliceGrid, slice_grid
 
 
@@ -152,7 +151,9 @@ class ToNative(SimpleInterface):
 class _SplitSlabsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='stack, (H, W, N[, C])')
     n_slabs = traits.Range(low=1, value=1, usedefault=True, desc='how many slabs at most')
-    slices_per_job = traits.Range(low=0, value=0, usedefault=True, desc='slices a slab; 0: N/n_slabs')
+    slices_per_job = traits.Range(
+        low=0, value=0, usedefault=True, desc='slices a slab; 0: N/n_slabs'
+    )
 
 
 class _SplitSlabsOutputSpec(TraitedSpec):
@@ -195,5 +196,7 @@ class MergeSlabs(SimpleInterface):
         slabs = [nib.load(path) for path in self.inputs.in_files]
         stack = np.concatenate([np.asarray(slab.dataobj) for slab in slabs], axis=2)
         self._results['out_file'] = in_cwd(self.inputs.in_files[0], runtime, '_merged')
-        nib.save(nib.Nifti1Image(stack, slabs[0].affine, slabs[0].header), self._results['out_file'])
+        nib.save(
+            nib.Nifti1Image(stack, slabs[0].affine, slabs[0].header), self._results['out_file']
+        )
         return runtime

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 from nipype.pipeline.engine import Workflow
-
 from secondglance.imaging.errors import InputError
 
 # Local jobs last milliseconds: the engine's own two seconds between two looks would be most of
@@ -142,8 +141,13 @@ class _Progress:
     """One line a stage, with how many of its nodes are done."""
 
     def __init__(self, workflow: Workflow, console):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
 
         self._bar = Progress(
             TextColumn('  {task.description:<28}'),

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
-
 from secondglance.interfaces.glance import RemoveBackground, Segment
 from secondglance.interfaces.segmentation import Labels
 from secondglance.interfaces.stacks import MergeSlabs, SplitSlabs, ToNative, ToStack
@@ -78,7 +77,10 @@ def init_segment_wf(
     slabs = Node(SplitSlabs(**split), name='slabs')
     mask_slabs = Node(SplitSlabs(**split), name='mask_slabs')
     remove_background = MapNode(
-        RemoveBackground(), iterfield=['in_file', 'mask_file'], mem_gb=0.3, name='remove_background'
+        RemoveBackground(),
+        iterfield=['in_file', 'mask_file'],
+        mem_gb=0.3,
+        name='remove_background',
     )
     second_glance = MapNode(
         Segment(weights=str(weights), device=device, use_gpu=use_gpu, num_threads=num_threads),

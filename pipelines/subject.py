@@ -5,7 +5,6 @@ from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
-
 from secondglance import __version__
 from secondglance.imaging.motion import HEAD_RADIUS_MM
 from secondglance.interfaces.bids import Scan

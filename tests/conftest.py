@@ -1,0 +1,47 @@
+"""Fixtures that several folders share."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20190512)
+
+
+@pytest.fixture
+def oblique():
+    """Return an affine that is tilted, off-centre, and coarsest along its third axis."""
+    from scipy.spatial.transform import Rotation
+
+    turn = Rotation.from_euler('xyz', [7, -11, 13], degrees=True).as_matrix()
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag([0.25, -0.3, 0.9])
+    affine[:3, 3] = [3.1, -7.7, 12.3]
+    return affine
+
+
+@pytest.fixture(scope='session')
+def example(tmp_path_factory) -> Path:
+    """Make the example data set, once, in a folder whose name holds a space."""
+    from secondglance.commands.simulate import make_example
+
+    folder = tmp_path_factory.mktemp('a data set') / 'example'
+    make_example(folder)
+    return folder
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Return a function that writes an array as NIfTI and gives its path."""
+
+    def _save(voxels, affine=None, name='image.nii.gz'):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(voxels, np.eye(4) if affine is None else affine), path)
+        return path
+
+    return _save

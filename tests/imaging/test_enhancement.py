@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from scipy import stats
+from secondglance.imaging.enhancement import enhance, lognormal_fit
+
+
+def test_equations_of_the_paper_worked_by_hand():
+    saliency = np.array([[[0.0, -1.0], [2.0, 4.0]]])
+    expanded = np.array([0, 255 / 4, 255 / 2, 255])
+    compressed = np.log(1 + expanded)
+    z = (compressed - compressed.mean()) / compressed.std()
+    expected = np.exp(-(((z - 2) / 0.5) ** 2)).reshape(1, 2, 2)
+    np.testing.assert_allclose(enhance(saliency), expected, rtol=1e-5)
+
+
+def test_highest_where_the_standard_score_is_the_peak(rng):
+    saliency = rng.lognormal(size=(1, 64, 64))
+    magnitude = saliency - saliency.min()
+    compressed = np.log1p(255 * magnitude / magnitude.max())
+    z = (compressed - compressed.mean()) / compressed.std()
+    best = np.unravel_index(enhance(saliency).argmax(), saliency.shape)
+    assert abs(z[best] - 2) == np.abs(z - 2).min()
+
+
+def test_sign_and_scale_do_not_matter(rng):
+    saliency = rng.normal(size=(2, 9, 8))
+    np.testing.assert_allclose(enhance(-1e-6 * saliency), enhance(saliency), atol=1e-5)
+
+
+def test_slices_do_not_influence_each_other(rng):
+    saliency = rng.normal(size=(3, 8, 8))
+    other = saliency.copy()
+    other[1:] *= 100
+    np.testing.assert_array_equal(enhance(saliency)[0], enhance(other)[0])
+
+
+@pytest.mark.parametrize('value', [0.0, 3.0])
+def test_constant_slices_are_zero_and_finite(value):
+    assert not enhance(np.full((2, 5, 5), value)).any()
+
+
+def test_fit_recovers_a_lognormal(rng):
+    fit = lognormal_fit(rng.lognormal(-2.0, 0.7, size=(1, 128, 128)))
+    assert fit.mu[0] == pytest.approx(-2.0, abs=0.03)
+    assert fit.sigma[0] == pytest.approx(0.7, abs=0.03)
+    assert fit.ks_distance[0] < 0.02
+
+
+def test_distance_is_scipys(rng):
+    values = np.abs(rng.normal(size=(1, 40, 40)))
+    log = np.log(values.ravel())
+    expected = stats.kstest(log, stats.norm(log.mean(), log.std()).cdf).statistic
+    assert lognormal_fit(values).ks_distance[0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_empty_slice_has_no_fit():
+    fit = lognormal_fit(np.zeros((1, 4, 4)))
+    assert np.isnan(fit.ks_distance[0])
+    assert np.isnan(fit.mu[0])

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+from secondglance.imaging.matching import match_slices, peak_correlations
+from secondglance.imaging.placement import correlate, standardise
+
+
+@pytest.fixture
+def donor(rng):
+    """Sixteen slices 1 mm apart whose pattern changes slowly from one to the next."""
+    field = ndimage.gaussian_filter(rng.standard_normal((16, 24, 24)), (1, 1.5, 1.5))
+    return np.clip(field / field.std(), 0, None)
+
+
+POSITIONS = np.arange(16) - 7.5
+
+
+def test_same_stack_matches_itself(donor):
+    match = match_slices(donor, POSITIONS, donor, POSITIONS)
+    assert match.nearest.tolist() == list(range(16))
+    assert match.offset_mm == 0
+    assert match.scale == 1
+    assert match.score == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize('offset', [-3, 2, 4])
+def test_known_offset_is_found(donor, offset):
+    # The subject's stack begins elsewhere in the head, and its slices are moved in plane
+    rows = np.arange(16)
+    seen = (rows + offset >= 0) & (rows + offset < 16)
+    subject = np.where(seen[:, None, None], donor[np.clip(rows + offset, 0, 15)], 0)
+    subject = np.roll(subject, (2, -3), (1, 2))
+    match = match_slices(subject, POSITIONS, donor, POSITIONS)
+    assert match.offset_mm == pytest.approx(offset)
+    assert match.nearest[seen].tolist() == (rows + offset)[seen].tolist()
+    assert set(match.nearest[~seen]) == {-1}
+
+
+def test_thinner_slices_share_a_donor_slice(donor):
+    thin = np.repeat(donor, 2, axis=0)
+    positions = (np.arange(32) - 15.5) / 2
+    match = match_slices(thin, positions, donor, POSITIONS)
+    assert np.abs(match.nearest - np.arange(32) // 2).max() <= 1
+
+
+def test_table_is_the_peak_of_the_normalised_correlation(donor):
+    table = peak_correlations(donor[:2], donor[:3])
+    pair = correlate(standardise(donor[1]), standardise(donor[2]))
+    assert table.shape == (2, 3)
+    assert table[1, 2] == pytest.approx(pair.max(), rel=1e-5)
+
+
+def test_empty_subject_still_gives_an_answer(donor):
+    match = match_slices(np.zeros_like(donor), POSITIONS, donor, POSITIONS)
+    assert np.isfinite(match.score)
+    assert match.nearest.shape == (16,)
