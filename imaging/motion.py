@@ -70,14 +70,14 @@ def estimate_motion(
 
     with ThreadPoolExecutor(max_workers=n_threads) as pool:
 
-        def refine(target: NDArray, starts: list[NDArray]) -> list[NDArray]:
-            model = _FineModel(target, size, centre)
+        def refine(target: NDArray, starts: list[NDArray], every: int = 1) -> list[NDArray]:
+            model = _FineModel(target, size, centre, every)
             return list(pool.map(model.align, np.moveaxis(volumes, -1, 0), starts))
 
         def coarse(t: int) -> NDArray:
             return np.eye(4) if t == reference else _coarse(volumes[..., t], fixed, size, centre)
 
-        pulls = refine(fixed, list(pool.map(coarse, range(n_volumes))))
+        pulls = refine(fixed, list(pool.map(coarse, range(n_volumes))), every=4)
         # The mean has less noise than any volume, so that all are brought to it once more
         aligned = pool.map(_pull, np.moveaxis(volumes, -1, 0), [_voxels(p, size) for p in pulls])
         pulls = refine(np.mean(list(aligned), axis=0), pulls)
@@ -169,6 +169,8 @@ class _FineModel:
         Of a voxel, mm.
     centre : (3,) array
         About which is turned, mm along voxel axes.
+    every : int
+        Only every so manieth voxel of the head has a say.
 
     References
     ----------
@@ -177,25 +179,26 @@ class _FineModel:
     43, 705 (2000): robust weights for volumes of one head.
     """
 
-    def __init__(self, fixed: NDArray, size: NDArray, centre: NDArray):
+    def __init__(self, fixed: NDArray, size: NDArray, centre: NDArray, every: int = 1):
         self.size, self.centre = size, centre
         smooth = self._smooth(fixed)
         head = smooth > HEAD_LEVEL * np.percentile(smooth, 99)
         # The edge of the head against air says most
         head = ndimage.binary_dilation(head, iterations=2)
-        self.points = np.argwhere(head) * size
+        chosen = np.flatnonzero(head)[::every]
+        self.points = np.stack(np.unravel_index(chosen, head.shape), axis=-1) * size
         self.scale = float(np.percentile(smooth, 99)) or 1.0
         arms = self.points - centre
         gradient = np.stack(
             [
-                np.gradient(smooth, step, axis=axis)[head]
+                np.gradient(smooth, step, axis=axis).flat[chosen]
                 if smooth.shape[axis] > 1
-                else 0 * arms[:, 0]
+                else np.zeros(len(chosen))
                 for axis, step in enumerate(size)
             ],
             axis=-1,
         )
-        values = smooth[head][:, None]
+        values = smooth.flat[chosen][:, None]
         # Change of intensity for a rotation (arms × gradient) and a translation; gain; offset
         columns = [np.cross(arms, gradient), gradient, values, np.ones_like(values) * self.scale]
         self.columns = np.ascontiguousarray(np.concatenate(columns, axis=1).T) / self.scale

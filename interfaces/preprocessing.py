@@ -23,12 +23,13 @@ from secondglance.imaging.motion import (
     framewise_displacement,
     motion_parameters,
     resample_motion,
+    typical_volume,
 )
 from secondglance.interfaces.checks import read_volume
 from secondglance.interfaces.stacks import in_cwd
 
 MCFLIRT_SCALE = 10.0
-"""MCFLIRT is tuned to human voxels: it runs on a header whose millimetres are ten times as many."""
+"""MCFLIRT is tuned to human voxels: it gets a header whose millimetres are ten times as many."""
 
 PARAMETERS = ('trans_x', 'trans_y', 'trans_z', 'rot_x', 'rot_y', 'rot_z')
 
@@ -85,6 +86,60 @@ def resolve_engine(motion: str) -> str:
             f'{os.environ.get("FSLDIR", "not set")}): set FSLDIR or give --motion sitk.'
         )
     return motion
+
+
+def mcflirt_matrices(
+    volumes: np.ndarray, affine: np.ndarray, folder: Path
+) -> tuple[np.ndarray, int, str]:
+    """Let MCFLIRT find the motion.
+
+    Parameters
+    ----------
+    volumes : (X, Y, Z, B) array
+    affine : (4, 4) array
+        Voxel to world mm.
+    folder : Path
+        For what MCFLIRT reads and writes; emptied first, as MCFLIRT does not refresh matrices
+        that an earlier run left.
+
+    Returns
+    -------
+    matrices : (B, 4, 4) array
+        World mm, volume to reference.
+    reference : int
+    version : str
+        FSL's.
+
+    Raises
+    ------
+    InputError
+        If MCFLIRT fails.
+    """
+    from fsl.data.image import Image
+    from fsl.transform.flirt import fromFlirt, readFlirt
+    from fsl.wrappers import mcflirt
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    scaled = folder / 'scaled.nii.gz'
+    nib.save(nib.Nifti1Image(volumes, np.diag([*[MCFLIRT_SCALE] * 3, 1]) @ affine), scaled)
+    reference = typical_volume(volumes)
+    try:
+        mcflirt(str(scaled), out=str(folder / 'out'), cost='corratio', refvol=reference, mats=True)
+        flirts = [
+            readFlirt(str(folder / 'out.mat' / f'MAT_{t:04d}')) for t in range(volumes.shape[3])
+        ]
+    except Exception as error:  # fslpy, subprocess and numpy each have their own
+        reason = ' '.join(str(error).split())
+        raise InputError(
+            f'MCFLIRT failed ({reason}): mend FSL in {os.environ.get("FSLDIR")} or give '
+            '--motion sitk.'
+        ) from error
+    space = Image(str(scaled))
+    matrices = np.stack([fromFlirt(flirt, space, space, 'world', 'world') for flirt in flirts])
+    matrices[:, :3, 3] /= MCFLIRT_SCALE
+    version = Path(os.environ['FSLDIR']) / 'etc' / 'fslversion'
+    return matrices, reference, version.read_text().strip() if version.is_file() else 'unknown'
 
 
 class _SelectB0InputSpec(BaseInterfaceInputSpec):
@@ -220,37 +275,7 @@ class McflirtMotion(_MotionCorrection):
     _engine = 'FSL MCFLIRT'
 
     def _estimate(self, image, volumes, runtime):
-        from fsl.data.image import Image
-        from fsl.transform.flirt import fromFlirt, readFlirt
-        from fsl.wrappers import mcflirt
-
-        # A fresh folder: MCFLIRT does not refresh matrices that an earlier run left
-        folder = Path(runtime.cwd) / 'mcflirt'
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        scaled = nib.Nifti1Image(volumes, np.diag([MCFLIRT_SCALE] * 3 + [1]) @ image.affine)
-        nib.save(scaled, folder / 'scaled.nii.gz')
-        reference = volumes.shape[3] // 2
-        mcflirt(
-            str(folder / 'scaled.nii.gz'),
-            out=str(folder / 'out'),
-            cost='corratio',
-            refvol=reference,
-            mats=True,
-        )
-        space = Image(str(folder / 'scaled.nii.gz'))
-        matrices = []
-        for t in range(volumes.shape[3]):
-            flirt = readFlirt(str(folder / 'out.mat' / f'MAT_{t:04d}'))
-            world = fromFlirt(flirt, space, space, 'world', 'world')
-            world[:3, 3] /= MCFLIRT_SCALE
-            matrices.append(world)
-        version = Path(os.environ['FSLDIR']) / 'etc' / 'fslversion'
-        return (
-            np.stack(matrices),
-            reference,
-            version.read_text().strip() if version.is_file() else 'unknown',
-        )
+        return mcflirt_matrices(volumes, image.affine, Path(runtime.cwd) / 'mcflirt')
 
 
 ENGINES = {'fsl': McflirtMotion, 'sitk': SitkMotion, 'none': NoMotion}
