@@ -17,7 +17,8 @@ if __name__ == '__main__' and __package__ is None:
         _spec = importlib.util.spec_from_file_location(
             'secondglance', _ROOT / '__init__.py', submodule_search_locations=[str(_ROOT)]
         )
-        assert _spec is not None and _spec.loader is not None
+        assert _spec is not None
+        assert _spec.loader is not None
         _package = importlib.util.module_from_spec(_spec)
         sys.modules['secondglance'] = _package
         _spec.loader.exec_module(_package)

@@ -35,9 +35,7 @@ def main():
     parser.add_argument('--weights', type=Path, default=default_weights())
     parser.add_argument('--saliency', default='guided')
     parser.add_argument('--target', default='brain')
-    parser.add_argument(
-        '--all-donors', action='store_true', help='every other animal, not the bank'
-    )
+    parser.add_argument('--all-donors', action='store_true', help='not the bank alone')
     parser.add_argument('--limit', type=int)
     args = parser.parse_args()
     model = load_weights(args.weights)

@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
 

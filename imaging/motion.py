@@ -134,7 +134,8 @@ def _coarse(moving: NDArray, fixed: NDArray, size: NDArray, centre: NDArray) -> 
     method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=N_BINS)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(COARSE_SAMPLED)
+    # The samples are jittered: without a seed of their own no two runs would be alike
+    method.SetMetricSamplingPercentage(COARSE_SAMPLED, seed=1)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=0.5,

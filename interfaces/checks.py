@@ -1,4 +1,4 @@
-"""What is looked at before a scan's graph is built, so that bad input costs a second, not a run."""
+"""What is looked at before a graph is built: bad input costs a second, not a run."""
 
 from pathlib import Path
 
@@ -44,13 +44,12 @@ def read_volume(path: str | Path) -> tuple[nib.spatialimages.SpatialImage, np.nd
         raise InputError(
             f'{path} has shape {voxels.shape}: give one volume (3-D) or a series of them (4-D).'
         )
-    sizes = np.asarray(image.header.get_zooms()[:3], float)
     columns = nib.affines.voxel_sizes(image.affine)
-    # nibabel hides the sign of pixdim from get_zooms: it is looked at where it stands
-    stored = np.asarray(image.header['pixdim'][1:4], float) if 'pixdim' in image.header else sizes
+    stored = _stored_sizes(path, image)
     if not (np.isfinite(columns).all() and (columns > 0).all() and (stored > 0).all()):
         raise InputError(
-            f'{path} has voxel sizes of {" × ".join(f"{s:g}" for s in stored)} mm: mend its header.'
+            f'{path} has voxel sizes of {" × ".join(f"{s:g}" for s in stored)} mm: '
+            'mend its header.'
         )
     if not np.isfinite(voxels).all():
         count = int((~np.isfinite(voxels)).sum())
@@ -62,6 +61,15 @@ def read_volume(path: str | Path) -> tuple[nib.spatialimages.SpatialImage, np.nd
             f'{path} holds nothing but the value {voxels.flat[0]:g}: is it the right image?'
         )
     return image, voxels
+
+
+def _stored_sizes(path: Path, image) -> np.ndarray:
+    """Voxel sizes as they stand in the file: on loading, nibabel mends those that are not > 0."""
+    if not isinstance(image, nib.Nifti1Pair):
+        return np.asarray(image.header.get_zooms()[:3], float)
+    with nib.openers.ImageOpener(path) as stream:
+        header = type(image.header).from_fileobj(stream, check=False)
+    return np.asarray(header['pixdim'][1:4], float)
 
 
 def check_scan(scan, settings, reference: Path | None = None) -> None:

@@ -179,7 +179,7 @@ class _Progress:
     def __exit__(self, kind, *_):
         # What was cached has reported nothing
         if kind is None:
-            for stage, task in self._tasks.items():
+            for task in self._tasks.values():
                 self._bar.update(task, completed=self._bar.tasks[task].total)
         self._bar.stop()
 

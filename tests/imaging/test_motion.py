@@ -65,7 +65,7 @@ def test_resampling_undoes_a_motion_of_either_handedness(oblique, handed):
 
     def head(points):
         centres = middle + np.array([[0.5, 0, 0], [-0.8, 0.6, 0.7], [0.2, -1, -0.9]])
-        return sum(np.exp(-((points - c) ** 2).sum(-1) / 1.5) for c in centres)
+        return sum(np.exp(-((points - c) ** 2).sum(-1) / 3.0) for c in centres)
 
     still, moved = head(world), head(apply_affine(moved_by, world))
     series = np.stack([still, moved], axis=-1)

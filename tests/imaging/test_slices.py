@@ -28,7 +28,7 @@ def test_world_positions_survive_every_orientation(oblique, order, signs):
     affine[:3, :3] = (oblique[:3, :3] * signs)[:, order]
     shape = tuple(SHAPE[a] for a in order)
     middle = nib.affines.apply_affine(affine, (np.array(shape) - 1) / 2)
-    volume = blob(shape, affine, middle + [0.3, -0.2, 0.4])
+    volume = blob(shape, affine, middle + np.array([0.3, -0.2, 0.4]))
     grid = slice_grid(shape, affine, 0.375)
     stack = grid.to_stack(volume)
     on_disk = stack.transpose(1, 2, 0)

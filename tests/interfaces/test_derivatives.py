@@ -1,0 +1,71 @@
+import os
+import subprocess
+
+import nibabel as nib
+import numpy as np
+import pytest
+from secondglance.imaging.errors import InputError
+from secondglance.interfaces import derivatives
+from secondglance.interfaces.derivatives import publish
+
+
+def listing(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob('*') if p.is_file())
+
+
+def test_files_appear_with_their_content(tmp_path, save):
+    image = save(np.ones((3, 3, 3), np.float32), name='in/a.nii')
+    out = tmp_path / 'out'
+    publish({'sub-01/a.nii.gz': image, 'b.json': b'{}'}, out)
+    assert listing(out) == ['b.json', 'sub-01/a.nii.gz']
+    np.testing.assert_array_equal(nib.load(out / 'sub-01/a.nii.gz').get_fdata(), 1)
+
+
+def test_same_result_is_same_bytes(tmp_path, save):
+    image = save(np.ones((3, 3, 3), np.float32), name='in/a.nii')
+    for folder in ('one', 'two'):
+        publish({'a.nii.gz': image}, tmp_path / folder)
+        os.utime(image)
+    one, two = ((tmp_path / f / 'a.nii.gz').read_bytes() for f in ('one', 'two'))
+    assert one == two
+
+
+def test_all_or_nothing(tmp_path, save):
+    image = save(np.ones((3, 3, 3), np.float32), name='in/a.nii')
+    out = tmp_path / 'out'
+    with pytest.raises(InputError, match='cannot be written'):
+        publish({'a.nii': image, 'b.nii': tmp_path / 'is_not_there.nii'}, out)
+    assert listing(out) == []
+
+
+def test_deleted_and_edited_outputs_come_back(tmp_path, save):
+    image = save(np.ones((3, 3, 3), np.float32), name='in/a.nii')
+    out = tmp_path / 'out'
+    publish({'a.nii': image, 'b.nii': image}, out)
+    (out / 'a.nii').unlink()
+    (out / 'b.nii').write_text('edited')
+    publish({'a.nii': image, 'b.nii': image}, out)
+    assert (out / 'a.nii').read_bytes() == (out / 'b.nii').read_bytes() == image.read_bytes()
+
+
+def test_full_disk_is_said_and_leaves_what_was_there(tmp_path, save):
+    if os.geteuid() != 0:
+        pytest.skip('mounting a small disk needs root')
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip('mounting a small disk is not allowed here')
+    try:
+        small = save(np.ones((3, 3, 3), np.float32), name='in/a.nii')
+        large = save(np.ones((40, 40, 40), np.float32), name='in/b.nii')
+        publish({'a.nii': small}, disk)
+        with pytest.raises(InputError, match='is full'):
+            publish({'c.nii': small, 'b.nii': large}, disk)
+        assert listing(disk) == ['a.nii']
+    finally:
+        subprocess.run(['umount', str(disk)], check=True)
+
+
+def test_description_names_the_version():
+    assert derivatives.__version__.encode() in derivatives.dataset_description()

@@ -1,0 +1,214 @@
+import json
+import os
+import stat
+from itertools import pairwise
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from secondglance.imaging.errors import InputError
+from secondglance.interfaces.checks import read_volume
+from secondglance.interfaces.preprocessing import (
+    PARAMETERS,
+    McflirtMotion,
+    MeanVolume,
+    NoMotion,
+    SelectB0,
+    SitkMotion,
+    mcflirt_path,
+    read_bvals,
+    resolve_engine,
+)
+
+# Stands where MCFLIRT would: records how it was called, and finds that volume 1 moved by 5 mm
+# along x of FSL's own frame
+FAKE = """#!/usr/bin/env python3
+import os, sys
+open(os.environ['RECORD'], 'w').write(' '.join(sys.argv[1:]))
+out = sys.argv[sys.argv.index('-out') + 1]
+os.mkdir(out + '.mat')
+for t, x in enumerate((0, 5, 0)):
+    rows = f'1 0 0 {x}\\n0 1 0 0\\n0 0 1 0\\n0 0 0 1\\n'
+    open(f'{out}.mat/MAT_{t:04d}', 'w').write(rows)
+"""
+
+
+@pytest.fixture(autouse=True)
+def in_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def fake_fsl(tmp_path, monkeypatch):
+    binary = tmp_path / 'fsl' / 'bin' / 'mcflirt'
+    binary.parent.mkdir(parents=True)
+    binary.write_text(FAKE)
+    binary.chmod(binary.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv('FSLDIR', str(tmp_path / 'fsl'))
+    monkeypatch.setenv('FSLOUTPUTTYPE', 'NIFTI_GZ')
+    monkeypatch.setenv('RECORD', str(tmp_path / 'record'))
+    from fsl.utils.platform import platform
+
+    monkeypatch.setattr(platform, '_Platform__fsldir', str(tmp_path / 'fsl'), raising=False)
+    platform.fsldir = str(tmp_path / 'fsl')
+    yield tmp_path / 'record'
+    platform.fsldir = None
+
+
+@pytest.fixture
+def series(rng, save, oblique):
+    return save(rng.random((8, 9, 5, 3), dtype=np.float32), oblique, 'series.nii.gz')
+
+
+def test_b0_volumes_are_taken_in_order(series, tmp_path):
+    bval = tmp_path / 'a.bval'
+    bval.write_text('0 1000 5\n')
+    out = SelectB0(in_file=series, bval_file=bval).run().outputs
+    assert out.volumes == [0, 2]
+    expected = nib.load(series).get_fdata(dtype=np.float32)[..., [0, 2]]
+    np.testing.assert_array_equal(nib.load(out.out_file).get_fdata(dtype=np.float32), expected)
+    np.testing.assert_array_equal(nib.load(out.out_file).affine, nib.load(series).affine)
+
+
+def test_mcflirt_is_called_on_a_tenfold_header(fake_fsl, series):
+    out = McflirtMotion(in_file=series, volumes=[0, 4, 7]).run().outputs
+    words = fake_fsl.read_text().split()
+    called = nib.load(words[words.index('-in') + 1])
+    np.testing.assert_allclose(
+        nib.affines.voxel_sizes(called.affine),
+        10 * nib.affines.voxel_sizes(nib.load(series).affine),
+        rtol=1e-5,
+    )
+    pairs = {a: b for a, b in pairwise(words) if a.startswith('-')}
+    assert pairs['-cost'] == 'corratio'
+    assert pairs['-refvol'] == '1'
+    assert '-mats' in words
+    content = json.loads(Path(out.transforms).read_text())
+    assert content['reference'] == 4
+    # 5 mm of the tenfold header along the first voxel axis are 0.5 mm in the world; in FSL's
+    # frame x runs against that axis where the affine is right-handed
+    affine = nib.load(series).affine
+    along = affine[:3, 0] / np.linalg.norm(affine[:3, 0])
+    sign = -1 if np.linalg.det(affine) > 0 else 1
+    moved = np.array(content['matrices'])[1][:3, 3]
+    np.testing.assert_allclose(moved, 0.5 * sign * along, atol=1e-5)
+
+
+def test_a_stale_folder_of_matrices_is_not_read(fake_fsl, series, tmp_path):
+    stale = tmp_path / 'mcflirt' / 'out.mat'
+    stale.mkdir(parents=True)
+    (stale / 'MAT_0000').write_text('9 9 9 9\n' * 4)
+    out = McflirtMotion(in_file=series, volumes=[0, 1, 2]).run().outputs
+    np.testing.assert_allclose(
+        json.loads(Path(out.transforms).read_text())['matrices'][0], np.eye(4), atol=1e-6
+    )
+
+
+@pytest.mark.fsl
+@pytest.mark.skipif(not mcflirt_path(), reason='FSLDIR has no MCFLIRT')
+def test_real_mcflirt_recovers_known_motion(save):
+    from nibabel.affines import apply_affine
+    from secondglance.commands.simulate import read_maps
+    from secondglance.imaging.simulation import draw_motion, simulate_dwi, simulate_head
+
+    rng = np.random.default_rng(4)
+    head = simulate_head(*read_maps(), rng)
+    motion = draw_motion(4, rng, head.affine)
+    voxels = simulate_dwi(head, rng, np.zeros(4), np.zeros((3, 4)), motion)
+    out = McflirtMotion(in_file=save(voxels, head.affine), volumes=[0, 1, 2, 3]).run().outputs
+    content = json.loads(Path(out.transforms).read_text())
+    points = apply_affine(head.affine, np.argwhere(head.brain_mask))
+    for found, true in zip(content['matrices'], motion, strict=True):
+        truth = np.linalg.inv(motion[content['reference']]) @ true
+        left = apply_affine(np.array(found), points) - apply_affine(truth, points)
+        assert np.linalg.norm(left, axis=1).mean() <= 0.02
+
+
+@pytest.mark.parametrize('engine', [SitkMotion, NoMotion])
+def test_one_volume_is_left_as_it_is(engine, rng, save, oblique):
+    path = save(rng.random((8, 9, 5), dtype=np.float32), oblique)
+    out = engine(in_file=path, volumes=[0]).run().outputs
+    np.testing.assert_array_equal(
+        nib.load(out.out_file).get_fdata()[..., 0], nib.load(path).get_fdata()
+    )
+    table = pd.read_csv(out.confounds, sep='\t')
+    assert list(table) == ['volume', *PARAMETERS, 'framewise_displacement']
+    assert not table.to_numpy().any()
+    assert json.loads(Path(out.engine).read_text())['engine'] == 'none: one volume'
+
+
+def test_mean_is_the_mean(series):
+    out = MeanVolume(in_file=series).run().outputs.out_file
+    np.testing.assert_allclose(
+        nib.load(out).get_fdata(), nib.load(series).get_fdata().mean(3), rtol=1e-6
+    )
+
+
+def test_auto_takes_fsl_where_it_is(fake_fsl, monkeypatch):
+    assert resolve_engine('auto') == 'fsl'
+    monkeypatch.delenv('FSLDIR')
+    assert resolve_engine('auto') == 'sitk'
+    with pytest.raises(InputError, match='FSLDIR is not set'):
+        resolve_engine('fsl')
+
+
+def test_unreadable_b_values(tmp_path):
+    (tmp_path / 'a.bval').write_text('0 a 5')
+    with pytest.raises(InputError, match=r'a\.bval'):
+        read_bvals(tmp_path / 'a.bval')
+
+
+def spoil(case, path, rng):
+    """Write a file that has one fault."""
+    voxels = rng.random((6, 6, 4), dtype=np.float32)
+    image = nib.Nifti1Image(voxels, np.eye(4))
+    if case == 'nan':
+        voxels[1, 2, 3] = np.nan
+    elif case == 'infinite':
+        voxels[0, 0, 0] = np.inf
+    elif case == 'constant':
+        voxels[:] = 3
+    elif case == 'two':
+        image = nib.Nifti1Image(voxels[0], np.eye(4))
+    if case == 'text':
+        path.write_text('not an image')
+        return
+    nib.save(image, path)
+    if case == 'truncated':
+        path.write_bytes(path.read_bytes()[:-60])
+    if case in ('zero', 'negative'):
+        import gzip
+
+        raw = bytearray(gzip.decompress(path.read_bytes()))
+        raw[80:84] = np.float32(-1 if case == 'negative' else 0).tobytes()
+        path.write_bytes(gzip.compress(bytes(raw)))
+
+
+@pytest.mark.parametrize(
+    ('case', 'says'),
+    [
+        ('nan', '1 voxels that are NaN'),
+        ('infinite', 'NaN or infinite'),
+        ('constant', 'nothing but the value 3'),
+        ('two', 'shape'),
+        ('zero', 'voxel sizes'),
+        ('negative', 'voxel sizes'),
+        ('truncated', 'truncated'),
+        ('text', 'cannot be read as NIfTI'),
+        ('missing', 'is not there'),
+    ],
+)
+def test_bad_images_are_refused_in_one_sentence(case, says, tmp_path, rng):
+    path = tmp_path / 'a.nii.gz'
+    if case != 'missing':
+        spoil(case, path, rng)
+    with pytest.raises(InputError, match=says) as error:
+        read_volume(path)
+    assert str(path) in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+def test_environment_is_left_alone():
+    assert 'RECORD' not in os.environ
