@@ -15,6 +15,14 @@ OFFSET_STEP = 0.25
 LEAST_OVERLAP = 0.5
 """Part of the shorter stack that a match must cover."""
 
+EXTENSION_MM = 1.0
+"""How far past half a slice beyond its end a donor's last slice may still stand in: brains are
+often cut off by the field of view, a donor's as a subject's."""
+
+EXTENSION_CORRELATION = 0.5
+"""Part of the median correlation of the matched slices that such a slice must reach, since
+beyond the brain there is nothing to place."""
+
 
 @dataclass(frozen=True)
 class SliceMatch:
@@ -23,13 +31,13 @@ class SliceMatch:
     Attributes
     ----------
     donor_position : (N,) array
-        Index into the donor's slices, between whole ones too; NaN beyond its ends.
+        Index into the donor's slices, between whole ones too; NaN where it does not reach.
     nearest : (N,) int array
-        The nearest donor slice, -1 beyond its ends.
+        The nearest donor slice, -1 where the donor does not reach.
     offset_mm, scale : float
         Donor position = scale × subject position + offset.
     score : float
-        Mean correlation of the matched slices, over all of the subject's that matched.
+        Mean correlation of the matched slices, less where the two stacks overlap little.
     correlation : (N, M) array
         Highest normalised correlation of every slice with every kernel.
     """
@@ -64,6 +72,8 @@ def match_slices(
     Returns
     -------
     SliceMatch
+        A slice beyond the donor's end by up to half a donor slice takes the end slice; by
+        `EXTENSION_MM` more, only if it looks like it (`EXTENSION_CORRELATION`).
     """
     positions = np.asarray(subject_positions, float)
     donor = np.asarray(donor_positions, float)
@@ -90,7 +100,13 @@ def match_slices(
     score, offset, scale = best
     index = (scale * positions + offset - donor[0]) / spacing
     inside = (index >= -0.5) & (index <= m - 0.5)
-    nearest = np.where(inside, np.clip(np.rint(index), 0, m - 1), -1).astype(np.int64)
+    end = np.clip(np.rint(index), 0, m - 1).astype(np.int64)
+    alike = table[np.arange(n), end]
+    beyond = np.maximum(-0.5 - index, index - (m - 0.5)) * spacing  # mm; negative inside
+    if inside.any():
+        least = max(EXTENSION_CORRELATION * float(np.median(alike[inside])), 1e-6)
+        inside |= (beyond <= EXTENSION_MM + 1e-6) & (alike >= least)
+    nearest = np.where(inside, end, -1)
     return SliceMatch(
         donor_position=np.where(inside, np.clip(index, 0, m - 1), np.nan),
         nearest=nearest,
@@ -114,9 +130,11 @@ def peak_correlations(images: ArrayLike, kernels: ArrayLike) -> NDArray[np.float
     (N, M) array
         Zero for an image or a kernel of one value.
     """
-    images, kernels = standardise(images), standardise(kernels)
+    images = standardise(images)
     # One kernel at a time against all images keeps the memory to that of a stack
-    return np.stack([correlate(images, k).max(axis=(-2, -1)) for k in kernels], axis=1)
+    return np.stack(
+        [correlate(images, kernel).max(axis=(-2, -1)) for kernel in standardise(kernels)], axis=1
+    )
 
 
 def _interpolated(table: NDArray, index: NDArray) -> NDArray:

@@ -51,6 +51,37 @@ def correlate(images: ArrayLike, kernels: ArrayLike) -> NDArray[np.float32]:
     return np.ascontiguousarray(surface[..., : 2 * height - 1, : 2 * width - 1], np.float32)
 
 
+def centre_on(mask: NDArray, shape: tuple[int, int], *stacks: NDArray) -> tuple[NDArray, ...]:
+    """Frame stacks anew, with the middle of a mask's bounding box in the middle.
+
+    Parameters
+    ----------
+    mask : (N, h, w) bool array
+        The middle of the frame where it is empty.
+    shape : (H, W)
+        In-plane size of the new frame.
+    *stacks : (N, h, w) arrays
+
+    Returns
+    -------
+    tuple of (N, H, W) arrays
+        Zero where the old frame does not reach.
+    """
+    framed = [np.zeros((len(stack), *shape), stack.dtype) for stack in stacks]
+    into, out_of = [], []
+    for axis, size in enumerate(shape):
+        extent = mask.shape[axis + 1]
+        inside = np.flatnonzero(mask.any(axis=(0, 2 - axis)))
+        middle = (inside[0] + inside[-1] + 1) // 2 if len(inside) else extent // 2
+        first = middle - size // 2  # of the new frame, in the old one
+        low, high = max(first, 0), min(first + size, extent)
+        out_of.append(slice(low, high))
+        into.append(slice(low - first, high - first))
+    for new, old in zip(framed, stacks, strict=True):
+        new[:, into[0], into[1]] = old[:, out_of[0], out_of[1]]
+    return tuple(framed)
+
+
 def best_shift(
     surface: ArrayLike,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
