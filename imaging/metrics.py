@@ -61,8 +61,9 @@ def per_slice_metrics(
     in_plane = [size for a, size in enumerate(voxel_size) if a != axis]
     rows = []
     for index in range(prediction.shape[axis]):
-        pair = (np.take(volume, index, axis=axis) for volume in (prediction, reference))
-        rows += [{'slice': index, **row} for row in segmentation_metrics(*pair, in_plane, labels)]
+        found, true = (np.take(volume, index, axis=axis) for volume in (prediction, reference))
+        scored = segmentation_metrics(found, true, in_plane, labels)
+        rows += [{'slice': index, **row} for row in scored]
     return rows
 
 

@@ -66,7 +66,13 @@ class SliceGrid:
     @property
     def positions(self) -> NDArray[np.float64]:
         """Position of each slice along the stack, mm from the middle of the volume, (N,)."""
-        return (np.arange(self.n_slices) - (self.n_slices - 1) / 2) * self.thickness
+        index = np.arange(self.n_slices, dtype=np.float64)
+        return (index - (self.n_slices - 1) / 2) * self.thickness
+
+    @property
+    def _flipped(self) -> tuple[int, ...]:
+        """Axes of the stack that run against the volume's."""
+        return tuple(axis for axis, flip in enumerate(self.flips) if flip)
 
     def to_stack(self, volume: ArrayLike, order: int = 1) -> NDArray[np.float32]:
         """Resample a volume to the stack.
@@ -86,7 +92,7 @@ class SliceGrid:
         if volume.shape != self.shape:
             raise ValueError(f'volume has shape {volume.shape}, its grid {self.shape}')
         slices = volume.transpose(self.slice_axis, *self.in_plane)
-        slices = np.flip(slices, np.flatnonzero(self.flips))
+        slices = np.flip(slices, self._flipped)
         steps = [self.spacing / self.voxel_size[axis] for axis in self.in_plane]
         # Going coarser, what lies between the new pixels is averaged, not skipped
         widths = [0.5 * np.sqrt(max(step**2 - 1, 0)) if step > 1.02 else 0.0 for step in steps]
@@ -111,7 +117,7 @@ class SliceGrid:
             raise ValueError(f'stack has shape {stack.shape}, its grid {self.stack_shape}')
         steps = [self.voxel_size[axis] / self.spacing for axis in self.in_plane]
         shape = (self.n_slices, *(self.shape[axis] for axis in self.in_plane))
-        slices = np.flip(_resample(stack, steps, shape, order), np.flatnonzero(self.flips))
+        slices = np.flip(_resample(stack, steps, shape, order), self._flipped)
         return np.ascontiguousarray(
             slices.transpose(np.argsort([self.slice_axis, *self.in_plane]))
         )
