@@ -1,0 +1,59 @@
+"""A lab's own Nipype pipeline that takes our sub-workflows, as docs/embedding.md shows it."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+from secondglance.data import donor_paths, example_rat
+from secondglance.interfaces.bids import find_donor
+from secondglance.models.weights import default_weights
+from secondglance.pipelines import init_glance_wf, init_preproc_wf, init_segment_wf
+
+
+def test_sub_workflows_run_inside_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lab_wf = Workflow(name='lab_wf', base_dir=str(tmp_path))
+    image, _ = example_rat()
+    raw = Node(IdentityInterface(['out_file']), name='raw')
+    raw.inputs.out_file = str(image)
+    preproc_wf = init_preproc_wf(motion='none')
+    glance_wf = init_glance_wf(
+        weights=default_weights(), donors=[find_donor(folder) for folder in donor_paths()[:1]]
+    )
+    segment_wf = init_segment_wf(weights=default_weights())
+    tissues = Node(IdentityInterface(['dseg', 'mask']), name='tissues')
+    lab_wf.connect(
+        [
+            (raw, preproc_wf, [('out_file', 'inputnode.in_file')]),
+            (preproc_wf, glance_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
+            (preproc_wf, segment_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
+            (glance_wf, segment_wf, [('outputnode.brain_mask', 'inputnode.brain_mask')]),
+            (segment_wf, tissues, [('outputnode.dseg', 'dseg')]),
+            (glance_wf, tissues, [('outputnode.brain_mask', 'mask')]),
+        ]
+    )
+    lab_wf.config['execution'] = {'crashdump_dir': str(tmp_path)}
+    graph = lab_wf.run(plugin='Linear')
+    node = next(n for n in graph.nodes() if n.name == 'labels')
+    labels = nib.load(node.result.outputs.dseg)
+    np.testing.assert_allclose(labels.affine, nib.load(image).affine, atol=1e-5)
+    assert set(np.unique(labels.get_fdata())) == {0, 1, 2, 3}
+
+
+def test_what_the_documentation_shows_builds(tmp_path, monkeypatch):
+    import re
+
+    import secondglance
+
+    page = Path(secondglance.__file__).parent / 'docs' / 'embedding.md'
+    if not page.is_file():
+        import pytest
+
+        pytest.skip('the installed package has no docs')
+    code = re.search(r'```python\n(.*?)```', page.read_text(), re.S)[1]
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code.replace('lab_wf.run()', ''), names)
+    assert len(names['lab_wf'].list_node_names()) > 20

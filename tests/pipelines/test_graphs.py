@@ -1,0 +1,93 @@
+from itertools import product
+
+import pytest
+from nipype.pipeline.engine import MapNode
+from secondglance.data import donor_paths
+from secondglance.interfaces.bids import find_donor, find_scans
+from secondglance.models.weights import default_weights
+from secondglance.pipelines import (
+    Settings,
+    init_glance_wf,
+    init_preproc_wf,
+    init_segment_wf,
+    init_subject_wf,
+)
+
+DONORS = [find_donor(folder) for folder in donor_paths()]
+
+
+def settings(**options):
+    return Settings(weights=default_weights(), donors=tuple(DONORS), **options)
+
+
+@pytest.mark.parametrize(('motion', 'node'), [('sitk', 'SitkMotion'), ('none', 'NoMotion')])
+def test_engine_is_the_one_asked_for(motion, node):
+    workflow = init_preproc_wf(motion=motion)
+    assert type(workflow.get_node('motion_correction').interface).__name__ == node
+
+
+@pytest.mark.parametrize(
+    ('saliency', 'target', 'axis'),
+    list(product(['guided', 'gradient'], ['brain', 'CSF'], ['auto', 'j'])),
+)
+def test_options_reach_their_nodes(saliency, target, axis):
+    workflow = init_glance_wf(
+        weights=default_weights(), donors=DONORS, saliency=saliency, target=target, slice_axis=axis
+    )
+    for name in ('first_glance', 'donor_saliency'):
+        inputs = workflow.get_node(name).inputs
+        assert (inputs.method, inputs.target) == (saliency, target)
+    assert workflow.get_node('to_stack').inputs.slice_axis == axis
+    assert workflow.get_node('native_brain_mask').inputs.slice_axis == axis
+
+
+def test_network_stages_run_over_slabs():
+    glance = init_glance_wf(weights=default_weights(), donors=DONORS, n_slabs=3)
+    segment = init_segment_wf(weights=default_weights(), n_slabs=3)
+    for workflow, names in (
+        (glance, ('first_glance', 'enhance', 'place')),
+        (segment, ('remove_background', 'second_glance')),
+    ):
+        for name in names:
+            assert isinstance(workflow.get_node(name), MapNode)
+    assert glance.get_node('slabs').inputs.n_slabs == 3
+
+
+def test_gpu_nodes_are_counted_and_take_one_slab(example, tmp_path):
+    workflow = init_subject_wf(
+        scan=find_scans(example, '01')[0],
+        output_dir=tmp_path,
+        settings=settings(device='cuda', nprocs=4),
+    )
+    assert workflow.get_node('glance_wf.first_glance').is_gpu_node()
+    assert workflow.get_node('segment_wf.second_glance').is_gpu_node()
+    assert workflow.get_node('glance_wf.slabs').inputs.n_slabs == 1
+
+
+def test_subject_graph_is_one_graph_without_cycles(example, tmp_path):
+    import networkx as nx
+
+    workflow = init_subject_wf(
+        scan=find_scans(example, '01')[0], output_dir=tmp_path, settings=settings()
+    )
+    workflow.base_dir = str(tmp_path)
+    graph = workflow._create_flat_graph()
+    assert nx.is_directed_acyclic_graph(graph)
+    assert nx.is_weakly_connected(graph)
+
+
+@pytest.mark.parametrize('there', [False, True])
+def test_metrics_are_there_only_with_a_reference(example, tmp_path, there):
+    truth = example / 'derivatives/reference/sub-01/dwi/sub-01_dseg.nii.gz'
+    workflow = init_subject_wf(
+        scan=find_scans(example, '01')[0],
+        output_dir=tmp_path,
+        settings=settings(reference=truth if there else None),
+    )
+    assert (workflow.get_node('outputs_wf.metrics') is not None) == there
+
+
+def test_weights_checksum_is_in_the_settings():
+    plain = settings().resolved()
+    assert len(plain['weights_checksum']) == 64
+    assert 'nprocs' not in plain

@@ -1,0 +1,226 @@
+"""The whole, on a phantom whose truth is known, and on a real rat."""
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from secondglance.data import donor_paths, example_rat
+from secondglance.interfaces.bids import find_donor
+from secondglance.models.weights import default_weights
+from secondglance.workflows import main
+
+
+class Run:
+    """One call of the command line, and what it left."""
+
+    def __init__(self, folder, example):
+        self.folder, self.example = folder, example
+
+    def __call__(self, *options, output='out', work='work', subject=('sub-01', 'sub-02')):
+        return main(
+            [
+                *('run', '--subject', *subject, '--bids-dir', str(self.example)),
+                *('--output-dir', str(self.folder / output)),
+                *('--work-dir', str(self.folder / work), '--nprocs', '1', *options),
+            ]
+        )
+
+    def load(self, name, output='out'):
+        return nib.load(self.folder / output / name)
+
+    def table(self, name, output='out'):
+        return pd.read_csv(self.folder / output / name, sep='\t')
+
+    def results(self):
+        """Time stamps of the results of all nodes: one that ran again has a new one."""
+        return {
+            str(p.parent.relative_to(self.folder)): p.stat().st_mtime_ns
+            for p in (self.folder / 'work').rglob('result_*.pklz')
+        }
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory, example):
+    run = Run(tmp_path_factory.mktemp('a folder'), example)
+    assert run() == 0
+    return run
+
+
+def test_phantom_comes_back_as_it_was_made(run):
+    scores = run.table('sub-01/dwi/sub-01_desc-metrics_scores.tsv').set_index('label')['dsc']
+    # A translated mask of another animal, so far short of 1: these say that nothing broke
+    assert scores['brain'] > 0.82
+    assert scores['GM'] > 0.72
+    assert scores['WM'] > 0.62
+    assert scores['CSF'] > 0.45
+
+
+def test_real_rat_is_found(run):
+    scores = run.table('sub-02/dwi/sub-02_desc-metrics_scores.tsv').set_index('label')['dsc']
+    assert list(scores.index) == ['brain']
+    assert scores['brain'] > 0.88
+
+
+def test_known_motion_is_undone(run):
+    truth = json.loads(
+        (run.example / 'derivatives/reference/sub-01/dwi/sub-01_desc-motion_xfm.json').read_text()
+    )
+    found = json.loads((run.folder / 'out/sub-01/dwi/sub-01_desc-hmc_xfm.json').read_text())
+    true = np.array(truth['matrices'])
+    mask = nib.load(run.example / 'derivatives/reference/sub-01/dwi/sub-01_desc-brain_mask.nii.gz')
+    points = nib.affines.apply_affine(mask.affine, np.argwhere(mask.get_fdata() > 0))
+    for volume, matrix in zip(found['volumes'], found['matrices'], strict=True):
+        expected = np.linalg.inv(true[found['reference']]) @ true[volume]
+        left = nib.affines.apply_affine(np.array(matrix), points)
+        left = left - nib.affines.apply_affine(expected, points)
+        assert np.linalg.norm(left, axis=1).mean() <= 0.02
+
+
+def test_everything_lies_on_the_grid_of_the_input(run):
+    for subject in ('sub-01', 'sub-02'):
+        raw = nib.load(run.example / f'{subject}/dwi/{subject}_dwi.nii.gz')
+        images = sorted((run.folder / f'out/{subject}/dwi').glob('*.nii.gz'))
+        assert len(images) == 8
+        for path in images:
+            image = nib.load(path)
+            assert image.shape == raw.shape[:3], path.name
+            np.testing.assert_allclose(image.affine, raw.affine, atol=1e-5)
+            assert np.isfinite(image.get_fdata()).all()
+
+
+def test_outputs_agree_with_each_other(run):
+    name = 'sub-02/dwi/sub-02'
+    labels = run.load(f'{name}_dseg.nii.gz').get_fdata()
+    mask = run.load(f'{name}_desc-brain_mask.nii.gz').get_fdata()
+    tissues = np.stack(
+        [run.load(f'{name}_label-{t}_probseg.nii.gz').get_fdata() for t in ('WM', 'GM', 'CSF')]
+    )
+    assert set(np.unique(labels)) == {0, 1, 2, 3}
+    assert not labels[mask == 0].any()
+    assert not tissues[:, mask == 0].any()
+    assert tissues.sum(0).max() <= 1 + 1e-5
+    where = labels > 0
+    np.testing.assert_array_equal(tissues.argmax(0)[where] + 1, labels[where])
+    volumes = run.table(f'{name}_desc-tissue_volumes.tsv').set_index('label')['volume_mm3']
+    # The voxels of this rat are 0.25 × 0.25 × 1 mm
+    assert volumes['brain'] == pytest.approx((labels > 0).sum() * 0.0625, rel=1e-3)
+    enhanced = run.load(f'{name}_desc-enhanced_saliency.nii.gz').get_fdata()
+    assert enhanced.min() >= 0
+    assert enhanced.max() <= 1 + 1e-5
+    assert enhanced.std() > 0.05
+
+
+def test_report_is_there_and_names_its_figures(run):
+    import re
+
+    for subject in ('sub-01', 'sub-02'):
+        page = (run.folder / f'out/{subject}.html').read_text()
+        figures = re.findall(r'src="([^"]+)"', page)
+        assert len(figures) >= 7
+        for figure in figures:
+            assert (run.folder / 'out' / figure).stat().st_size > 1000
+    assert 'SimpleITK' in (run.folder / 'out/sub-01.html').read_text()
+
+
+def test_settings_are_written_as_toml(run):
+    import tomllib
+
+    settings = tomllib.loads((run.folder / 'out/logs/sub-01_dwi.toml').read_text())
+    assert settings['motion'] == 'sitk'
+    assert settings['saliency'] == 'guided'
+
+
+def test_nothing_changed_runs_nothing(run):
+    before = run.results()
+    assert run() == 0
+    after = run.results()
+    ran = {name for name in after if after[name] != before.get(name)}
+    assert {name.split('/')[-1] for name in ran} <= {'publish'}
+
+
+def test_deleted_output_comes_back_without_computing(run):
+    before = run.results()
+    target = run.folder / 'out/sub-02/dwi/sub-02_dseg.nii.gz'
+    content = target.read_bytes()
+    target.unlink()
+    assert run(subject=['sub-02']) == 0
+    assert target.read_bytes() == content
+    after = run.results()
+    assert {n.split('/')[-1] for n in after if after[n] != before[n]} <= {'publish'}
+
+
+def test_other_weights_run_the_network_again_but_not_the_motion(run, tmp_path):
+    torch = pytest.importorskip('torch')
+    from secondglance.models.weights import load_weights, save_weights
+
+    loaded = load_weights(default_weights())
+    with torch.no_grad():
+        next(loaded.net.parameters()).mul_(1.01)
+    other = tmp_path / 'other.safetensors'
+    save_weights(loaded.net, other)
+    before = run.results()
+    assert run('--weights', str(other), subject=['sub-01'], output='other') == 0
+    after = run.results()
+    again = {n.split('/')[-1] for n in after if 'sub_01' in n and after[n] != before.get(n)}
+    assert {'first_glance', 'second_glance', 'donor_saliency'} <= {
+        n.rstrip('0123456789').lstrip('_') for n in again
+    }
+    assert not {'motion_correction', 'select_b0', 'b0_mean'} & again
+
+
+def test_slabs_and_processes_do_not_change_the_result(run):
+    options = ('--slices-per-job', '5', '--nprocs', '2')
+    assert run(*options, subject=['sub-02'], output='slabs', work='work slabs') == 0
+    for path in sorted((run.folder / 'out/sub-02/dwi').glob('*.nii.gz')):
+        other = run.load(f'sub-02/dwi/{path.name}', 'slabs').get_fdata()
+        np.testing.assert_allclose(other, nib.load(path).get_fdata(), atol=1e-4)
+
+
+def test_shifted_copy_of_the_donor_is_found_exactly(tmp_path):
+    """On a head that is the donor's own, moved by whole pixels, the shift must be exact."""
+    from secondglance.imaging.enhancement import enhance
+    from secondglance.imaging.placement import best_shift, correlate
+    from secondglance.models.saliency import saliency_stack
+    from secondglance.models.weights import load_weights
+
+    model = load_weights(default_weights())
+    exact = total = 0
+    rng = np.random.default_rng(5)
+    for image, mask in [find_donor(folder) for folder in donor_paths()[:3]]:
+        from secondglance.interfaces.stacks import grid_of
+
+        grid = grid_of(image, model.spacing, 'auto')
+        stack = grid.to_stack(nib.load(image).get_fdata(dtype=np.float32))
+        inside = grid.to_stack(nib.load(mask).get_fdata(dtype=np.float32)) >= 0.5
+        margin = 8
+        head = np.pad(stack, ((0, 0), (margin, margin), (margin, margin)), mode='edge')
+        brain = np.pad(inside, ((0, 0), (margin, margin), (margin, margin)))
+        shift = rng.integers(-6, 7, 2)
+        moved = np.roll(head, shift, (1, 2)) * (1 + 0.01 * rng.standard_normal(head.shape))
+        own, other = (
+            enhance(saliency_stack(model, s.astype(np.float32))[0]) for s in (head, moved)
+        )
+        found, _, _ = best_shift(correlate(other, np.where(brain, own, 0)))
+        seen = brain.sum((1, 2)) > 60
+        exact += (found[seen] == shift).all(1).sum()
+        total += seen.sum()
+    assert total > 40
+    assert exact / total >= 0.95
+
+
+def test_donor_folder_of_a_user_is_taken(run, tmp_path):
+    image, mask = find_donor(donor_paths()[0])
+    folder = tmp_path / 'my rat'
+    folder.mkdir()
+    shutil.copy(image, folder / 'head.nii.gz')
+    shutil.copy(mask, folder / 'head_mask.nii.gz')
+    assert run('--donor', str(folder), subject=['sub-02'], output='mine', work='mine work') == 0
+    assert 'my rat' in (run.folder / 'mine/sub-02.html').read_text()
+
+
+def test_the_example_is_not_a_donor():
+    name = example_rat()[0].read_bytes()
+    assert all(find_donor(folder)[0].read_bytes() != name for folder in donor_paths())

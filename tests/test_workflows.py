@@ -1,0 +1,226 @@
+"""The command line: exit codes, and one clear sentence for what cannot be used."""
+
+import gzip
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import secondglance
+from secondglance.workflows import main
+
+ROOT = Path(secondglance.__file__).parent
+
+
+@pytest.fixture
+def study(tmp_path, example):
+    """Copy the example, to be spoilt."""
+    shutil.copytree(example, tmp_path / 'study')
+    return tmp_path / 'study'
+
+
+@pytest.fixture
+def call(study, tmp_path, capsys):
+    """Return a function that runs the command line and gives code and last line of stderr."""
+
+    def _call(*options, subject='sub-01'):
+        code = main(
+            [
+                *('--subject', subject, '--bids-dir', str(study), '--nprocs', '1'),
+                *('--output-dir', str(tmp_path / 'out'), '--work-dir', str(tmp_path / 'work')),
+                *options,
+            ]
+        )
+        lines = [line for line in capsys.readouterr().err.splitlines() if 'secondglance:' in line]
+        return code, ' '.join(lines)
+
+    return _call
+
+
+def outputs(tmp_path):
+    return [p for p in (tmp_path / 'out').rglob('*') if p.is_file()]
+
+
+def image_of(study):
+    return study / 'sub-01/dwi/sub-01_dwi.nii.gz'
+
+
+def rewrite(study, change):
+    """Write the image again with its voxels changed."""
+    image = nib.load(image_of(study))
+    voxels = change(image.get_fdata(dtype=np.float32))
+    nib.save(nib.Nifti1Image(voxels, image.affine), image_of(study))
+
+
+def truncated(study):
+    image_of(study).write_bytes(image_of(study).read_bytes()[:-4000])
+
+
+def short_bval(study):
+    (study / 'sub-01/dwi/sub-01_dwi.bval').write_text('0 1000 0')
+
+
+def no_bval(study):
+    (study / 'sub-01/dwi/sub-01_dwi.bval').unlink()
+
+
+def no_b0(study):
+    (study / 'sub-01/dwi/sub-01_dwi.bval').write_text(' '.join(['1000'] * 10))
+
+
+def nan(study):
+    rewrite(study, lambda v: np.where(v == v.max(), np.nan, v))
+
+
+def constant(study):
+    rewrite(study, lambda v: np.zeros_like(v))
+
+
+def negative(study):
+    raw = bytearray(gzip.decompress(image_of(study).read_bytes()))
+    raw[84:88] = np.float32(-0.375).tobytes()
+    image_of(study).write_bytes(gzip.compress(bytes(raw)))
+
+
+def tiny(study):
+    rewrite(study, lambda v: v[28:36])
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'says'),
+    [
+        (truncated, 'truncated'),
+        (short_bval, '3 b-values for 10 volumes'),
+        (no_bval, '--all-b0'),
+        (no_b0, 'no volume has a b-value'),
+        (nan, 'NaN or infinite'),
+        (constant, 'nothing but the value 0'),
+        (negative, 'voxel sizes'),
+        (tiny, 'network needs 6 mm'),
+    ],
+    ids=lambda value: getattr(value, '__name__', None),
+)
+def test_bad_scan_ends_in_one_sentence_and_no_output(spoil, says, study, call, tmp_path):
+    spoil(study)
+    code, sentence = call()
+    assert code == 1
+    assert says in sentence
+    assert sentence.count('secondglance:') == 1
+    assert 'sub-01_dwi' in sentence
+    assert outputs(tmp_path) == []
+
+
+def test_reference_on_another_grid_is_refused(study, call, tmp_path):
+    path = study / 'derivatives/reference/sub-01/dwi/sub-01_dseg.nii.gz'
+    image = nib.load(path)
+    nib.save(image.slicer[1:], path)
+    code, sentence = call()
+    assert code == 1
+    assert 'another grid' in sentence
+    assert outputs(tmp_path) == []
+
+
+def pickle_as_weights(tmp_path):
+    torch = pytest.importorskip('torch')
+    path = tmp_path / 'weights.pt'
+    torch.save({'weight': torch.zeros(3)}, path)
+    return ('--weights', str(path))
+
+
+def broken_weights(tmp_path):
+    from secondglance.models.weights import default_weights
+
+    content = bytearray(default_weights().read_bytes())
+    content[-5] ^= 0xFF
+    (tmp_path / 'w.safetensors').write_bytes(bytes(content))
+    return ('--weights', str(tmp_path / 'w.safetensors'))
+
+
+@pytest.mark.parametrize(
+    ('options', 'says'),
+    [
+        (('--subject', 'sub-09'), 'it holds sub-01, sub-02'),
+        (('--subject', '../../etc'), 'letters and digits'),
+        (('--suffix', 'T2w'), '--suffix'),
+        (('--bids-dir', '/nowhere'), '/nowhere'),
+        (('--donor', '/nowhere'), 'two NIfTI files'),
+        (('--reference', '/nowhere'), '--reference'),
+        (('--weights', '/nowhere'), '/nowhere'),
+        (('--nprocs', '0'), '--nprocs'),
+        (('--device', 'tpu'), '--device'),
+        (('--motion', 'fsl'), 'FSLDIR'),
+        (('--output-dir', '/proc/out'), '--output-dir'),
+        (pickle_as_weights, 'weights.pt'),
+        (broken_weights, 'w.safetensors'),
+    ],
+)
+def test_wrong_call_is_code_2_and_one_sentence(options, says, call, tmp_path, monkeypatch):
+    monkeypatch.delenv('FSLDIR', raising=False)
+    code, sentence = call(*(options(tmp_path) if callable(options) else options))
+    assert code == 2
+    assert says in sentence
+    assert sentence.count('secondglance:') == 1
+    assert outputs(tmp_path) == []
+
+
+def test_unknown_option_is_code_2(call):
+    assert call('--no-such-option')[0] == 2
+
+
+def test_one_bad_subject_does_not_stop_the_others(study, call, tmp_path):
+    truncated(study)
+    code, sentence = call('--subject', 'all')
+    assert code == 1
+    assert 'sub-01_dwi.nii.gz' in sentence
+    assert (tmp_path / 'out/sub-02.html').is_file()
+    assert not (tmp_path / 'out/sub-01.html').exists()
+
+
+def test_dry_run_draws_and_runs_nothing(call, tmp_path):
+    if not shutil.which('dot'):
+        pytest.skip('graphviz is not installed')
+    assert call('--dry-run')[0] == 0
+    assert outputs(tmp_path) == []
+    assert list((tmp_path / 'work').rglob('graph*'))
+
+
+def test_bids_app_call(study, tmp_path):
+    code = main(
+        [
+            *(str(study), str(tmp_path / 'app'), 'participant', '--participant-label', '02'),
+            *('--work-dir', str(tmp_path / 'work'), '--nprocs', '1'),
+        ]
+    )
+    assert code == 0
+    assert (tmp_path / 'app/sub-02.html').is_file()
+
+
+def test_names_from_files_are_escaped_in_the_report(study, tmp_path):
+    odd = study.parent / 'a <b>study & more'
+    study.rename(odd)
+    options = ['--subject', '02', '--bids-dir', str(odd), '--nprocs', '1']
+    assert (
+        main([*options, '--output-dir', str(tmp_path / 'o'), '--work-dir', str(tmp_path / 'w')])
+        == 0
+    )
+    page = (tmp_path / 'o/sub-02.html').read_text()
+    assert '<b>study' not in page
+    assert '&lt;b&gt;study &amp; more' in page
+
+
+def test_script_and_console_script_are_one(tmp_path):
+    script = ROOT / 'workflows.py'
+    run = subprocess.run(
+        [sys.executable, str(script), '--version'],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert run.stdout.strip() == f'secondglance {secondglance.__version__}'
+
+
+def test_every_command_has_help(capsys):
+    for command in ('run', 'simulate', 'train'):
+        assert main([command, '--help']) == 0
+        assert '--' in capsys.readouterr().out
