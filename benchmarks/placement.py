@@ -2,8 +2,10 @@
 
 ``python benchmarks/placement.py RAT_EPI_BIDS_FOLDER [--weights FILE] [--saliency METHOD]``
 
-Donors are the first runs of all other animals (two labels that are one animal count as one);
-with ``--all-donors``, else those that ship. Prints a row a volume and the mean over volumes.
+Donors are the animals whose heads ship (`--donors bank`) or eight first runs of other animals
+(`--donors eight`), never the subject's own; two labels that are one animal count as one. A row a
+volume on its own grid: DSC of the mask not moved, moved slice by slice, and after agreement of
+the slices; of the best possible translation of the same mask (oracle); and of the first glance.
 """
 
 import argparse
@@ -12,21 +14,19 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from secondglance.imaging.donors import Donor, kernels_of, place_from_bank
 from secondglance.imaging.enhancement import enhance
-from secondglance.imaging.matching import match_slices
-from secondglance.imaging.placement import best_shift, correlate, place_mask
-from secondglance.imaging.reconciliation import reconcile
+from secondglance.imaging.placement import best_shift, correlate, place_mask, standardise
 from secondglance.imaging.slices import slice_grid
-from secondglance.interfaces.placement import centre_on
 from secondglance.models.saliency import saliency_stack
 from secondglance.models.weights import default_weights, load_weights
 
 SAME_ANIMAL = ({'01', '09'},)
-BANK = {'02', '05', '10', '14'}
-
-
-def dice(a, b):
-    return 2 * (a & b).sum() / max(a.sum() + b.sum(), 1)
+DONORS = {
+    'bank': {'02', '05', '10', '14'},
+    'eight': {'02', '04', '05', '07', '10', '12', '13', '14'},
+}
+COLUMNS = ('not_moved', 'slicewise', 'placed', 'oracle', 'first')
 
 
 def main():
@@ -35,94 +35,130 @@ def main():
     parser.add_argument('--weights', type=Path, default=default_weights())
     parser.add_argument('--saliency', default='guided')
     parser.add_argument('--target', default='brain')
-    parser.add_argument('--all-donors', action='store_true', help='not the bank alone')
-    parser.add_argument('--limit', type=int)
+    parser.add_argument('--donors', choices=DONORS, default='bank')
+    parser.add_argument('--limit', type=int, help='only so many volumes')
+    parser.add_argument('--figure', type=Path, help='write best, median and worst as an image')
     args = parser.parse_args()
     model = load_weights(args.weights)
-    heads = []
-    for path in sorted((args.root / 'derivatives/reference').rglob('*_desc-brain_mask.nii.gz')):
-        name = path.name.replace('_desc-brain_mask.nii.gz', '')
-        animal = name[4:6]
-        image = nib.load(args.root / f'sub-{animal}/func/{name}_sbref.nii.gz')
-        mask = np.asarray(nib.load(path).dataobj) > 0
-        grid = slice_grid(image.shape, image.affine, model.spacing)
-        stack = grid.to_stack(image.get_fdata(dtype=np.float32))
-        start = time.perf_counter()
-        maps, first = saliency_stack(model, stack, target=args.target, method=args.saliency)
-        heads.append(
-            {
-                'name': name,
-                'animal': animal,
-                'grid': grid,
-                'mask': mask,
-                'stack_mask': grid.to_stack(mask) >= 0.5,
-                'enhanced': enhance(maps),
-                'first': first[:, 1:].sum(1) >= 0.5,
-                'seconds': time.perf_counter() - start,
-            }
-        )
+    heads = [
+        look(args.root, path, model, args)
+        for path in sorted((args.root / 'derivatives/reference').rglob('*_desc-brain_mask.nii.gz'))
+    ]
     rows = []
     for head in heads[: args.limit]:
         same = next((s for s in SAME_ANIMAL if head['animal'] in s), {head['animal']})
         donors = [
-            d
-            for d in heads
-            if d['animal'] not in same
-            and 'run-1' in d['name']
-            and (args.all_donors or d['animal'] in BANK)
+            d for d in heads if d['animal'] in DONORS[args.donors] - same and 'run-1' in d['name']
         ]
-        rows.append(place(head, donors))
-        row = rows[-1]
+        row = place(head, donors)
+        rows.append(row)
         print(
             head['name'],
             f'donor {row["donor"]}',
             *(f'{k} {row[k]:.3f}' for k in COLUMNS),
-            f'offset {row["offset"]:+.2f} scale {row["scale"]:.2f} replaced {row["replaced"]}',
+            f'replaced {row["replaced"]} unreached {row["unreached"]}',
+            flush=True,
         )
-    print(len(rows), 'volumes of', len({r['name'][4:6] for r in rows}), 'animals: mean ± sd')
+    print(len(rows), 'volumes of', len({r['name'][4:6] for r in rows}), 'labels: mean ± sd')
     for column in COLUMNS:
         values = np.array([r[column] for r in rows])
         print(f'  {column:<12}{values.mean():.3f} ± {values.std():.3f}  least {values.min():.3f}')
+    seconds = [[head['seconds'], row['seconds']] for head, row in zip(heads, rows, strict=False)]
+    print('  s a volume: saliency {:.2f}, placement {:.2f}'.format(*np.mean(seconds, axis=0)))
+    if args.figure:
+        order = np.argsort([-row['placed'] for row in rows])
+        draw([rows[order[k]] for k in (0, len(order) // 2, -1)], args.figure)
 
 
-COLUMNS = ('not_moved', 'slicewise', 'reconciled', 'oracle', 'first')
+def look(root, path, model, args):
+    """Load a head and take the first glance at it."""
+    name = path.name.replace('_desc-brain_mask.nii.gz', '')
+    image = nib.load(root / f'sub-{name[4:6]}/func/{name}_sbref.nii.gz')
+    mask = np.asarray(nib.load(path).dataobj) > 0
+    grid = slice_grid(image.shape, image.affine, model.spacing)
+    stack = grid.to_stack(image.get_fdata(dtype=np.float32))
+    start = time.perf_counter()
+    maps, first = saliency_stack(model, stack, target=args.target, method=args.saliency)
+    enhanced = enhance(maps)
+    return {
+        'name': name,
+        'animal': name[4:6],
+        'grid': grid,
+        'stack': stack,
+        'mask': mask,
+        'as_donor': Donor(enhanced, grid.to_stack(mask) >= 0.5, grid.positions),
+        'first': first[:, 1:].sum(1) >= 0.5,
+        'seconds': time.perf_counter() - start,
+    }
 
 
 def place(head, donors):
-    grid, enhanced = head['grid'], head['enhanced']
-    found = []
-    for donor in donors:
-        kernels = np.where(donor['stack_mask'], donor['enhanced'], 0)
-        kernels, mask = centre_on(
-            donor['stack_mask'], enhanced.shape[1:], kernels, donor['stack_mask']
-        )
-        match = match_slices(enhanced, grid.positions, kernels, donor['grid'].positions)
-        found.append((match, kernels, mask, donor))
-    match, kernels, mask, donor = max(found, key=lambda f: f[0].score)
-    chosen = match.nearest
-    kernels = np.where((chosen >= 0)[:, None, None], kernels[chosen], 0)
-    masks = np.where((chosen >= 0)[:, None, None], mask[chosen], False)
-    shifts, peaks, _ = best_shift(correlate(enhanced, kernels))
-    weights = np.where(chosen >= 0, peaks, 0)
-    agreed, replaced, _ = reconcile(shifts, weights, grid.positions)
-    oracle = best_shift(correlate(head['stack_mask'].astype(float), masks.astype(float)))[0]
+    """Place the best donor's mask, and measure it and what might have been."""
+    grid, own = head['grid'], head['as_donor']
+    start = time.perf_counter()
+    placed, index = place_from_bank(own.enhanced, own.positions, [d['as_donor'] for d in donors])
+    seconds = time.perf_counter() - start
 
-    def native(shifts):
-        placed = np.stack([place_mask(m, s) for m, s in zip(masks, shifts, strict=True)])
-        return dice(grid.to_native(placed) >= 0.5, head['mask'])
+    chosen = placed.donor_slice
+    reached = (chosen >= 0)[:, None, None]
+    kernels, masks = (
+        np.where(reached, stack[chosen], 0)
+        for stack in kernels_of(donors[index]['as_donor'], own.mask.shape[1:])
+    )
+    slicewise = best_shift(correlate(standardise(own.enhanced), standardise(kernels)))[0]
+    oracle = best_shift(correlate(own.mask, masks))[0]
 
+    def native(stack):
+        return dice(grid.to_native(stack) >= 0.5, head['mask'])
+
+    def moved(shifts):
+        return np.stack([place_mask(m, s) for m, s in zip(masks, shifts, strict=True)])
+
+    # Not moved: laid down where it lay in the donor's own field of view
+    where = donors[index]['as_donor']
+    still = np.where(reached, where.mask[chosen], False)
+    same_frame = still.shape == own.mask.shape
     return {
         'name': head['name'],
-        'donor': donor['name'][4:6],
-        'not_moved': native(np.zeros_like(shifts)),
-        'slicewise': native(shifts),
-        'reconciled': native(agreed),
-        'oracle': native(oracle),
-        'first': dice(grid.to_native(head['first']) >= 0.5, head['mask']),
-        'offset': match.offset_mm,
-        'scale': match.scale,
-        'replaced': int(replaced.sum()),
+        'donor': donors[index]['animal'],
+        'not_moved': native(still) if same_frame else np.nan,
+        'slicewise': native(moved(slicewise)),
+        'placed': native(placed.mask),
+        'oracle': native(moved(oracle)),
+        'first': native(head['first']),
+        'replaced': int(placed.replaced.sum()),
+        'unreached': int((chosen < 0).sum()),
+        'seconds': seconds,
+        'picture': (head['stack'], own.enhanced, placed.mask, own.mask),
     }
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / max(a.sum() + b.sum(), 1)
+
+
+def draw(rows, path):
+    """Outline the placed mask (orange) and the reference (blue) on image and saliency."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(16, 4.2 * len(rows)), facecolor='white', layout='constrained')
+    axes = figure.subplots(2 * len(rows), 8)
+    for k, row in enumerate(rows):
+        stack, enhanced, mask, reference = row['picture']
+        for column, n in enumerate(np.linspace(0, len(stack) - 1, 8).round().astype(int)):
+            for axis, image in zip(
+                axes[2 * k : 2 * k + 2, column], (stack, enhanced), strict=True
+            ):
+                top = np.percentile(stack[n], 99.5) if image is stack else 1
+                axis.imshow(image[n].T, cmap='gray', origin='lower', vmin=0, vmax=top)
+                for outline, colour in ((reference, '#56b4e9'), (mask, '#e69f00')):
+                    if outline[n].any():
+                        axis.contour(outline[n].T, [0.5], colors=colour, linewidths=1.4)
+                axis.set_axis_off()
+            axes[2 * k, column].set_title(f'slice {n}', fontsize=9)
+        title = f'{row["name"]}\nDSC {row["placed"]:.3f}, donor {row["donor"]}'
+        axes[2 * k, 0].set_title(title, fontsize=10)
+    figure.savefig(path, dpi=70)
 
 
 if __name__ == '__main__':
