@@ -3,33 +3,21 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from nibabel.affines import apply_affine, from_matvec, voxel_sizes
+from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
+from secondglance.imaging.registration import FineModel, coarse_pull, head_centre
 
 HEAD_RADIUS_MM = {'rat': 10.0, 'mouse': 5.0}
 """At which a rotation is turned into millimetres; 50 mm is a human's."""
 
-COARSE = (2, 1.0)
-"""Shrink factor and smoothing (voxels) of the coarse registration."""
+MEAN_FROM = 4
+"""Volumes from which on their mean is a better target than one of them; it holds each of them
+too, and of few it would pull a volume to where it already is."""
 
-N_BINS = 32
-COARSE_SAMPLED = 0.5
-"""Part of the voxels in which mutual information is evaluated."""
-
-FINE_SMOOTHING = 0.6
-"""Voxels; takes the noise from gradients and leaves the edges."""
-
-FINE_STEPS = 15
-FINE_TOLERANCE_MM = 5e-4
-"""Steps end when the edge of the head moves less than this, a hundredth of what matters."""
-
-TUKEY = 4.685
-"""Robust standard deviations beyond which a voxel has no say: 95 % efficiency under noise."""
-
-HEAD_LEVEL = 0.1
-"""Of the 99th percentile, above which a voxel is head and not air."""
+DECIMALS = 9
+"""Of a matrix: sums differ in the sixteenth from run to run, and results are cached by content."""
 
 
 def estimate_motion(
@@ -66,26 +54,32 @@ def estimate_motion(
     # In a frame of its own: voxel axes, millimetres; the affine is brought back at the end
     size = voxel_sizes(affine)
     fixed = volumes[..., reference]
-    centre = _head_centre(fixed) * size
+    centre = head_centre(fixed) * size
 
+    use_mean = n_volumes >= MEAN_FROM
+    series = list(np.moveaxis(volumes, -1, 0))
     with ThreadPoolExecutor(max_workers=n_threads) as pool:
 
-        def refine(target: NDArray, starts: list[NDArray], every: int = 1) -> list[NDArray]:
-            model = _FineModel(target, size, centre, every)
-            return list(pool.map(model.align, np.moveaxis(volumes, -1, 0), starts))
-
         def coarse(t: int) -> NDArray:
-            return np.eye(4) if t == reference else _coarse(volumes[..., t], fixed, size, centre)
+            if t == reference:
+                return np.eye(4)
+            # Rounded: the sums in it are not the same to the last bit from run to run
+            return coarse_pull(series[t], fixed, size, centre).round(DECIMALS)
 
-        pulls = refine(fixed, list(pool.map(coarse, range(n_volumes))), every=4)
-        # The mean has less noise than any volume, so that all are brought to it once more
-        aligned = pool.map(_pull, np.moveaxis(volumes, -1, 0), [_voxels(p, size) for p in pulls])
-        pulls = refine(np.mean(list(aligned), axis=0), pulls)
+        starts = list(pool.map(coarse, range(n_volumes)))
+        model = FineModel(fixed, size, centre, every=4 if use_mean else 1)
+        pulls = list(pool.map(model.align, series, starts))
+        if use_mean:
+            # The mean has less noise than any volume, so that all are brought to it once more
+            voxel_pulls = [_voxels(pull, size) for pull in pulls]
+            mean = np.mean(list(pool.map(_pull, series, voxel_pulls)), axis=0)
+            pulls = list(pool.map(FineModel(mean, size, centre).align, series, pulls))
 
     to_world = affine @ np.diag([*(1 / size), 1.0])
     # A pull takes points of the mean to a volume: the mean's frame is left for the reference's
     matrices = np.stack([pulls[reference] @ np.linalg.inv(pull) for pull in pulls])
     matrices = to_world @ matrices @ np.linalg.inv(to_world)
+    matrices = matrices.round(DECIMALS)
     matrices[reference] = np.eye(4)
     return matrices, int(reference)
 
@@ -105,155 +99,9 @@ def typical_volume(volumes: ArrayLike) -> int:
     if volumes.shape[-1] < 3:
         return 0
     # Every second voxel says as much, in an eighth of the time
-    table = np.corrcoef(volumes[::2, ::2, ::2].reshape(-1, volumes.shape[-1]).T)
+    with np.errstate(invalid='ignore', divide='ignore'):  # an empty volume correlates with none
+        table = np.corrcoef(volumes[::2, ::2, ::2].reshape(-1, volumes.shape[-1]).T)
     return int(np.nan_to_num(table).sum(axis=0).argmax())
-
-
-def _head_centre(volume: NDArray) -> NDArray[np.float64]:
-    """Middle of the head in voxels, weighted by signal."""
-    weight = np.clip(volume - HEAD_LEVEL * np.percentile(volume, 99), 0, None)
-    if not weight.any():
-        return (np.array(volume.shape) - 1) / 2
-    return np.array(ndimage.center_of_mass(weight))
-
-
-def _coarse(moving: NDArray, fixed: NDArray, size: NDArray, centre: NDArray) -> NDArray:
-    """Rigid (4, 4), mm along voxel axes, points of `fixed` to `moving`; by mutual information."""
-    import SimpleITK as sitk
-
-    scale = np.percentile(fixed, 99) or 1.0
-
-    def as_image(voxels):
-        image = sitk.GetImageFromArray(np.ascontiguousarray((voxels / scale).T, np.float32))
-        image.SetSpacing(size.tolist())
-        return image
-
-    shrink, sigma = COARSE
-    method = sitk.ImageRegistrationMethod()
-    # Volumes are what runs in parallel; sums over threads would not be reproducible either
-    method.SetNumberOfThreads(1)
-    method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=N_BINS)
-    method.SetMetricSamplingStrategy(method.REGULAR)
-    # The samples are jittered: without a seed of their own no two runs would be alike
-    method.SetMetricSamplingPercentage(COARSE_SAMPLED, seed=1)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=0.5,
-        minStep=0.01,
-        numberOfIterations=60,
-        relaxationFactor=0.5,
-        gradientMagnitudeTolerance=1e-8,
-    )
-    method.SetOptimizerScalesFromPhysicalShift()
-    # An axis of a single slice, or of a few, is left as it is
-    method.SetShrinkFactorsPerLevel([shrink if min(fixed.shape) >= 16 else 1])
-    method.SetSmoothingSigmasPerLevel([sigma * float(size.min())])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    start = sitk.Euler3DTransform()
-    start.SetCenter(centre.tolist())
-    method.SetInitialTransform(start, inPlace=True)
-    method.Execute(as_image(fixed), as_image(moving))
-    turn = np.array(start.GetMatrix()).reshape(3, 3)
-    return from_matvec(turn, np.array(start.GetTranslation()) + centre - turn @ centre)
-
-
-class _FineModel:
-    """Robust least squares between volumes of one contrast: inverse compositional Gauss-Newton.
-
-    What a volume shows is a gain times the fixed image, moved a little, plus an offset; voxels
-    that fit badly (ghosts, a jaw that moves, lost signal) are weighted down.
-
-    Parameters
-    ----------
-    fixed : (X, Y, Z) array
-    size : (3,) array
-        Of a voxel, mm.
-    centre : (3,) array
-        About which is turned, mm along voxel axes.
-    every : int
-        Only every so manieth voxel of the head has a say.
-
-    References
-    ----------
-    Baker and Matthews, International Journal of Computer Vision 56, 221 (2004),
-    doi 10.1023/B:VISI.0000011205.11775.fd. Nestares and Heeger, Magnetic Resonance in Medicine
-    43, 705 (2000): robust weights for volumes of one head.
-    """
-
-    def __init__(self, fixed: NDArray, size: NDArray, centre: NDArray, every: int = 1):
-        self.size, self.centre = size, centre
-        smooth = self._smooth(fixed)
-        head = smooth > HEAD_LEVEL * np.percentile(smooth, 99)
-        # The edge of the head against air says most
-        head = ndimage.binary_dilation(head, iterations=2)
-        chosen = np.flatnonzero(head)[::every]
-        self.points = np.stack(np.unravel_index(chosen, head.shape), axis=-1) * size
-        self.scale = float(np.percentile(smooth, 99)) or 1.0
-        arms = self.points - centre
-        gradient = np.stack(
-            [
-                np.gradient(smooth, step, axis=axis).flat[chosen]
-                if smooth.shape[axis] > 1
-                else np.zeros(len(chosen))
-                for axis, step in enumerate(size)
-            ],
-            axis=-1,
-        )
-        values = smooth.flat[chosen][:, None]
-        # Change of intensity for a rotation (arms × gradient) and a translation; gain; offset
-        columns = [np.cross(arms, gradient), gradient, values, np.ones_like(values) * self.scale]
-        self.columns = np.ascontiguousarray(np.concatenate(columns, axis=1).T) / self.scale
-        self.reach = float(np.percentile(np.linalg.norm(arms, axis=1), 95))
-
-    @staticmethod
-    def _smooth(volume: NDArray) -> NDArray[np.float64]:
-        return ndimage.gaussian_filter(np.asarray(volume, float), FINE_SMOOTHING, mode='nearest')
-
-    def align(self, moving: NDArray, start: NDArray) -> NDArray[np.float64]:
-        """Rigid (4, 4), mm along voxel axes, points of the fixed image to `moving`."""
-        spline = ndimage.spline_filter(self._smooth(moving) / self.scale, order=3, mode='mirror')
-        last = np.array(moving.shape)[:, None] - 1.0
-        pull = start
-        for _ in range(FINE_STEPS):
-            index = (apply_affine(pull, self.points) / self.size).T
-            seen = ((index >= 0) & (index <= last)).all(axis=0)
-            if seen.sum() < 10 * len(self.columns):
-                return start
-            columns = self.columns[:, seen]
-            values = ndimage.map_coordinates(
-                spline, index[:, seen], order=3, mode='mirror', prefilter=False
-            )
-            step = self._step(columns, values)
-            if step is None:
-                return start
-            turn = Rotation.from_rotvec(step[:3]).as_matrix()
-            move = from_matvec(turn, self.centre - turn @ self.centre + step[3:])
-            pull = pull @ np.linalg.inv(move)
-            if (
-                np.linalg.norm(step[:3]) * self.reach + np.linalg.norm(step[3:])
-                < FINE_TOLERANCE_MM
-            ):
-                break
-        return pull
-
-    @staticmethod
-    def _step(columns: NDArray, values: NDArray) -> NDArray[np.float64] | None:
-        """Rotation vector and translation (6,) that the fixed image lacks; None where unknown."""
-        weights = np.ones(len(values))
-        for _ in range(2):
-            weighted = columns * weights
-            # Not by matrix products: their threads would fight with those over volumes
-            normal = np.einsum('in,jn->ij', weighted, columns)
-            found = np.linalg.lstsq(normal, np.einsum('in,n->i', weighted, values), rcond=1e-10)[0]
-            left = values - np.einsum('in,i->n', columns, found)
-            spread = 1.4826 * np.median(np.abs(left))
-            if spread == 0:
-                break
-            weights = np.clip(1 - (left / (TUKEY * spread)) ** 2, 0, None) ** 2
-        gain = found[6]
-        if not np.isfinite(found).all() or gain <= 0:
-            return None
-        return found[:6] / gain
 
 
 def _voxels(pull: NDArray, size: NDArray) -> NDArray[np.float64]:
