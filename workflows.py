@@ -86,7 +86,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group('how it runs').add_argument
     add('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     add('--slices-per-job', type=int, default=0, metavar='N', help='default: one slab a process')
-    add('--nprocs', type=int, default=len(os.sched_getaffinity(0)), help='processes')
+    add('--nprocs', type=int, default=1, help='processes; one (default) has all threads')
     add('--mem-gb', type=float, help='memory that the plugin may use')
     add('--plugin', help='Nipype plugin; default: Linear for one process, else MultiProc')
     add('--plugin-args', type=Path, metavar='FILE.yml', help='arguments of the plugin')

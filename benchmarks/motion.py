@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+
 from secondglance.commands.simulate import read_maps
 from secondglance.imaging.motion import estimate_motion, residual_displacement
 from secondglance.imaging.simulation import draw_motion, simulate_dwi, simulate_head

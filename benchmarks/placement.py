@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+
 from secondglance.imaging.donors import Donor, kernels_of, place_from_bank
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.placement import best_shift, correlate, place_mask, standardise

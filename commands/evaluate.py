@@ -66,6 +66,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _on_animals(model, args: argparse.Namespace) -> dict[str, dict]:
     import numpy as np
+
     from secondglance.data import atlas_path
     from secondglance.models.evaluation import evaluation_slices, score, summarise
     from secondglance.models.synthesis import draw_animal, read_atlas
@@ -85,6 +86,7 @@ def _on_animals(model, args: argparse.Namespace) -> dict[str, dict]:
 def _on_scans(model, args: argparse.Namespace) -> dict[str, dict]:
     import numpy as np
     import torch
+
     from secondglance.imaging.slices import slice_grid
     from secondglance.interfaces.checks import read_volume
     from secondglance.models.evaluation import dice_per_class, summarise

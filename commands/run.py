@@ -124,6 +124,7 @@ def _settings(args):
         device=_device(args.device),
         slices_per_job=args.slices_per_job,
         nprocs=args.nprocs,
+        threads=max(1, len(os.sched_getaffinity(0)) // args.nprocs),
     )
 
 
@@ -187,6 +188,7 @@ def _run_scan(scan, settings, output_dir, reference, args, console) -> str | Non
         run_workflow(
             workflow,
             nprocs=args.nprocs,
+            threads=settings.threads,
             mem_gb=args.mem_gb,
             plugin=args.plugin,
             plugin_args_file=args.plugin_args,

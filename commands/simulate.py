@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.matching import SliceMatch, match_slices
 from secondglance.imaging.placement import (

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from secondglance.imaging.errors import InputError
 
 B0_THRESHOLD = 50.0

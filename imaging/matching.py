@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from secondglance.imaging.placement import correlate, standardise
 
 SCALES = np.linspace(0.85, 1.15, 13)

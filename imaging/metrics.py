@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
+
 from secondglance.imaging.labels import CLASSES
 
 SCORES = ('accuracy', 'specificity', 'sensitivity', 'precision', 'dsc', 'hd95_mm')

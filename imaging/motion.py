@@ -7,6 +7,7 @@ from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
+
 from secondglance.imaging.registration import FineModel, coarse_pull, head_centre
 
 HEAD_RADIUS_MM = {'rat': 10.0, 'mouse': 5.0}

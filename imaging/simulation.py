@@ -7,6 +7,7 @@ from nibabel.affines import apply_affine, from_matvec
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage, special
 from scipy.spatial.transform import Rotation
+
 from secondglance.imaging.artefacts import (
     add_nyquist_ghost,
     add_rician_noise,

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
+
 from secondglance.imaging.errors import InputError
 
 COARSER = 1.01

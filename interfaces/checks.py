@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.slices import slice_grid
 

@@ -18,6 +18,7 @@ from nipype.interfaces.base import (
     traits,
 )
 from nipype.interfaces.io import add_traits
+
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
 

@@ -12,6 +12,7 @@ from nipype.interfaces.base import (
     TraitedSpec,
     traits,
 )
+
 from secondglance.imaging.enhancement import enhance, lognormal_fit
 from secondglance.interfaces.stacks import grid_of, in_cwd, read_stack, write_stack
 
@@ -28,6 +29,7 @@ def _device(name: str) -> str:
 def _model(inputs):
     """Load the node's weights on its device, with the node's number of threads."""
     import torch
+
     from secondglance.models.weights import load_weights
 
     torch.set_num_threads(inputs.num_threads)
@@ -161,6 +163,7 @@ class DonorSaliency(SimpleInterface):
 
     def _run_interface(self, runtime):
         import nibabel as nib
+
         from secondglance.models.saliency import saliency_stack
 
         model = _model(self.inputs)

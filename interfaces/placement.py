@@ -12,8 +12,9 @@ from nipype.interfaces.base import (
     TraitedSpec,
     traits,
 )
+
 from secondglance.imaging.matching import match_slices
-from secondglance.imaging.placement import best_shift, correlate, place_mask
+from secondglance.imaging.placement import best_shift, centre_on, correlate, place_mask
 from secondglance.imaging.reconciliation import reconcile
 from secondglance.interfaces.stacks import in_cwd, read_stack, write_stack
 
@@ -22,37 +23,6 @@ def slice_positions(affine: np.ndarray, n_slices: int) -> np.ndarray:
     """Positions of a stack's slices along their direction, mm, zero at the stack's middle."""
     thickness = np.linalg.norm(affine[:3, 2])
     return (np.arange(n_slices) - (n_slices - 1) / 2) * thickness
-
-
-def centre_on(
-    mask: np.ndarray, shape: tuple[int, int], *stacks: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """Shift stacks so that the middle of a mask's bounding box is the middle of a new frame.
-
-    Parameters
-    ----------
-    mask : (N, h, w) bool array
-    shape : (H, W)
-        In-plane size of the new frame.
-    *stacks : (N, h, w) arrays
-
-    Returns
-    -------
-    tuple of (N, H, W) arrays
-        Zero where the old frame does not reach.
-    """
-    framed = [np.zeros((len(stack), *shape), stack.dtype) for stack in stacks]
-    into, out_of = [], []
-    for axis, size in enumerate(shape):
-        inside = np.flatnonzero(mask.any(axis=(0, 2 - axis)))
-        middle = (inside[0] + inside[-1] + 1) // 2 if len(inside) else mask.shape[axis + 1] // 2
-        first = middle - size // 2  # of the new frame, in the old one
-        low, high = max(first, 0), min(first + size, mask.shape[axis + 1])
-        out_of.append(slice(low, high))
-        into.append(slice(low - first, high - first))
-    for new, old in zip(framed, stacks, strict=True):
-        new[:, into[0], into[1]] = old[:, out_of[0], out_of[1]]
-    return tuple(framed)
 
 
 class _MatchDonorInputSpec(BaseInterfaceInputSpec):

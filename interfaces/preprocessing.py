@@ -15,6 +15,7 @@ from nipype.interfaces.base import (
     isdefined,
     traits,
 )
+
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.gradients import B0_THRESHOLD, select_b0
 from secondglance.imaging.motion import (

@@ -13,6 +13,7 @@ from nipype.interfaces.base import (
     isdefined,
     traits,
 )
+
 from secondglance import __version__
 from secondglance.interfaces.stacks import read_stack
 

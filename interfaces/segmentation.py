@@ -9,6 +9,7 @@ from nipype.interfaces.base import (
     SimpleInterface,
     TraitedSpec,
 )
+
 from secondglance.imaging.labels import CLASSES, TISSUES
 from secondglance.imaging.metrics import per_slice_metrics, segmentation_metrics, tissue_volumes
 from secondglance.interfaces.stacks import in_cwd

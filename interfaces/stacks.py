@@ -14,6 +14,7 @@ from nipype.interfaces.base import (
     traits,
 )
 from nipype.utils.filemanip import fname_presuffix
+
 from secondglance.imaging.slices import SliceGrid, slice_grid
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from secondglance.imaging.labels import CLASSES, TISSUES
 from secondglance.models.synthesis import Animal, cut_slices, render_slices
 from secondglance.models.unet import UNet

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES, TISSUES
 from secondglance.models.inference import normalise_slices, pad_to_stride
-from torch import nn
-from torch.overrides import TorchFunctionMode
 
 METHODS: tuple[str, ...] = ('guided', 'deconvnet', 'gradient')
 """How the gradient passes a ReLU; the first is the paper's."""

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
+
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
 from secondglance.models.inference import normalise_slices
-from torch.nn import functional
 
 MAPS: tuple[str, ...] = ('out', 'wm', 'gm', 'csf', 'skull')
 """Order of the tissue maps; the first four have the place of their class in `CLASSES`."""

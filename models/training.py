@@ -18,8 +18,10 @@ from typing import Any
 
 import lightning
 import numpy as np
-import secondglance
 import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+import secondglance
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import TISSUES
 from secondglance.models.evaluation import evaluation_slices, score, summarise
@@ -32,7 +34,6 @@ from secondglance.models.synthesis import (
 )
 from secondglance.models.unet import UNet
 from secondglance.models.weights import PAPER_SPACING, save_weights
-from torch.utils.data import DataLoader, IterableDataset
 
 
 @dataclass(frozen=True)

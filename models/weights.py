@@ -18,8 +18,9 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
 
 if TYPE_CHECKING:
-    from secondglance.models.unet import UNet
     from torch import Tensor
+
+    from secondglance.models.unet import UNet
 
 FORMAT = 'secondglance-unet-1'
 """Marks the header of a weights file that this version reads and writes."""
@@ -160,6 +161,7 @@ def save_weights(
         The checksum.
     """
     from safetensors.torch import save
+
     from secondglance.models.inference import NORMALISATION
 
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
@@ -205,6 +207,7 @@ def load_weights(path: str | os.PathLike[str], device: str = 'cpu') -> LoadedMod
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
+
     from secondglance.models.inference import NORMALISATION
 
     metadata = read_header(path)

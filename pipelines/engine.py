@@ -1,10 +1,12 @@
 """How a graph is run: plugin, cache, progress, and what a failure says."""
 
 import logging
+import os
 import re
 from pathlib import Path
 
 from nipype.pipeline.engine import Workflow
+
 from secondglance.imaging.errors import InputError
 
 # Local jobs last milliseconds: the engine's own two seconds between two looks would be most of
@@ -50,6 +52,7 @@ def run_workflow(
     workflow: Workflow,
     *,
     nprocs: int = 1,
+    threads: int = 1,
     mem_gb: float | None = None,
     plugin: str | None = None,
     plugin_args_file: Path | None = None,
@@ -64,6 +67,8 @@ def run_workflow(
         Configured by :func:`configure`.
     nprocs : int
         Processes; one runs everything in this process.
+    threads : int
+        Threads of a process.
     mem_gb : float, optional
         Memory that the plugin may hand out.
     plugin : str, optional
@@ -84,7 +89,11 @@ def run_workflow(
     arguments = _plugin_args(plugin_args_file)
     if plugin in _LOCAL_PLUGINS:
         # A fork of a process in which torch has started threads can hang
-        defaults = {'n_procs': nprocs, 'mp_context': 'forkserver', 'n_gpu_procs': int(gpu)}
+        defaults = {
+            'n_procs': nprocs * threads,
+            'mp_context': 'forkserver',
+            'n_gpu_procs': int(gpu),
+        }
         if mem_gb:
             defaults['memory_gb'] = mem_gb
         arguments = {**defaults, **arguments}
@@ -92,11 +101,23 @@ def run_workflow(
         del workflow.config['execution']['poll_sleep_duration']
     progress = _Progress(workflow, console)
     arguments['status_callback'] = progress.update
+    _quiet_workers(Path(workflow.base_dir))
     try:
         with progress:
             workflow.run(plugin=plugin, plugin_args=arguments)
     except Exception as error:
         raise InputError(_sentence(error, Path(workflow.base_dir) / 'crash')) from error
+
+
+def _quiet_workers(folder: Path) -> None:
+    """Have the engine's other processes log as this one does: each reads a file at its start."""
+    level = logging.getLevelName(logging.getLogger('nipype.workflow').level)
+    settings = folder / 'nipype'
+    settings.mkdir(parents=True, exist_ok=True)
+    loggers = ('workflow', 'interface', 'utils')
+    lines = [f'{name}_level = {level}' for name in loggers]
+    (settings / 'nipype.cfg').write_text('\n'.join(['[logging]', *lines, '']))
+    os.environ.setdefault('NIPYPE_CONFIG_DIR', str(settings))
 
 
 def _plugin_args(path: Path | None) -> dict:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
+
 from secondglance.interfaces.glance import DonorSaliency, Enhance, Lognormal, Saliency
 from secondglance.interfaces.placement import MatchDonor, PlaceMask, ReconcilePlacement
 from secondglance.interfaces.stacks import MergeSlabs, SplitSlabs, ToNative, ToStack

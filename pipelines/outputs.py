@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
+
 from secondglance.imaging.labels import CLASSES, TISSUES
 from secondglance.interfaces.bids import Scan
 from secondglance.interfaces.derivatives import Publish

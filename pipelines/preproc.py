@@ -2,6 +2,7 @@
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
+
 from secondglance.imaging.gradients import B0_THRESHOLD
 from secondglance.interfaces.preprocessing import ENGINES, MeanVolume, SelectB0, resolve_engine
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
+
 from secondglance.interfaces.glance import RemoveBackground, Segment
 from secondglance.interfaces.segmentation import Labels
 from secondglance.interfaces.stacks import MergeSlabs, SplitSlabs, ToNative, ToStack

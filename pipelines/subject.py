@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
+
 from secondglance import __version__
 from secondglance.imaging.motion import HEAD_RADIUS_MM
 from secondglance.interfaces.bids import Scan
@@ -26,6 +27,8 @@ class Settings:
     motion : {'auto', 'fsl', 'sitk', 'none'}
     b0_threshold : float
         s/mm².
+    nprocs, threads : int
+        Processes, and the threads of each: how fast, never what.
     """
 
     weights: Path
@@ -41,6 +44,7 @@ class Settings:
     device: str = 'cpu'
     slices_per_job: int = 0
     nprocs: int = 1
+    threads: int = 1
     reference: Path | None = field(default=None)
 
     def resolved(self) -> dict:
@@ -51,7 +55,8 @@ class Settings:
         }
         plain['donors'] = [str(image) for image, _ in self.donors]
         # These change how fast, never what
-        del plain['nprocs'], plain['slices_per_job']
+        for key in ('nprocs', 'threads', 'slices_per_job'):
+            del plain[key]
         return {
             'version': __version__,
             **plain,
@@ -102,6 +107,7 @@ def init_subject_wf(
         'use_gpu': gpu,
         'n_slabs': n_slabs,
         'slices_per_job': settings.slices_per_job,
+        'num_threads': settings.threads,
     }
 
     inputnode = Node(IdentityInterface(['in_file', 'bval_file']), name='inputnode')
@@ -116,7 +122,7 @@ def init_subject_wf(
         b0_threshold=settings.b0_threshold,
         all_b0=settings.all_b0,
         species=settings.species,
-        n_procs=settings.nprocs,
+        n_procs=settings.nprocs * settings.threads,
     )
     glance_wf = init_glance_wf(
         donors=list(settings.donors),

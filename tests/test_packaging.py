@@ -5,6 +5,7 @@ import pkgutil
 from pathlib import Path
 
 import pytest
+
 import secondglance
 
 ROOT = Path(secondglance.__file__).parent

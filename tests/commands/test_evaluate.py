@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+
 from secondglance.commands import evaluate
 from secondglance.data import atlas_path
 from secondglance.imaging.errors import InputError

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+
 from secondglance.imaging.donors import Donor, kernels_of, place_from_bank, place_stack
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.placement import centre_on

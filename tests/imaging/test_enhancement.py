@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+
 from secondglance.imaging.enhancement import enhance, lognormal_fit
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from nibabel.affines import from_matvec
 from scipy.spatial.transform import Rotation
+
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.gradients import rotate_bvecs, select_b0
 

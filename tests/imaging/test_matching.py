@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+
 from secondglance.imaging.matching import match_slices, peak_correlations
 from secondglance.imaging.placement import correlate, standardise
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from secondglance.imaging.metrics import (
     hausdorff_95,
     per_slice_metrics,

@@ -5,6 +5,7 @@ import pytest
 from nibabel.affines import apply_affine, from_matvec
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
+
 from secondglance.imaging.motion import (
     HEAD_RADIUS_MM,
     estimate_motion,

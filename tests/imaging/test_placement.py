@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage, signal
+
 from secondglance.imaging.placement import best_shift, correlate, place_mask, standardise
 
 SIZES = [(16, 16), (15, 17), (16, 21)]

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from secondglance.imaging.reconciliation import reconcile, weighted_median
 
 POSITIONS = np.linspace(-8, 8, 17)

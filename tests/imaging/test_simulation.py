@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from nibabel.affines import apply_affine
 from scipy import ndimage
+
 from secondglance.commands.simulate import read_maps
 from secondglance.imaging.artefacts import (
     add_nyquist_ghost,

@@ -3,6 +3,7 @@ import itertools
 import nibabel as nib
 import numpy as np
 import pytest
+
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.slices import slice_grid
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from secondglance.imaging.errors import InputError
 from secondglance.interfaces.bids import (
     find_donor,

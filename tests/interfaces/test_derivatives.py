@@ -4,6 +4,7 @@ import subprocess
 import nibabel as nib
 import numpy as np
 import pytest
+
 from secondglance.imaging.errors import InputError
 from secondglance.interfaces import derivatives
 from secondglance.interfaces.derivatives import publish

@@ -8,7 +8,9 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.motion import typical_volume
 from secondglance.interfaces.checks import read_volume
 from secondglance.interfaces.preprocessing import (
     PARAMETERS,
@@ -83,10 +85,12 @@ def test_mcflirt_is_called_on_a_tenfold_header(fake_fsl, series):
     )
     pairs = {a: b for a, b in pairwise(words) if a.startswith('-')}
     assert pairs['-cost'] == 'corratio'
-    assert pairs['-refvol'] == '1'
+    volumes = nib.load(series).get_fdata(dtype=np.float32)
+    assert pairs['-refvol'] == str(typical_volume(volumes))
     assert '-mats' in words
     content = json.loads(Path(out.transforms).read_text())
-    assert content['reference'] == 4
+    assert content['reference'] == [0, 4, 7][typical_volume(volumes)]
+    assert content['volumes'] == [0, 4, 7]
     # 5 mm of the tenfold header along the first voxel axis are 0.5 mm in the world; in FSL's
     # frame x runs against that axis where the affine is right-handed
     affine = nib.load(series).affine
@@ -110,6 +114,7 @@ def test_a_stale_folder_of_matrices_is_not_read(fake_fsl, series, tmp_path):
 @pytest.mark.skipif(not mcflirt_path(), reason='FSLDIR has no MCFLIRT')
 def test_real_mcflirt_recovers_known_motion(save):
     from nibabel.affines import apply_affine
+
     from secondglance.commands.simulate import read_maps
     from secondglance.imaging.simulation import draw_motion, simulate_dwi, simulate_head
 
@@ -212,3 +217,36 @@ def test_bad_images_are_refused_in_one_sentence(case, says, tmp_path, rng):
 
 def test_environment_is_left_alone():
     assert 'RECORD' not in os.environ
+
+
+def test_a_failing_mcflirt_is_told_in_a_sentence(fake_fsl, series, tmp_path):
+    (tmp_path / 'fsl' / 'bin' / 'mcflirt').write_text('#!/bin/sh\necho no memory >&2; exit 3\n')
+    with pytest.raises(InputError, match=r'MCFLIRT failed .* --motion sitk') as error:
+        McflirtMotion(in_file=series, volumes=[0, 1, 2]).run()
+    assert '\n' not in str(error.value)
+
+
+def test_the_embedded_engine_writes_the_same_files(save, oblique, tmp_path):
+    from scipy import ndimage
+
+    rng = np.random.default_rng(8)
+    still = 100 * ndimage.gaussian_filter(rng.random((24, 24, 12)), 2).astype(np.float32)
+    shifted = np.roll(still, 1, axis=0)
+    path = save(np.stack([still, shifted, still], axis=-1), oblique, 'series.nii.gz')
+    out = SitkMotion(in_file=path, volumes=[0, 3, 9], species='mouse', num_threads=2).run().outputs
+    content = json.loads(Path(out.transforms).read_text())
+    assert np.shape(content['matrices']) == (3, 4, 4)
+    assert content['reference'] in content['volumes']
+    about = json.loads(Path(out.engine).read_text())
+    assert about['engine'] == 'SimpleITK'
+    assert about['engine_version']
+    assert (about['n_b0'], about['b0_volumes']) == (3, [0, 3, 9])
+    corrected = nib.load(out.out_file)
+    assert corrected.get_data_dtype() == np.float32
+    assert np.isfinite(corrected.get_fdata()).all()
+    np.testing.assert_allclose(corrected.affine, nib.load(path).affine)
+    table = pd.read_csv(out.confounds, sep='\t')
+    assert table['volume'].tolist() == [0, 3, 9]
+    # One voxel of 0.25 mm along the first axis
+    moved = table.loc[1, list(PARAMETERS[:3])] - table.loc[0, list(PARAMETERS[:3])]
+    np.testing.assert_allclose(np.linalg.norm(moved.astype(float)), 0.25, atol=0.05)

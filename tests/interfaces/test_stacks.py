@@ -1,7 +1,8 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from secondglance.interfaces.placement import centre_on
+
+from secondglance.imaging.placement import centre_on
 from secondglance.interfaces.stacks import (
     MergeSlabs,
     SplitSlabs,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from secondglance.imaging.labels import CLASSES
 from secondglance.models.inference import (
     MINIMUM_SIDE,

@@ -6,13 +6,14 @@ import captum.attr
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
 from secondglance.models.inference import predict
 from secondglance.models.saliency import saliency, saliency_stack
 from secondglance.models.unet import UNet
 from secondglance.models.weights import LoadedModel
-from torch import nn
 
 ORACLES = {
     'guided': captum.attr.GuidedBackprop,

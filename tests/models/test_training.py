@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+
 from secondglance.commands import train as command
 from secondglance.imaging.errors import InputError
 from secondglance.models import training

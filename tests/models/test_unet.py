@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from secondglance.models.unet import UNet
 from torch import nn
+
+from secondglance.models.unet import UNet
 
 
 @pytest.mark.parametrize('channels', [(2, 4), (2, 3, 4), (4, 4, 4, 4)])

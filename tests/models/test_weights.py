@@ -9,6 +9,8 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
+
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
 from secondglance.models import weights
@@ -20,7 +22,6 @@ from secondglance.models.weights import (
     save_weights,
     weights_spacing,
 )
-from torch import nn
 
 
 @pytest.fixture

