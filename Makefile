@@ -16,7 +16,9 @@ lint: $(VENV)/tests-installed
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
 	"$(BIN)/codespell" $$(git ls-files '*.py' '*.md' '*.cfg' '*.toml' '*.html')
-	cd "$(CURDIR)/tests" && "../$(BIN)/mypy" --config-file ../pyproject.toml -p secondglance.imaging -p secondglance.models
+	mkdir -p "$(VENV)/types" && ln -sfn "$(CURDIR)" "$(VENV)/types/secondglance"
+	cd "$(VENV)/types" && MYPYPATH=. ../bin/mypy --config-file "$(CURDIR)/pyproject.toml" \
+		-p secondglance.imaging -p secondglance.models
 	"$(BIN)/lint-imports"
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt

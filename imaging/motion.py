@@ -74,7 +74,8 @@ def estimate_motion(
             # The mean has less noise than any volume, so that all are brought to it once more
             voxel_pulls = [_voxels(pull, size) for pull in pulls]
             mean = np.mean(list(pool.map(_pull, series, voxel_pulls)), axis=0)
-            pulls = list(pool.map(FineModel(mean, size, centre).align, series, pulls))
+            model = FineModel(mean, size, centre, every=2)
+            pulls = list(pool.map(model.align, series, pulls))
 
     to_world = affine @ np.diag([*(1 / size), 1.0])
     # A pull takes points of the mean to a volume: the mean's frame is left for the reference's

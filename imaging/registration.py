@@ -129,10 +129,16 @@ class FineModel:
             axis=-1,
         )
         values = smooth.flat[chosen][:, None]
+        # The coil stays where it is while the head moves: its gain differs a little over the head
+        reach = float(np.percentile(np.linalg.norm(arms, axis=1), 95))
+        gains = values * arms / reach
         # Change of intensity for a rotation (arms × gradient) and a translation; gain; offset
-        columns = [np.cross(arms, gradient), gradient, values, np.ones_like(values) * self.scale]
+        flat = np.full_like(values, self.scale)
+        i, j = np.triu_indices(3)
+        gains = np.concatenate([gains, values * arms[:, i] * arms[:, j] / reach**2], axis=1)
+        columns = [np.cross(arms, gradient), gradient, values, flat, gains]
         self.columns = np.ascontiguousarray(np.concatenate(columns, axis=1).T) / self.scale
-        self.reach = float(np.percentile(np.linalg.norm(arms, axis=1), 95))
+        self.reach = reach
 
     @staticmethod
     def _smooth(volume: NDArray) -> NDArray[np.float64]:

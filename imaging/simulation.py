@@ -125,6 +125,7 @@ def simulate_head(
     rest = np.clip(1 - sum(fractions.values()), 0, 1)
     assert where is not None
     fractions |= _around(where / wide, rest, rng)
+    fractions = {name: np.asarray(part, np.float32) for name, part in fractions.items()}
 
     tissue = np.stack([fractions[name] for name in ('WM', 'GM', 'CSF')])
     labels = np.where(tissue.sum(0) >= 0.5, tissue.argmax(0) + 1, 0).astype(np.uint8)
@@ -235,10 +236,10 @@ def simulate_dwi(
     ):
         signal = np.zeros(shape, np.float32)
         for name, part in head.fractions.items():
-            diffusivity = DIFFUSIVITY.get(name, 1e-3)
+            diffusivity: NDArray | float = DIFFUSIVITY.get(name, 1e-3)
             if name == 'WM':
                 along = np.abs(np.tensordot(direction, head.fibres, axes=1)) ** 2
-                diffusivity = diffusivity * (1 - FA_WM / 2 + 1.5 * FA_WM * (along - 1 / 3))
+                diffusivity = diffusivity * (1 + FA_WM * (1.5 * along - 0.5))
             signal += SIGNAL_B0[name] * part * np.exp(-b * diffusivity)
         signal *= texture
         if not np.allclose(matrix, np.eye(4)):

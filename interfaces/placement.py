@@ -14,7 +14,13 @@ from nipype.interfaces.base import (
 )
 
 from secondglance.imaging.matching import match_slices
-from secondglance.imaging.placement import best_shift, centre_on, correlate, place_mask
+from secondglance.imaging.placement import (
+    best_shift,
+    centre_on,
+    correlate,
+    place_mask,
+    standardise,
+)
 from secondglance.imaging.reconciliation import reconcile
 from secondglance.interfaces.stacks import in_cwd, read_stack, write_stack
 
@@ -99,7 +105,10 @@ class PlaceMask(SimpleInterface):
     def _run_interface(self, runtime):
         enhanced, _ = read_stack(self.inputs.in_file)
         kernels, _ = read_stack(self.inputs.kernel_file)
-        shifts, peaks, ratios = best_shift(correlate(enhanced, kernels))
+        shifts, peaks, ratios = best_shift(
+            # Coefficients of correlation: bright patches of muscle would win otherwise
+            correlate(standardise(enhanced), standardise(kernels))
+        )
         self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_shifts', '.json')
         Path(self._results['out_file']).write_text(
             json.dumps(
