@@ -89,8 +89,10 @@ def coarse_pull(moving: NDArray, fixed: NDArray, size: NDArray, centre: NDArray)
 class FineModel:
     """Robust least squares between volumes of one contrast: inverse compositional Gauss-Newton.
 
-    What a volume shows is a gain times the fixed image, moved a little, plus an offset; voxels
-    that fit badly (ghosts, a jaw that moves, lost signal) are weighted down.
+    What a volume shows is a gain times the fixed image, moved a little, plus an offset. The gain
+    is a polynomial of second order in space: the coil's field stays where it is when the head
+    moves, and would else be taken for motion. Voxels that fit badly (ghosts, a jaw that moves,
+    lost signal) are weighted down.
 
     Parameters
     ----------
@@ -130,12 +132,12 @@ class FineModel:
         )
         values = smooth.flat[chosen][:, None]
         # The coil stays where it is while the head moves: its gain differs a little over the head
-        reach = float(np.percentile(np.linalg.norm(arms, axis=1), 95))
-        gains = values * arms / reach
+        reach = float(np.percentile(np.linalg.norm(arms, axis=1), 95)) or 1.0
+        first, second = np.triu_indices(3)
+        squares = arms[:, first] * arms[:, second] / reach**2
+        gains = values * np.concatenate([arms / reach, squares], axis=1)
         # Change of intensity for a rotation (arms × gradient) and a translation; gain; offset
         flat = np.full_like(values, self.scale)
-        i, j = np.triu_indices(3)
-        gains = np.concatenate([gains, values * arms[:, i] * arms[:, j] / reach**2], axis=1)
         columns = [np.cross(arms, gradient), gradient, values, flat, gains]
         self.columns = np.ascontiguousarray(np.concatenate(columns, axis=1).T) / self.scale
         self.reach = reach
@@ -201,13 +203,12 @@ class FineModel:
     def _step(
         columns: NDArray, values: NDArray, weights: NDArray
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Gain × rotation vector and translation, gain, offset (8,); then the next weights."""
-        for _ in range(2):
-            weighted = columns * weights
-            # Not by matrix products: their threads would fight with those over volumes
-            normal = np.einsum('in,jn->ij', weighted, columns)
-            found = np.linalg.lstsq(normal, np.einsum('in,n->i', weighted, values), rcond=1e-10)[0]
-            left = values - np.einsum('in,i->n', columns, found)
-            spread = 1.4826 * np.median(np.abs(left)) + SMALLEST_SPREAD
-            weights = np.clip(1 - (left / (TUKEY * spread)) ** 2, 0, None) ** 2
+        """Coefficients of the columns, and the weights for the next step."""
+        weighted = columns * weights
+        # Not by matrix products: their threads would fight with those over volumes
+        normal = np.einsum('in,jn->ij', weighted, columns)
+        found = np.linalg.lstsq(normal, np.einsum('in,n->i', weighted, values), rcond=1e-10)[0]
+        left = values - np.einsum('in,i->n', columns, found)
+        spread = 1.4826 * np.median(np.abs(left)) + SMALLEST_SPREAD
+        weights = np.clip(1 - (left / (TUKEY * spread)) ** 2, 0, None) ** 2
         return found, weights

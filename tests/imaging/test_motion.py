@@ -103,6 +103,18 @@ def test_residual_motion_under_noise_is_below_the_bar(rng):
     assert left.mean() <= BAR_MM
 
 
+def test_a_coil_that_stays_is_not_taken_for_motion(rng):
+    affine = oblique()
+    phantom = Phantom(rng, affine)
+    moved = rigid(affine, [0.02, 0.03, -0.02], [0.4, -0.5, 0.3])
+    volumes = np.stack([phantom.scan(np.eye(4), rng, 30), phantom.scan(moved, rng, 30)], -1)
+    along = [np.linspace(-1, 1, n) for n in SHAPE]
+    x, y, z = np.meshgrid(*along, indexing='ij')
+    volumes *= np.exp(0.4 * x - 0.3 * z - 0.3 * y**2)[..., None]
+    matrices, _ = estimate_motion(volumes, affine, reference=0)
+    assert residual_displacement(matrices[1:], [moved], phantom.brain)[0] < BAR_MM
+
+
 def test_a_large_motion_is_found(rng):
     affine = oblique()
     phantom = Phantom(rng, affine)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.motion import typical_volume
+from secondglance.imaging.motion import residual_displacement, typical_volume
 from secondglance.interfaces.checks import read_volume
 from secondglance.interfaces.preprocessing import (
     PARAMETERS,
@@ -121,14 +121,14 @@ def test_real_mcflirt_recovers_known_motion(save):
     rng = np.random.default_rng(4)
     head = simulate_head(*read_maps(), rng)
     motion = draw_motion(4, rng, head.affine)
-    voxels = simulate_dwi(head, rng, np.zeros(4), np.zeros((3, 4)), motion)
+    # Without a coil's field: it stays where it is, and MCFLIRT takes some of it for motion
+    voxels = simulate_dwi(head, rng, np.zeros(4), np.zeros((3, 4)), motion, bias=0, ghost=0)
     out = McflirtMotion(in_file=save(voxels, head.affine), volumes=[0, 1, 2, 3]).run().outputs
     content = json.loads(Path(out.transforms).read_text())
     points = apply_affine(head.affine, np.argwhere(head.brain_mask))
-    for found, true in zip(content['matrices'], motion, strict=True):
-        truth = np.linalg.inv(motion[content['reference']]) @ true
-        left = apply_affine(np.array(found), points) - apply_affine(truth, points)
-        assert np.linalg.norm(left, axis=1).mean() <= 0.02
+    truth = np.linalg.inv(motion[content['reference']]) @ motion
+    assert residual_displacement(np.tile(np.eye(4), (4, 1, 1)), truth, points).mean() > 0.2
+    assert residual_displacement(content['matrices'], truth, points).mean() <= 0.02
 
 
 @pytest.mark.parametrize('engine', [SitkMotion, NoMotion])
