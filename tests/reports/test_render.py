@@ -1,0 +1,148 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from secondglance.reports import figures
+from secondglance.reports.data import ReportData
+from secondglance.reports.methods import methods_text
+from secondglance.reports.render import render_report
+
+
+@pytest.fixture
+def data(rng):
+    shape = (5, 12, 10)
+    mask = np.zeros(shape, bool)
+    mask[1:, 3:9, 2:8] = True
+    return ReportData(
+        title='sub-01',
+        source='/data/sub-01_dwi.nii.gz',
+        image=rng.random(shape),
+        saliency=rng.normal(size=shape),
+        enhanced=rng.random(shape),
+        mask=mask,
+        first_labels=rng.integers(0, 4, shape),
+        labels=np.where(mask, rng.integers(0, 4, shape), 0),
+    )
+
+
+@pytest.fixture
+def render(tmp_path):
+    def _render(data):
+        render_report(data, tmp_path / 'sub-01.html', tmp_path / 'sub-01/figures')
+        return (tmp_path / 'sub-01.html').read_text()
+
+    return _render
+
+
+def test_every_figure_named_is_there(data, render, tmp_path):
+    import re
+
+    names = re.findall(r'src="([^"]+)"', render(data))
+    assert len(names) == 6
+    assert all((tmp_path / name).stat().st_size for name in names)
+
+
+def test_what_is_not_given_leaves_its_section_out(data, render):
+    page = render(data)
+    assert 'id="motion"' not in page
+    assert 'Against the reference' not in page
+    page = render(
+        replace(
+            data,
+            metrics=[{'label': 'brain', 'dsc': 0.98765}],
+            confounds={n: np.zeros(3) for n in (
+                'trans_x', 'trans_y', 'trans_z', 'rot_x', 'rot_y', 'rot_z',
+                'framewise_displacement',
+            )},
+        )
+    )  # fmt: skip
+    assert 'id="motion"' in page
+    assert '0.988' in page
+
+
+def test_text_is_escaped_everywhere(data, render):
+    evil = '<script>alert(1)</script>'
+    page = render(
+        replace(
+            data,
+            title=evil,
+            source=evil,
+            summary={evil: evil},
+            warnings=[evil],
+            settings={evil: evil},
+            volumes=[{'label': evil, 'volume_mm3': 1.0}],
+        )
+    )
+    assert '<script>' not in page
+    assert page.count('&lt;script&gt;') >= 7
+
+
+def test_empty_slices_and_values_that_are_not_numbers(data, render):
+    empty = np.zeros_like(data.image)
+    page = render(
+        replace(
+            data,
+            image=empty,
+            saliency=np.full_like(empty, np.nan),
+            enhanced=empty,
+            mask=empty > 0,
+            metrics=[{'label': 'WM', 'dsc': float('nan')}],
+        )
+    )
+    assert 'nan' not in page.lower().replace('finance', '')
+
+
+def test_no_page_without_its_figures(data, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError('No space left on device')
+
+    monkeypatch.setattr(figures, 'save_png', full)
+    with pytest.raises(OSError, match='No space'):
+        render_report(data, tmp_path / 'sub-01.html', tmp_path / 'figures')
+    assert not (tmp_path / 'sub-01.html').exists()
+
+
+def test_dorsal_is_up_and_left_is_left():
+    slices = np.zeros((1, 4, 6, 3), np.uint8)
+    slices[0, 0, -1] = 255  # leftmost and most dorsal
+    picture = figures.mosaic(slices, columns=1)
+    rows, columns = np.nonzero(picture[..., 0] == 255)
+    assert rows.max() < picture.shape[0] / 4
+    assert columns.max() < picture.shape[1] / 3
+
+
+def test_tissues_have_their_colours():
+    base = np.zeros((1, 1, 4, 3), np.uint8)
+    shown = figures.tissues(base, np.array([[[0, 1, 2, 3]]]), opacity=1)
+    assert shown[0, 0].tolist() == [[0, 0, 0], *map(list, figures.COLOURS.values())]
+
+
+def test_outline_lies_on_the_edge_of_the_mask():
+    mask = np.zeros((1, 20, 20), bool)
+    mask[0, 5:15, 5:15] = True
+    picture = figures.mosaic(np.zeros((1, 20, 20, 3), np.uint8), mask, columns=1)
+    edge = (picture == figures.MASK_COLOUR).all(-1)
+    zoom = (picture.shape[0] - 2) // 20
+    assert edge[5 * zoom + 1, 10 * zoom]
+    assert not edge[10 * zoom, 10 * zoom]
+    assert not edge[2 * zoom, 10 * zoom]
+
+
+@pytest.mark.parametrize(
+    ('engine', 'says'),
+    [
+        (
+            {'engine': 'SimpleITK', 'n_b0': 4},
+            '4 b0 volumes were corrected for motion with SimpleITK',
+        ),
+        ({'engine': 'FSL MCFLIRT', 'n_b0': 2}, 'MCFLIRT'),
+        ({'engine': 'none', 'n_b0': 3}, '3 b0 volumes were averaged without motion correction'),
+        ({'engine': 'none: one volume', 'n_b0': 1}, 'One volume was used as it was'),
+    ],
+)
+def test_methods_say_what_was_done(engine, says):
+    text = methods_text('0.1.0', engine, {'saliency': 'guided', 'weights_checksum': 'ab' * 32})
+    assert says in text
+    assert '10.1007/978-3-030-19823-7_25' in text
+    assert 'guided backpropagation' in text
