@@ -125,16 +125,18 @@ def simulate_head(
     rest = np.clip(1 - sum(fractions.values()), 0, 1)
     assert where is not None
     fractions |= _around(where / wide, rest, rng)
-    fractions = {name: np.asarray(part, np.float32) for name, part in fractions.items()}
+    parts: dict[str, NDArray[np.float32]] = {
+        name: np.asarray(part, np.float32) for name, part in fractions.items()
+    }
 
-    tissue = np.stack([fractions[name] for name in ('WM', 'GM', 'CSF')])
+    tissue = np.stack([parts[name] for name in ('WM', 'GM', 'CSF')])
     labels = np.where(tissue.sum(0) >= 0.5, tissue.argmax(0) + 1, 0).astype(np.uint8)
     # One brain: crumbs of the maps are no tissue
     pieces, n_pieces = ndimage.label(labels > 0)
     if n_pieces > 1:
         labels[pieces != 1 + np.bincount(pieces.ravel())[1:].argmax()] = 0
     field = np.stack([smooth_field(shape, rng, 5) for _ in range(3)])
-    return Head(affine, labels, fractions, field / np.linalg.norm(field, axis=0))
+    return Head(affine, labels, parts, field / np.linalg.norm(field, axis=0))
 
 
 ATLAS_NAMES = {'WM': 'wm', 'GM': 'gm', 'CSF': 'csf', 'skull': 'skull'}

@@ -182,36 +182,48 @@ def test_slabs_and_processes_do_not_change_the_result(run):
         assert differs.mean() < 1e-4, path.name
 
 
-def test_shifted_copy_of_the_donor_is_found_exactly(tmp_path):
-    """On a head that is the donor's own, moved by whole pixels, the shift must be exact."""
+@pytest.mark.parametrize('seed', [0, 1])
+def test_shifted_copy_of_the_donors_brain_is_found_exactly(seed):
+    """In another head, with other noise, the donor's own brain moved by whole pixels."""
+    from scipy import ndimage
+
+    from secondglance.commands.simulate import read_maps
     from secondglance.imaging.enhancement import enhance
-    from secondglance.imaging.placement import best_shift, correlate
+    from secondglance.imaging.placement import best_shift, correlate, standardise
+    from secondglance.imaging.simulation import oblique_affine, simulate_dwi, simulate_head
+    from secondglance.imaging.slices import slice_grid
     from secondglance.models.saliency import saliency_stack
     from secondglance.models.weights import load_weights
 
     model = load_weights(default_weights())
-    exact = total = 0
-    rng = np.random.default_rng(5)
-    for image, mask in [find_donor(folder) for folder in donor_paths()[:3]]:
-        from secondglance.interfaces.stacks import grid_of
+    rng = np.random.default_rng([9, seed])
+    affine = oblique_affine(rng)
+    grid = slice_grid((64, 64, 40), affine, model.spacing)
+    donor, other = (simulate_head(*read_maps(), rng, affine=affine) for _ in range(2))
 
-        grid = grid_of(image, model.spacing, 'auto')
-        stack = grid.to_stack(nib.load(image).get_fdata(dtype=np.float32))
-        inside = grid.to_stack(nib.load(mask).get_fdata(dtype=np.float32)) >= 0.5
-        margin = 8
-        head = np.pad(stack, ((0, 0), (margin, margin), (margin, margin)), mode='edge')
-        brain = np.pad(inside, ((0, 0), (margin, margin), (margin, margin)))
-        shift = rng.integers(-6, 7, 2)
-        moved = np.roll(head, shift, (1, 2)) * (1 + 0.01 * rng.standard_normal(head.shape))
-        own, other = (
-            enhance(saliency_stack(model, s.astype(np.float32))[0]) for s in (head, moved)
+    def scan(head, texture):
+        image = simulate_dwi(
+            head, np.random.default_rng(texture), [0], np.zeros((3, 1)), np.eye(4)[None], bias=0
         )
-        found, _, _ = best_shift(correlate(other, np.where(brain, own, 0)))
-        seen = brain.sum((1, 2)) > 60
-        exact += (found[seen] == shift).all(1).sum()
-        total += seen.sum()
-    assert total > 40
-    assert exact / total >= 0.95
+        return grid.to_stack(image[..., 0])
+
+    brain, others_brain = (grid.to_stack(h.brain_mask) >= 0.5 for h in (donor, other))
+    near = np.ones((1, 5, 5))
+    gap = ndimage.binary_dilation(others_brain, near)
+    background = np.where(gap, 60 * rng.rayleigh(size=gap.shape), scan(other, 2))
+    shift = rng.integers(-5, 6, 2)
+    moved = np.roll(ndimage.binary_dilation(brain, near), shift, (1, 2))
+    subject = np.where(moved, np.roll(scan(donor, 1), shift, (1, 2)), background)
+
+    own, seen = (
+        enhance(saliency_stack(model, stack.astype(np.float32))[0])
+        for stack in (scan(donor, 3), subject)
+    )
+    kernels = standardise(np.where(brain, own, 0))
+    found, _, _ = best_shift(correlate(standardise(seen), kernels))
+    large = brain.sum((1, 2)) > 60
+    assert large.sum() > 30
+    assert (found[large] == shift).all(1).mean() >= 0.95
 
 
 def test_donor_folder_of_a_user_is_taken(run, tmp_path):

@@ -1,0 +1,43 @@
+"""Draw the README's picture from an output folder: ``python benchmarks/picture.py out rat.png``."""
+
+import argparse
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from secondglance.imaging.slices import slice_grid
+from secondglance.reports.figures import grey, heat, mosaic, save_png, tissues
+
+
+def main():
+    """Put image, enhanced saliency, placed mask and tissues of six slices below each other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('output', type=Path)
+    parser.add_argument('picture', type=Path)
+    parser.add_argument('--stem', default='sub-02/dwi/sub-02')
+    args = parser.parse_args()
+
+    def stack(ending, order=1):
+        image = nib.load(f'{args.output}/{args.stem}_{ending}.nii.gz')
+        grid = slice_grid(image.shape, image.affine, 0.25)
+        return grid.to_stack(image.get_fdata(dtype=np.float32), order=order)
+
+    base = grey(stack('desc-b0mean_dwi'))
+    mask = stack('desc-brain_mask', 0) > 0.5
+    rows = (
+        (base, None),
+        (heat(base, stack('desc-enhanced_saliency')), None),
+        (base, mask),
+        (tissues(base, stack('dseg', 0).round()), None),
+    )
+    chosen = np.linspace(2, len(base) - 2, 6).astype(int)
+    pictures = [
+        mosaic(slices[chosen], None if outline is None else outline[chosen], columns=6)
+        for slices, outline in rows
+    ]
+    save_png(np.concatenate(pictures)[::2, ::2], args.picture)
+
+
+if __name__ == '__main__':
+    main()
