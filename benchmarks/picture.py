@@ -1,4 +1,4 @@
-"""Draw the README's picture from an output folder: ``python benchmarks/picture.py out rat.png``."""
+"""Draw the picture of the README: ``python benchmarks/picture.py OUTPUT_FOLDER rat.png``."""
 
 import argparse
 from pathlib import Path
