@@ -27,7 +27,7 @@ from secondglance import __version__
 from secondglance.imaging.errors import InputError
 
 DONE, FAILED, WRONG_CALL = 0, 1, 2
-COMMANDS = ('run', 'simulate', 'train', 'evaluate', 'sanity-check')
+COMMANDS = ('run', 'simulate', 'train', 'evaluate')
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
             return _run(arguments)
         import importlib
 
-        module = importlib.import_module(f'secondglance.commands.{command.replace("-", "_")}')
+        module = importlib.import_module(f'secondglance.commands.{command}')
         parser = argparse.ArgumentParser(prog=f'secondglance {command}')
         module.add_arguments(parser)
         return module.main(parser.parse_args(arguments))

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -180,8 +181,10 @@ def _run_scan(scan, settings, output_dir, reference, args, console) -> str | Non
         workflow.base_dir = str(args.work_dir.resolve())
         configure(workflow, verbose=args.verbose, stop_on_first_crash=args.stop_on_first_crash)
         if args.dry_run:
-            dot = workflow.write_graph(graph2use='colored', format='svg', simple_form=True)
-            console.print(f'{scan.name}: nothing was run; the graph is drawn in {dot}.')
+            # Drawn by Graphviz where it is installed; its source says as much to those who read it
+            kind = 'svg' if shutil.which('dot') else 'dot'
+            path = workflow.write_graph(graph2use='colored', format=kind, simple_form=True)
+            console.print(f'{scan.name}: nothing was run; the graph is drawn in {path}.')
             return None
         console.print(f'[bold]{scan.name}[/]  {scan.path.name}')
         console.print(f'  motion correction by {settings.motion}, network on {settings.device}')

@@ -42,6 +42,7 @@ def configure(
         'poll_sleep_duration': LOCAL_POLL_SECONDS,
         'stop_on_first_crash': str(stop_on_first_crash).lower(),
         'remove_unnecessary_outputs': 'false',
+        'create_report': 'false',
     }
     level = logging.INFO if verbose else logging.CRITICAL
     for name in ('nipype', 'nipype.workflow', 'nipype.interface', 'nipype.utils'):

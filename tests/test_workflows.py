@@ -180,12 +180,13 @@ def test_one_bad_subject_does_not_stop_the_others(study, call, tmp_path):
     assert not (tmp_path / 'out/sub-01.html').exists()
 
 
-def test_dry_run_draws_and_runs_nothing(call, tmp_path):
-    if not shutil.which('dot'):
-        pytest.skip('graphviz is not installed')
+def test_dry_run_draws_and_runs_nothing(call, tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', '/nowhere')  # without Graphviz
     assert call('--dry-run')[0] == 0
     assert outputs(tmp_path) == []
-    assert list((tmp_path / 'work').rglob('graph*'))
+    (graph,) = (tmp_path / 'work').rglob('graph.dot')
+    assert 'second_glance' in graph.read_text()
+    assert not list((tmp_path / 'work').rglob('result_*'))
 
 
 def test_bids_app_call(study, tmp_path):
@@ -222,6 +223,6 @@ def test_script_and_console_script_are_one(tmp_path):
 
 
 def test_every_command_has_help(capsys):
-    for command in ('run', 'simulate', 'train'):
+    for command in ('run', 'simulate', 'train', 'evaluate'):
         assert main([command, '--help']) == 0
         assert '--' in capsys.readouterr().out
