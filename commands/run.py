@@ -98,6 +98,7 @@ def _settings(args):
     """Turn the call's options into the settings of the graph, with every default resolved."""
     from secondglance.data import donor_paths
     from secondglance.interfaces.bids import find_donor
+    from secondglance.interfaces.checks import check_donor
     from secondglance.models.weights import default_weights, load_weights
     from secondglance.pipelines.preproc import resolve_engine
     from secondglance.pipelines.subject import Settings
@@ -111,6 +112,9 @@ def _settings(args):
         # What ships is checked by the tests; a user's own file is read whole before anything runs
         load_weights(weights)
     donors = [find_donor(folder.resolve()) for folder in args.donor or donor_paths()]
+    if args.donor:
+        for image, mask in donors:
+            check_donor(image, mask)
     return Settings(
         weights=weights,
         donors=tuple(donors),

@@ -64,6 +64,26 @@ def read_volume(path: str | Path) -> tuple[nib.spatialimages.SpatialImage, np.nd
     return image, voxels
 
 
+def check_donor(image: Path, mask: Path) -> None:
+    """Look at a donor's image and mask before they are used.
+
+    Parameters
+    ----------
+    image, mask : Path
+
+    Raises
+    ------
+    InputError
+        For every fault of :func:`read_volume`, or if the two lie on different grids or are not
+        one volume each.
+    """
+    (head, head_voxels), (brain, _) = read_volume(image), read_volume(mask)
+    if head_voxels.ndim != 3:
+        raise InputError(f'Donor {image} has {head_voxels.shape[3]} volumes: give their mean.')
+    if head.shape != brain.shape or not np.allclose(head.affine, brain.affine, atol=1e-2):
+        raise InputError(f'Donor {image} and its mask {mask} lie on different grids: resample it.')
+
+
 def _stored_sizes(path: Path, image) -> np.ndarray:
     """Voxel sizes as they stand in the file: on loading, nibabel mends those that are not > 0."""
     if not isinstance(image, nib.Nifti1Pair):

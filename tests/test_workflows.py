@@ -140,9 +140,20 @@ def broken_weights(tmp_path):
     return ('--weights', str(tmp_path / 'w.safetensors'))
 
 
+def donor_of_two_grids(tmp_path):
+    from secondglance.data import donor_paths
+
+    folder = tmp_path / 'donor'
+    shutil.copytree(donor_paths()[0], folder)
+    mask = nib.load(folder / 'brain_mask.nii.gz')
+    nib.save(mask.slicer[1:], folder / 'brain_mask.nii.gz')
+    return ('--donor', str(folder))
+
+
 @pytest.mark.parametrize(
     ('options', 'says'),
     [
+        (donor_of_two_grids, 'different grids'),
         (('--subject', 'sub-09'), 'it holds sub-01, sub-02'),
         (('--subject', '../../etc'), 'letters and digits'),
         (('--suffix', 'T2w'), '--suffix'),
