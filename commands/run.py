@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from secondglance import __version__
 from secondglance.imaging.errors import InputError
 
 DONE, FAILED = 0, 1
@@ -182,7 +183,8 @@ def _run_scan(scan, settings, output_dir, reference, args, console) -> str | Non
         workflow = init_subject_wf(
             scan=scan, output_dir=output_dir, settings=replace(settings, reference=found)
         )
-        workflow.base_dir = str(args.work_dir.resolve())
+        # Another version may compute something else from the same inputs
+        workflow.base_dir = str(args.work_dir.resolve() / f'secondglance-{__version__}')
         configure(workflow, verbose=args.verbose, stop_on_first_crash=args.stop_on_first_crash)
         if args.dry_run:
             # Drawn by Graphviz where it is installed; its source says as much to those who read it

@@ -178,6 +178,7 @@ class SelectB0(SimpleInterface):
 class _MotionInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='b0 volumes, (X, Y, Z, B)')
     volumes = traits.List(traits.Int(), mandatory=True, desc='their places in the scan')
+    engine = traits.Str(desc='what corrects the motion: another engine is another result')
     species = traits.Enum(*HEAD_RADIUS_MM, usedefault=True, desc='whose head radius to take')
     num_threads = traits.Range(
         low=1, value=1, usedefault=True, nohash=True, desc='volumes at the same time'
@@ -197,6 +198,10 @@ class _MotionCorrection(SimpleInterface):
     input_spec = _MotionInputSpec
     output_spec = _MotionOutputSpec
     _engine = ''
+
+    def __init__(self, **inputs):
+        # Results are cached by what goes in alone: without it, engines would share theirs
+        super().__init__(engine=self._engine, **inputs)
 
     def _estimate(self, image, volumes, runtime) -> tuple[np.ndarray, int, str]:
         """Matrices (B, 4, 4), the reference's place, and the engine's version."""

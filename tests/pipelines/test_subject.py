@@ -172,6 +172,14 @@ def test_other_weights_run_the_network_again_but_not_the_motion(run, tmp_path):
     assert not {'motion_correction', 'select_b0', 'b0_mean'} & again
 
 
+def test_another_engine_is_not_answered_from_the_cache(run):
+    assert run('--motion', 'none', subject=['sub-01'], output='still') == 0
+    path = run.folder / 'still/sub-01/dwi/sub-01_desc-hmc_xfm.json'
+    for matrix in json.loads(path.read_text())['matrices']:
+        np.testing.assert_array_equal(matrix, np.eye(4))
+    assert 'averaged without motion correction' in (run.folder / 'still/sub-01.html').read_text()
+
+
 def test_slabs_and_processes_do_not_change_the_result(run):
     options = ('--slices-per-job', '5', '--nprocs', '2')
     assert run(*options, subject=['sub-02'], output='slabs', work='work slabs') == 0
