@@ -3,7 +3,9 @@
 import argparse
 import gzip
 import json
+import math
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,6 +14,12 @@ import numpy as np
 
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
+
+SIMULATED_TERMS = (
+    'Simulated from tissue maps of the SIGMA rat brain atlas, version 2 (GPL-3.0), and under the '
+    'same licence.\nCite Barrière, D.A., et al., Nature Communications 10, 5699 (2019), '
+    'doi 10.1038/s41467-019-13575-7.\n'
+)
 
 B_VALUE = 1000.0
 """s/mm², usual for the brain of a living rat."""
@@ -24,11 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--subjects', type=int, default=4, help='how many animals (4)')
     parser.add_argument('--seed', type=int, default=0, help='same seed, same animals (0)')
     parser.add_argument(
-        '--atlas', type=Path, help='folder with *wm, *gm, *csf, *skull.nii.gz; default: shipped'
+        '--atlas',
+        type=Path,
+        help='folder with *wm.nii.gz, *gm.nii.gz, *csf.nii.gz and, if there is one, '
+        '*skull.nii.gz, or BIDS names such as *WM_probseg.nii.gz; default: the atlas that ships',
     )
     parser.add_argument('--b0-volumes', type=int, default=4, help='volumes without weighting (4)')
     parser.add_argument('--dwi-volumes', type=int, default=8, help='volumes with weighting (8)')
-    parser.add_argument('--motion-mm', type=float, default=0.25, help='sd of each translation')
+    parser.add_argument(
+        '--motion-mm', type=float, default=0.25, help='sd of each translation, mm (0.25)'
+    )
     parser.add_argument('--snr', type=float, default=25.0, help='of grey matter in a b0 (25)')
 
 
@@ -37,9 +50,8 @@ def main(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    if args.subjects < 1 or args.b0_volumes < 1 or args.dwi_volumes < 0:
-        raise InputError('Give at least one of --subjects and of --b0-volumes.')
-    width = max(2, len(str(args.subjects)))
+    _check(args)
+    width = max(3, len(str(args.subjects)))
     labels = [f'{n:0{width}d}' for n in range(1, args.subjects + 1)]
     console = Console(stderr=True)
     with _new_folder(args.output) as folder:
@@ -55,9 +67,20 @@ def main(args: argparse.Namespace) -> int:
                 motion_mm=args.motion_mm,
                 snr=args.snr,
             )
-        describe(folder, labels, 'Simulated rats')
+        describe(folder, labels, 'Simulated rats', SIMULATED_TERMS if args.atlas is None else '')
     console.print(f'{args.subjects} simulated rats are in {args.output}.')
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    least = {'subjects': 1, 'b0_volumes': 1, 'dwi_volumes': 0, 'seed': 0, 'motion_mm': 0}
+    for name, bound in least.items():
+        value = getattr(args, name)
+        if not (math.isfinite(value) and value >= bound):
+            option = name.replace('_', '-')
+            raise InputError(f'--{option} {value} does not do: give {bound} or more.')
+    if not (math.isfinite(args.snr) and args.snr > 0):
+        raise InputError(f'--snr {args.snr} does not do: give a number above 0, such as 25.')
 
 
 def make_example(folder: Path) -> None:
@@ -81,7 +104,13 @@ def make_example(folder: Path) -> None:
             new / 'sub-02/dwi/sub-02_dwi.json',
             {'Description': 'A real rat: mean of a motion-corrected EPI series, not diffusion.'},
         )
-        describe(new, ['01', '02'], 'The example of secondglance: a simulated and a real rat')
+        terms = image.with_name('README.md').read_text(encoding='utf-8')
+        describe(
+            new,
+            ['01', '02'],
+            'The example of secondglance: a simulated and a real rat',
+            f'sub-01. {SIMULATED_TERMS}\nsub-02. {terms}',
+        )
 
 
 def read_maps(folder: Path | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -90,8 +119,9 @@ def read_maps(folder: Path | None = None) -> tuple[dict[str, np.ndarray], np.nda
     Parameters
     ----------
     folder : Path, optional
-        With one file each whose name ends in ``wm``, ``gm``, ``csf`` and, if there is one,
-        ``skull`` before ``.nii`` or ``.nii.gz``; by default the atlas that ships.
+        With one file each whose name, in small letters or capitals, ends in ``wm``, ``gm``,
+        ``csf`` and, if there is one, ``skull``, or in ``WM_probseg`` and so on as in BIDS,
+        before ``.nii`` or ``.nii.gz``; values in [0, 1]. By default the atlas that ships.
 
     Returns
     -------
@@ -101,7 +131,7 @@ def read_maps(folder: Path | None = None) -> tuple[dict[str, np.ndarray], np.nda
     Raises
     ------
     InputError
-        If a map is missing or the maps lie on different grids.
+        If a map is missing, is no volume of probabilities, or lies on another grid.
     """
     from secondglance.data import atlas_path
     from secondglance.interfaces.checks import read_volume
@@ -109,14 +139,22 @@ def read_maps(folder: Path | None = None) -> tuple[dict[str, np.ndarray], np.nda
     folder = folder or atlas_path()
     maps, affines = {}, []
     for tissue in ('wm', 'gm', 'csf', 'skull'):
-        files = sorted(folder.glob(f'*{tissue}.nii*'))
+        ending = re.compile(rf'{tissue}(_probseg)?\.nii(\.gz)?$', re.IGNORECASE)
+        files = sorted(path for path in folder.glob('*.nii*') if ending.search(path.name))
         if not files and tissue == 'skull':
             continue
         if len(files) != 1:
             raise InputError(
                 f'Atlas {folder} must hold one file named *{tissue}.nii.gz, found {len(files)}.'
             )
-        image, maps[tissue] = read_volume(files[0])
+        image, voxels = read_volume(files[0])
+        # Interpolated maps overshoot a little; 0 to 100 or 0 to 255 is another matter
+        if voxels.ndim != 3 or voxels.min() < -0.05 or voxels.max() > 1.05:
+            raise InputError(
+                f'{files[0]} has shape {voxels.shape} and values from {voxels.min():g} to '
+                f'{voxels.max():g}: a tissue map is one volume of probabilities from 0 to 1.'
+            )
+        maps[tissue] = np.clip(voxels, 0, 1)
         affines.append(image.affine)
     if len({m.shape for m in maps.values()}) > 1 or not np.allclose(affines, affines[0]):
         raise InputError(f'The tissue maps of atlas {folder} lie on different grids.')
@@ -181,19 +219,23 @@ def write_animal(
     )
     _write_json(
         truth / f'{name}_desc-motion_xfm.json',
-        {'Description': 'world mm, volume to rest', 'matrices': motion.tolist()},
+        {
+            'Description': 'world mm, volume to reference',
+            'reference': 0,
+            'matrices': motion.tolist(),
+        },
     )
 
 
-def describe(folder: Path, labels: list[str], name: str) -> None:
-    """Write what BIDS asks of a data set as a whole."""
+def describe(folder: Path, labels: list[str], name: str, terms: str) -> None:
+    """Write what BIDS asks of a data set as a whole, and the terms it is under."""
     _write_json(
         folder / 'dataset_description.json',
         {
             'Name': name,
             'BIDSVersion': '1.10.0',
             'DatasetType': 'raw',
-            'License': 'simulated animals: GPL-3.0, as the SIGMA atlas they derive from',
+            **({'License': 'see README'} if terms else {}),
             'GeneratedBy': [{'Name': 'secondglance', 'Version': __version__}],
         },
     )
@@ -208,7 +250,10 @@ def describe(folder: Path, labels: list[str], name: str) -> None:
     )
     rows = ''.join(f'sub-{label}\trattus norvegicus\n' for label in labels)
     (folder / 'participants.tsv').write_text(f'participant_id\tspecies\n{rows}')
-    (folder / 'README').write_text(f'{name}, made by secondglance {__version__}.\n')
+    (folder / 'README').write_text(
+        f'{name}, made by secondglance {__version__}.\n\n{terms}'.rstrip() + '\n',
+        encoding='utf-8',
+    )
 
 
 class _new_folder:
@@ -229,12 +274,20 @@ class _new_folder:
             ) from error
         return self.temporary
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind, error, _):
         if kind is None:
-            self.temporary.chmod(0o755)
-            os.replace(self.temporary, self.path)
-        else:
-            shutil.rmtree(self.temporary, ignore_errors=True)
+            try:
+                self.temporary.chmod(0o755)
+                os.replace(self.temporary, self.path)
+                return
+            except OSError as late:
+                error = late
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise InputError(
+                f'{self.path} cannot be written ({error.strerror}): make room, or choose another '
+                'folder.'
+            ) from error
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from nibabel.affines import apply_affine, from_matvec
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage, special
 from scipy.spatial.transform import Rotation
@@ -20,11 +20,33 @@ SHAPE = (64, 64, 40)
 VOXEL_MM = (0.375, 0.375, 0.5)
 """The acquisition of Matos et al. 2019: coronal slices, the third axis towards anterior."""
 
-SIGNAL_B0 = {'WM': 0.50, 'GM': 0.70, 'CSF': 1.25, 'skull': 0.06, 'muscle': 0.42, 'skin': 0.62}
+SIGNAL_B0 = {
+    'WM': 0.50,
+    'GM': 0.70,
+    'CSF': 1.25,
+    'skull': 0.06,
+    'muscle': 0.42,
+    'skin': 0.62,
+    'eye': 0.95,
+    'lens': 0.25,
+}
 """Signal without diffusion weighting, relative; an EPI's, so CSF > GM > WM > muscle > bone."""
 
-DIFFUSIVITY = {'WM': 0.7e-3, 'GM': 0.75e-3, 'CSF': 2.8e-3, 'skull': 1e-3, 'muscle': 1.3e-3}
+DIFFUSIVITY = {
+    'WM': 0.7e-3,
+    'GM': 0.75e-3,
+    'CSF': 2.8e-3,
+    'skull': 1e-3,
+    'muscle': 1.3e-3,
+    'eye': 2.8e-3,
+}
 """Mean diffusivity, mm²/s, of a living rat's tissues."""
+
+EYE_MM = {'eye': (7.6, 11.2, 0.5, 2.6), 'lens': (8.1, 11.6, 0.5, 1.6)}
+"""Right eyeball and lens of a rat: middle from the brain's, and radius; by eye, on a T2w scan."""
+
+COVER_MM = 2.3
+"""Least thickness of skull, muscle and skin over the brain."""
 
 FA_WM = 0.6
 """Part by which white matter's diffusivity differs between along and across its fibres."""
@@ -41,7 +63,7 @@ class Head:
     labels : (X, Y, Z) uint8 array
         0 background, 1 WM, 2 GM, 3 CSF.
     fractions : dict of (X, Y, Z) float32 arrays
-        Part of each voxel that is WM, GM, CSF, skull, muscle or skin.
+        Part of each voxel that is WM, GM, CSF, skull, muscle, skin, eye or lens.
     fibres : (3, X, Y, Z) float32 array
         Unit direction of the white matter's fibres.
     """
@@ -104,33 +126,45 @@ def simulate_head(
     brain = np.asarray(maps['wm']) + np.asarray(maps['gm']) + np.asarray(maps['csf'])
     middle_atlas = apply_affine(maps_affine, ndimage.center_of_mass(brain))
     middle_scan = apply_affine(affine, (np.array(shape) - 1) / 2)
+    # All is affine but the warp, which is taken as one vector a voxel: one point a voxel is
+    # computed, and the finer points around it lie at fixed steps
+    index = np.indices(shape).reshape(3, -1)
+    world = affine[:3, :3] @ index + affine[:3, 3:] - middle_scan[:, None]
+    turn = pose.T / size[:, None]
+    where = turn @ (world + warp.reshape(3, -1) - slide[:, None])
+    to_atlas = np.linalg.inv(maps_affine)
+    at = to_atlas[:3, :3] @ (where + middle_atlas[:, None]) + to_atlas[:3, 3:]
+    step = to_atlas[:3, :3] @ turn @ affine[:3, :3]
     # Each voxel is an average over finer points: thick slices blur what they cut
-    points = np.moveaxis(np.indices(shape, dtype=np.float32), 0, -1)
-    sums: dict[str, NDArray] = {name: np.zeros(shape, np.float32) for name in ATLAS_NAMES}
     offsets = [(x, y, z) for x in (-0.25, 0.25) for y in (-0.25, 0.25) for z in (-0.33, 0, 0.33)]
-    where = None
-    for offset in offsets:
-        world = apply_affine(affine, points + np.array(offset, np.float32)) - middle_scan
-        where = ((world + np.moveaxis(warp, 0, -1) - slide) @ pose) / size
-        index = apply_affine(np.linalg.inv(maps_affine), where + middle_atlas)
-        for name, source in ATLAS_NAMES.items():
-            if source in maps:
-                sums[name] += ndimage.map_coordinates(
-                    np.asarray(maps[source], np.float32), np.moveaxis(index, -1, 0), order=1
-                )
-    fractions = {name: total / len(offsets) for name, total in sums.items()}
+    reach = 1 + np.abs(step).sum(1, keepdims=True)
+    size_atlas = np.array(brain.shape)[:, None]
+    near = ((at > -reach) & (at < size_atlas + reach)).all(0)
+    at = at[:, near]
+    fractions: dict[str, NDArray] = {name: np.zeros(shape, np.float32) for name in ATLAS_NAMES}
+    for name, source in ATLAS_NAMES.items():
+        if source in maps:
+            voxels = np.asarray(maps[source], np.float32)
+            total = sum(
+                ndimage.map_coordinates(voxels, at + (step @ offset)[:, None], order=1)
+                for offset in offsets
+            )
+            fractions[name].ravel()[near] = total / len(offsets)
     total = sum(fractions.values())
     scale = np.where(total > 1, total, 1)
     fractions = {name: part / scale for name, part in fractions.items()}
     rest = np.clip(1 - sum(fractions.values()), 0, 1)
-    assert where is not None
-    fractions |= _around(where / wide, rest, rng)
+    # So that no animal's brain lies bare where its head is narrow
+    tissue = fractions['WM'] + fractions['GM'] + fractions['CSF']
+    gap = ndimage.distance_transform_edt(tissue < 0.5, sampling=voxel_sizes(affine))
+    where = np.moveaxis(where.reshape(3, *shape), 0, -1)
+    fractions |= _around(where / wide, rest, gap, rng)
     parts: dict[str, NDArray[np.float32]] = {
         name: np.asarray(part, np.float32) for name, part in fractions.items()
     }
 
-    tissue = np.stack([parts[name] for name in ('WM', 'GM', 'CSF')])
-    labels = np.where(tissue.sum(0) >= 0.5, tissue.argmax(0) + 1, 0).astype(np.uint8)
+    classes = np.stack([parts[name] for name in ('WM', 'GM', 'CSF')])
+    labels = np.where(classes.sum(0) >= 0.5, classes.argmax(0) + 1, 0).astype(np.uint8)
     # One brain: crumbs of the maps are no tissue
     pieces, n_pieces = ndimage.label(labels > 0)
     if n_pieces > 1:
@@ -142,8 +176,13 @@ def simulate_head(
 ATLAS_NAMES = {'WM': 'wm', 'GM': 'gm', 'CSF': 'csf', 'skull': 'skull'}
 
 
-def _around(where: NDArray, rest: NDArray, rng: np.random.Generator) -> dict[str, NDArray]:
-    """Muscle, skin and ears where the atlas has nothing; `where` is mm from the brain's middle."""
+def _around(
+    where: NDArray, rest: NDArray, gap: NDArray, rng: np.random.Generator
+) -> dict[str, NDArray]:
+    """Muscle, skin, ears and eyes where the atlas has nothing.
+
+    `where` is mm from the brain's middle, `gap` mm from the brain.
+    """
     x, y, z = np.moveaxis(where, -1, 0)
     # A head is a tapered tube: narrow at the snout, its middle below that of the brain
     width = 10.5 - 0.22 * np.clip(y, 0, None)
@@ -152,6 +191,8 @@ def _around(where: NDArray, rest: NDArray, rng: np.random.Generator) -> dict[str
     lumps = 0.04 * smooth_field(where.shape[:3], rng, 8)
     inside = special.expit((1 - radius - lumps) / 0.012)
     core = special.expit((0.93 - radius - lumps) / 0.012)
+    inside = np.maximum(inside, special.expit((COVER_MM - gap) / 0.15))
+    core = np.maximum(core, special.expit((COVER_MM - 0.6 - gap) / 0.15))
     # Fasciae: dark sheets between muscles
     sheets = np.exp(-((smooth_field(where.shape[:3], rng, 9) / 0.18) ** 2))
     ears = np.zeros_like(x)
@@ -160,13 +201,24 @@ def _around(where: NDArray, rest: NDArray, rng: np.random.Generator) -> dict[str
         flap = ((x - middle[0]) / 1.3) ** 2 + ((y - middle[1]) / 2) ** 2
         flap = flap + ((z - middle[2]) / 2.6) ** 2
         ears = np.maximum(ears, special.expit((1 - flap) / 0.1))
-    muscle = rest * core * (1 - 0.6 * sheets)
-    skin = rest * np.clip(inside - core + ears * (1 - inside), 0, 1)
-    return {'muscle': muscle.astype(np.float32), 'skin': skin.astype(np.float32)}
+    parts = {}
+    for name in ('lens', 'eye'):
+        right, front, up, ball = EYE_MM[name]
+        distance = np.sqrt((np.abs(x) - right) ** 2 + (y - front) ** 2 + (z - up) ** 2)
+        parts[name] = rest * special.expit((ball - distance) / 0.1)
+        rest = rest - parts[name]
+    parts['muscle'] = rest * core * (1 - 0.6 * sheets)
+    parts['skin'] = rest * np.clip(inside - core + ears * (1 - inside), 0, 1)
+    return parts
 
 
 def draw_motion(
-    n_volumes: int, rng: np.random.Generator, affine: ArrayLike, mm: float = 0.25, deg: float = 0.6
+    n_volumes: int,
+    rng: np.random.Generator,
+    affine: ArrayLike,
+    mm: float = 0.25,
+    deg: float = 0.6,
+    shape: tuple[int, int, int] = SHAPE,
 ) -> NDArray[np.float64]:
     """Draw a head that drifts: one rigid motion a volume, the first volume at rest.
 
@@ -178,13 +230,15 @@ def draw_motion(
         The head turns about the middle of this scan.
     mm, deg : float
         Standard deviation of each translation and rotation, in mm and degrees.
+    shape : tuple of int
+        Of the scan.
 
     Returns
     -------
     (T, 4, 4) array
         World mm of a volume to world mm at rest.
     """
-    middle = apply_affine(affine, (np.array(SHAPE) - 1) / 2)
+    middle = apply_affine(affine, (np.array(shape) - 1) / 2)
     matrices = np.tile(np.eye(4), (n_volumes, 1, 1))
     for matrix in matrices[1:]:
         turn = Rotation.from_euler('xyz', rng.normal(0, deg, 3), degrees=True).as_matrix()
@@ -204,6 +258,8 @@ def simulate_dwi(
     ghost: float = 0.03,
 ) -> NDArray[np.float32]:
     """Scan a head that moves.
+
+    A moved volume is the voxels at rest, read by cubic interpolation at the places they came from.
 
     Parameters
     ----------
@@ -236,6 +292,8 @@ def simulate_dwi(
     for t, (b, direction, matrix) in enumerate(
         zip(np.asarray(bvals), np.asarray(bvecs).T, np.asarray(motion), strict=True)
     ):
+        # Gradients stay with the scanner: a head that turned meets them from elsewhere
+        direction = matrix[:3, :3] @ direction
         signal = np.zeros(shape, np.float32)
         for name, part in head.fractions.items():
             diffusivity: NDArray | float = DIFFUSIVITY.get(name, 1e-3)

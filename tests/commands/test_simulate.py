@@ -1,11 +1,13 @@
 import json
+import re
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from secondglance.commands.simulate import make_example
-from secondglance.data import example_rat
+from secondglance.commands.simulate import make_example, read_maps
+from secondglance.data import atlas_path, donor_paths, example_rat
+from secondglance.imaging.errors import InputError
 from secondglance.interfaces.bids import find_reference, find_scans, find_subjects
 from secondglance.workflows import main
 
@@ -19,8 +21,8 @@ def herd(tmp_path_factory):
 
 
 def test_scan_and_truth_lie_on_one_oblique_grid(herd):
-    assert find_subjects(herd) == ['01', '02']
-    for subject in ('01', '02'):
+    assert find_subjects(herd) == ['001', '002']
+    for subject in ('001', '002'):
         (scan,) = find_scans(herd, subject)
         image = nib.load(scan.path)
         assert image.shape == (64, 64, 40, 3)
@@ -34,23 +36,25 @@ def test_scan_and_truth_lie_on_one_oblique_grid(herd):
 def test_animals_differ(herd):
     one, two = (
         nib.load(herd / f'derivatives/reference/sub-{s}/dwi/sub-{s}_dseg.nii.gz').get_fdata()
-        for s in ('01', '02')
+        for s in ('001', '002')
     )
     assert (one != two).mean() > 0.02
 
 
 def test_gradient_table_has_a_row_a_volume(herd):
-    folder = herd / 'sub-01/dwi'
-    bvals = np.loadtxt(folder / 'sub-01_dwi.bval')
-    bvecs = np.loadtxt(folder / 'sub-01_dwi.bvec')
+    folder = herd / 'sub-001/dwi'
+    bvals = np.loadtxt(folder / 'sub-001_dwi.bval')
+    bvecs = np.loadtxt(folder / 'sub-001_dwi.bvec')
     assert bvals.tolist() == [0, 1000, 0]
     assert bvecs.shape == (3, 3)
     np.testing.assert_allclose(np.linalg.norm(bvecs, axis=0), [0, 1, 0], atol=1e-5)
 
 
 def test_motion_is_written_and_rigid(herd):
-    path = herd / 'derivatives/reference/sub-02/dwi/sub-02_desc-motion_xfm.json'
-    matrices = np.array(json.loads(path.read_text())['matrices'])
+    path = herd / 'derivatives/reference/sub-002/dwi/sub-002_desc-motion_xfm.json'
+    truth = json.loads(path.read_text())
+    matrices = np.array(truth['matrices'])
+    np.testing.assert_array_equal(matrices[truth['reference']], np.eye(4))
     assert matrices.shape == (3, 4, 4)
     for matrix in matrices:
         np.testing.assert_allclose(matrix[:3, :3].T @ matrix[:3, :3], np.eye(3), atol=1e-9)
@@ -83,3 +87,82 @@ def test_example_holds_a_real_rat_with_its_mask(example):
     assert scan.path.read_bytes() == example_rat()[0].read_bytes()
     reference = find_reference(example / 'derivatives/reference', scan)
     assert nib.load(reference).shape == nib.load(scan.path).shape
+
+
+def test_csf_is_brighter_than_white_matter_where_the_truth_says(herd):
+    for subject in ('001', '002'):
+        image = nib.load(herd / f'sub-{subject}/dwi/sub-{subject}_dwi.nii.gz').dataobj[..., 0]
+        truth = nib.load(
+            herd / f'derivatives/reference/sub-{subject}/dwi/sub-{subject}_dseg.nii.gz'
+        ).get_fdata()
+        white, grey, water = (np.median(image[truth == label]) for label in (1, 2, 3))
+        assert water > grey > white > np.median(image[truth == 0])
+
+
+@pytest.mark.parametrize(
+    ('option', 'value'),
+    [
+        ('--seed', '-1'),
+        ('--snr', '0'),
+        ('--snr', 'nan'),
+        ('--motion-mm', '-1'),
+        ('--subjects', '0'),
+        ('--b0-volumes', '0'),
+        ('--dwi-volumes', '-2'),
+    ],
+)
+def test_a_number_that_does_not_do_is_named(tmp_path, capsys, option, value):
+    assert main(['simulate', '--output', str(tmp_path / 'o'), option, value]) == 2
+    error = capsys.readouterr().err
+    assert option in error
+    assert value in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_maps_are_found_under_their_bids_names(tmp_path):
+    for tissue, name in (('wm', 'WM'), ('gm', 'GM'), ('csf', 'CSF')):
+        source = atlas_path() / f'rat_{tissue}.nii.gz'
+        (tmp_path / f'tpl-rat_label-{name}_probseg.nii.gz').symlink_to(source)
+    maps, affine = read_maps(tmp_path)
+    shipped, shipped_affine = read_maps()
+    assert set(maps) == {'wm', 'gm', 'csf'}
+    np.testing.assert_array_equal(maps['wm'], shipped['wm'])
+    np.testing.assert_array_equal(affine, shipped_affine)
+
+
+def test_maps_in_percent_are_refused(save, tmp_path):
+    for tissue in ('wm', 'gm', 'csf'):
+        save(np.linspace(0, 100, 27).reshape(3, 3, 3), name=f'{tissue}.nii.gz')
+    with pytest.raises(InputError, match='probabilities from 0 to 1'):
+        read_maps(tmp_path)
+
+
+def test_a_full_disk_ends_in_a_sentence_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('secondglance.commands.simulate._write_nifti', full)
+    assert main(['simulate', '--output', str(tmp_path / 'o'), '--subjects', '1']) == 2
+    assert 'No space left on device' in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_example_keeps_the_terms_of_what_it_is_made_from(example):
+    readme = (example / 'README').read_text(encoding='utf-8')
+    assert 'GPL-3.0' in readme
+    assert 'Copyright (c) 2019 Sidney Pontes-Filho' in readme
+    assert 'The above copyright notice and this permission notice shall be included' in readme
+
+
+def test_example_and_donors_are_different_animals():
+    # The readme of each says which; 01 and 09 are one animal, so neither is anywhere
+    donors = {path.name.removeprefix('rat-') for path in donor_paths()}
+    (example,) = re.findall(r'of animal (\d\d)', (_beside(example_rat()[0])))
+    assert example not in donors
+    assert not {'01', '09'} & {example, *donors}
+    named = re.search(r'of animals ([\d, ]+) of', _beside(donor_paths()[0])).group(1)
+    assert set(named.split(', ')) == donors
+
+
+def _beside(path):
+    return path.with_name('README.md').read_text(encoding='utf-8')

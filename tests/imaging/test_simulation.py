@@ -4,13 +4,7 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from secondglance.commands.simulate import read_maps
-from secondglance.imaging.artefacts import (
-    add_nyquist_ghost,
-    add_rician_noise,
-    bias_field,
-    elastic_displacement,
-)
-from secondglance.imaging.simulation import draw_motion, simulate_dwi, simulate_head
+from secondglance.imaging.simulation import Head, draw_motion, simulate_dwi, simulate_head
 
 STILL = np.eye(4)[None]
 
@@ -87,28 +81,64 @@ def test_the_first_volume_is_at_rest():
         np.testing.assert_allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-12)
 
 
-def test_bias_is_positive_smooth_and_of_mean_one(rng):
-    field = bias_field((20, 24, 12), rng, 0.3)
-    assert field.min() > 0
-    assert field.mean() == pytest.approx(1, abs=1e-4)
-    assert 0.05 < np.log(field).std() < 0.6
-    assert np.abs(np.diff(field, axis=0)).max() < 0.3
+def test_motion_is_from_a_volume_to_rest(rng):
+    # A ball of water at a known place: its centre says by itself where a volume shows it
+    affine = np.array([[0.4, 0.05, 0, -3], [-0.05, 0, 0.5, 2], [0, 0.4, 0.02, -5], [0, 0, 0, 1]])
+    shape = (24, 26, 22)
+    place = apply_affine(affine, [11, 13, 10])
+    world = apply_affine(affine, np.moveaxis(np.indices(shape), 0, -1))
+    ball = np.exp(-((world - place) ** 2).sum(-1) / 2 / 0.9**2).astype(np.float32)
+    fibres = np.zeros((3, *shape), np.float32)
+    head = Head(affine, np.zeros(shape, np.uint8), {'CSF': ball}, fibres)
+    motion = draw_motion(4, rng, affine, mm=0.6, deg=4, shape=shape)
+    series = scan(head, motion)
+    texture = series[..., 0] / np.where(ball > 0, ball, 1)
+    for matrix, volume in zip(motion, np.moveaxis(series, -1, 0), strict=True):
+        weight = (volume / texture.mean())[..., None]
+        centre = (weight * world).sum((0, 1, 2)) / weight.sum()
+        np.testing.assert_allclose(matrix[:3, :3] @ centre + matrix[:3, 3], place, atol=0.06)
 
 
-def test_noise_in_air_is_rayleigh(rng):
-    air = add_rician_noise(np.zeros(200_000), 2.0, rng)
-    assert air.mean() == pytest.approx(2 * np.sqrt(np.pi / 2), rel=0.01)
+def test_a_turned_head_meets_the_gradients_from_elsewhere():
+    shape = (9, 9, 9)
+    fibres = np.zeros((3, *shape), np.float32)
+    fibres[0] = 1
+    part = {'WM': np.ones(shape, np.float32)}
+    head = Head(np.eye(4), np.ones(shape, np.uint8), part, fibres)
+    quarter = np.array([[0.0, -1, 0, 8], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    weighted = scan(head, np.stack([np.eye(4), quarter]), b=1000.0)[4, 4, 4]
+    plain = scan(head, np.stack([np.eye(4), quarter]))[4, 4, 4]
+    # D = 0.7e-3 mm²/s, 1 + 0.6 of it along the fibres and 1 - 0.3 of it across
+    np.testing.assert_allclose(weighted / plain, np.exp([-0.7 * 1.6, -0.7 * 0.7]), rtol=1e-4)
 
 
-def test_ghost_lies_half_a_field_of_view_away():
-    image = np.zeros((8, 6))
-    image[1, 1] = 10
-    ghost = add_nyquist_ghost(image, 0.1, axis=0)
-    assert ghost[5, 1] == pytest.approx(1)
-    assert ghost[1, 1] == 10
+def test_no_brain_lies_bare(heads):
+    for head in heads:
+        gap = ndimage.distance_transform_edt(~head.brain_mask, sampling=(0.375, 0.375, 0.5))
+        filled = sum(head.fractions.values())[(gap > 0) & (gap < 1.8)]
+        # Fasciae are dark, but never as empty as air
+        assert (filled > 0.3).mean() > 0.99
 
 
-def test_displacement_has_its_amplitude(rng):
-    field = elastic_displacement((20, 20, 20), rng, 0.5)
-    assert field.shape == (3, 20, 20, 20)
-    assert 0.2 < field.std() < 1
+def test_eyes_lie_in_front_and_outside_the_brain(heads):
+    for head in heads:
+        eyes = np.argwhere(head.fractions['eye'] > 0.5)
+        brain = np.argwhere(head.brain_mask)
+        assert len(eyes) > 50
+        towards_anterior = head.affine[1, :3]
+        assert (eyes @ towards_anterior).min() > np.median(brain @ towards_anterior)
+        assert not head.brain_mask[tuple(eyes.T)].any()
+
+
+def test_parts_of_a_voxel_make_no_more_than_one(heads):
+    for head in heads:
+        assert all(part.min() >= 0 for part in head.fractions.values())
+        assert sum(head.fractions.values()).max() <= 1 + 1e-5
+
+
+def test_an_atlas_without_skull_does():
+    maps, affine = read_maps()
+    bare = {name: voxels for name, voxels in maps.items() if name != 'skull'}
+    head = simulate_head(bare, affine, np.random.default_rng(1), shape=(32, 32, 20))
+    assert head.brain_mask.any()
+    assert head.fractions['skull'].max() == 0
