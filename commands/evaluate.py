@@ -68,17 +68,17 @@ def _on_animals(model, args: argparse.Namespace) -> dict[str, dict]:
     import numpy as np
 
     from secondglance.data import atlas_path
-    from secondglance.models.evaluation import evaluation_slices, score, summarise
+    from secondglance.models.evaluation import BACKGROUNDS, evaluation_slices, score, summarise
     from secondglance.models.synthesis import draw_animal, read_atlas
 
     atlas = read_atlas(args.atlas or atlas_path())
-    scores: dict[str, list] = {'true mask': [], 'imperfect mask': []}
+    scores: dict[str, list] = {background: [] for background in BACKGROUNDS}
     for number in range(args.animals):
         # Another stream than training's, so that no seed brings back an animal it has seen.
         rng = np.random.default_rng([args.seed, 5, number])
         animal = draw_animal(atlas, rng, model.spacing)
-        for mask, found in scores.items():
-            images, labels = evaluation_slices(animal, rng, perfect_mask=mask == 'true mask')
+        for background, found in scores.items():
+            images, labels = evaluation_slices(animal, rng, background=background)
             found.append(score(model.net, images, labels))
     return {mask: summarise(np.array(found)) for mask, found in scores.items()}
 

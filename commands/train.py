@@ -1,4 +1,4 @@
-"""``secondglance train``: train the segmentation network from an atlas."""
+"""``secondglance train``: train a network from an atlas, and on a lab's own labelled scans."""
 
 from __future__ import annotations
 
@@ -20,15 +20,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--atlas',
         type=Path,
-        required=True,
         metavar='DIR',
         help='tissue maps: *gm.nii.gz, *wm.nii.gz, *csf.nii.gz, and where there are *skull.nii.gz '
-        'and *out.nii.gz',
+        'and *out.nii.gz (default: the rat that ships)',
     )
     parser.add_argument(
         '--output', type=Path, required=True, metavar='FILE', help='weights, .safetensors'
     )
-    parser.add_argument('--recipe', choices=('default', 'paper'), default='default')
+    parser.add_argument(
+        '--recipe',
+        choices=('robust', 'fine-tune', 'paper'),
+        help='robust: whole heads of every kind; fine-tune: the same from --init-weights, slower; '
+        'paper: as Matos et al. 2019 (default: robust, or fine-tune with --init-weights)',
+    )
+    parser.add_argument(
+        '--init-weights', type=Path, metavar='FILE', help='weights to go on from, .safetensors'
+    )
+    parser.add_argument(
+        '--bids-dir',
+        type=Path,
+        metavar='DIR',
+        help='scans to train on, too: BIDS, with tissue labels (_dseg) or brain masks '
+        '(_desc-brain_mask) in its derivatives/reference or in --reference',
+    )
+    parser.add_argument('--reference', type=Path, metavar='DIR', help='derivatives with labels')
+    parser.add_argument('--suffix', default='T2w', help='which image of each (T2w)')
+    parser.add_argument(
+        '--subject', nargs='+', metavar='LABEL', help='animals to train on (default: all)'
+    )
     parser.add_argument('--steps', type=int, default=8000, help='batches (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
@@ -51,18 +70,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=SIGMA,
         help='what the atlas is, and its licence, for the model card (default: %(default)s)',
     )
-    parser.add_argument('--device', default='cpu', help='cpu or cuda (default: %(default)s)')
+    parser.add_argument(
+        '--patience',
+        type=int,
+        default=0,
+        metavar='N',
+        help='stop after N checkpoints without gain (default: never)',
+    )
+    parser.add_argument(
+        '--device', default='cpu', help='cpu, cuda (all GPUs) or cuda:N (default: %(default)s)'
+    )
     parser.add_argument('--threads', type=int, metavar='N', help='CPU threads of torch')
 
 
 def main(args: argparse.Namespace) -> int:
     """Train; return the exit status."""
+    from secondglance.data import atlas_path
     from secondglance.imaging.errors import InputError
 
     if args.output.suffix != '.safetensors':
         raise InputError(f'--output {args.output} must end with .safetensors.')
-    if not args.atlas.is_dir():
-        raise InputError(f'--atlas {args.atlas} is not a directory; name one with tissue maps.')
+    atlas = args.atlas or atlas_path()
+    if not atlas.is_dir():
+        raise InputError(f'--atlas {atlas} is not a directory; name one with tissue maps.')
     try:
         import lightning  # noqa: F401
         import monai  # noqa: F401
@@ -71,30 +101,44 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(
             f'Training needs {error.name}; install it with `pip install secondglance[train]`.'
         ) from error
+    from secondglance.interfaces.labelled import read_labelled_scans
     from secondglance.models.synthesis import read_atlas
-    from secondglance.models.training import train
+    from secondglance.models.training import RECIPES, train
 
     # Our own lines say how far it is; Lightning's talk of hardware it did not find.
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
     warnings.filterwarnings('ignore', module='lightning')
     if args.threads:
         torch.set_num_threads(args.threads)
-    call = ['secondglance', 'train', '--recipe', args.recipe, '--atlas', args.atlas.name]
-    call += ['--output', args.output.name, '--steps', str(args.steps), '--seed', str(args.seed)]
-    call += ['--animals', str(args.animals)]
+    recipe = args.recipe or ('fine-tune' if args.init_weights else 'robust')
+    if recipe == 'fine-tune' and args.init_weights is None:
+        raise InputError('Recipe fine-tune goes on from weights: name them with --init-weights.')
+    scans = []
+    if args.bids_dir:
+        scans = read_labelled_scans(
+            args.bids_dir,
+            args.suffix,
+            RECIPES[recipe].spacing,
+            subjects=args.subject,
+            reference=args.reference,
+        )
+        print(f'{len(scans)} scans of {len({one.animal for one in scans})} animals to train on.')
     card = train(
-        read_atlas(args.atlas),
+        read_atlas(atlas),
         args.output,
-        recipe=args.recipe,
+        recipe=recipe,
         steps=args.steps,
         seed=args.seed,
         n_animals=args.animals,
         checkpoint_dir=args.checkpoint_dir,
         resume=not args.no_resume,
         checkpoint_every=args.checkpoint_every,
+        scans=scans,
+        init_weights=args.init_weights,
+        patience=args.patience,
         device=args.device,
         source=args.source,
-        command=shlex.join(call),
+        command=shlex.join(_call(args, recipe, atlas)),
     )
     for mask, values in card['test_dice'].items():
         tissues = ', '.join(
@@ -105,6 +149,20 @@ def main(args: argparse.Namespace) -> int:
         print(f'Test Dice of {values["n_animals"]} animals, {mask}: {tissues}')
     print(f'Weights: {args.output}')
     return 0
+
+
+def _call(args: argparse.Namespace, recipe: str, atlas: Path) -> list[str]:
+    """The call that makes the same weights again, without the folders of this machine."""
+    call = ['secondglance', 'train', '--recipe', recipe, '--atlas', atlas.name]
+    call += ['--output', args.output.name, '--steps', str(args.steps), '--seed', str(args.seed)]
+    call += ['--animals', str(args.animals)]
+    if args.init_weights:
+        call += ['--init-weights', args.init_weights.name]
+    if args.bids_dir:
+        call += ['--bids-dir', args.bids_dir.name, '--suffix', args.suffix]
+    if args.subject:
+        call += ['--subject', *args.subject]
+    return call
 
 
 if __name__ == '__main__':

@@ -9,21 +9,39 @@ import torch
 from numpy.typing import NDArray
 
 from secondglance.imaging.labels import CLASSES, TISSUES
+from secondglance.models.heads import render_heads
 from secondglance.models.synthesis import Animal, cut_slices, render_slices
 from secondglance.models.unet import UNet
+
+BACKGROUNDS = ('true mask', 'imperfect mask', 'whole head')
+"""What an animal's slices show beside its brain, when a network is judged."""
 
 _SLICES_APART_MM = 0.75
 """Distance between the slices on which an animal is judged, in mm."""
 
 
 def evaluation_slices(
-    animal: Animal, rng: np.random.Generator, *, perfect_mask: bool = True
+    animal: Animal, rng: np.random.Generator, *, background: str = 'true mask'
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """All slices of an animal, 0.75 mm apart and thick, each with its own random contrast."""
+    """All slices of an animal, 0.75 mm apart and thick, each with its own random contrast.
+
+    Parameters
+    ----------
+    animal : Animal
+    rng : numpy.random.Generator
+    background : str
+        One of `BACKGROUNDS`.
+
+    Returns
+    -------
+    images, labels : tensor, shape (B, 1, H, W)
+    """
     low, high = animal.planes
     centres = np.arange(low * 0.15, high * 0.15, _SLICES_APART_MM) + _SLICES_APART_MM / 2
     maps = cut_slices(animal, centres, np.full(len(centres), _SLICES_APART_MM))
-    return render_slices(maps, rng, perfect_mask=perfect_mask)
+    if background == 'whole head':
+        return render_heads(maps, rng, animal.spacing)
+    return render_slices(maps, rng, perfect_mask=background == 'true mask')
 
 
 def dice_per_class(predicted: torch.Tensor, labels: torch.Tensor) -> NDArray[np.float64]:

@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch.nn import functional
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
+from secondglance.imaging.tidying import tidy_maps
 from secondglance.models.inference import normalise_slices
 
 MAPS: tuple[str, ...] = ('out', 'wm', 'gm', 'csf', 'skull')
@@ -55,15 +57,23 @@ class Animal:
 
     Attributes
     ----------
-    cumulative : tensor of float32, shape (Y + 1, 5, H, W)
-        Running sum of the tissue maps over coronal planes 0.15 mm apart, so that the average over
-        any slab of planes is one difference.
+    cumulative : tensor of float32, shape (Y + 1, 6, H, W)
+        Running sum, over coronal planes 0.15 mm apart, of the tissue maps and of the distance to
+        the brain in mm, so that the average over any slab of planes is one difference.
     planes : tuple of int
         First and last plane that holds brain.
+    spacing : float
+        In plane, in mm.
     """
 
     cumulative: torch.Tensor
     planes: tuple[int, int]
+    spacing: float
+
+    @property
+    def extent_mm(self) -> tuple[float, float]:
+        """Where the brain begins and ends, in mm from the first plane."""
+        return self.planes[0] * _FINE_MM, self.planes[1] * _FINE_MM
 
 
 def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
@@ -117,7 +127,7 @@ def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
     inside = maps[1:].sum(axis=0)
     maps[0] = np.maximum(maps[0], 1.0 - inside)
     maps /= maps.sum(axis=0)
-    return Atlas(torch.from_numpy(maps), spacing)
+    return Atlas(torch.from_numpy(tidy_maps(maps, spacing)), spacing)
 
 
 def draw_animal(
@@ -174,8 +184,12 @@ def draw_animal(
     planes = functional.avg_pool2d(sampled.permute(2, 0, 1, 3), 2)
     has_brain = (planes[:, _TISSUE].sum(dim=1) > 0.5).sum(dim=(1, 2)) > 20
     held = torch.nonzero(has_brain).flatten()
+    away = ndimage.distance_transform_edt(
+        ~(planes[:, _TISSUE].sum(dim=1) > 0.5).numpy(), sampling=(_FINE_MM, spacing, spacing)
+    )
+    planes = torch.cat([planes, torch.from_numpy(away.astype(np.float32))[:, None]], dim=1)
     cumulative = torch.cat([torch.zeros_like(planes[:1]), planes.cumsum(dim=0)])
-    return Animal(cumulative, (int(held[0]), int(held[-1])))
+    return Animal(cumulative, (int(held[0]), int(held[-1])), spacing)
 
 
 def cut_slices(animal: Animal, centres_mm: NDArray, thickness_mm: NDArray) -> torch.Tensor:
@@ -190,7 +204,8 @@ def cut_slices(animal: Animal, centres_mm: NDArray, thickness_mm: NDArray) -> to
 
     Returns
     -------
-    tensor, shape (B, 5, H, W)
+    tensor, shape (B, 6, H, W)
+        Tissue maps, and the distance to the brain in mm.
     """
     n = len(animal.cumulative) - 1
     first = np.clip(np.round((centres_mm - thickness_mm / 2) / _FINE_MM), 0, n - 1).astype(int)
@@ -245,17 +260,16 @@ def render_slices(
     labels : tensor of int64, shape (B, 1, H, W)
     """
     b, _, h, w = maps.shape
-    labels = maps.argmax(dim=1, keepdim=True)
-    labels[labels == _SKULL] = 0
+    labels = brain_labels(maps)
     tissue = maps[:, _TISSUE].sum(dim=1, keepdim=True)
     brain = labels > 0
     mask = brain if perfect_mask else imperfect_masks(tissue, rng)
-    signal = _signal(maps, rng)
-    signal = signal * torch.exp(_smooth_noise((b, 1, h, w), rng, rng.uniform(0.05, 0.35, b), 4))
+    signal = _signal(maps[:, : len(MAPS)], rng)
+    signal = signal * torch.exp(smooth_noise((b, 1, h, w), rng, rng.uniform(0.05, 0.35, b), 4))
     signal = _blur(signal, torch.from_numpy(rng.uniform(0.0, 0.8, b).astype(np.float32)))
-    sigma = _column(np.where(rng.random(b) < 0.1, 0.0, rng.uniform(0.005, 0.07, b)))
-    real = signal + sigma * _normal((b, 1, h, w), rng)
-    imaginary = sigma * _normal((b, 1, h, w), rng)
+    sigma = column(np.where(rng.random(b) < 0.1, 0.0, rng.uniform(0.005, 0.07, b)))
+    real = signal + sigma * normal((b, 1, h, w), rng)
+    imaginary = sigma * normal((b, 1, h, w), rng)
     images = torch.sqrt(real**2 + imaginary**2) * mask
     normalised = torch.from_numpy(normalise_slices(images[:, 0].numpy()))[:, None]
     # What the mask cut off is black: nothing there can be told apart from background.
@@ -284,7 +298,7 @@ def imperfect_masks(tissue: torch.Tensor, rng: np.random.Generator) -> torch.Ten
     steps = rng.choice([-2, -1, 0, 1, 2], size=b, p=[0.08, 0.22, 0.25, 0.28, 0.17])
     shifts = rng.integers(-2, 3, size=(b, 2))
     # ... with a ragged outline: the threshold on a blurred mask varies along the rim.
-    ragged = _smooth_noise(tuple(tissue.shape), rng, np.full(b, 0.18), 10)
+    ragged = smooth_noise(tuple(tissue.shape), rng, np.full(b, 0.18), 10)
     blurred = functional.avg_pool2d(exact.float(), 5, 1, 2, count_include_pad=False)
     masks = []
     for i in range(b):
@@ -302,6 +316,27 @@ def imperfect_masks(tissue: torch.Tensor, rng: np.random.Generator) -> torch.Ten
     return torch.stack(masks)
 
 
+def brain_labels(maps: torch.Tensor) -> torch.Tensor:
+    """Label (B, 1, H, W) of maps (B, 5 or more, H, W): tissue where it fills half a voxel.
+
+    Of the three tissues the likeliest. The arg-max over all maps would lose voxels at the surface
+    that two tissues share, and so make every brain smaller than it is.
+    """
+    tissues = maps[:, _TISSUE]
+    inside = tissues.sum(dim=1, keepdim=True) > 0.5
+    return torch.where(inside, tissues.argmax(dim=1, keepdim=True) + 1, 0)
+
+
+def brain_signal(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Intensity (B, 1, H, W) of the brain alone, each voxel by its share of tissue."""
+    b, _, h, w = maps.shape
+    means = torch.from_numpy(np.array([_contrast(rng) for _ in range(b)], np.float32))
+    # No tissue is uniform: slow and less slow variations within each, and one over all.
+    within = smooth_noise((b, 3, h, w), rng, rng.uniform(0.0, 0.15, b), 7)
+    within += smooth_noise((b, 3, h, w), rng, rng.uniform(0.0, 0.12, b), 20)
+    return (maps[:, _TISSUE] * means[:, :, None, None] * torch.exp(within)).sum(1, keepdim=True)
+
+
 def _signal(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Intensity (B, 1, H, W) of tissue maps (B, 5, H, W) under random contrasts."""
     b, _, h, w = maps.shape
@@ -313,8 +348,8 @@ def _signal(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     )
     means[:, 0] = np.where(rng.random(b) < 0.3, rng.uniform(0.0, 0.2, b), rng.uniform(0.2, 1.1, b))
     # No tissue is uniform: a slow variation within each, coarse outside where muscles differ.
-    within = _smooth_noise((b, len(MAPS), h, w), rng, rng.uniform(0.0, 0.15, b), 7)
-    within[:, [0, _SKULL]] += _smooth_noise((b, 2, h, w), rng, rng.uniform(0.0, 0.6, b), 16)
+    within = smooth_noise((b, len(MAPS), h, w), rng, rng.uniform(0.0, 0.15, b), 7)
+    within[:, [0, _SKULL]] += smooth_noise((b, 2, h, w), rng, rng.uniform(0.0, 0.6, b), 16)
     levels = torch.from_numpy(means)[:, :, None, None] * torch.exp(within)
     return (maps * levels).sum(dim=1, keepdim=True)
 
@@ -348,11 +383,11 @@ def _pose(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return functional.grid_sample(maps, grid, padding_mode='border', align_corners=False)
 
 
-def _smooth_noise(
+def smooth_noise(
     shape: tuple[int, ...], rng: np.random.Generator, strength: NDArray, points: int
 ) -> torch.Tensor:
     """Smooth noise of standard deviation `strength` (B,) from `points` × `points` values."""
-    coarse = _normal((*shape[:2], points, points), rng) * _column(strength)
+    coarse = normal((*shape[:2], points, points), rng) * column(strength)
     return functional.interpolate(coarse, size=shape[2:], mode='bicubic', align_corners=True)
 
 
@@ -376,10 +411,10 @@ def _rotation(angles: NDArray) -> NDArray:
     return about_z @ about_y @ about_x
 
 
-def _normal(shape: tuple[int, ...], rng: np.random.Generator) -> torch.Tensor:
+def normal(shape: tuple[int, ...], rng: np.random.Generator) -> torch.Tensor:
     return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
-def _column(values: NDArray) -> torch.Tensor:
+def column(values: NDArray) -> torch.Tensor:
     """One value a slice, (B,), shaped to multiply (B, C, H, W)."""
     return torch.from_numpy(np.asarray(values, np.float32))[:, None, None, None]
