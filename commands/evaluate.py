@@ -1,7 +1,7 @@
-"""``secondglance evaluate``: how well weights segment, on simulated animals or labelled scans."""
+"""``secondglance evaluate``: how well weights do, on labelled scans or simulated animals."""
 
 import argparse
-import json
+import sys
 from pathlib import Path
 
 from secondglance.imaging.errors import InputError
@@ -10,107 +10,191 @@ from secondglance.imaging.errors import InputError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.description = (
-        'Judge the second glance by itself: the background of each slice is removed with the '
-        'reference, and the network segments the rest. '
-        'For the whole method on scans use `secondglance run --reference`.'
+        'Judge weights by scans that a person has labelled (--bids-dir), or by simulated animals. '
+        'Every scan is segmented without a mask, with the mask of each method, and, where its '
+        'tissues are labelled, with the mask drawn by hand.'
     )
     parser.add_argument('--weights', type=Path, help='default: those that ship')
+    parser.add_argument(
+        '--bids-dir',
+        type=Path,
+        metavar='DIR',
+        help='scans with tissue labels (_dseg) or brain masks (_desc-brain_mask) in '
+        'derivatives/reference or in --reference',
+    )
+    parser.add_argument('--reference', type=Path, metavar='DIR', help='derivatives with labels')
+    parser.add_argument('--suffix', default='T2w', help='which image of each (T2w)')
+    parser.add_argument('--subject', nargs='+', metavar='LABEL', help='default: all')
+    parser.add_argument(
+        '--donor', type=Path, nargs='+', metavar='DIR', help='default: the bank that ships'
+    )
     parser.add_argument(
         '--atlas', type=Path, metavar='DIR', help='simulate animals from these; default: shipped'
     )
     parser.add_argument('--animals', type=int, default=6, help='simulated animals (6)')
     parser.add_argument('--seed', type=int, default=0, help='same seed, same animals (0)')
-    parser.add_argument(
-        '--image', type=Path, nargs='+', default=[], metavar='NIFTI', help='scans, instead'
-    )
-    parser.add_argument(
-        '--reference',
-        type=Path,
-        nargs='+',
-        default=[],
-        metavar='NIFTI',
-        help='their labels in the same order: 0 background, 1 WM, 2 GM, 3 CSF',
-    )
-    parser.add_argument('--slice-axis', choices=('auto', 'i', 'j', 'k'), default='auto')
     parser.add_argument('--device', default='cpu', help='cpu or cuda (cpu)')
-    parser.add_argument('--output', type=Path, metavar='FILE', help='figures as .json, too')
+    parser.add_argument(
+        '--output',
+        type=Path,
+        metavar='DIR',
+        help='folder for scores.tsv, summary.tsv, scores.png and worst.png',
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Print the figures; 0 when done."""
-    if len(args.image) != len(args.reference):
-        raise InputError(
-            f'{len(args.image)} --image and {len(args.reference)} --reference; name as many.'
-        )
-    if args.image and args.atlas:
-        raise InputError('Name either --atlas or --image and --reference, not both.')
+    if args.bids_dir and args.atlas:
+        raise InputError('Name either --bids-dir or --atlas, not both.')
     if args.animals < 1:
         raise InputError(f'--animals {args.animals} is too few; simulate at least 1.')
     from secondglance.models.weights import default_weights, load_weights
 
     path = args.weights or default_weights()
     model = load_weights(path, args.device)
-    results = _on_scans(model, args) if args.image else _on_animals(model, args)
-    for title, figures in results.items():
-        dice = ', '.join(
-            f'{name} {v["mean"]:.3f} ± {v["sd"]:.3f}'
-            for name, v in figures.items()
-            if name != 'n_animals'
+    if args.bids_dir:
+        rows, pictures = _on_scans(model, args)
+    else:
+        rows, pictures = _on_animals(model, args), []
+    from secondglance.reports.scores import draw_scores, draw_worst, summary_of, write_table
+
+    summary = summary_of(rows)
+    for line in summary:
+        print(
+            f'{line["condition"]:<14} {line["label"]:<6} Dice {line["dsc_mean"]:.3f} ± '
+            f'{line["dsc_sd"]:.3f}, least {line["dsc_least"]:.3f}'
+            + (f', HD95 {line["hd95_mean"]:.2f} mm' if 'hd95_mean' in line else '')
+            + f'; {line["n_animals"]} animals, {line["n_failed"]} failed'
         )
-        print(f'Dice, {title}, n = {figures["n_animals"]}: {dice}')
     if args.output:
-        record = {'weights': path.name, 'checksum': model.checksum, 'dice': results}
-        args.output.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
+        args.output.mkdir(parents=True, exist_ok=True)
+        write_table(rows, args.output / 'scores.tsv')
+        record = [{**line, 'weights': model.checksum} for line in summary]
+        write_table(record, args.output / 'summary.tsv')
+        draw_scores(rows, args.output / 'scores.png')
+        if pictures:
+            draw_worst(pictures, args.output / 'worst.png')
+        print(f'Tables and pictures: {args.output}')
     return 0
 
 
-def _on_animals(model, args: argparse.Namespace) -> dict[str, dict]:
+def _on_animals(model, args: argparse.Namespace) -> list[dict]:
     import numpy as np
 
     from secondglance.data import atlas_path
-    from secondglance.models.evaluation import BACKGROUNDS, evaluation_slices, score, summarise
+    from secondglance.imaging.labels import TISSUES
+    from secondglance.models.evaluation import BACKGROUNDS, evaluation_slices, score
     from secondglance.models.synthesis import draw_animal, read_atlas
 
     atlas = read_atlas(args.atlas or atlas_path())
-    scores: dict[str, list] = {background: [] for background in BACKGROUNDS}
+    rows = []
     for number in range(args.animals):
         # Another stream than training's, so that no seed brings back an animal it has seen.
         rng = np.random.default_rng([args.seed, 5, number])
         animal = draw_animal(atlas, rng, model.spacing)
-        for background, found in scores.items():
+        for background in BACKGROUNDS:
             images, labels = evaluation_slices(animal, rng, background=background)
-            found.append(score(model.net, images, labels))
-    return {mask: summarise(np.array(found)) for mask, found in scores.items()}
+            found = score(model.net, images, labels)
+            rows += [
+                {
+                    'animal': f'simulated-{number:03d}',
+                    'scan': f'simulated-{number:03d}',
+                    'condition': background,
+                    'label': label,
+                    'dsc': float(dice),
+                }
+                for label, dice in zip((*TISSUES, 'brain'), found, strict=True)
+            ]
+    return rows
 
 
-def _on_scans(model, args: argparse.Namespace) -> dict[str, dict]:
+def _on_scans(model, args: argparse.Namespace) -> tuple[list[dict], list]:
+    import nibabel as nib
     import numpy as np
-    import torch
+    from rich.progress import track
 
+    from secondglance.data import donor_paths
+    from secondglance.imaging.metrics import scores
     from secondglance.imaging.slices import slice_grid
-    from secondglance.interfaces.checks import read_volume
-    from secondglance.models.evaluation import dice_per_class, summarise
+    from secondglance.interfaces.bids import find_donor
+    from secondglance.interfaces.checks import check_donor, read_volume
+    from secondglance.interfaces.labelled import find_labelled
+    from secondglance.models.glances import look_at_donor
+    from secondglance.reports.scores import Outlined
+
+    donors = []
+    for image_path, mask_path in map(find_donor, args.donor or donor_paths()):
+        check_donor(image_path, mask_path)
+        image, voxels = read_volume(image_path)
+        mask = np.asarray(read_volume(mask_path)[1]) > 0
+        grid = slice_grid(voxels.shape, image.affine, model.spacing)
+        inside = grid.to_stack(mask) >= 0.5
+        donors.append(
+            look_at_donor(model, grid.to_stack(voxels), inside, grid.positions, device=args.device)
+        )
+    rows, pictures = [], []
+    labelled = list(find_labelled(args.bids_dir, args.suffix, args.subject, args.reference))
+    for found in track(
+        labelled, description='scans', transient=True, disable=not sys.stderr.isatty()
+    ):
+        size = nib.affines.voxel_sizes(found.affine)
+        grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
+        for condition, labels in _segmented(model, found, grid, donors, args.device):
+            for value, label in ((None, 'brain'), (1, 'WM'), (2, 'GM'), (3, 'CSF')):
+                if value is None:
+                    pair = labels > 0, found.labels > 0
+                elif found.tissues:
+                    pair = labels == value, found.labels == value
+                else:
+                    continue
+                rows.append(
+                    {
+                        'animal': found.scan.subject,
+                        'scan': found.scan.name,
+                        'condition': condition,
+                        'label': label,
+                        **scores(*pair, size),
+                    }
+                )
+            pictures.append(
+                Outlined(
+                    f'{found.scan.name}, {condition}',
+                    grid.to_stack(found.voxels),
+                    grid.to_stack(labels > 0) >= 0.5,
+                    grid.to_stack(found.labels > 0) >= 0.5,
+                )
+            )
+    return rows, pictures
+
+
+def _segmented(model, found, grid, donors, device):
+    """Labels of one scan under every condition: ``(condition, (X, Y, Z) labels)``."""
+    import numpy as np
+
+    from secondglance.models.glances import MASK_METHODS, look_twice
     from secondglance.models.inference import predict
 
-    scores = []
-    for image_path, reference_path in zip(args.image, args.reference, strict=True):
-        image, voxels = read_volume(image_path)
-        labels = read_volume(reference_path)[1].squeeze()
-        # Of a series the first volume; one is enough to judge the network.
-        voxels = voxels if voxels.ndim == 3 else voxels[..., 0]
-        if labels.shape != voxels.shape:
-            raise InputError(
-                f'Reference {reference_path} has shape {labels.shape}, but {image_path} has '
-                f'{voxels.shape}; resample it to the grid of the image.'
-            )
-        if not set(np.unique(labels)) <= {0, 1, 2, 3} or labels.max() < 2:
-            raise InputError(
-                f'Reference {reference_path} must hold 0 background, 1 WM, 2 GM and 3 CSF.'
-            )
-        grid = slice_grid(voxels.shape, image.affine, model.spacing, args.slice_axis)
-        mask = grid.to_stack(labels > 0, order=0) > 0.5
-        probabilities = predict(model, grid.to_stack(voxels) * mask, args.device)
-        native = np.stack([grid.to_native(probabilities[:, c]) for c in range(4)])
-        found = torch.from_numpy(native.argmax(axis=0))
-        scores.append(dice_per_class(found, torch.from_numpy(labels.astype(np.int64))))
-    return {'reference mask': summarise(np.array(scores))}
+    stack = grid.to_stack(found.voxels)
+
+    def native(probabilities, mask=None):
+        volume = np.stack([grid.to_native(probabilities[:, k]) for k in range(4)])
+        inside = volume[0] < 0.5 if mask is None else mask
+        return np.where(inside, volume[1:].argmax(axis=0) + 1, 0)
+
+    first = None
+    for method in MASK_METHODS:
+        seen = look_twice(model, stack, grid.positions, donors, mask_method=method, device=device)
+        if first is None:
+            first = seen.first
+            yield 'no mask', native(first)
+        yield method, native(seen.second, grid.to_native(seen.mask) >= 0.5)
+    if found.tissues:
+        by_hand = found.labels > 0
+        inside = grid.to_stack(by_hand) >= 0.5
+        yield 'by hand', native(predict(model, np.where(inside, stack, 0), device), by_hand)
+
+
+if __name__ == '__main__':
+    _parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(_parser)
+    sys.exit(main(_parser.parse_args()))

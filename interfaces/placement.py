@@ -13,6 +13,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from secondglance.imaging.brain import agreement, one_brain
 from secondglance.imaging.matching import match_slices
 from secondglance.imaging.placement import (
     best_shift,
@@ -177,4 +178,41 @@ class ReconcilePlacement(SimpleInterface):
                 'replaced': replaced,
             }
         ).to_csv(self._results['placement'], sep='\t', index=False, float_format='%.6g')
+        return runtime
+
+
+class _GlanceMaskInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='first glance, (H, W, N, 4)')
+    placed = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
+    placement = File(exists=True, mandatory=True, desc='a row a slice (.tsv)')
+    method = traits.Enum(
+        'first-glance', 'correlation', usedefault=True, desc='whose mask is taken'
+    )
+
+
+class _GlanceMaskOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc='mask, soft at its outline, (H, W, N)')
+    placement = File(exists=True, desc='the rows, with how far the two masks agree (.tsv)')
+
+
+class GlanceMask(SimpleInterface):
+    """Take the placed mask, or what the first glance saw where it lies; say how they agree."""
+
+    input_spec = _GlanceMaskInputSpec
+    output_spec = _GlanceMaskOutputSpec
+
+    def _run_interface(self, runtime):
+        import pandas as pd
+
+        first, affine = read_stack(self.inputs.in_file)
+        placed = read_stack(self.inputs.placed)[0] >= 0.5
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        seen = one_brain(1 - first[:, 0], float(spacing[0]), float(spacing[2]), placed)
+        mask = seen if self.inputs.method == 'first-glance' else placed.astype(np.float32)
+        path = in_cwd(self.inputs.placed, runtime, '_brain')
+        self._results['out_file'] = write_stack(mask, affine, path)
+        table = pd.read_csv(self.inputs.placement, sep='\t')
+        table['agreement'] = agreement(seen >= 0.5, placed)
+        self._results['placement'] = in_cwd(self.inputs.placement, runtime, '_agreed', '.tsv')
+        table.to_csv(self._results['placement'], sep='\t', index=False, float_format='%.6g')
         return runtime

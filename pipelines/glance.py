@@ -6,7 +6,12 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from secondglance.interfaces.glance import DonorSaliency, Enhance, Lognormal, Saliency
-from secondglance.interfaces.placement import MatchDonor, PlaceMask, ReconcilePlacement
+from secondglance.interfaces.placement import (
+    GlanceMask,
+    MatchDonor,
+    PlaceMask,
+    ReconcilePlacement,
+)
 from secondglance.interfaces.stacks import MergeSlabs, SplitSlabs, ToNative, ToStack
 from secondglance.models.weights import weights_spacing
 
@@ -18,6 +23,7 @@ def init_glance_wf(
     slice_axis: str = 'auto',
     saliency: str = 'guided',
     target: str = 'brain',
+    mask_method: str = 'correlation',
     device: str = 'auto',
     use_gpu: bool = False,
     n_slabs: int = 1,
@@ -44,6 +50,8 @@ def init_glance_wf(
         How the gradient passes a ReLU.
     target : {'brain', 'WM', 'GM', 'CSF'}
         Classes whose logits are summed before the gradient is taken.
+    mask_method : {'first-glance', 'correlation'}
+        Whose mask goes on: what the first glance saw as brain, or the donor's, placed.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     use_gpu : bool
@@ -62,12 +70,13 @@ def init_glance_wf(
     Outputs
     -------
     brain_mask
-        Placed mask on the grid of `in_file`.
+        Mask on the grid of `in_file`.
     saliency, enhanced, first_probabilities
         Signed gradient, its enhancement in [0, 1], and the first glance's class probabilities,
         on the grid of `in_file`.
     placement
-        One row a slice: donor's slice, shift, peak, confidence (.tsv).
+        One row a slice: donor's slice, shift, peak, confidence, and how far the placed mask
+        agrees with the first glance (.tsv).
     donor
         Index of the donor taken, offset and scale of its slices, score (.json).
     lognormal
@@ -128,6 +137,7 @@ def init_glance_wf(
     kernel_slabs = Node(SplitSlabs(n_slabs=n_slabs, slices_per_job=slices_per_job), 'kernel_slabs')
     # Neighbouring slices lie beside each other: one that says otherwise is overruled
     reconcile = Node(ReconcilePlacement(), name='reconcile')
+    brain = Node(GlanceMask(method=mask_method), name='brain')
 
     native = {}
     for field, order in (('brain_mask', 0.5), ('saliency', None), ('enhanced', None)):
@@ -155,8 +165,10 @@ def init_glance_wf(
             (merge_saliency, native['saliency'], [('out_file', 'in_file')]),
             (merge_enhanced, native['enhanced'], [('out_file', 'in_file')]),
             (merge_first, native['first_probabilities'], [('out_file', 'in_file')]),
-            (reconcile, native['brain_mask'], [('out_file', 'in_file')]),
-            (reconcile, outputnode, [('placement', 'placement'), ('out_file', 'mask_stack')]),
+            (merge_first, brain, [('out_file', 'in_file')]),
+            (reconcile, brain, [('out_file', 'placed'), ('placement', 'placement')]),
+            (brain, native['brain_mask'], [('out_file', 'in_file')]),
+            (brain, outputnode, [('placement', 'placement'), ('out_file', 'mask_stack')]),
             (match, outputnode, [('match', 'donor')]),
             (lognormal, outputnode, [('out_file', 'lognormal')]),
             (to_stack, outputnode, [('out_file', 'stack')]),

@@ -128,6 +128,7 @@ def init_subject_wf(
         donors=list(settings.donors),
         saliency=settings.saliency,
         target=settings.target,
+        mask_method=settings.mask_method,
         **network,
     )
     segment_wf = init_segment_wf(**network)
