@@ -109,6 +109,60 @@ def render_heads(
     return normalised, labels * mask
 
 
+def render_as(
+    maps: torch.Tensor,
+    rng: np.random.Generator,
+    spacing: float,
+    *,
+    contrast: tuple[float, float, float] = (0.45, 0.6, 1.0),
+    snr: float = 20.0,
+    bias: float = 0.3,
+    voxel: float = 0.3,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give slices of maps a random head, scanned as told: to see where a network fails.
+
+    Parameters
+    ----------
+    maps : tensor, shape (B, 6, H, W)
+    rng : numpy.random.Generator
+    spacing : float
+        Of the slices, in mm.
+    contrast : tuple of float
+        Brightness of WM, GM and CSF.
+    snr : float
+        Grey matter over the standard deviation of the noise.
+    bias : float
+        Standard deviation of the logarithm of the coil's sensitivity.
+    voxel : float
+        What the scanner resolves, in mm.
+
+    Returns
+    -------
+    images : tensor of float32, shape (B, 1, H, W)
+    labels : tensor of int64, shape (B, 1, H, W)
+    """
+    b, _, h, w = maps.shape
+    tissue = maps[:, 1:4].sum(dim=1, keepdim=True)
+    around = _surroundings(maps, rng, spacing) * float(np.exp(rng.uniform(-1.2, 0.3)))
+    image = brain_signal(maps, rng, contrast) + (1 - tissue) * around
+    image = image * torch.exp(smooth_noise((b, 1, h, w), rng, np.full(b, bias), 4))
+    image = _cut_off(image, spacing, voxel)
+    level = contrast[1] / snr
+    shape = tuple(image.shape)
+    image = torch.hypot(image + level * normal(shape, rng), level * normal(shape, rng))
+    normalised = torch.from_numpy(normalise_slices(image[:, 0].numpy()))[:, None]
+    return normalised, brain_labels(maps)
+
+
+def _cut_off(image: torch.Tensor, spacing: float, voxel: float) -> torch.Tensor:
+    """Taper k-space as a scan with voxels of this size, in mm, does."""
+    h, w = image.shape[2:]
+    fx = torch.fft.fftfreq(h)[None, None, :, None] / spacing
+    fz = torch.fft.rfftfreq(w)[None, None, None, :] / spacing
+    reach = torch.maximum(fx.abs(), fz.abs()) * 2 * voxel
+    return torch.fft.irfft2(torch.fft.rfft2(image) * torch.exp(-0.9 * reach**2), s=(h, w)).abs()
+
+
 def scan(image: torch.Tensor, rng: np.random.Generator, spacing: float) -> torch.Tensor:
     """See slices (B, 1, H, W) through a random coil and random artefacts."""
     b, _, h, w = image.shape

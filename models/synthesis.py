@@ -131,7 +131,11 @@ def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
 
 
 def draw_animal(
-    atlas: Atlas, rng: np.random.Generator, spacing: float = 0.375, side: int = 64
+    atlas: Atlas,
+    rng: np.random.Generator,
+    spacing: float = 0.375,
+    side: int = 64,
+    scale_range: tuple[float, float] = (0.8, 1.2),
 ) -> Animal:
     """Draw an animal: size ± 20 %, rotation ± 12°, smooth warp; resampled for slicing.
 
@@ -143,12 +147,14 @@ def draw_animal(
         In-plane spacing in mm.
     side : int
         Pixels of the square slices; the head is centred in them.
+    scale_range : tuple of float
+        Least and greatest size beside the atlas.
 
     Returns
     -------
     Animal
     """
-    scale = rng.uniform(0.8, 1.2) * rng.uniform(0.96, 1.04, 3)
+    scale = rng.uniform(*scale_range) * rng.uniform(0.96, 1.04, 3)
     angles = np.deg2rad(rng.uniform(-12.0, 12.0, 3))
     # A few control points 4-5 mm apart, moved by about 0.4 mm: brains differ smoothly.
     control = torch.from_numpy(rng.normal(0.0, 0.4, (1, 3, 5, 6, 5)).astype(np.float32))
@@ -327,10 +333,18 @@ def brain_labels(maps: torch.Tensor) -> torch.Tensor:
     return torch.where(inside, tissues.argmax(dim=1, keepdim=True) + 1, 0)
 
 
-def brain_signal(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Intensity (B, 1, H, W) of the brain alone, each voxel by its share of tissue."""
+def brain_signal(
+    maps: torch.Tensor,
+    rng: np.random.Generator,
+    contrast: tuple[float, float, float] | None = None,
+) -> torch.Tensor:
+    """Intensity (B, 1, H, W) of the brain alone, each voxel by its share of tissue.
+
+    `contrast` is the brightness of WM, GM and CSF; random where not given.
+    """
     b, _, h, w = maps.shape
-    means = torch.from_numpy(np.array([_contrast(rng) for _ in range(b)], np.float32))
+    drawn = [contrast or _contrast(rng) for _ in range(b)]
+    means = torch.from_numpy(np.array(drawn, np.float32))
     # No tissue is uniform: slow and less slow variations within each, and one over all.
     within = smooth_noise((b, 3, h, w), rng, rng.uniform(0.0, 0.15, b), 7)
     within += smooth_noise((b, 3, h, w), rng, rng.uniform(0.0, 0.12, b), 20)

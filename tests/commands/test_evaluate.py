@@ -1,18 +1,19 @@
-"""``secondglance evaluate`` on simulated animals and on labelled scans."""
+"""``secondglance evaluate`` on simulated animals and on a labelled data set."""
 
 import argparse
-import json
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from secondglance.commands import evaluate
 from secondglance.data import atlas_path
 from secondglance.imaging.errors import InputError
-from secondglance.models.evaluation import evaluation_slices
-from secondglance.models.synthesis import draw_animal, read_atlas
+from secondglance.models.heads import render_as
+from secondglance.models.synthesis import cut_slices, draw_animal, read_atlas
+from secondglance.reports.scores import summary_of
 
 
 def run(*call):
@@ -22,58 +23,77 @@ def run(*call):
 
 
 @pytest.fixture
-def scan(tmp_path):
-    """A labelled scan of a simulated animal, on a flipped grid with an oblique affine."""
+def data_set(tmp_path):
+    """A labelled head of a simulated animal, on a flipped grid with an oblique affine."""
     rng = np.random.default_rng(0)
-    animal = draw_animal(read_atlas(atlas_path()), rng)
-    images, labels = evaluation_slices(animal, rng)
+    animal = draw_animal(read_atlas(atlas_path()), rng, 0.3, 80)
+    low, high = animal.extent_mm
+    centres = np.arange(low + 1, high - 1, 1.0)
+    maps = cut_slices(animal, centres, np.full(len(centres), 1.0))
+    images, labels = render_as(maps, rng, 0.3, snr=30.0, bias=0.1)
     turn = np.deg2rad(5.0)
-    affine = np.diag([-0.375, 0.75, 0.375, 1.0])
     rotation = np.eye(4)
     rotation[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
-    paths = tmp_path / 'image.nii.gz', tmp_path / 'labels.nii.gz'
-    for path, values in zip(paths, (images, labels), strict=True):
+    affine = rotation @ np.diag([-0.3, 1.0, 0.3, 1.0])
+    reference = tmp_path / 'bids' / 'derivatives' / 'reference' / 'sub-01' / 'anat'
+    anat = tmp_path / 'bids' / 'sub-01' / 'anat'
+    for folder, name, values in (
+        (anat, 'sub-01_T2w', images),
+        (reference, 'sub-01_dseg', labels),
+    ):
+        folder.mkdir(parents=True)
         # (N, 1, H, W) → right to left, towards anterior, towards superior.
         volume = torch.movedim(values[:, 0].float(), 0, 1).flip(0).numpy()
-        nib.save(nib.Nifti1Image(volume, rotation @ affine), path)
-    return paths
+        nib.save(nib.Nifti1Image(volume, affine), folder / f'{name}.nii.gz')
+    return tmp_path / 'bids'
 
 
 def test_shipped_weights_on_animals_never_seen(tmp_path, capsys):
-    output = tmp_path / 'figures.json'
-    assert run('--animals', 2, '--output', output) == 0
-    dice = json.loads(output.read_text(encoding='utf-8'))['dice']
-    assert dice['true mask']['n_animals'] == 2
-    assert dice['true mask']['GM']['mean'] > 0.8
-    assert dice['true mask']['brain']['mean'] > dice['imperfect mask']['brain']['mean'] - 1e-9
-    assert 'Dice, true mask, n = 2: WM 0.' in capsys.readouterr().out
+    assert run('--animals', 2, '--output', tmp_path / 'out') == 0
+    table = pd.read_csv(tmp_path / 'out' / 'summary.tsv', sep='\t')
+    mean = table.set_index(['condition', 'label'])['dsc_mean']
+    assert (table['n_animals'] == 2).all()
+    assert mean['true mask', 'GM'] > 0.8
+    assert mean['true mask', 'brain'] > mean['imperfect mask', 'brain'] - 1e-9
+    assert 'true mask      GM     Dice 0.' in capsys.readouterr().out
+    assert (tmp_path / 'out' / 'scores.png').stat().st_size > 5000
 
 
-def test_labelled_scan_of_any_orientation(scan, tmp_path):
-    output = tmp_path / 'figures.json'
-    assert run('--image', scan[0], '--reference', scan[1], '--output', output) == 0
-    dice = json.loads(output.read_text(encoding='utf-8'))['dice']['reference mask']
-    assert dice['brain']['mean'] > 0.95
-    assert dice['GM']['mean'] > 0.75
+def test_labelled_data_set_of_any_orientation(data_set, tmp_path):
+    assert run('--bids-dir', data_set, '--output', tmp_path / 'out') == 0
+    rows = pd.read_csv(tmp_path / 'out' / 'scores.tsv', sep='\t')
+    dice = rows.set_index(['condition', 'label'])['dsc']
+    assert set(rows['condition']) >= {'no mask', 'correlation', 'by hand'}
+    assert dice['by hand', 'brain'] > 0.98
+    assert dice['by hand', 'GM'] > 0.75
+    assert dice['correlation', 'brain'] > 0.6
+    assert (rows['hd95_mm'] >= 0).all()
+    assert (tmp_path / 'out' / 'worst.png').stat().st_size > 5000
 
 
-def test_reference_of_another_shape_or_without_tissues_is_refused(scan, tmp_path):
-    image, reference = scan
-    labels = nib.load(reference)
-    cut, mask = tmp_path / 'cut.nii.gz', tmp_path / 'mask.nii.gz'
-    nib.save(labels.slicer[:, :, 1:], cut)
-    nib.save(nib.Nifti1Image((labels.get_fdata() > 0).astype('u1'), labels.affine), mask)
-    with pytest.raises(InputError, match='resample'):
-        run('--image', image, '--reference', cut)
-    with pytest.raises(InputError, match='1 WM'):
-        run('--image', image, '--reference', mask)
+def test_brain_masks_alone_judge_the_brain_alone(data_set, tmp_path):
+    path = data_set / 'derivatives/reference/sub-01/anat/sub-01_dseg.nii.gz'
+    labels = nib.load(path)
+    mask = nib.Nifti1Image((labels.get_fdata() > 0).astype('u1'), labels.affine)
+    nib.save(mask, path.with_name('sub-01_desc-brain_mask.nii.gz'))
+    path.unlink()
+    assert run('--bids-dir', data_set, '--output', tmp_path / 'out') == 0
+    rows = pd.read_csv(tmp_path / 'out' / 'scores.tsv', sep='\t')
+    assert set(rows['label']) == {'brain'}
+    assert 'by hand' not in set(rows['condition'])
+
+
+def test_an_empty_brain_counts_as_failed():
+    row = {'animal': 'a', 'scan': 's', 'condition': 'x', 'label': 'brain'}
+    [line] = summary_of([{**row, 'dsc': 0.0}, {**row, 'scan': 't', 'dsc': np.nan}])
+    assert line['n_failed'] == 2
 
 
 @pytest.mark.parametrize(
     ('call', 'message'),
     [
-        (('--image', 'a.nii.gz'), 'name as many'),
-        (('--image', 'a', '--reference', 'b', '--atlas', 'c'), 'not both'),
+        (('--bids-dir', 'a', '--atlas', 'c'), 'not both'),
+        (('--bids-dir', 'nowhere'), 'nowhere'),
         (('--animals', 0), 'at least 1'),
         (('--weights', 'none.safetensors'), r'none\.safetensors'),
     ],

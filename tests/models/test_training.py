@@ -1,5 +1,6 @@
 """Simulated animals, the split by animal, recipes, and a training that was killed."""
 
+import dataclasses
 import json
 
 import nibabel as nib
@@ -11,6 +12,7 @@ from secondglance.commands import train as command
 from secondglance.imaging.errors import InputError
 from secondglance.models import training
 from secondglance.models.evaluation import dice_per_class
+from secondglance.models.scans import UNKNOWN, LabelledScan, draw_scans
 from secondglance.models.synthesis import (
     Atlas,
     cut_slices,
@@ -21,7 +23,8 @@ from secondglance.models.synthesis import (
     render_slices,
 )
 from secondglance.models.training import RECIPES, split_animals, train
-from secondglance.models.weights import load_weights
+from secondglance.models.unet import UNet
+from secondglance.models.weights import load_weights, save_weights
 
 
 def toy_maps(shape=(30, 16, 28)):
@@ -52,9 +55,29 @@ def atlas(atlas_dir):
     return read_atlas(atlas_dir)
 
 
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Recipes of a network so small that a test can train it."""
+    for name, recipe in RECIPES.items():
+        size = {'channels': (2, 4), 'spacing': 0.75, 'side': 32}
+        monkeypatch.setitem(RECIPES, name, dataclasses.replace(recipe, **size))
+
+
 def run(atlas, output, steps=6, **more):
-    given = {'n_animals': 3, 'channels': (2, 4), 'checkpoint_every': 2, 'seed': 5, **more}
+    given = {'n_animals': 3, 'checkpoint_every': 2, 'seed': 5, **more}
     return train(atlas, output, steps=steps, **given)
+
+
+@pytest.fixture
+def scans():
+    """Heads of two animals, one with its tissues labelled, one with its brain masked."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros((3, 30, 34), np.int64)
+    labels[:, 8:22, 8:24], labels[:, 12:18, 12:20] = 2, 1
+    heads = [50 + 40 * labels + rng.normal(0, 3, labels.shape) for _ in range(2)]
+    known = LabelledScan('sub-01', 'sub-01_T2w', heads[0].astype(np.float32), labels)
+    masked = np.where(labels > 0, UNKNOWN, 0)
+    return [known, LabelledScan('sub-02', 'sub-02_T2w', heads[1].astype(np.float32), masked)]
 
 
 def test_maps_sum_to_one_and_come_in_the_order_of_the_classes(atlas):
@@ -194,7 +217,7 @@ def test_dice_is_worked_by_hand():
 
 
 def test_paper_recipe_is_the_papers():
-    module = training.SegmentationTraining(RECIPES['paper'], steps=10, channels=(2, 4))
+    module = training.SegmentationTraining(RECIPES['paper'], steps=10)
     settings = module.configure_optimizers()
     group = settings['optimizer'].param_groups[0]
     rate = settings['lr_scheduler']['scheduler'].lr_lambdas[0]
@@ -211,29 +234,119 @@ class Killed(BaseException):
     """As sudden as a signal: nothing catches it by accident."""
 
 
-@pytest.mark.parametrize('recipe', sorted(RECIPES))
-def test_killed_training_resumes_to_the_same_weights(atlas, tmp_path, monkeypatch, recipe):
-    whole = run(atlas, tmp_path / 'whole.safetensors', recipe=recipe)
-    original = training.draw_batch
-    drawn = []
-
-    def killing(*args):
-        drawn.append(args)
-        if len(drawn) == 6:
-            raise Killed
-        return original(*args)
-
+@pytest.mark.parametrize('recipe', ['paper', 'robust'])
+def test_killed_training_resumes_to_the_same_weights(atlas, scans, tmp_path, monkeypatch, recipe):
+    whole = run(atlas, tmp_path / 'whole.safetensors', recipe=recipe, scans=scans)
     output = tmp_path / 'resumed.safetensors'
+    original = training._Progress.on_train_batch_end
+
+    def killing(self, trainer, *rest):
+        if trainer.global_step == 5:
+            raise Killed
+        original(self, trainer, *rest)
+
     with monkeypatch.context() as patch:
-        patch.setattr(training, 'draw_batch', killing)
+        patch.setattr(training._Progress, 'on_train_batch_end', killing)
         with pytest.raises(Killed):
-            run(atlas, output, recipe=recipe)
-    again = []
-    monkeypatch.setattr(training, 'draw_batch', lambda *a: (again.append(1), original(*a))[1])
-    resumed = run(atlas, output, recipe=recipe)
-    assert 0 < len(again) < 6
+            run(atlas, output, recipe=recipe, scans=scans)
+    starts = []
+    batches = training._Batches
+
+    class Spy(batches):
+        def __init__(self, *given):
+            super().__init__(*given)
+            starts.append(self.start)
+
+    monkeypatch.setattr(training, '_Batches', Spy)
+    resumed = run(atlas, output, recipe=recipe, scans=scans)
+    assert starts == [4]
     assert resumed['checksum'] == whole['checksum']
     assert resumed['test_dice'] == whole['test_dice']
+    curves = [p.with_suffix('.csv').read_text() for p in (output, tmp_path / 'whole.safetensors')]
+    assert [line.split(',')[0] for line in curves[0].splitlines()] == ['step', '2', '4', '6']
+    assert curves[0] == curves[1]
+
+
+def test_scans_are_drawn_posed_anew_with_what_is_known_of_them(scans):
+    images, labels = draw_scans(scans, np.random.default_rng(0), 40, 0.75, 32)
+    again, _ = draw_scans(scans, np.random.default_rng(0), 40, 0.75, 32)
+    assert torch.equal(images, again)
+    assert images.shape == labels.shape == (40, 1, 32, 32)
+    of_masked = (labels == UNKNOWN).flatten(1).any(dim=1)
+    assert 10 < of_masked.sum() < 30
+    # A slice is of one scan: its brain is of known tissue throughout, or of unknown
+    assert not (labels[of_masked] > 0).any()
+    assert set(labels[~of_masked].unique().tolist()) == {0, 1, 2}
+    # Most show a head around the brain; the others black
+    around = images.squeeze(1)[(labels == 0).squeeze(1)]
+    assert (around > 0.05).float().mean() > 0.3
+
+
+class Fixed(torch.nn.Module):
+    """A network that has made up its mind."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = torch.nn.Parameter(logits)
+
+    def forward(self, _):
+        return self.logits
+
+
+def test_brain_masks_teach_the_brain_and_leave_the_tissues_open(atlas):
+    torch.manual_seed(0)
+    module = training.SegmentationTraining(RECIPES['robust'], steps=1)
+    images = torch.rand(2, 1, 32, 32)
+    labels = torch.zeros(2, 1, 32, 32, dtype=torch.int64)
+    labels[:, :, 8:20, 8:20] = UNKNOWN
+    module.net = Fixed(torch.zeros(2, 4, 32, 32))
+    module.training_step((images, labels), 0).backward()
+    gradient = module.net.logits.grad
+    inside = gradient[:, :, 8:20, 8:20]
+    # Every tissue alike is pushed up inside, and down outside
+    assert (inside[:, 1:] < 0).all()
+    torch.testing.assert_close(inside[:, 1], inside[:, 2])
+    assert (gradient[:, 1:, 20:, :] > 0).all()
+
+
+def test_training_goes_on_from_weights_that_fit(atlas, scans, tmp_path):
+    run(atlas, tmp_path / 'first.safetensors', steps=2)
+    start = tmp_path / 'first.safetensors'
+    card = run(
+        atlas,
+        tmp_path / 'mine.safetensors',
+        recipe='fine-tune',
+        steps=2,
+        scans=scans,
+        init_weights=start,
+    )
+    assert card['started_from'] == load_weights(start).checksum
+    assert card['scans'] == {
+        'animals': ['sub-01', 'sub-02'],
+        'names': ['sub-01_T2w', 'sub-02_T2w'],
+    }
+    assert (tmp_path / 'mine.png').stat().st_size > 1000
+    moved, still = load_weights(tmp_path / 'mine.safetensors').net, load_weights(start).net
+    change = max(
+        float((a - b).abs().max())
+        for a, b in zip(moved.parameters(), still.parameters(), strict=True)
+    )
+    # Two steps of at most 5e-4 each: it did go on from there
+    assert 0 < change < 2e-3
+
+
+def test_weights_of_another_size_are_refused(atlas, tmp_path):
+    save_weights(UNet((2, 4, 8)), tmp_path / 'other.safetensors', {'spacing': '0.75'})
+    with pytest.raises(InputError, match='start from others'):
+        run(atlas, tmp_path / 'n.safetensors', init_weights=tmp_path / 'other.safetensors')
+
+
+def test_training_stops_where_nothing_is_gained(atlas, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training, 'score', lambda *_: np.full(4, 0.5))
+    run(atlas, tmp_path / 'n.safetensors', steps=40, patience=2)
+    lines = (tmp_path / 'n.csv').read_text().splitlines()
+    assert lines[-1].split(',')[0] == '6'
+    assert 'stopped' in capsys.readouterr().out
 
 
 def test_other_seed_gives_other_weights(atlas, tmp_path):
@@ -259,7 +372,7 @@ def test_broken_checkpoint_is_named_and_can_be_put_aside(atlas, tmp_path):
 
 
 def test_unknown_recipe_and_no_steps_are_refused(atlas, tmp_path):
-    with pytest.raises(InputError, match='default'):
+    with pytest.raises(InputError, match='robust'):
         run(atlas, tmp_path / 'n.safetensors', recipe='magic')
     with pytest.raises(InputError, match='0 steps'):
         run(atlas, tmp_path / 'n.safetensors', steps=0)
@@ -270,7 +383,8 @@ def test_loss_falls():
     atlas = Atlas(torch.from_numpy(maps.astype(np.float32)), (0.6, 0.6, 0.6))
     animals = [draw_animal(atlas, np.random.default_rng(0))]
     torch.manual_seed(0)
-    module = training.SegmentationTraining(RECIPES['default'], steps=60, channels=(4, 8))
+    recipe = dataclasses.replace(RECIPES['robust'], channels=(4, 8))
+    module = training.SegmentationTraining(recipe, steps=60)
     optimiser = torch.optim.AdamW(module.net.parameters(), lr=5e-3)
     losses = []
     for step in range(60):
