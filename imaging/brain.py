@@ -7,6 +7,12 @@ from scipy import ndimage
 BRIDGE_MM = 0.4
 """Half the width of the bridges, to an eye or an ear tube, that are cut, mm."""
 
+_ANY_MM, _FAR = 1.5, 0.6
+"""A slice may reach this far beyond its neighbour: mm, and mm for every mm between them."""
+
+_NEAR, _TOO_MUCH = 0.2, 0.15
+"""Where a greater share lies farther than that, it is allowed this much, mm for every mm."""
+
 _SOLID = 0.5
 _MOSTLY = 0.5
 
@@ -22,7 +28,8 @@ def one_brain(
     Of the pieces that remain once thin bridges are cut the one is taken that holds most of the
     probability, which counts ten times where a mask placed from another animal lies. Others, such
     as a paraflocculus that no slice shows joined to the rest, are kept where they lie mostly
-    inside that mask.
+    inside that mask. From its largest slice on outwards a brain goes on where it was: a slice may
+    reach no more than a little beyond the one before it, or into the placed mask.
 
     Parameters
     ----------
@@ -65,7 +72,7 @@ def one_brain(
     if placed is not None:
         share = ndimage.mean(np.asarray(placed, float), pieces, np.arange(1, n_pieces + 1))
         kept[1:] |= np.asarray(share) > _MOSTLY
-    brain = _fill(kept[pieces])
+    brain = _continue(_fill(kept[pieces]), spacing, thickness, placed)
     # The outline stays where the probability has it, between pixels
     around = np.stack([ndimage.binary_dilation(image) for image in brain])
     return np.where(brain, np.maximum(probability, _SOLID), np.minimum(probability, 0.4999)) * (
@@ -81,6 +88,35 @@ def _open(image: NDArray, radius: float) -> NDArray:
         return np.zeros_like(image)
     grown = ndimage.distance_transform_edt(~core) <= radius
     return (padded & grown)[1:-1, 1:-1]
+
+
+def _continue(
+    brain: NDArray, spacing: float, thickness: float, placed: ArrayLike | None
+) -> NDArray:
+    """Cut what a slice has far beyond its neighbour nearer to the middle of the brain."""
+    brain = brain.copy()
+    area = np.pad(brain.sum(axis=(1, 2)), 1)
+    # The middle: a large slice between two large ones, so that no slice vouches for itself
+    middle = int(np.minimum(np.minimum(area[:-2], area[2:]), area[1:-1]).argmax())
+    if len(brain) < 3:
+        middle = int(area[1:-1].argmax())
+    outwards = [(n, n - 1) for n in range(middle + 1, len(brain))]
+    outwards += [(n, n + 1) for n in range(middle - 1, -1, -1)]
+    for n, before in outwards:
+        if not brain[n].any():
+            continue
+        known = np.zeros(brain[n].shape, bool) if placed is None else np.asarray(placed[n], bool)
+        if not brain[before].any():
+            brain[n] &= known
+            continue
+        beyond = (ndimage.distance_transform_edt(~brain[before]) * spacing) / thickness
+        far = brain[n] & ~known & (beyond > _FAR + _ANY_MM / thickness)
+        if far.sum() > _TOO_MUCH * brain[n].sum():
+            # Another thing than the brain, of which it may be a part: no wider than before
+            brain[n] &= known | (beyond <= _NEAR)
+        else:
+            brain[n] &= ~far
+    return brain
 
 
 def _fill(brain: NDArray) -> NDArray:

@@ -10,7 +10,6 @@ from scipy.spatial.transform import Rotation
 
 from secondglance.imaging.registration import FineModel, coarse_pull, head_centre
 
-HEAD_RADIUS_MM = {'rat': 10.0, 'mouse': 5.0}
 """At which a rotation is turned into millimetres; 50 mm is a human's."""
 
 MEAN_FROM = 4
@@ -213,7 +212,7 @@ def framewise_displacement(parameters: ArrayLike, radius_mm: float) -> NDArray[n
     parameters : (T, 6) array
         Of :func:`motion_parameters`.
     radius_mm : float
-        Of the head, at which rotations are turned into mm; see `HEAD_RADIUS_MM`.
+        Of the head, at which rotations are turned into mm; `HEAD_RADIUS_MM` has it by species.
 
     Returns
     -------

@@ -110,6 +110,7 @@ def check_scan(scan, settings, reference: Path | None = None) -> None:
         another grid.
     """
     from secondglance.imaging.gradients import select_b0
+    from secondglance.imaging.species import BRAIN_SIZE
     from secondglance.interfaces.preprocessing import read_bvals
     from secondglance.models.weights import weights_spacing
 
@@ -121,7 +122,7 @@ def check_scan(scan, settings, reference: Path | None = None) -> None:
     except InputError as error:
         raise InputError(f'{scan.bval or scan.path}: {error}') from error
 
-    spacing = weights_spacing(settings.weights)
+    spacing = weights_spacing(settings.weights) * BRAIN_SIZE[settings.species]
     grid = slice_grid(
         image.shape[:3],
         image.affine,

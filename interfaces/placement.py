@@ -36,6 +36,7 @@ class _MatchDonorInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='enhanced saliency, (H, W, N)')
     enhanced = InputMultiObject(File(exists=True), mandatory=True, desc="the donors' own")
     masks = InputMultiObject(File(exists=True), mandatory=True, desc="the donors' brain masks")
+    donor_scale = traits.Float(1.0, usedefault=True, desc='mm of the subject for one of a donor')
 
 
 class _MatchDonorOutputSpec(TraitedSpec):
@@ -61,7 +62,10 @@ class MatchDonor(SimpleInterface):
             kernels = np.where(mask, saliency, np.float32(0))
             kernels, mask = centre_on(mask, enhanced.shape[1:], kernels, mask)
             match = match_slices(
-                enhanced, positions, kernels, slice_positions(donor_affine, len(mask))
+                enhanced,
+                positions,
+                kernels,
+                slice_positions(donor_affine, len(mask)) * self.inputs.donor_scale,
             )
             found.append((match, kernels, mask))
         best = int(np.argmax([match.score for match, _, _ in found]))
@@ -185,6 +189,7 @@ class _GlanceMaskInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='first glance, (H, W, N, 4)')
     placed = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
     placement = File(exists=True, mandatory=True, desc='a row a slice (.tsv)')
+    brain_size = traits.Float(1.0, usedefault=True, desc="of the species, beside a rat's")
     method = traits.Enum(
         'first-glance', 'correlation', usedefault=True, desc='whose mask is taken'
     )
@@ -206,7 +211,7 @@ class GlanceMask(SimpleInterface):
 
         first, affine = read_stack(self.inputs.in_file)
         placed = read_stack(self.inputs.placed)[0] >= 0.5
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        spacing = np.linalg.norm(affine[:3, :3], axis=0) / self.inputs.brain_size
         seen = one_brain(1 - first[:, 0], float(spacing[0]), float(spacing[2]), placed)
         mask = seen if self.inputs.method == 'first-glance' else placed.astype(np.float32)
         path = in_cwd(self.inputs.placed, runtime, '_brain')

@@ -19,13 +19,13 @@ from nipype.interfaces.base import (
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.gradients import B0_THRESHOLD, select_b0
 from secondglance.imaging.motion import (
-    HEAD_RADIUS_MM,
     estimate_motion,
     framewise_displacement,
     motion_parameters,
     resample_motion,
     typical_volume,
 )
+from secondglance.imaging.species import HEAD_RADIUS_MM
 from secondglance.interfaces.checks import read_volume
 from secondglance.interfaces.stacks import in_cwd
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
+from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.interfaces.glance import DonorSaliency, Enhance, Lognormal, Saliency
 from secondglance.interfaces.placement import (
     GlanceMask,
@@ -20,6 +21,8 @@ def init_glance_wf(
     *,
     weights: str | Path,
     donors: list[tuple[Path, Path]],
+    species: str = 'rat',
+    donor_species: str = 'rat',
     slice_axis: str = 'auto',
     saliency: str = 'guided',
     target: str = 'brain',
@@ -44,6 +47,8 @@ def init_glance_wf(
         Weights of the network; their in-plane spacing lays out the slices.
     donors : list of (image, mask) paths
         Heads of other animals with their brain masks; the best correlated is taken.
+    species, donor_species : {'rat', 'mouse'}
+        A smaller brain is seen with smaller pixels.
     slice_axis : {'auto', 'i', 'j', 'k'}
         Voxel axis along which slices lie.
     saliency : {'guided', 'deconvnet', 'gradient'}
@@ -85,7 +90,8 @@ def init_glance_wf(
         The same as stacks of slices at the network's spacing, for the report.
     """
     workflow = Workflow(name=name)
-    spacing = weights_spacing(weights)
+    known = weights_spacing(weights)
+    spacing = known * BRAIN_SIZE[species]
     grid = {'spacing': spacing, 'slice_axis': slice_axis}
     network = {
         'weights': str(weights),
@@ -122,7 +128,7 @@ def init_glance_wf(
         DonorSaliency(
             images=[str(image) for image, _ in donors],
             masks=[str(mask) for _, mask in donors],
-            spacing=spacing,
+            spacing=known * BRAIN_SIZE[donor_species],
             method=saliency,
             target=target,
             **network,
@@ -132,12 +138,13 @@ def init_glance_wf(
         name='donor_saliency',
     )
     # Which slice of which donor: found over the whole stack, not slab by slab
-    match = Node(MatchDonor(), mem_gb=0.5, name='match')
+    enlarged = BRAIN_SIZE[species] / BRAIN_SIZE[donor_species]
+    match = Node(MatchDonor(donor_scale=enlarged), mem_gb=0.5, name='match')
     place = MapNode(PlaceMask(), iterfield=['in_file', 'kernel_file'], mem_gb=0.3, name='place')
     kernel_slabs = Node(SplitSlabs(n_slabs=n_slabs, slices_per_job=slices_per_job), 'kernel_slabs')
     # Neighbouring slices lie beside each other: one that says otherwise is overruled
     reconcile = Node(ReconcilePlacement(), name='reconcile')
-    brain = Node(GlanceMask(method=mask_method), name='brain')
+    brain = Node(GlanceMask(method=mask_method, brain_size=BRAIN_SIZE[species]), name='brain')
 
     native = {}
     for field, order in (('brain_mask', 0.5), ('saliency', None), ('enhanced', None)):

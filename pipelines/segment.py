@@ -5,6 +5,7 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
+from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.interfaces.glance import RemoveBackground, Segment
 from secondglance.interfaces.segmentation import Labels
 from secondglance.interfaces.stacks import MergeSlabs, SplitSlabs, ToNative, ToStack
@@ -14,6 +15,7 @@ from secondglance.models.weights import weights_spacing
 def init_segment_wf(
     *,
     weights: str | Path,
+    species: str = 'rat',
     slice_axis: str = 'auto',
     device: str = 'auto',
     use_gpu: bool = False,
@@ -33,6 +35,8 @@ def init_segment_wf(
     ----------
     weights : path
         Weights of the network; their in-plane spacing lays out the slices.
+    species : {'rat', 'mouse'}
+        A smaller brain is seen with smaller pixels.
     slice_axis : {'auto', 'i', 'j', 'k'}
         Voxel axis along which slices lie.
     device : str
@@ -64,7 +68,8 @@ def init_segment_wf(
         Class probabilities as a stack at the network's spacing, for the report.
     """
     workflow = Workflow(name=name)
-    grid = {'spacing': weights_spacing(weights), 'slice_axis': slice_axis}
+    spacing = weights_spacing(weights) * BRAIN_SIZE[species]
+    grid = {'spacing': spacing, 'slice_axis': slice_axis}
     split = {'n_slabs': n_slabs, 'slices_per_job': slices_per_job}
 
     inputnode = Node(IdentityInterface(['in_file', 'brain_mask']), name='inputnode')

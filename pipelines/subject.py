@@ -7,7 +7,7 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from secondglance import __version__
-from secondglance.imaging.motion import HEAD_RADIUS_MM
+from secondglance.imaging.species import HEAD_RADIUS_MM
 from secondglance.interfaces.bids import Scan
 from secondglance.models.weights import read_header
 from secondglance.pipelines.glance import init_glance_wf
@@ -37,6 +37,7 @@ class Settings:
     b0_threshold: float = 50.0
     all_b0: bool = False
     species: str = 'rat'
+    donor_species: str = 'rat'
     slice_axis: str = 'auto'
     mask_method: str = 'correlation'
     saliency: str = 'guided'
@@ -102,6 +103,7 @@ def init_subject_wf(
     n_slabs = 1 if gpu else settings.nprocs
     network = {
         'weights': settings.weights,
+        'species': settings.species,
         'slice_axis': settings.slice_axis,
         'device': settings.device,
         'use_gpu': gpu,
@@ -129,6 +131,7 @@ def init_subject_wf(
         saliency=settings.saliency,
         target=settings.target,
         mask_method=settings.mask_method,
+        donor_species=settings.donor_species,
         **network,
     )
     segment_wf = init_segment_wf(**network)

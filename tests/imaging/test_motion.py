@@ -7,7 +7,6 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from secondglance.imaging.motion import (
-    HEAD_RADIUS_MM,
     estimate_motion,
     framewise_displacement,
     motion_parameters,
@@ -15,6 +14,7 @@ from secondglance.imaging.motion import (
     residual_displacement,
     typical_volume,
 )
+from secondglance.imaging.species import HEAD_RADIUS_MM
 
 SHAPE = (37, 32, 26)
 BAR_MM = 0.02

@@ -1,0 +1,131 @@
+"""What a lab's own labelled animals add to weights that never saw a real scan.
+
+``python benchmarks/fine_tuning.py BIDS --suffix sbref --weights FILE --work DIR --folds 5``
+``python benchmarks/fine_tuning.py BIDS --suffix sbref --weights FILE --work DIR --animals 0 1 2``
+
+Folds: every animal is judged by weights that were fine-tuned on the others. Animals: weights
+fine-tuned on the first so many animals of a seeded order are judged by all the rest. Judged is the
+brain that the first glance sees on the scan's own grid; donors are animals trained on. Labels that
+are one animal are named with ``--together`` and never split. Runs that were done are not repeated.
+"""
+
+import argparse
+import json
+import logging
+import warnings
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from secondglance.data import atlas_path
+from secondglance.imaging.metrics import scores
+from secondglance.imaging.slices import slice_grid
+from secondglance.interfaces.labelled import find_labelled, read_labelled_scans
+from secondglance.models.glances import look_at_donor, look_twice
+from secondglance.models.synthesis import read_atlas
+from secondglance.models.training import train
+from secondglance.models.weights import load_weights
+
+N_DONORS = 4
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('bids_dir', type=Path)
+    parser.add_argument('--suffix', default='sbref')
+    parser.add_argument('--atlas', type=Path, default=atlas_path())
+    parser.add_argument('--weights', type=Path, required=True)
+    parser.add_argument('--work', type=Path, required=True, help='weights of every run')
+    parser.add_argument('--folds', type=int, default=0)
+    parser.add_argument('--animals', type=int, nargs='+', default=[])
+    parser.add_argument('--steps', type=int, default=500)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--together', nargs='*', default=['sub-01,sub-09'])
+    parser.add_argument('--threads', type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
+    warnings.filterwarnings('ignore', module='lightning')
+    labelled = list(find_labelled(args.bids_dir, args.suffix))
+    groups = grouped(sorted({f.scan.subject for f in labelled}), args.together)
+    order = [groups[i] for i in np.random.default_rng(args.seed).permutation(len(groups))]
+    atlas = read_atlas(args.atlas)
+
+    runs = []
+    for fold in range(args.folds):
+        test = {animal for group in order[fold :: args.folds] for animal in group}
+        runs.append((f'fold-{fold}', [a for g in order for a in g if a not in test], test))
+    for n in args.animals:
+        known = [animal for group in order[:n] for animal in group]
+        runs.append((f'{n}-animals', known, {a for g in order for a in g} - set(known)))
+    print('run\tscan\tdsc\thd95_mm\tsensitivity\tprecision')
+    found = {}
+    for name, known, test in runs:
+        weights = args.weights
+        if known:
+            weights = args.work / f'{name}.safetensors'
+            if not weights.with_suffix('.json').exists():
+                train(
+                    atlas,
+                    weights,
+                    recipe='fine-tune',
+                    steps=args.steps,
+                    seed=args.seed,
+                    n_animals=12,
+                    checkpoint_every=args.steps,
+                    scans=read_labelled_scans(args.bids_dir, args.suffix, 0.3, known),
+                    init_weights=args.weights,
+                )
+        rows = judge(weights, labelled, known, test)
+        for scan, row in rows.items():
+            print(name, scan, *(f'{row[k]:.4f}' for k in row), sep='\t', flush=True)
+        found[name] = [row['dsc'] for row in rows.values()]
+        dice = np.array(found[name])
+        print(
+            f'# {name}: {len(known)} known, {len(test)} judged, DSC {dice.mean():.4f} ± '
+            f'{dice.std(ddof=1):.4f}, least {dice.min():.4f}',
+            flush=True,
+        )
+    if args.folds:
+        dice = np.concatenate([found[f'fold-{fold}'] for fold in range(args.folds)])
+        print(
+            f'# all folds: {len(dice)} scans, DSC {dice.mean():.4f} ± {dice.std(ddof=1):.4f}, '
+            f'least {dice.min():.4f}'
+        )
+    (args.work / 'dsc.json').write_text(json.dumps(found, indent=1) + '\n')
+
+
+def grouped(animals, together):
+    """Groups of labels that are one animal."""
+    joined = [set(labels.split(',')) & set(animals) for labels in together]
+    joined = [group for group in joined if group]
+    single = [{a} for a in animals if not any(a in group for group in joined)]
+    return [tuple(sorted(group)) for group in sorted(joined + single, key=min)]
+
+
+def judge(weights, labelled, known, test):
+    """Scores of the brain of every scan of the animals that were not trained on."""
+    model = load_weights(weights)
+    donors, rows = [], {}
+    pool = [f for f in labelled if f.scan.subject in known] or labelled
+    for found in pool[:: max(1, len(pool) // N_DONORS)]:
+        grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
+        inside = grid.to_stack(found.labels > 0) >= 0.5
+        stack = grid.to_stack(found.voxels)
+        donors.append((found.scan.subject, look_at_donor(model, stack, inside, grid.positions)))
+    for found in labelled:
+        if found.scan.subject not in test:
+            continue
+        grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
+        others = [donor for animal, donor in donors if animal != found.scan.subject]
+        seen = look_twice(model, grid.to_stack(found.voxels), grid.positions, others)
+        mask = grid.to_native(seen.mask) >= 0.5
+        row = scores(mask, found.labels > 0, nib.affines.voxel_sizes(found.affine))
+        rows[found.scan.name] = {k: row[k] for k in ('dsc', 'hd95_mm', 'sensitivity', 'precision')}
+    return rows
+
+
+if __name__ == '__main__':
+    main()
