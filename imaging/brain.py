@@ -58,26 +58,64 @@ def one_brain(
     >>> int(brain.sum()), bool(brain[0, 8, 11])
     (49, False)
     """
-    probability = np.asarray(probability, np.float32)
+    whole = np.asarray(probability, np.float32)
+    # Slices without any brain, as lost ones are, do not part what lies on either side
+    held = np.flatnonzero((whole >= _SOLID).any(axis=(1, 2)))
+    if not len(held):
+        return np.zeros_like(whole)
+    brain = np.zeros_like(whole)
+    where = None if placed is None else np.asarray(placed, bool)[held]
+    brain[held] = _one_piece(whole[held], spacing, thickness * np.diff(held, prepend=0), where)
+    return brain
+
+
+def _one_piece(
+    probability: NDArray, spacing: float, apart: NDArray, placed: NDArray | None
+) -> NDArray[np.float32]:
+    """`one_brain` of slices that all hold some; `apart` mm from the one before."""
     inside = probability >= _SOLID
     cut = np.stack([_open(image, BRIDGE_MM / spacing) for image in inside])
     # Neighbouring slices touch where their pieces overlap, thick as they may be
     pieces, n_pieces = ndimage.label(cut)
     if n_pieces == 0:
         return np.zeros_like(probability)
-    weight = probability if placed is None else probability * (1 + 9 * np.asarray(placed, bool))
+    weight = probability if placed is None else probability * (1 + 9 * placed)
     mass = ndimage.sum_labels(weight, pieces, np.arange(1, n_pieces + 1))
     kept = np.zeros(n_pieces + 1, bool)
     kept[1 + int(np.argmax(mass))] = True
     if placed is not None:
-        share = ndimage.mean(np.asarray(placed, float), pieces, np.arange(1, n_pieces + 1))
+        share = ndimage.mean(placed.astype(float), pieces, np.arange(1, n_pieces + 1))
         kept[1:] |= np.asarray(share) > _MOSTLY
-    brain = _continue(_fill(kept[pieces]), spacing, thickness, placed)
+    brain = _continue(_fill(kept[pieces]), spacing, apart, placed)
     # The outline stays where the probability has it, between pixels
     around = np.stack([ndimage.binary_dilation(image) for image in brain])
     return np.where(brain, np.maximum(probability, _SOLID), np.minimum(probability, 0.4999)) * (
         around.astype(np.float32)
     )
+
+
+def expected_dice(mask: ArrayLike, probability: ArrayLike) -> float:
+    """Dice of a mask that is to be expected if the probabilities are right.
+
+    Parameters
+    ----------
+    mask : bool array
+    probability : array of the same shape
+        Of brain, in [0, 1].
+
+    Returns
+    -------
+    float
+        In [0, 1]; zero for an empty mask.
+
+    Examples
+    --------
+    >>> expected_dice([True, True, False], [1.0, 0.5, 0.1]).__round__(3)
+    0.833
+    """
+    mask, probability = np.asarray(mask, bool), np.asarray(probability, float)
+    total = mask.sum() + probability.sum()
+    return float(2 * probability[mask].sum() / total) if mask.any() else 0.0
 
 
 def _open(image: NDArray, radius: float) -> NDArray:
@@ -90,9 +128,7 @@ def _open(image: NDArray, radius: float) -> NDArray:
     return (padded & grown)[1:-1, 1:-1]
 
 
-def _continue(
-    brain: NDArray, spacing: float, thickness: float, placed: ArrayLike | None
-) -> NDArray:
+def _continue(brain: NDArray, spacing: float, apart: NDArray, placed: NDArray | None) -> NDArray:
     """Cut what a slice has far beyond its neighbour nearer to the middle of the brain."""
     brain = brain.copy()
     area = np.pad(brain.sum(axis=(1, 2)), 1)
@@ -105,7 +141,8 @@ def _continue(
     for n, before in outwards:
         if not brain[n].any():
             continue
-        known = np.zeros(brain[n].shape, bool) if placed is None else np.asarray(placed[n], bool)
+        known = np.zeros(brain[n].shape, bool) if placed is None else placed[n]
+        thickness = apart[max(n, before)]
         if not brain[before].any():
             brain[n] &= known
             continue

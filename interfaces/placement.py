@@ -13,7 +13,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from secondglance.imaging.brain import agreement, one_brain
+from secondglance.imaging.brain import agreement, expected_dice, one_brain
 from secondglance.imaging.matching import match_slices
 from secondglance.imaging.placement import (
     best_shift,
@@ -198,6 +198,7 @@ class _GlanceMaskInputSpec(BaseInterfaceInputSpec):
 class _GlanceMaskOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc='mask, soft at its outline, (H, W, N)')
     placement = File(exists=True, desc='the rows, with how far the two masks agree (.tsv)')
+    confidence = File(exists=True, desc='how far the whole mask is to be trusted (.json)')
 
 
 class GlanceMask(SimpleInterface):
@@ -213,11 +214,29 @@ class GlanceMask(SimpleInterface):
         placed = read_stack(self.inputs.placed)[0] >= 0.5
         spacing = np.linalg.norm(affine[:3, :3], axis=0) / self.inputs.brain_size
         seen = one_brain(1 - first[:, 0], float(spacing[0]), float(spacing[2]), placed)
+        probability = 1 - first[:, 0]
         mask = seen if self.inputs.method == 'first-glance' else placed.astype(np.float32)
         path = in_cwd(self.inputs.placed, runtime, '_brain')
         self._results['out_file'] = write_stack(mask, affine, path)
         table = pd.read_csv(self.inputs.placement, sep='\t')
         table['agreement'] = agreement(seen >= 0.5, placed)
+        table['expected_dice'] = [
+            expected_dice(m >= 0.5, p) for m, p in zip(mask, probability, strict=True)
+        ]
         self._results['placement'] = in_cwd(self.inputs.placement, runtime, '_agreed', '.tsv')
         table.to_csv(self._results['placement'], sep='\t', index=False, float_format='%.6g')
+        voxel = float(np.prod(np.linalg.norm(affine[:3, :3], axis=0)))
+        both = 2 * float((placed & (seen >= 0.5)).sum())
+        self._results['confidence'] = in_cwd(self.inputs.placed, runtime, '_confidence', '.json')
+        Path(self._results['confidence']).write_text(
+            json.dumps(
+                {
+                    'method': self.inputs.method,
+                    'expected_dice': expected_dice(mask >= 0.5, probability),
+                    'agreement': both / max(float(placed.sum() + (seen >= 0.5).sum()), 1.0),
+                    'brain_mm3': voxel * float((mask >= 0.5).sum()),
+                    'relative_size': self.inputs.brain_size,
+                }
+            )
+        )
         return runtime

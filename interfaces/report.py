@@ -20,6 +20,15 @@ from secondglance.interfaces.stacks import read_stack
 LOW_CONFIDENCE = 0.5
 """Mean confidence of the placement below which a scan is flagged."""
 
+DOUBTFUL_DICE = 0.93
+"""Expected Dice of the mask below which a scan is flagged."""
+
+LEAST_AGREEMENT = 0.75
+"""Dice of first glance and placed mask below which a scan is flagged."""
+
+BRAIN_MM3 = (1000.0, 2800.0)
+"""Brains that are usual in scans of rats, mm³; parts beyond a field of view make them small."""
+
 VERSIONS = ('nipype', 'torch', 'SimpleITK', 'nibabel', 'numpy', 'scipy', 'fslpy')
 
 
@@ -39,6 +48,7 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
     placement = File(exists=True, mandatory=True, desc='a row a slice (.tsv)')
     donor = File(exists=True, mandatory=True, desc='donor taken (.json)')
     lognormal = File(exists=True, mandatory=True, desc='fit of every slice (.json)')
+    confidence = File(exists=True, mandatory=True, desc='how far to trust the mask (.json)')
     volumes = File(exists=True, mandatory=True, desc='tissue volumes (.tsv)')
     metrics = File(exists=True, desc='against the reference (.tsv)')
 
@@ -68,6 +78,7 @@ class Report(SimpleInterface):
         placement = _rows(self.inputs.placement)
         engine = json.loads(Path(self.inputs.engine).read_text())
         donor = json.loads(Path(self.inputs.donor).read_text())
+        confidence = json.loads(Path(self.inputs.confidence).read_text())
         donor_name = Path(settings['donors'][donor['donor']]).parent.name
         data = ReportData(
             title=self.inputs.scan_name,
@@ -86,6 +97,8 @@ class Report(SimpleInterface):
                 'Donor': f'{donor_name} (of {len(donor["scores"])}; '
                 f'correlation {max(donor["scores"]):.2f})',
                 'Mask method': settings['mask_method'],
+                'Brain': f'{confidence["brain_mm3"]:.0f} mm³; expected Dice '
+                f'{confidence["expected_dice"]:.3f}',
                 'Saliency': f'{settings["saliency"]}, target {settings["target"]}',
                 'Weights': f'{Path(settings["weights"]).name} {settings["weights_checksum"][:12]}',
                 'Device': settings['device'],
@@ -99,7 +112,7 @@ class Report(SimpleInterface):
             settings=settings,
             versions={'secondglance': __version__, **_versions()},
             methods=methods_text(__version__, engine, settings),
-            warnings=placement_warnings(placement),
+            warnings=placement_warnings(placement, confidence),
         )
         page = Path(runtime.cwd) / f'{self.inputs.scan_name}.html'
         figures = Path(runtime.cwd) / 'figures'
@@ -108,36 +121,58 @@ class Report(SimpleInterface):
         return runtime
 
 
-def placement_warnings(rows: list[dict]) -> list[str]:
-    """Say what in a placement a person should look at.
+def placement_warnings(rows: list[dict], confidence: dict) -> list[str]:
+    """Say what in a brain mask a person should look at.
 
     Parameters
     ----------
     rows : list of dict
-        A row a slice, with ``donor_slice``, ``confidence`` and ``replaced``.
+        A row a slice, with ``donor_slice``, ``confidence``, ``replaced`` and ``expected_dice``.
+    confidence : dict
+        Of the whole mask: ``method``, ``expected_dice``, ``agreement``, ``brain_mm3`` and
+        ``relative_size`` of the species.
 
     Returns
     -------
     list of str
     """
+    volume = confidence['brain_mm3'] / confidence['relative_size'] ** 3
+    if volume == 0:
+        return ['No brain was found: the mask is empty.']
     warnings = []
+    if confidence['expected_dice'] < DOUBTFUL_DICE:
+        warnings.append(
+            "The mask is doubtful: by the first glance's own probabilities a Dice of "
+            f'{confidence["expected_dice"]:.2f} is to be expected of it.'
+        )
+    if confidence['agreement'] < LEAST_AGREEMENT:
+        warnings.append(
+            'The first glance and the placed mask of another animal disagree on where the brain '
+            f'is (Dice {confidence["agreement"]:.2f}).'
+        )
+    if not BRAIN_MM3[0] < volume < BRAIN_MM3[1]:
+        warnings.append(
+            f'A brain of {confidence["brain_mm3"]:.0f} mm³ is unusual for the species: is '
+            '--species right, and does the field of view hold the whole brain?'
+        )
     matched = [row for row in rows if row['donor_slice'] >= 0]
-    if not matched:
-        return ['No slice of any donor matched: the mask is empty.']
-    confidence = float(np.mean([row['confidence'] for row in matched]))
-    if confidence < LOW_CONFIDENCE:
-        warnings.append(
-            f'Slices disagree on where the brain is (mean confidence {confidence:.2f}).'
-        )
-    replaced = [str(row['slice']) for row in matched if row['replaced']]
-    if replaced:
-        warnings.append(
-            f'{len(replaced)} of {len(matched)} slices were overruled by their neighbours: '
-            f'{", ".join(replaced)}.'
-        )
-    beyond = len(rows) - len(matched)
-    if beyond:
-        warnings.append(f'{beyond} slices lie beyond the donor and have no mask.')
+    if confidence['method'] == 'correlation':
+        if not matched:
+            return ['No slice of any donor matched: the mask is empty.']
+        trust = float(np.mean([row['confidence'] for row in matched]))
+        if trust < LOW_CONFIDENCE:
+            warnings.append(
+                f'Slices disagree on where the brain is (mean confidence {trust:.2f}).'
+            )
+        replaced = [str(row['slice']) for row in matched if row['replaced']]
+        if replaced:
+            warnings.append(
+                f'{len(replaced)} of {len(matched)} slices were overruled by their neighbours: '
+                f'{", ".join(replaced)}.'
+            )
+        beyond = len(rows) - len(matched)
+        if beyond:
+            warnings.append(f'{beyond} slices lie beyond the donor and have no mask.')
     return warnings
 
 

@@ -84,6 +84,9 @@ def init_glance_wf(
         agrees with the first glance (.tsv).
     donor
         Index of the donor taken, offset and scale of its slices, score (.json).
+    confidence
+        How far the mask is to be trusted: the Dice that the first glance's probabilities lead one
+        to expect, agreement of the two masks, volume (.json).
     lognormal
         Fit of the log-normal model, slice by slice (.json).
     stack, saliency_stack, enhanced_stack, mask_stack, first_probabilities_stack
@@ -104,7 +107,9 @@ def init_glance_wf(
     outputs = ['brain_mask', 'saliency', 'enhanced', 'first_probabilities', 'placement', 'donor']
     stacks = ['stack', 'saliency_stack', 'enhanced_stack', 'mask_stack']
     stacks += ['first_probabilities_stack']
-    outputnode = Node(IdentityInterface([*outputs, 'lognormal', *stacks]), name='outputnode')
+    outputnode = Node(
+        IdentityInterface([*outputs, 'confidence', 'lognormal', *stacks]), name='outputnode'
+    )
 
     # Resampled in plane alone: the network knows one spacing
     to_stack = Node(ToStack(**grid), name='to_stack')
@@ -175,7 +180,15 @@ def init_glance_wf(
             (merge_first, brain, [('out_file', 'in_file')]),
             (reconcile, brain, [('out_file', 'placed'), ('placement', 'placement')]),
             (brain, native['brain_mask'], [('out_file', 'in_file')]),
-            (brain, outputnode, [('placement', 'placement'), ('out_file', 'mask_stack')]),
+            (
+                brain,
+                outputnode,
+                [
+                    ('placement', 'placement'),
+                    ('out_file', 'mask_stack'),
+                    ('confidence', 'confidence'),
+                ],
+            ),
             (match, outputnode, [('match', 'donor')]),
             (lognormal, outputnode, [('out_file', 'lognormal')]),
             (to_stack, outputnode, [('out_file', 'stack')]),

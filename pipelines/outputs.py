@@ -70,7 +70,15 @@ def init_outputs_wf(
     }
     computed = [field for field in endings if not field.startswith(('probseg_', 'metrics'))]
     computed.remove('slice_metrics')
-    for_report = ['engine', 'donor', 'lognormal', 'stack', 'saliency_stack', 'enhanced_stack']
+    for_report = [
+        'engine',
+        'donor',
+        'lognormal',
+        'confidence',
+        'stack',
+        'saliency_stack',
+        'enhanced_stack',
+    ]
     for_report += ['mask_stack', 'first_probabilities_stack', 'probabilities_stack']
 
     inputnode = Node(IdentityInterface([*computed, *for_report, 'probsegs']), name='inputnode')

@@ -160,7 +160,15 @@ def init_subject_wf(
                 glance_wf,
                 outputs_wf,
                 same(
-                    *('brain_mask', 'saliency', 'enhanced', 'placement', 'donor', 'lognormal'),
+                    *(
+                        'brain_mask',
+                        'saliency',
+                        'enhanced',
+                        'placement',
+                        'donor',
+                        'lognormal',
+                        'confidence',
+                    ),
                     *('stack', 'saliency_stack', 'enhanced_stack', 'mask_stack'),
                     'first_probabilities_stack',
                 ),

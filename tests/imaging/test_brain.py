@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from secondglance.imaging.brain import agreement, one_brain
+from secondglance.imaging.brain import agreement, expected_dice, one_brain
 
 
 @pytest.fixture
@@ -58,6 +58,33 @@ def test_a_second_piece_inside_the_placed_mask_is_kept(blob):
     placed = two >= 0.5
     assert not one_brain(two, 0.3, 0.6)[3, 15:22, 45:51].any()
     assert (one_brain(two, 0.3, 0.6, placed)[3, 16:21, 46:50] >= 0.5).all()
+
+
+def test_a_lost_slice_does_not_cut_the_brain_in_two(blob):
+    spoilt = blob.copy()
+    spoilt[2] = 0
+    found = one_brain(spoilt, 0.3, 0.6) >= 0.5
+    assert np.array_equal(found, spoilt >= 0.5)
+
+
+def test_a_slice_far_wider_than_its_neighbours_is_no_brain(blob):
+    spoilt = blob.copy()
+    spoilt[0, 4:36, 2:38] = 0.9
+    found = one_brain(spoilt, 0.3, 0.6) >= 0.5
+    assert np.array_equal(found[1:], blob[1:] >= 0.5)
+    beyond = ndimage.distance_transform_edt(~found[1]) * 0.3
+    assert found[0].any()
+    assert beyond[found[0]].max() <= 0.2 * 0.6 + 1e-9
+
+
+def test_certainty_is_expected_to_be_right_and_doubt_is_not(blob):
+    mask = blob >= 0.5
+    assert expected_dice(mask, mask) == 1
+    # Hand: one of two pixels of a mask, each of chance one half: 2 * 1 / (2 + 1)
+    assert expected_dice([True, True], [0.5, 0.5]) == pytest.approx(2 / 3)
+    doubts = [expected_dice(mask, np.where(mask, p, 1 - p)) for p in (0.99, 0.9, 0.7)]
+    assert doubts == sorted(doubts, reverse=True)
+    assert expected_dice(mask & False, mask) == 0
 
 
 def test_nothing_gives_nothing():
