@@ -80,7 +80,7 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar='DIR',
         help='folders with image and brain mask of other animals; default: the bank',
     )
-    add('--mask-method', choices=('first-glance', 'correlation'), default='correlation')
+    add('--mask-method', choices=('first-glance', 'correlation'), default='first-glance')
     add('--saliency', choices=('guided', 'deconvnet', 'gradient'), default='guided')
     add('--target', choices=('brain', 'WM', 'GM', 'CSF'), default='brain')
     add = parser.add_argument_group('how it runs').add_argument

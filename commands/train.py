@@ -31,10 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--recipe',
         choices=('robust', 'fine-tune', 'paper'),
         help='robust: whole heads of every kind; fine-tune: the same from --init-weights, slower; '
-        'paper: as Matos et al. 2019 (default: robust, or fine-tune with --init-weights)',
+        'paper: as Matos et al. 2019 (default: robust, or fine-tune with --bids-dir)',
     )
     parser.add_argument(
-        '--init-weights', type=Path, metavar='FILE', help='weights to go on from, .safetensors'
+        '--init-weights',
+        type=Path,
+        metavar='FILE',
+        help='weights to go on from, .safetensors (default: for fine-tune those that ship)',
     )
     parser.add_argument(
         '--bids-dir',
@@ -48,11 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--subject', nargs='+', metavar='LABEL', help='animals to train on (default: all)'
     )
-    parser.add_argument('--steps', type=int, default=8000, help='batches (default: %(default)s)')
+    parser.add_argument('--steps', type=int, help='batches (default: by recipe)')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument(
-        '--animals', type=int, default=36, help='simulated animals (default: %(default)s)'
-    )
+    parser.add_argument('--animals', type=int, help='simulated animals (default: by recipe)')
     parser.add_argument(
         '--checkpoint-dir',
         type=Path,
@@ -104,15 +105,19 @@ def main(args: argparse.Namespace) -> int:
     from secondglance.interfaces.labelled import read_labelled_scans
     from secondglance.models.synthesis import read_atlas
     from secondglance.models.training import RECIPES, train
+    from secondglance.models.weights import default_weights
 
     # Our own lines say how far it is; Lightning's talk of hardware it did not find.
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
     warnings.filterwarnings('ignore', module='lightning')
     if args.threads:
         torch.set_num_threads(args.threads)
-    recipe = args.recipe or ('fine-tune' if args.init_weights else 'robust')
+    known = args.init_weights or args.bids_dir
+    recipe = args.recipe or ('fine-tune' if known else 'robust')
     if recipe == 'fine-tune' and args.init_weights is None:
-        raise InputError('Recipe fine-tune goes on from weights: name them with --init-weights.')
+        args.init_weights = default_weights()
+    args.steps = RECIPES[recipe].steps if args.steps is None else args.steps
+    args.animals = RECIPES[recipe].n_animals if args.animals is None else args.animals
     scans = []
     if args.bids_dir:
         scans = read_labelled_scans(

@@ -12,6 +12,8 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from secondglance.imaging.tidying import tidy_maps
+
 HERE = Path(__file__).parent
 DONORS = ('02', '05', '10', '14')
 """Animals of the EPI data whose brains differ in size; none is the example's."""
@@ -33,13 +35,19 @@ def save(voxels: np.ndarray, affine: np.ndarray, path: Path) -> None:
 
 def reduce_atlas(folder: Path) -> None:
     """Average tissue maps to coarser voxels of one byte, cropped to the skull."""
+    names = ('out', 'wm', 'gm', 'csf', 'skull')
+    images = [nib.load(next(folder.glob(f'*_{tissue}.nii.gz'))) for tissue in names]
+    size = nib.affines.voxel_sizes(images[0].affine)
+    found = np.clip([image.get_fdata(dtype=np.float32) for image in images], 0, 1)
+    # What no map claims is outside; then the maps are cleaned of rim and crumbs
+    found[0] = np.maximum(found[0], 1 - found[1:].sum(axis=0))
+    tidy = tidy_maps(found / found.sum(axis=0), tuple(size))
+    factor = ATLAS_SPACING / size
+    matrix = images[0].affine @ np.diag([*factor, 1])
+    shape = np.ceil(np.array(images[0].shape) / factor).astype(int)
     maps = {}
-    for tissue in ('wm', 'gm', 'csf', 'skull'):
-        image = nib.load(next(folder.glob(f'*_{tissue}.nii.gz')))
-        factor = ATLAS_SPACING / nib.affines.voxel_sizes(image.affine)
-        voxels = ndimage.uniform_filter(image.get_fdata(dtype=np.float32), factor)
-        matrix = image.affine @ np.diag([*factor, 1])
-        shape = np.ceil(np.array(image.shape) / factor).astype(int)
+    for tissue, source in zip(names[1:], tidy[1:], strict=True):
+        voxels = ndimage.uniform_filter(source, factor)
         maps[tissue] = ndimage.affine_transform(voxels, factor, output_shape=shape, order=1)
     inside = np.argwhere(sum(maps.values()) > 0.05)
     box = tuple(slice(a, b + 1) for a, b in zip(inside.min(0), inside.max(0), strict=True))

@@ -74,6 +74,8 @@ class Recipe:
         Of the arithmetic, as Lightning names it.
     scan_share : float
         Share of each batch that is drawn from labelled scans, where there are any.
+    steps, n_animals : int
+        Batches, and simulated animals, where the call names none.
     """
 
     name: str
@@ -89,6 +91,8 @@ class Recipe:
     channels: tuple[int, ...] = (16, 32, 64, 128)
     precision: str = '32-true'
     scan_share: float = 0.4
+    steps: int = 20000
+    n_animals: int = 36
 
 
 RECIPES: dict[str, Recipe] = {
@@ -106,10 +110,16 @@ RECIPES: dict[str, Recipe] = {
         side=80,
         channels=(16, 32, 64, 128, 192),
         precision='bf16-mixed',
+        steps=10000,
     ),
 }
 RECIPES['fine-tune'] = replace(
-    RECIPES['robust'], name='fine-tune', learning_rate=5e-4, average=0.99
+    RECIPES['robust'],
+    name='fine-tune',
+    learning_rate=5e-4,
+    average=0.99,
+    steps=500,
+    n_animals=12,
 )
 """Recipes by name."""
 

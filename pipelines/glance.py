@@ -26,7 +26,7 @@ def init_glance_wf(
     slice_axis: str = 'auto',
     saliency: str = 'guided',
     target: str = 'brain',
-    mask_method: str = 'correlation',
+    mask_method: str = 'first-glance',
     device: str = 'auto',
     use_gpu: bool = False,
     n_slabs: int = 1,

@@ -39,7 +39,7 @@ class Settings:
     species: str = 'rat'
     donor_species: str = 'rat'
     slice_axis: str = 'auto'
-    mask_method: str = 'correlation'
+    mask_method: str = 'first-glance'
     saliency: str = 'guided'
     target: str = 'brain'
     device: str = 'cpu'

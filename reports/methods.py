@@ -11,6 +11,15 @@ SALIENCY = {
 }
 
 
+MASKS = {
+    'correlation': '',
+    'first-glance': (
+        'The brain was taken to be what the network had seen as tissue and what was one piece, '
+        'the placed mask deciding between pieces. '
+    ),
+}
+
+
 def methods_text(version: str, engine: dict, settings: dict) -> str:
     """Describe what was done, with citations.
 
@@ -44,6 +53,6 @@ def methods_text(version: str, engine: dict, settings: dict) -> str:
         f'attention was mapped by {SALIENCY[settings.get("saliency", "guided")]} and enhanced '
         'under a log-normal model. A brain mask of another animal was placed where the '
         'cross-correlation of the enhanced saliency with that of the other animal was highest. '
-        'With the background removed, the network segmented white matter, grey matter and '
+        f'{MASKS[settings.get("mask_method", "correlation")]}With the background removed, the network segmented white matter, grey matter and '
         'cerebrospinal fluid.'
     )

@@ -234,6 +234,31 @@ def test_shifted_copy_of_the_donors_brain_is_found_exactly(seed):
     assert (found[large] == shift).all(1).mean() >= 0.95
 
 
+def test_a_mouse_is_a_small_rat_to_the_network(run, tmp_path):
+    """The real rat, its voxels shrunk: with its species named it looks the same."""
+    small = tmp_path / 'mice'
+    shutil.copytree(run.example, small)
+    for path in small.rglob('sub-02*.nii.gz'):
+        image = nib.load(path)
+        shrink = np.diag([0.65, 0.65, 0.65, 1.0])
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), shrink @ image.affine), path)
+    assert (
+        main(
+            [
+                *('run', '--subject', 'sub-02', '--bids-dir', str(small), '--species', 'mouse'),
+                *('--output-dir', str(tmp_path / 'out'), '--work-dir', str(tmp_path / 'work')),
+            ]
+        )
+        == 0
+    )
+    name = 'sub-02/dwi/sub-02_desc-brain_mask.nii.gz'
+    masks = [
+        np.asarray(i.dataobj) > 0 for i in (nib.load(tmp_path / 'out' / name), run.load(name))
+    ]
+    both = 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum())
+    assert both > 0.97
+
+
 def test_donor_folder_of_a_user_is_taken(run, tmp_path):
     image, mask = find_donor(donor_paths()[0])
     folder = tmp_path / 'my rat'

@@ -1,0 +1,112 @@
+"""The experiment of the paper, on simulated animals: its two tables beside ours.
+
+``python benchmarks/paper.py --work DIR [--atlas SIGMA_FOLDER] [--steps 20000]``
+
+144 simulated animals are split by animal as Matos et al. 2019 split theirs (80 % / 20 %, and the
+80 again 80 % / 20 %). A network is trained by the paper's recipe on background-free slices of the
+first part; every animal of the last part is then scanned as a whole head, and segmented without a
+mask, with a donor's mask placed by the cross-correlation of saliency, and with the true mask.
+Donors are animals trained on. The paper's scans are one protocol of one scanner, so are these.
+"""
+
+import argparse
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from secondglance.data import atlas_path
+from secondglance.imaging.metrics import scores
+from secondglance.models.glances import look_at_donor, look_twice
+from secondglance.models.heads import render_as
+from secondglance.models.inference import predict
+from secondglance.models.synthesis import cut_slices, draw_animal, read_atlas
+from secondglance.models.training import animal_rng, split_animals, train
+from secondglance.models.weights import load_weights
+
+N_ANIMALS = 144
+APART_MM = 0.5
+SCORES = ('accuracy', 'precision', 'sensitivity', 'dsc')
+PAPERS = {
+    'placed mask': {'WM': 86.05, 'GM': 76.76, 'CSF': 60.15, 'brain': 99.12},
+    'mask by hand': {'WM': 91.05, 'GM': 84.65, 'CSF': 77.61},
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--atlas', type=Path, default=atlas_path())
+    parser.add_argument(
+        '--work', type=Path, required=True, help='weights, and what to resume from'
+    )
+    parser.add_argument('--steps', type=int, default=20000)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--donors', type=int, default=8)
+    parser.add_argument('--threads', type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
+    warnings.filterwarnings('ignore', module='lightning')
+    atlas = read_atlas(args.atlas)
+    weights = args.work / 'paper.safetensors'
+    if not weights.with_suffix('.json').exists():
+        train(
+            atlas,
+            weights,
+            recipe='paper',
+            steps=args.steps,
+            seed=args.seed,
+            n_animals=N_ANIMALS,
+            checkpoint_every=1000,
+        )
+    model = load_weights(weights)
+    split = split_animals(N_ANIMALS, np.random.default_rng([args.seed, 0]))
+
+    def scanned(number):
+        animal = draw_animal(atlas, animal_rng(args.seed, number), model.spacing)
+        low, high = animal.extent_mm
+        centres = np.arange(low, high, APART_MM) + APART_MM / 2
+        maps = cut_slices(animal, centres, np.full(len(centres), APART_MM))
+        images, labels = render_as(maps, np.random.default_rng([number, 8]), model.spacing)
+        return images[:, 0].numpy(), labels[:, 0].numpy(), centres
+
+    donors = []
+    for number in split.train[: args.donors]:
+        stack, labels, positions = scanned(number)
+        donors.append(look_at_donor(model, stack, labels > 0, positions))
+    found: dict[tuple[str, str], list[dict]] = {}
+    size = (APART_MM, model.spacing, model.spacing)
+    for number in split.test:
+        stack, labels, positions = scanned(number)
+        seen = look_twice(model, stack, positions, donors, mask_method='correlation')
+        by_hand = predict(model, np.where(labels > 0, stack, 0))
+        for condition, probabilities, mask in (
+            ('no mask', seen.first, None),
+            ('placed mask', seen.second, seen.mask >= 0.5),
+            ('mask by hand', by_hand, labels > 0),
+        ):
+            classes = probabilities.argmax(axis=1)
+            if mask is not None:
+                classes = np.where(mask, probabilities[:, 1:].argmax(axis=1) + 1, 0)
+            brain = scores(classes > 0, labels > 0, size)
+            found.setdefault((condition, 'brain'), []).append(brain)
+            for value, name in ((1, 'WM'), (2, 'GM'), (3, 'CSF')):
+                row = scores(classes == value, labels == value, size)
+                found.setdefault((condition, name), []).append(row)
+    print(f'{len(split.test)} test animals; mean ± sd in per cent; last the DSC of the paper\n')
+    print('| mask | class | ' + ' | '.join(SCORES) + ' | HD95 mm | paper |')
+    print('| --- | --- |' + ' --- |' * (len(SCORES) + 2))
+    for (condition, name), rows in found.items():
+        cells = []
+        for score in SCORES:
+            values = 100 * np.array([row[score] for row in rows])
+            cells.append(f'{np.nanmean(values):.2f} ± {np.nanstd(values, ddof=1):.2f}')
+        cells.append(f'{np.nanmean([row["hd95_mm"] for row in rows]):.2f}')
+        cells.append(str(PAPERS.get(condition, {}).get(name, '')))
+        print(f'| {condition} | {name} | ' + ' | '.join(cells) + ' |')
+
+
+if __name__ == '__main__':
+    main()
