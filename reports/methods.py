@@ -53,6 +53,7 @@ def methods_text(version: str, engine: dict, settings: dict) -> str:
         f'attention was mapped by {SALIENCY[settings.get("saliency", "guided")]} and enhanced '
         'under a log-normal model. A brain mask of another animal was placed where the '
         'cross-correlation of the enhanced saliency with that of the other animal was highest. '
-        f'{MASKS[settings.get("mask_method", "correlation")]}With the background removed, the network segmented white matter, grey matter and '
+        f'{MASKS[settings.get("mask_method", "correlation")]}'
+        'With the background removed, the network segmented white matter, grey matter and '
         'cerebrospinal fluid.'
     )
