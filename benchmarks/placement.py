@@ -1,25 +1,34 @@
 """How well another animal's mask is placed on real heads, with what it could be at best.
 
-``python benchmarks/placement.py RAT_EPI_BIDS_FOLDER [--weights FILE] [--saliency METHOD]``
+``python benchmarks/placement.py RAT_EPI_BIDS_FOLDER [--weights FILE] [--saliency METHOD …]``
 
 Donors are the animals whose heads ship (`--donors bank`) or eight first runs of other animals
 (`--donors eight`), never the subject's own; two labels that are one animal count as one. A row a
 volume on its own grid: DSC of the mask not moved, moved slice by slice, and after agreement of
-the slices; of the best possible translation of the same mask (oracle); and of the first glance.
+the slices; of the best possible translation of the same mask (oracle); of the first glance; and of
+the brain made of the first glance with the placed mask's help. Beside the methods of saliency there
+are two that should do worse: ``sobel``, the edges of the image, and ``random``, guided
+backpropagation through a network that has learnt nothing.
 """
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import torch
+from scipy import ndimage
 
+from secondglance.imaging.brain import one_brain
 from secondglance.imaging.donors import Donor, kernels_of, place_from_bank
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.placement import best_shift, correlate, place_mask, standardise
 from secondglance.imaging.slices import slice_grid
+from secondglance.models.inference import normalise_slices
 from secondglance.models.saliency import saliency_stack
+from secondglance.models.unet import UNet
 from secondglance.models.weights import default_weights, load_weights
 
 SAME_ANIMAL = ({'01', '09'},)
@@ -27,22 +36,32 @@ DONORS = {
     'bank': {'02', '05', '10', '14'},
     'eight': {'02', '04', '05', '07', '10', '12', '13', '14'},
 }
-COLUMNS = ('not_moved', 'slicewise', 'placed', 'oracle', 'first')
+COLUMNS = ('not_moved', 'slicewise', 'placed', 'oracle', 'first', 'brain')
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('root', type=Path)
     parser.add_argument('--weights', type=Path, default=default_weights())
-    parser.add_argument('--saliency', default='guided')
+    parser.add_argument('--saliency', nargs='+', default=['guided'])
     parser.add_argument('--target', default='brain')
     parser.add_argument('--donors', choices=DONORS, default='bank')
     parser.add_argument('--limit', type=int, help='only so many volumes')
     parser.add_argument('--figure', type=Path, help='write best, median and worst as an image')
     args = parser.parse_args()
+    for saliency in args.saliency:
+        print(f'\nsaliency: {saliency}')
+        measure(args, saliency)
+
+
+def measure(args, saliency):
+    """Place masks by one kind of saliency, and print how well."""
     model = load_weights(args.weights)
+    if saliency == 'random':
+        torch.manual_seed(0)
+        model = replace(model, net=UNet(model.net.channels).eval().requires_grad_(False))
     heads = [
-        look(args.root, path, model, args)
+        look(args.root, path, model, saliency, args.target)
         for path in sorted((args.root / 'derivatives/reference').rglob('*_desc-brain_mask.nii.gz'))
     ]
     rows = []
@@ -71,7 +90,7 @@ def main():
         draw([rows[order[k]] for k in (0, len(order) // 2, -1)], args.figure)
 
 
-def look(root, path, model, args):
+def look(root, path, model, saliency, target):
     """Load a head and take the first glance at it."""
     name = path.name.replace('_desc-brain_mask.nii.gz', '')
     image = nib.load(root / f'sub-{name[4:6]}/func/{name}_sbref.nii.gz')
@@ -79,7 +98,11 @@ def look(root, path, model, args):
     grid = slice_grid(image.shape, image.affine, model.spacing)
     stack = grid.to_stack(image.get_fdata(dtype=np.float32))
     start = time.perf_counter()
-    maps, first = saliency_stack(model, stack, target=args.target, method=args.saliency)
+    method = 'guided' if saliency in ('sobel', 'random') else saliency
+    maps, first = saliency_stack(model, stack, target=target, method=method)
+    if saliency == 'sobel':
+        image = normalise_slices(stack)
+        maps = np.hypot(ndimage.sobel(image, axis=1), ndimage.sobel(image, axis=2))
     enhanced = enhance(maps)
     return {
         'name': name,
@@ -88,7 +111,7 @@ def look(root, path, model, args):
         'stack': stack,
         'mask': mask,
         'as_donor': Donor(enhanced, grid.to_stack(mask) >= 0.5, grid.positions),
-        'first': first[:, 1:].sum(1) >= 0.5,
+        'probability': first[:, 1:].sum(1),
         'seconds': time.perf_counter() - start,
     }
 
@@ -126,7 +149,8 @@ def place(head, donors):
         'slicewise': native(moved(slicewise)),
         'placed': native(placed.mask),
         'oracle': native(moved(oracle)),
-        'first': native(head['first']),
+        'first': native(head['probability']),
+        'brain': native(one_brain(head['probability'], grid.spacing, grid.thickness, placed.mask)),
         'replaced': int(placed.replaced.sum()),
         'unreached': int((chosen < 0).sum()),
         'seconds': seconds,
