@@ -6,8 +6,8 @@ Donors are the animals whose heads ship (`--donors bank`) or eight first runs of
 (`--donors eight`), never the subject's own; two labels that are one animal count as one. A row a
 volume on its own grid: DSC of the mask not moved, moved slice by slice, and after agreement of
 the slices; of the best possible translation of the same mask (oracle); of the first glance; and of
-the brain made of the first glance with the placed mask's help. Beside the methods of saliency there
-are two that should do worse: ``sobel``, the edges of the image, and ``random``, guided
+the brain made of the first glance with the placed mask's help. Beside the methods of saliency
+there are two that should do worse: ``sobel``, the edges of the image, and ``random``, guided
 backpropagation through a network that has learnt nothing.
 """
 

@@ -1,4 +1,4 @@
-"""What held the network's attention: guided backpropagation, Deconvnet, plain gradient.
+"""What held the network's attention: gradients of a target with respect to every pixel.
 
 The forward pass that a map needs is also the first segmentation, so both come out of one call.
 """
@@ -6,165 +6,66 @@ The forward pass that a map needs is also the first segmentation, so both come o
 from __future__ import annotations
 
 import contextlib
-import copy
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES, TISSUES
+from secondglance.models.guiding import (
+    DeconvnetReLU,
+    GuidedReLU,
+    RefuseFunctionalReLU,
+    calls,
+    check_rectifiers,
+    twin_of,
+)
 from secondglance.models.inference import normalise_slices, pad_to_stride
 
-METHODS: tuple[str, ...] = ('guided', 'deconvnet', 'gradient')
-"""How the gradient passes a ReLU; the first is the paper's."""
+METHODS: tuple[str, ...] = (
+    'guided',
+    'deconvnet',
+    'gradient',
+    'input-x-gradient',
+    'integrated-gradients',
+)
+"""How a target is followed back to the pixels; the first is the paper's."""
 
 TARGETS: tuple[str, ...] = ('brain', *TISSUES)
 """Whose logits are summed: one tissue's or all three."""
 
-_FUNCTIONAL_RECTIFIERS = {
-    torch.relu,
-    torch.relu_,
-    torch.Tensor.relu,
-    torch.Tensor.relu_,
-    nn.functional.relu,
-    nn.functional.threshold,
-    nn.functional.relu6,
-    nn.functional.leaky_relu,
-    nn.functional.elu,
-    nn.functional.gelu,
-    nn.functional.silu,
-}
-_CLAMPS = {torch.clamp, torch.clamp_min, torch.Tensor.clamp, torch.Tensor.clamp_min}
-_OTHER_RECTIFIERS = (
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.RReLU,
-    nn.ELU,
-    nn.SELU,
-    nn.CELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Softplus,
-    nn.Hardswish,
-)
+_RELUS = {'guided': GuidedReLU, 'deconvnet': DeconvnetReLU}
 
 
-def _rectify(values: torch.Tensor) -> torch.Tensor:
-    return torch.where(values < 0, torch.zeros_like(values), values)
+@dataclass(frozen=True)
+class Smoothing:
+    """SmoothGrad: the mean of the maps of noisy copies of an image.
 
+    Attributes
+    ----------
+    copies : int
+        How many; none leaves the image as it is.
+    noise : float
+        Standard deviation, as a share of the range of each image.
+    seed : int
+        Of the noise.
 
-class _GuidedReLU(torch.autograd.Function):
-    """ReLU whose gradient passes only where input and arriving gradient are positive."""
-
-    @staticmethod
-    def forward(ctx: Any, features: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(features > 0)
-        return _rectify(features)
-
-    @staticmethod
-    def backward(ctx: Any, *arriving: torch.Tensor) -> torch.Tensor:
-        (positive,) = ctx.saved_tensors
-        return _rectify(arriving[0]) * positive
-
-
-class _DeconvnetReLU(torch.autograd.Function):
-    """ReLU whose gradient passes only where the arriving gradient is positive."""
-
-    @staticmethod
-    def forward(ctx: Any, features: torch.Tensor) -> torch.Tensor:
-        return _rectify(features)
-
-    @staticmethod
-    def backward(ctx: Any, *arriving: torch.Tensor) -> torch.Tensor:
-        return _rectify(arriving[0])
-
-
-class _Rectifier(nn.Module):
-    """Stands in for one `torch.nn.ReLU` during one call."""
-
-    def __init__(self, function: type[torch.autograd.Function]) -> None:
-        super().__init__()
-        self.function = function
-        self.calls = 0
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        self.calls += 1
-        return self.function.apply(features)  # type: ignore[no-any-return]
-
-
-class _RefuseFunctionalReLU(TorchFunctionMode):
-    """Stops at a ReLU that is no module and so could not be guided."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        if func in _FUNCTIONAL_RECTIFIERS or (
-            func in _CLAMPS and _lowest(func, args, kwargs) == 0
-        ):
-            raise InputError(
-                'The network rectifies with a function (such as torch.relu), which guided '
-                'backpropagation cannot reach; use a torch.nn.ReLU module for each.'
-            )
-        return func(*args, **(kwargs or {}))
-
-
-def _lowest(func: Any, args: tuple, kwargs: dict | None) -> Any:
-    given = (kwargs or {}).get('min', args[1] if len(args) > 1 else None)
-    return None if isinstance(given, torch.Tensor) else given
-
-
-def _check_rectifiers(net: nn.Module) -> None:
-    """Raise `InputError` where a ReLU cannot be guided, or where there is none."""
-    relus = [module for module in net.modules() if isinstance(module, nn.ReLU)]
-    if not relus:
-        raise InputError(
-            'The network has no torch.nn.ReLU module, so there is nothing to guide and the map '
-            'would be the plain gradient; ask for `gradient`, or use a network with ReLUs.'
-        )
-    if any(module.inplace for module in relus):
-        raise InputError(
-            'The network has an in-place ReLU, which overwrites what guiding it needs; '
-            'build it with torch.nn.ReLU(inplace=False).'
-        )
-    for module in net.modules():
-        if isinstance(module, _OTHER_RECTIFIERS):
-            raise InputError(
-                f'The network has a {type(module).__name__}, for which guided backpropagation is '
-                'not defined; use a network with torch.nn.ReLU, or ask for `gradient`.'
-            )
-
-
-def _twin(module: nn.Module, function: type[torch.autograd.Function] | None) -> nn.Module:
-    """Copy the tree of modules, not their tensors, with each ReLU replaced by a rectifier.
-
-    A module used in two places of the tree stays one module in two places.
+    References
+    ----------
+    Smilkov et al., *SmoothGrad: removing noise by adding noise*, 2017, arXiv:1706.03825.
     """
-    copies: dict[int, nn.Module] = {}
 
-    def duplicate(original: nn.Module) -> nn.Module:
-        if id(original) not in copies:
-            if function is not None and isinstance(original, nn.ReLU):
-                copies[id(original)] = _Rectifier(function)
-                return copies[id(original)]
-            twin = copies[id(original)] = copy.copy(original)
-            # copy.copy shares these dictionaries; the twin must own the ones that change.
-            twin._modules = {
-                name: None if child is None else duplicate(child)
-                for name, child in original._modules.items()
-            }
-            # Parameters are shared by value but need no gradient, whatever the original's do.
-            twin._parameters = {
-                name: None if p is None else nn.Parameter(p.detach(), requires_grad=False)
-                for name, p in original._parameters.items()
-            }
-            twin.training = False
-        return copies[id(original)]
+    copies: int = 0
+    noise: float = 0.1
+    seed: int = 0
 
-    return duplicate(module)
+
+NOT_SMOOTHED = Smoothing()
+INTEGRATION_STEPS = 32
+"""Points between a black image and the image at which integrated gradients are taken."""
 
 
 def saliency(
@@ -172,8 +73,12 @@ def saliency(
     images: torch.Tensor,
     target: str = 'brain',
     method: str = 'guided',
+    *,
+    region: torch.Tensor | None = None,
+    smoothing: Smoothing = NOT_SMOOTHED,
+    steps: int = INTEGRATION_STEPS,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradient of a target with respect to each pixel, and the logits, from one forward pass.
+    """Attribute a target to each pixel, and give the logits of the same forward pass.
 
     The network is never touched: the pass runs through a copy of its tree of modules that shares
     the tensors, made for this call alone. So calls may run side by side, and one that fails
@@ -189,14 +94,23 @@ def saliency(
         One of `TARGETS`: the sum of that tissue's logits, or of those of the three tissues.
         Logits, since softmax saturates and its gradient is then empty.
     method : str
-        One of `METHODS`.
+        One of `METHODS`: guided backpropagation, Deconvnet, the gradient, the gradient times the
+        pixel, or the mean gradient on the way from a black image times the pixel.
+    region : tensor, shape (B, H, W), optional
+        Weight of each pixel's logits in the sum, such as a mask or a single voxel; by default one
+        everywhere.
+    smoothing : Smoothing
+        Whether to take the mean over noisy copies, of any method.
+    steps : int
+        Points of integrated gradients, by Gauss-Legendre quadrature.
 
     Returns
     -------
     saliency : tensor, shape (B, H, W)
-        Signed; unit of the logits per unit of normalised intensity.
+        Signed. Unit of the logits per unit of normalised intensity; of the two last methods, unit
+        of the logits.
     logits : tensor, shape (B, 4, H, W)
-        Without a graph.
+        Of the images as they are, without a graph.
 
     Raises
     ------
@@ -208,6 +122,7 @@ def saliency(
     ----------
     Springenberg et al., *Striving for simplicity: the all convolutional net*, ICLR 2015, figure 1;
     Zeiler and Fergus, *Visualizing and understanding convolutional networks*, ECCV 2014;
+    Sundararajan et al., *Axiomatic attribution for deep networks*, ICML 2017;
     Matos et al. 2019, section 2.2.
     """
     if target not in TARGETS:
@@ -216,25 +131,76 @@ def saliency(
         raise InputError(
             f'Saliency method {method!r} is not known; choose one of {", ".join(METHODS)}.'
         )
-    function: type[torch.autograd.Function] | None = None
-    if method != 'gradient':
-        _check_rectifiers(net)
-        function = _GuidedReLU if method == 'guided' else _DeconvnetReLU
-    twin = _twin(net, function)
-    strict = contextlib.nullcontext() if function is None else _RefuseFunctionalReLU()
-    channels = [CLASSES.index(name) for name in (TISSUES if target == 'brain' else (target,))]
+    follow = _Follower(net, method, target, region)
     # Also where the caller has switched gradients off.
     with torch.inference_mode(False), torch.enable_grad():
-        source = images.detach().clone().requires_grad_(True)
+        images = images.detach().clone()
+        if smoothing.copies:
+            logits = follow.logits(images)
+            spread = smoothing.noise * (images.amax((1, 2, 3)) - images.amin((1, 2, 3)))
+            generator = torch.Generator().manual_seed(smoothing.seed)
+            total = torch.zeros_like(images[:, 0])
+            for _ in range(smoothing.copies):
+                # The same for every slice: how a stack is cut into batches changes nothing
+                noise = torch.randn(images.shape[1:], generator=generator, dtype=images.dtype)
+                noisy = images + spread[:, None, None, None] * noise.to(images.device)
+                total += _attribute(follow, noisy, method, steps)[0]
+            return total / smoothing.copies, logits
+        found, seen = _attribute(follow, images, method, steps)
+        return found, follow.logits(images) if seen is None else seen
+
+
+def _attribute(
+    follow: _Follower, images: torch.Tensor, method: str, steps: int
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Map of a method, and the logits where the images themselves passed the network."""
+    if method != 'integrated-gradients':
+        gradient, logits = follow.gradient(images)
+        return gradient * images[:, 0] if method == 'input-x-gradient' else gradient, logits
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    total = torch.zeros_like(images[:, 0])
+    for node, weight in zip(nodes, weights, strict=True):
+        total += weight / 2 * follow.gradient((node + 1) / 2 * images)[0]
+    return total * images[:, 0], None
+
+
+class _Follower:
+    """A network's twin, and the target that is followed back through it."""
+
+    def __init__(
+        self, net: nn.Module, method: str, target: str, region: torch.Tensor | None
+    ) -> None:
+        self.function = _RELUS.get(method)
+        if self.function is not None:
+            check_rectifiers(net)
+        self.twin = twin_of(net, self.function)
+        names = TISSUES if target == 'brain' else (target,)
+        self.channels = [CLASSES.index(name) for name in names]
+        self.region = region
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        strict = contextlib.nullcontext() if self.function is None else RefuseFunctionalReLU()
         with strict:
-            logits = twin(source)
-        if function is not None and not _calls(twin):
+            logits: torch.Tensor = self.twin(images)
+        if self.function is not None and not calls(self.twin):
             raise InputError(
                 'No torch.nn.ReLU of the network took part in its forward pass, so there is '
                 'nothing to guide; ask for `gradient`, or use a network with ReLUs.'
             )
-        (gradient,) = torch.autograd.grad(logits[:, channels].sum(), source)
-    return gradient[:, 0], logits.detach()
+        return logits
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return self.forward(images)
+
+    def gradient(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        source = images.detach().requires_grad_(True)
+        logits = self.forward(source)
+        wanted = logits[:, self.channels]
+        if self.region is not None:
+            wanted = wanted * self.region[:, None].to(wanted)
+        (gradient,) = torch.autograd.grad(wanted.sum(), source)
+        return gradient[:, 0], logits.detach()
 
 
 def saliency_stack(
@@ -244,6 +210,9 @@ def saliency_stack(
     method: str = 'guided',
     device: str = 'cpu',
     batch_size: int = 64,
+    *,
+    region: NDArray | None = None,
+    smoothing: Smoothing = NOT_SMOOTHED,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Saliency and first segmentation of a stack of slices.
 
@@ -258,11 +227,14 @@ def saliency_stack(
         Torch device.
     batch_size : int
         Slices at once.
+    region : array, shape (N, H, W), optional
+        Weight of each pixel's logits in the target.
+    smoothing : Smoothing
 
     Returns
     -------
     maps : array of float32, shape (N, H, W)
-        Signed gradients of the summed logits by the normalised intensity.
+        Signed, of the normalised intensity.
     probabilities : array of float32, shape (N, 4, H, W)
         In [0, 1]; the same as `secondglance.models.inference.predict` returns.
 
@@ -273,16 +245,22 @@ def saliency_stack(
     """
     images = torch.from_numpy(normalise_slices(np.asarray(stack)))[:, None]
     padded, inside = pad_to_stride(images, model.stride)
+    weight = None
+    if region is not None:
+        weight, _ = pad_to_stride(torch.from_numpy(np.asarray(region, np.float32)), model.stride)
     net = model.net.to(device)
     maps = np.empty(stack.shape, np.float32)
     probabilities = np.empty((len(stack), len(model.classes), *stack.shape[1:]), np.float32)
     for start in range(0, len(stack), batch_size):
         part = slice(start, start + batch_size)
-        gradient, logits = saliency(net, padded[part].to(device), target, method)
+        gradient, logits = saliency(
+            net,
+            padded[part].to(device),
+            target,
+            method,
+            region=None if weight is None else weight[part],
+            smoothing=smoothing,
+        )
         maps[part] = gradient[..., *inside].cpu().numpy()
         probabilities[part] = logits.softmax(dim=1)[..., *inside].cpu().numpy()
     return maps, probabilities
-
-
-def _calls(net: nn.Module) -> int:
-    return sum(module.calls for module in net.modules() if isinstance(module, _Rectifier))

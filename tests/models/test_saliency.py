@@ -10,8 +10,9 @@ from torch import nn
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
+from secondglance.models.guiding import GuidedReLU
 from secondglance.models.inference import predict
-from secondglance.models.saliency import saliency, saliency_stack
+from secondglance.models.saliency import Smoothing, saliency, saliency_stack
 from secondglance.models.unet import UNet
 from secondglance.models.weights import LoadedModel
 
@@ -19,7 +20,10 @@ ORACLES = {
     'guided': captum.attr.GuidedBackprop,
     'deconvnet': captum.attr.Deconvolution,
     'gradient': captum.attr.Saliency,
+    'input-x-gradient': captum.attr.InputXGradient,
+    'integrated-gradients': captum.attr.IntegratedGradients,
 }
+RULES = ('guided', 'deconvnet', 'gradient')
 
 
 def lively(net: nn.Module, seed: int = 0) -> nn.Module:
@@ -58,41 +62,131 @@ ARCHITECTURES = {
     'three levels': lambda: UNet((6, 7, 9)),
     'four levels': lambda: UNet((8, 10, 12, 14)),
     'no pooling': plain,
+    'of MONAI': lambda: monai_unet(),
 }
 
 
-@pytest.mark.parametrize('size', [(1, 16, 16), (3, 24, 32)])
-@pytest.mark.parametrize('target', ['brain', 'WM', 'GM', 'CSF'])
-@pytest.mark.parametrize('method', ORACLES)
-@pytest.mark.parametrize('architecture', ARCHITECTURES)
-def test_map_equals_captum(architecture, method, target, size):
+def monai_unet() -> nn.Module:
+    from monai.networks.nets import BasicUNet
+
+    features = (4, 4, 6, 6, 8, 4)
+    act = ('relu', {'inplace': False})
+    net = BasicUNet(2, 1, 4, features, act=act, norm=('batch', {'affine': True}))
+    with torch.no_grad():
+        net.final_conv.weight.abs_()
+        net.final_conv.weight[:, ::2] *= -0.3
+    return net
+
+
+def case(architecture, size):
     torch.manual_seed(2)
     net = ARCHITECTURES[architecture]()
     net = (lively(net) if isinstance(net, UNet) else net.eval()).double()
     b, h, w = size
-    images = torch.randn(b, 1, h, w, dtype=torch.float64)
+    return net, torch.randn(b, 1, h, w, dtype=torch.float64)
+
+
+def difference_to_captum(found, net, images, target, method, region=None):
+    """Return the largest difference, as a share of the largest value."""
     channels = [1, 2, 3] if target == 'brain' else [CLASSES.index(target)]
-
-    found, logits = saliency(net, images, target, method)
-
     # Captum explains one number a slice; slices do not see each other in evaluation mode.
-    oracle = ORACLES[method](Summed(net, channels))
-    more = {'abs': False} if method == 'gradient' else {}
+    oracle = ORACLES[method](Summed(net, channels, region))
+    more = {
+        'gradient': {'abs': False},
+        'integrated-gradients': {'n_steps': 32, 'method': 'gausslegendre'},
+    }.get(method, {})
     expected = oracle.attribute(images.clone().requires_grad_(True), target=0, **more)[:, 0]
     assert expected.abs().max() > 0
-    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize('size', [(1, 16, 16), (3, 32, 48)])
+@pytest.mark.parametrize('target', ['brain', 'WM', 'GM', 'CSF'])
+@pytest.mark.parametrize('method', ORACLES)
+@pytest.mark.parametrize('architecture', ARCHITECTURES)
+def test_map_equals_captum(architecture, method, target, size):
+    net, images = case(architecture, size)
+    found, logits = saliency(net, images, target, method)
+    assert difference_to_captum(found, net, images, target, method) <= 1e-5
     torch.testing.assert_close(logits, net(images))
+
+
+@pytest.mark.parametrize('method', ORACLES)
+def test_map_of_a_region_and_of_a_voxel_equals_captum(method):
+    net, images = case('three levels', (2, 24, 32))
+    region = torch.zeros(2, 24, 32)
+    region[0, 5:12, 8:20] = 1
+    region[1, 11, 17] = 1
+    found, _ = saliency(net, images, 'brain', method, region=region)
+    assert difference_to_captum(found, net, images, 'brain', method, region) <= 1e-5
+
+
+class Zeros(GuidedReLU):
+    @staticmethod
+    def backward(ctx, *arriving):
+        return torch.zeros_like(arriving[0])
+
+
+class Flipped(GuidedReLU):
+    @staticmethod
+    def backward(ctx, *arriving):
+        return GuidedReLU.backward(ctx, -arriving[0])
+
+
+class Unguided(GuidedReLU):
+    @staticmethod
+    def backward(ctx, *arriving):
+        return arriving[0] * (ctx.saved_tensors[0] > 0)
+
+
+@pytest.mark.parametrize('wrong', [Zeros, Flipped, Unguided])
+@pytest.mark.parametrize('architecture', ARCHITECTURES)
+def test_a_wrong_rule_is_noticed(architecture, wrong, monkeypatch):
+    from secondglance.models import saliency as module
+
+    monkeypatch.setitem(module._RELUS, 'guided', wrong)
+    net, images = case(architecture, (1, 16, 16))
+    found, _ = saliency(net, images)
+    assert difference_to_captum(found, net, images, 'brain', 'guided') > 0.1
 
 
 class Summed(nn.Module):
     """The target as one number a slice, (B, 1), which is what Captum wants."""
 
-    def __init__(self, net, channels):
+    def __init__(self, net, channels, region=None):
         super().__init__()
-        self.net, self.channels = net, channels
+        self.net, self.channels, self.region = net, channels, region
 
     def forward(self, images):
-        return self.net(images)[:, self.channels].sum(dim=(1, 2, 3))[:, None]
+        logits = self.net(images)[:, self.channels]
+        if self.region is not None:
+            # Integrated gradients come with all steps as one batch
+            logits = logits * self.region.repeat(len(images) // len(self.region), 1, 1)[:, None]
+        return logits.sum(dim=(1, 2, 3))[:, None]
+
+
+def test_numbers_of_the_first_figure():
+    # Springenberg et al. 2015, figure 1 b, which Matos et al. 2019 show again
+    seen = torch.tensor([[1.0, -1, 5], [2, -5, -7], [-3, 2, 4]])
+    arriving = torch.tensor([[-2.0, 3, -1], [6, -3, 1], [2, -1, 3]])
+    net = nn.Sequential(nn.ReLU(), Arriving(arriving))
+    found = {m: saliency(net, seen[None, None], 'WM', m)[0][0].tolist() for m in RULES}
+    assert found == {
+        'gradient': [[-2, 0, -1], [6, 0, 0], [0, -1, 3]],
+        'deconvnet': [[0, 3, 0], [6, 0, 1], [2, 0, 3]],
+        'guided': [[0, 0, 0], [6, 0, 0], [0, 0, 3]],
+    }
+
+
+class Arriving(nn.Module):
+    """Logits whose gradient is given."""
+
+    def __init__(self, gradient):
+        super().__init__()
+        self.gradient = gradient
+
+    def forward(self, features):
+        return (self.gradient * features).expand(-1, 4, -1, -1)
 
 
 def test_two_layers_worked_by_hand():
@@ -109,7 +203,7 @@ def test_two_layers_worked_by_hand():
         last.weight[1] = 2.0
     net = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)
     image = torch.full((1, 1, 1, 1), 2.0)
-    found = {m: float(saliency(net, image, 'WM', m)[0]) for m in ORACLES}
+    found = {m: float(saliency(net, image, 'WM', m)[0]) for m in RULES}
     # gradient: a·2·1 + c·(-2)·3; guided: c's arrives negative; deconvnet: a's and b's arrive.
     assert found == {'gradient': -4.0, 'guided': 2.0, 'deconvnet': 2.0 * 1 + 10.0 * -1}
 
@@ -284,3 +378,43 @@ def test_stack_gives_maps_and_the_probabilities_of_predict():
     np.testing.assert_allclose(probabilities, predict(model, stack), atol=1e-6)
     whole, _ = saliency_stack(model, stack, batch_size=64)
     np.testing.assert_allclose(maps, whole, rtol=1e-4, atol=1e-5 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize('method', ORACLES)
+def test_smoothed_map_is_the_mean_over_noisy_copies(method):
+    net, images = case('two levels', (2, 16, 16))
+    found, logits = saliency(net, images, 'GM', method, smoothing=Smoothing(3, noise=0.2, seed=7))
+    generator = torch.Generator().manual_seed(7)
+    spread = 0.2 * (images.amax((1, 2, 3)) - images.amin((1, 2, 3)))[:, None, None, None]
+    maps = [
+        saliency(
+            net,
+            images + spread * torch.randn(1, 16, 16, generator=generator, dtype=torch.float64),
+            'GM',
+            method,
+        )[0]
+        for _ in range(3)
+    ]
+    torch.testing.assert_close(found, torch.stack(maps).mean(0))
+    assert not torch.allclose(found, saliency(net, images, 'GM', method)[0])
+    torch.testing.assert_close(logits, net(images))
+
+
+def test_integrated_gradients_add_up_to_what_the_image_changed():
+    net, images = case('three levels', (2, 16, 16))
+    found, logits = saliency(net, images, 'WM', 'integrated-gradients', steps=256)
+    black = net(torch.zeros_like(images)).detach()
+    changed = (logits - black)[:, 1].sum(dim=(1, 2))
+    torch.testing.assert_close(found.sum(dim=(1, 2)), changed, rtol=2e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize('options', [{}, {'smoothing': Smoothing(2)}])
+def test_how_a_stack_is_cut_changes_nothing(options):
+    model = model_of(lively(UNet((4, 8, 8))))
+    stack = np.random.default_rng(8).gamma(2.0, 300.0, (5, 17, 22)).astype(np.float32)
+    region = np.zeros(stack.shape)
+    region[:, 4:9, 6:11] = 1
+    whole, _ = saliency_stack(model, stack, region=region, **options)
+    parts, _ = saliency_stack(model, stack, region=region, batch_size=2, **options)
+    assert np.abs(whole).max() > 0
+    np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5 * np.abs(whole).max())
