@@ -13,7 +13,8 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from secondglance.imaging.enhancement import enhance, lognormal_fit
+from secondglance.imaging.enhancement import enhance
+from secondglance.imaging.lognormality import lognormal_fit
 from secondglance.interfaces.stacks import grid_of, in_cwd, read_stack, write_stack
 
 

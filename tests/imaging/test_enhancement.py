@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from scipy import stats
 
-from secondglance.imaging.enhancement import enhance, lognormal_fit
+from secondglance.imaging.enhancement import enhance
 
 
 def test_equations_of_the_paper_worked_by_hand():
@@ -38,23 +37,3 @@ def test_slices_do_not_influence_each_other(rng):
 @pytest.mark.parametrize('value', [0.0, 3.0])
 def test_constant_slices_are_zero_and_finite(value):
     assert not enhance(np.full((2, 5, 5), value)).any()
-
-
-def test_fit_recovers_a_lognormal(rng):
-    fit = lognormal_fit(rng.lognormal(-2.0, 0.7, size=(1, 128, 128)))
-    assert fit.mu[0] == pytest.approx(-2.0, abs=0.03)
-    assert fit.sigma[0] == pytest.approx(0.7, abs=0.03)
-    assert fit.ks_distance[0] < 0.02
-
-
-def test_distance_is_scipys(rng):
-    values = np.abs(rng.normal(size=(1, 40, 40)))
-    log = np.log(values.ravel())
-    expected = stats.kstest(log, stats.norm(log.mean(), log.std()).cdf).statistic
-    assert lognormal_fit(values).ks_distance[0] == pytest.approx(expected, abs=1e-9)
-
-
-def test_empty_slice_has_no_fit():
-    fit = lognormal_fit(np.zeros((1, 4, 4)))
-    assert np.isnan(fit.ks_distance[0])
-    assert np.isnan(fit.mu[0])
