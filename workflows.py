@@ -25,9 +25,10 @@ if __name__ == '__main__' and __package__ is None:
 
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
+from secondglance.models.choices import MASK_METHODS, SALIENCY_METHODS, TARGETS
 
 DONE, FAILED, WRONG_CALL = 0, 1, 2
-COMMANDS = ('run', 'simulate', 'train', 'evaluate')
+COMMANDS = ('run', 'simulate', 'train', 'evaluate', 'sanity-check')
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -41,7 +42,8 @@ def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='secondglance run',
         description='Segment rodent brain tissue in diffusion, EPI or T2-weighted MRI.',
-        epilog='Other commands: secondglance simulate | train | evaluate; each has its --help.',
+        epilog='Other commands: secondglance simulate | train | evaluate | sanity-check; each has '
+        'its --help.',
     )
     parser.add_argument('--version', action='version', version=f'secondglance {__version__}')
     add = parser.add_argument_group('what to segment').add_argument
@@ -80,9 +82,19 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar='DIR',
         help='folders with image and brain mask of other animals; default: the bank',
     )
-    add('--mask-method', choices=('first-glance', 'correlation'), default='first-glance')
-    add('--saliency', choices=('guided', 'deconvnet', 'gradient'), default='guided')
-    add('--target', choices=('brain', 'WM', 'GM', 'CSF'), default='brain')
+    add('--mask-method', choices=MASK_METHODS, default='first-glance')
+    add('--saliency', choices=SALIENCY_METHODS, default='guided')
+    add('--target', choices=TARGETS, default='brain', help='whose logits are followed back')
+    add('--smooth', type=int, default=0, metavar='N', help='mean saliency of N noisy copies')
+    add('--enhance-peak', type=float, default=2.0, metavar='Z', help='standard score kept (2)')
+    add('--enhance-width', type=float, default=0.5, metavar='Z', help='width of it (0.5)')
+    add = parser.add_argument_group('what else is mapped').add_argument
+    add('--explain', nargs='+', choices=TARGETS, default=[], help='saliency of these as well')
+    add(
+        '--explain-region',
+        metavar='FILE|I,J,K',
+        help='of --explain, only what speaks for them in this mask, or in this voxel',
+    )
     add = parser.add_argument_group('how it runs').add_argument
     add('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     add('--slices-per-job', type=int, default=0, metavar='N', help='default: one slab a process')
@@ -124,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
             return _run(arguments)
         import importlib
 
-        module = importlib.import_module(f'secondglance.commands.{command}')
+        module = importlib.import_module(f'secondglance.commands.{command.replace("-", "_")}')
         parser = argparse.ArgumentParser(prog=f'secondglance {command}')
         module.add_arguments(parser)
         return module.main(parser.parse_args(arguments))

@@ -171,7 +171,8 @@ def _segmented(model, found, grid, donors, device):
     """Labels of one scan under every condition: ``(condition, (X, Y, Z) labels)``."""
     import numpy as np
 
-    from secondglance.models.glances import MASK_METHODS, look_twice
+    from secondglance.models.choices import MASK_METHODS
+    from secondglance.models.glances import look_twice
     from secondglance.models.inference import predict
 
     stack = grid.to_stack(found.voxels)

@@ -106,6 +106,10 @@ def _settings(args):
 
     if args.nprocs < 1:
         raise InputError(f'--nprocs {args.nprocs} is not a number of processes: give 1 or more.')
+    if args.smooth < 0:
+        raise InputError(f'--smooth {args.smooth} is not a number of copies: give 0 or more.')
+    if not args.enhance_width > 0:
+        raise InputError(f'--enhance-width {args.enhance_width:g} must be more than 0.')
     if args.slices_per_job < 0:
         raise InputError(f'--slices-per-job {args.slices_per_job} must be 0 or more.')
     weights = (args.weights or default_weights()).resolve()
@@ -128,11 +132,34 @@ def _settings(args):
         mask_method=args.mask_method,
         saliency=args.saliency,
         target=args.target,
+        smooth=args.smooth,
+        enhance_peak=args.enhance_peak,
+        enhance_width=args.enhance_width,
+        explain=tuple(dict.fromkeys(args.explain)),
+        explain_region=_region(args),
         device=_device(args.device),
         slices_per_job=args.slices_per_job,
         nprocs=args.nprocs,
         threads=max(1, len(os.sched_getaffinity(0)) // args.nprocs),
     )
+
+
+def _region(args) -> Path | tuple[int, int, int] | None:
+    """Read ``--explain-region``: a mask's path, or a voxel."""
+    text = args.explain_region
+    if text is None:
+        return None
+    if not args.explain:
+        raise InputError('--explain-region needs --explain: name the tissues to explain there.')
+    numbers = text.split(',')
+    if len(numbers) == 3 and all(number.strip().isdecimal() for number in numbers):
+        i, j, k = (int(number) for number in numbers)
+        return i, j, k
+    if not Path(text).is_file():
+        raise InputError(
+            f'--explain-region {text} is neither a file nor a voxel: give a mask, or I,J,K.'
+        )
+    return Path(text).resolve()
 
 
 def _device(name: str) -> str:

@@ -136,11 +136,19 @@ def check_scan(scan, settings, reference: Path | None = None) -> None:
             f'{scan.path} has slices of {side * spacing:g} mm; the network needs '
             f'{MINIMUM_SIDE * spacing:g} mm at least: is --slice-axis right?'
         )
-    if reference is not None:
-        ref, _ = read_volume(reference)
-        if ref.shape[:3] != image.shape[:3] or not np.allclose(
-            ref.affine, image.affine, atol=1e-2
+    region = settings.explain_region
+    if isinstance(region, tuple) and any(
+        not 0 <= index < size for index, size in zip(region, image.shape[:3], strict=True)
+    ):
+        raise InputError(
+            f'Voxel {region} of --explain-region lies outside {scan.path}, whose shape is '
+            f'{image.shape[:3]}.'
+        )
+    for what, path in (('Reference', reference), ('Region', region)):
+        if not isinstance(path, Path):
+            continue
+        other, _ = read_volume(path)
+        if other.shape[:3] != image.shape[:3] or not np.allclose(
+            other.affine, image.affine, atol=1e-2
         ):
-            raise InputError(
-                f'Reference {reference} lies on another grid than {scan.path}: resample it.'
-            )
+            raise InputError(f'{what} {path} lies on another grid than {scan.path}: resample it.')

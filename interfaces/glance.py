@@ -10,12 +10,15 @@ from nipype.interfaces.base import (
     OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
 from secondglance.imaging.enhancement import enhance
+from secondglance.imaging.errors import InputError
 from secondglance.imaging.lognormality import lognormal_fit
-from secondglance.interfaces.stacks import grid_of, in_cwd, read_stack, write_stack
+from secondglance.interfaces.stacks import grid_of, in_cwd, read_stack, write_like, write_stack
+from secondglance.models.choices import SALIENCY_METHODS, TARGETS
 
 
 def _device(name: str) -> str:
@@ -37,6 +40,21 @@ def _model(inputs):
     return load_weights(inputs.weights, device=_device(inputs.device))
 
 
+def _look(inputs, model, stack, region=None):
+    """Take a glance at a stack as the node's inputs say."""
+    from secondglance.models.saliency import Smoothing, saliency_stack
+
+    return saliency_stack(
+        model,
+        stack,
+        target=inputs.target,
+        method=inputs.method,
+        device=_device(inputs.device),
+        region=region,
+        smoothing=Smoothing(inputs.smooth),
+    )
+
+
 class _NetworkInputSpec(BaseInterfaceInputSpec):
     weights = File(exists=True, mandatory=True, desc='weights of the network, safetensors')
     device = traits.Str('auto', usedefault=True, nohash=True, desc='auto, cpu, cuda or cuda:N')
@@ -48,10 +66,18 @@ class _NetworkInputSpec(BaseInterfaceInputSpec):
 
 class _SaliencySpec(_NetworkInputSpec):
     method = traits.Enum(
-        'guided', 'deconvnet', 'gradient', usedefault=True, desc='how the gradient passes a ReLU'
+        *SALIENCY_METHODS, usedefault=True, desc='how the target is followed back to the pixels'
     )
-    target = traits.Enum(
-        'brain', 'WM', 'GM', 'CSF', usedefault=True, desc='classes whose logits are summed'
+    target = traits.Enum(*TARGETS, usedefault=True, desc='classes whose logits are summed')
+    smooth = traits.Range(
+        low=0, value=0, usedefault=True, desc='noisy copies whose maps are averaged; 0: none'
+    )
+
+
+class _EnhanceSpec(BaseInterfaceInputSpec):
+    peak = traits.Float(2.0, usedefault=True, desc='standard score that is kept whole')
+    width = traits.Range(
+        low=0.0, exclude_low=True, value=0.5, usedefault=True, desc='width of what is kept'
     )
 
 
@@ -71,29 +97,16 @@ class Saliency(SimpleInterface):
     output_spec = _SaliencyOutputSpec
 
     def _run_interface(self, runtime):
-        from secondglance.models.saliency import saliency_stack
-
         stack, affine = read_stack(self.inputs.in_file)
-        model = _model(self.inputs)
-        maps, probabilities = saliency_stack(
-            model,
-            stack,
-            target=self.inputs.target,
-            method=self.inputs.method,
-            device=_device(self.inputs.device),
-        )
+        maps, probabilities = _look(self.inputs, _model(self.inputs), stack)
         for name, voxels in (('saliency', maps), ('probabilities', probabilities)):
             path = in_cwd(self.inputs.in_file, runtime, f'_{name}')
             self._results[name] = write_stack(voxels, affine, path)
         return runtime
 
 
-class _EnhanceInputSpec(BaseInterfaceInputSpec):
+class _EnhanceInputSpec(_EnhanceSpec):
     in_file = File(exists=True, mandatory=True, desc='saliency, (H, W, N)')
-    peak = traits.Float(2.0, usedefault=True, desc='standard score that is kept whole')
-    width = traits.Range(
-        low=0.0, exclude_low=True, value=0.5, usedefault=True, desc='width of what is kept'
-    )
 
 
 class _EnhanceOutputSpec(TraitedSpec):
@@ -120,7 +133,8 @@ class _LognormalInputSpec(BaseInterfaceInputSpec):
 
 
 class _LognormalOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc='fit of each slice, JSON')
+    out_file = File(exists=True, desc='fit of each slice with its quantiles, JSON')
+    table = File(exists=True, desc='a row a slice: distances, and what fits best (.tsv)')
 
 
 class Lognormal(SimpleInterface):
@@ -130,20 +144,34 @@ class Lognormal(SimpleInterface):
     output_spec = _LognormalOutputSpec
 
     def _run_interface(self, runtime):
+        import pandas as pd
+
         stack, _ = read_stack(self.inputs.in_file)
         fit = lognormal_fit(stack)
-        fields = {
-            name: np.asarray(getattr(fit, name)).tolist()
-            for name in fit.__dataclass_fields__
-            if not name.startswith('_')
-        }
+        rows = pd.DataFrame(
+            {
+                'slice': np.arange(len(stack)),
+                'mu': fit.mu,
+                'sigma': fit.sigma,
+                'ks_distance': fit.ks_distance,
+                'anderson_darling': fit.anderson_darling,
+                **{f'aic_{name}': values for name, values in fit.aic.items()},
+                'best': fit.best(),
+            }
+        )
+        self._results['table'] = in_cwd(self.inputs.in_file, runtime, '_lognormal', '.tsv')
+        rows.to_csv(
+            self._results['table'], sep='\t', index=False, na_rep='n/a', float_format='%.6g'
+        )
+        fields = {name: getattr(fit, name).tolist() for name in ('theoretical', 'observed')}
+        fields |= {name: rows[name].tolist() for name in ('ks_distance', 'best')}
         self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_lognormal', '.json')
         with open(self._results['out_file'], 'w') as stream:
             json.dump(fields, stream)
         return runtime
 
 
-class _DonorSaliencyInputSpec(_SaliencySpec):
+class _DonorSaliencyInputSpec(_SaliencySpec, _EnhanceSpec):
     images = InputMultiObject(File(exists=True), mandatory=True, desc='heads of the donors')
     masks = InputMultiObject(File(exists=True), mandatory=True, desc='their brain masks')
     spacing = traits.Range(
@@ -165,8 +193,6 @@ class DonorSaliency(SimpleInterface):
     def _run_interface(self, runtime):
         import nibabel as nib
 
-        from secondglance.models.saliency import saliency_stack
-
         model = _model(self.inputs)
         self._results.update(enhanced=[], masks=[])
         for index, (image, mask) in enumerate(
@@ -174,18 +200,78 @@ class DonorSaliency(SimpleInterface):
         ):
             grid = grid_of(image, self.inputs.spacing, 'auto')
             stack = grid.to_stack(np.asarray(nib.load(image).dataobj, np.float32))
-            maps, _ = saliency_stack(
-                model,
-                stack,
-                target=self.inputs.target,
-                method=self.inputs.method,
-                device=_device(self.inputs.device),
-            )
+            maps, _ = _look(self.inputs, model, stack)
+            enhanced = enhance(maps, peak=self.inputs.peak, width=self.inputs.width)
             inside = grid.to_stack(np.asarray(nib.load(mask).dataobj, np.float32)) >= 0.5
-            for name, voxels in (('enhanced', enhance(maps)), ('masks', inside)):
+            for name, voxels in (('enhanced', enhanced), ('masks', inside)):
                 path = in_cwd(f'donor-{index:02d}.nii', runtime, f'_{name}')
                 self._results[name].append(write_stack(voxels, grid.affine, path))
         return runtime
+
+
+class _ExplainInputSpec(_SaliencySpec):
+    in_file = File(exists=True, mandatory=True, desc='3-D volume of a whole head')
+    spacing = traits.Range(
+        low=0.0, exclude_low=True, mandatory=True, desc='in-plane spacing of the stack, mm'
+    )
+    slice_axis = traits.Enum(
+        'auto', 'i', 'j', 'k', usedefault=True, desc='voxel axis along which slices lie'
+    )
+    region = File(
+        exists=True, xor=['voxel'], desc='mask on the grid of in_file: whose logits are summed'
+    )
+    voxel = traits.List(
+        traits.Int(), minlen=3, maxlen=3, xor=['region'], desc='the same, of one voxel of in_file'
+    )
+
+
+class _ExplainOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc='signed saliency on the grid of in_file')
+    stack_file = File(exists=True, desc='the same as a stack, (H, W, N)')
+
+
+class Explain(SimpleInterface):
+    """Show what in a whole head speaks for a class, everywhere or in one region."""
+
+    input_spec = _ExplainInputSpec
+    output_spec = _ExplainOutputSpec
+
+    def _run_interface(self, runtime):
+        import nibabel as nib
+
+        image = nib.load(self.inputs.in_file)
+        grid = grid_of(self.inputs.in_file, self.inputs.spacing, self.inputs.slice_axis)
+        stack = grid.to_stack(np.asarray(image.dataobj, np.float32))
+        maps, _ = _look(self.inputs, _model(self.inputs), stack, self._weights(grid, image))
+        name = f'_{self.inputs.target}'
+        self._results['stack_file'] = write_stack(
+            maps, grid.affine, in_cwd(self.inputs.in_file, runtime, f'{name}_stack')
+        )
+        self._results['out_file'] = write_like(
+            grid.to_native(maps), image, in_cwd(self.inputs.in_file, runtime, name)
+        )
+        return runtime
+
+    def _weights(self, grid, image):
+        """Weight of each pixel's logits, (N, H, W), or None for all alike."""
+        import nibabel as nib
+
+        if isdefined(self.inputs.region):
+            region = nib.load(self.inputs.region)
+            weights = grid.to_stack((np.asarray(region.dataobj) > 0).astype(np.float32))
+            if not weights.any():
+                raise InputError(
+                    f'{self.inputs.region} marks nothing that the network sees: give a larger one.'
+                )
+            return weights
+        if isdefined(self.inputs.voxel) and self.inputs.voxel:
+            to_stack = np.linalg.inv(grid.affine) @ image.affine
+            h, w, n = np.rint((to_stack @ [*self.inputs.voxel, 1])[:3]).astype(int)
+            weights = np.zeros(grid.stack_shape, np.float32)
+            last = np.array(weights.shape) - 1
+            weights[tuple(np.clip((n, h, w), 0, last))] = 1
+            return weights
+        return None
 
 
 class _RemoveBackgroundInputSpec(BaseInterfaceInputSpec):

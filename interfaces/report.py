@@ -8,6 +8,7 @@ import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
+    InputMultiObject,
     SimpleInterface,
     TraitedSpec,
     isdefined,
@@ -51,6 +52,8 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
     confidence = File(exists=True, mandatory=True, desc='how far to trust the mask (.json)')
     volumes = File(exists=True, mandatory=True, desc='tissue volumes (.tsv)')
     metrics = File(exists=True, desc='against the reference (.tsv)')
+    map_stacks = InputMultiObject(File(exists=True), desc='further saliency, (H, W, N) each')
+    map_names = traits.List(traits.Str(), desc='their names')
 
 
 class _ReportOutputSpec(TraitedSpec):
@@ -65,6 +68,7 @@ class Report(SimpleInterface):
     output_spec = _ReportOutputSpec
 
     def _run_interface(self, runtime):
+        from secondglance.imaging.comparison import compare_glances
         from secondglance.reports.data import ReportData
         from secondglance.reports.methods import methods_text
         from secondglance.reports.render import render_report
@@ -106,6 +110,8 @@ class Report(SimpleInterface):
             },
             placement=placement,
             volumes=_rows(self.inputs.volumes),
+            glances=compare_glances(first, second, mask, float(spacing.prod())),
+            explained=self._explained(),
             metrics=_rows(self.inputs.metrics) if isdefined(self.inputs.metrics) else [],
             confounds=_columns(self.inputs.confounds),
             lognormal=json.loads(Path(self.inputs.lognormal).read_text()),
@@ -119,6 +125,14 @@ class Report(SimpleInterface):
         render_report(data, page, figures)
         self._results.update(out_file=str(page), figures=str(figures))
         return runtime
+
+    def _explained(self) -> dict[str, np.ndarray]:
+        if not isdefined(self.inputs.map_stacks):
+            return {}
+        return {
+            name: read_stack(path)[0]
+            for name, path in zip(self.inputs.map_names, self.inputs.map_stacks, strict=True)
+        }
 
 
 def placement_warnings(rows: list[dict], confidence: dict) -> list[str]:

@@ -8,10 +8,16 @@ from nipype.interfaces.base import (
     OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
 )
 
 from secondglance.imaging.labels import CLASSES, TISSUES
-from secondglance.imaging.metrics import per_slice_metrics, segmentation_metrics, tissue_volumes
+from secondglance.imaging.metrics import (
+    per_slice_metrics,
+    scores,
+    segmentation_metrics,
+    tissue_volumes,
+)
 from secondglance.interfaces.stacks import in_cwd
 
 
@@ -70,6 +76,9 @@ class _MetricsInputSpec(BaseInterfaceInputSpec):
     dseg = File(exists=True, mandatory=True, desc='labels found')
     brain_mask = File(exists=True, mandatory=True, desc='brain mask found')
     reference = File(exists=True, mandatory=True, desc='reference labels, or a brain mask')
+    first_probabilities = File(
+        exists=True, desc='the first glance, (X, Y, Z, 4): scored beside the second'
+    )
 
 
 class _MetricsOutputSpec(TraitedSpec):
@@ -109,6 +118,8 @@ class Metrics(SimpleInterface):
                     if row['label'] in CLASSES
                 ]
             tables.append(rows)
+        if isdefined(self.inputs.first_probabilities):
+            self._add_first(tables[0], reference, voxel_size)
         for key, rows, suffix in zip(
             ('out_file', 'slices_file'), tables, ('_metrics', '_slices'), strict=True
         ):
@@ -116,3 +127,16 @@ class Metrics(SimpleInterface):
                 rows, in_cwd(self.inputs.dseg, runtime, suffix, '.tsv')
             )
         return runtime
+
+    def _add_first(self, rows, reference, voxel_size):
+        """Put the Dice of the first glance beside that of the second."""
+        first = np.asarray(nib.load(self.inputs.first_probabilities).dataobj)
+        labels = first.argmax(-1)
+        for row in rows:
+            if row['label'] == 'brain':
+                # As a mask is made of it: more likely tissue than not
+                found, true = first[..., 0] < 0.5, reference > 0
+            else:
+                value = CLASSES.index(row['label'])
+                found, true = labels == value, reference == value
+            row['dsc_first_glance'] = scores(found, true, voxel_size)['dsc']

@@ -49,6 +49,15 @@ def write_stack(stack: np.ndarray, affine: np.ndarray, path: str | Path) -> str:
     return str(path)
 
 
+def write_like(volume: np.ndarray, like, path: str | Path) -> str:
+    """Write a volume on the grid of the image `like`; the path is returned."""
+    out = nib.Nifti1Image(volume, like.affine, like.header)
+    out.set_data_dtype(volume.dtype)
+    out.header['scl_slope'], out.header['scl_inter'] = 1, 0
+    nib.save(out, path)
+    return str(path)
+
+
 def grid_of(path: str | Path, spacing: float, slice_axis: str) -> SliceGrid:
     """Lay out the slice grid of the NIfTI at `path` from its header alone.
 
@@ -141,11 +150,8 @@ class ToNative(SimpleInterface):
             volume = np.stack([grid.to_native(c) for c in stack.swapaxes(0, 1)], axis=-1)
         if np.isfinite(self.inputs.threshold or np.nan):
             volume = (volume >= self.inputs.threshold).astype(np.uint8)
-        out = nib.Nifti1Image(volume, like.affine, like.header)
-        out.set_data_dtype(volume.dtype)
-        out.header['scl_slope'], out.header['scl_inter'] = 1, 0
-        self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_native')
-        nib.save(out, self._results['out_file'])
+        path = in_cwd(self.inputs.in_file, runtime, '_native')
+        self._results['out_file'] = write_like(volume, like, path)
         return runtime
 
 

@@ -12,11 +12,9 @@ from secondglance.imaging.brain import one_brain
 from secondglance.imaging.donors import Donor, StackPlacement, place_from_bank
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
+from secondglance.models.choices import MASK_METHODS
 from secondglance.models.inference import predict
 from secondglance.models.saliency import saliency_stack
-
-MASK_METHODS = ('first-glance', 'correlation')
-"""Whose mask removes the background: what the first glance saw as brain, or a donor's, placed."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def look_twice(
     donors : sequence of Donor
         Looked at by the same model.
     mask_method : str
-        One of `MASK_METHODS`.
+        One of `secondglance.models.choices.MASK_METHODS`.
     saliency, target : str
         As of `secondglance.models.saliency.saliency_stack`.
     device : str

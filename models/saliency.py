@@ -15,6 +15,7 @@ from torch import nn
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES, TISSUES
+from secondglance.models.choices import SALIENCY_METHODS, TARGETS
 from secondglance.models.guiding import (
     DeconvnetReLU,
     GuidedReLU,
@@ -24,18 +25,6 @@ from secondglance.models.guiding import (
     twin_of,
 )
 from secondglance.models.inference import normalise_slices, pad_to_stride
-
-METHODS: tuple[str, ...] = (
-    'guided',
-    'deconvnet',
-    'gradient',
-    'input-x-gradient',
-    'integrated-gradients',
-)
-"""How a target is followed back to the pixels; the first is the paper's."""
-
-TARGETS: tuple[str, ...] = ('brain', *TISSUES)
-"""Whose logits are summed: one tissue's or all three."""
 
 _RELUS = {'guided': GuidedReLU, 'deconvnet': DeconvnetReLU}
 
@@ -94,8 +83,8 @@ def saliency(
         One of `TARGETS`: the sum of that tissue's logits, or of those of the three tissues.
         Logits, since softmax saturates and its gradient is then empty.
     method : str
-        One of `METHODS`: guided backpropagation, Deconvnet, the gradient, the gradient times the
-        pixel, or the mean gradient on the way from a black image times the pixel.
+        One of `SALIENCY_METHODS`: guided backpropagation, Deconvnet, the gradient, the gradient
+        times the pixel, or the mean gradient on the way from a black image times the pixel.
     region : tensor, shape (B, H, W), optional
         Weight of each pixel's logits in the sum, such as a mask or a single voxel; by default one
         everywhere.
@@ -127,9 +116,10 @@ def saliency(
     """
     if target not in TARGETS:
         raise InputError(f'Target {target!r} is not known; choose one of {", ".join(TARGETS)}.')
-    if method not in METHODS:
+    if method not in SALIENCY_METHODS:
         raise InputError(
-            f'Saliency method {method!r} is not known; choose one of {", ".join(METHODS)}.'
+            f'Saliency method {method!r} is not known; choose one of '
+            f'{", ".join(SALIENCY_METHODS)}.'
         )
     follow = _Follower(net, method, target, region)
     # Also where the caller has switched gradients off.

@@ -26,6 +26,9 @@ def init_glance_wf(
     slice_axis: str = 'auto',
     saliency: str = 'guided',
     target: str = 'brain',
+    smooth: int = 0,
+    peak: float = 2.0,
+    width: float = 0.5,
     mask_method: str = 'first-glance',
     device: str = 'auto',
     use_gpu: bool = False,
@@ -51,10 +54,14 @@ def init_glance_wf(
         A smaller brain is seen with smaller pixels.
     slice_axis : {'auto', 'i', 'j', 'k'}
         Voxel axis along which slices lie.
-    saliency : {'guided', 'deconvnet', 'gradient'}
-        How the gradient passes a ReLU.
+    saliency : str
+        One of `secondglance.models.choices.SALIENCY_METHODS`.
     target : {'brain', 'WM', 'GM', 'CSF'}
         Classes whose logits are summed before the gradient is taken.
+    smooth : int
+        Noisy copies whose maps are averaged; 0 for none.
+    peak, width : float
+        Of the enhancement, in standard scores.
     mask_method : {'first-glance', 'correlation'}
         Whose mask goes on: what the first glance saw as brain, or the donor's, placed.
     device : str
@@ -87,8 +94,8 @@ def init_glance_wf(
     confidence
         How far the mask is to be trusted: the Dice that the first glance's probabilities lead one
         to expect, agreement of the two masks, volume (.json).
-    lognormal
-        Fit of the log-normal model, slice by slice (.json).
+    lognormal, lognormal_slices
+        Fit of the log-normal model, slice by slice (.json), and its distances as a table (.tsv).
     stack, saliency_stack, enhanced_stack, mask_stack, first_probabilities_stack
         The same as stacks of slices at the network's spacing, for the report.
     """
@@ -108,7 +115,8 @@ def init_glance_wf(
     stacks = ['stack', 'saliency_stack', 'enhanced_stack', 'mask_stack']
     stacks += ['first_probabilities_stack']
     outputnode = Node(
-        IdentityInterface([*outputs, 'confidence', 'lognormal', *stacks]), name='outputnode'
+        IdentityInterface([*outputs, 'confidence', 'lognormal', 'lognormal_slices', *stacks]),
+        name='outputnode',
     )
 
     # Resampled in plane alone: the network knows one spacing
@@ -116,13 +124,15 @@ def init_glance_wf(
     slabs = Node(SplitSlabs(n_slabs=n_slabs, slices_per_job=slices_per_job), name='slabs')
     # One forward gives the first segmentation and what the backward needs
     first_glance = MapNode(
-        Saliency(method=saliency, target=target, **network),
+        Saliency(method=saliency, target=target, smooth=smooth, **network),
         iterfield=['in_file'],
         n_procs=num_threads,
         mem_gb=1.0,
         name='first_glance',
     )
-    enhance = MapNode(Enhance(), iterfield=['in_file'], mem_gb=0.3, name='enhance')
+    enhance = MapNode(
+        Enhance(peak=peak, width=width), iterfield=['in_file'], mem_gb=0.3, name='enhance'
+    )
     merge_saliency = Node(MergeSlabs(), name='merge_saliency')
     merge_enhanced = Node(MergeSlabs(), name='merge_enhanced')
     merge_first = Node(MergeSlabs(), name='merge_first')
@@ -136,6 +146,9 @@ def init_glance_wf(
             spacing=known * BRAIN_SIZE[donor_species],
             method=saliency,
             target=target,
+            smooth=smooth,
+            peak=peak,
+            width=width,
             **network,
         ),
         n_procs=num_threads,
@@ -190,7 +203,7 @@ def init_glance_wf(
                 ],
             ),
             (match, outputnode, [('match', 'donor')]),
-            (lognormal, outputnode, [('out_file', 'lognormal')]),
+            (lognormal, outputnode, [('out_file', 'lognormal'), ('table', 'lognormal_slices')]),
             (to_stack, outputnode, [('out_file', 'stack')]),
             (merge_saliency, outputnode, [('out_file', 'saliency_stack')]),
             (merge_enhanced, outputnode, [('out_file', 'enhanced_stack')]),

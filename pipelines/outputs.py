@@ -54,6 +54,7 @@ def init_outputs_wf(
     """
     workflow = Workflow(name=name)
     suffix = scan.suffix
+    explained = explained_names(settings)
     endings = {
         'b0_mean': f'desc-b0mean_{suffix}.nii.gz',
         'confounds': 'desc-confounds_timeseries.tsv',
@@ -61,14 +62,18 @@ def init_outputs_wf(
         'brain_mask': 'desc-brain_mask.nii.gz',
         'dseg': 'dseg.nii.gz',
         **{f'probseg_{tissue}': f'label-{tissue}_probseg.nii.gz' for tissue in TISSUES},
-        'saliency': 'desc-brain_saliency.nii.gz',
+        'saliency': f'desc-{settings["target"]}_saliency.nii.gz',
         'enhanced': 'desc-enhanced_saliency.nii.gz',
+        'lognormal_slices': 'desc-lognormal_slices.tsv',
+        **{f'explained_{name}': f'desc-{name}_saliency.nii.gz' for name in explained},
         'placement': 'desc-placement_slices.tsv',
         'volumes': 'desc-tissue_volumes.tsv',
         'metrics': 'desc-metrics_scores.tsv',
         'slice_metrics': 'desc-metrics_slices.tsv',
     }
-    computed = [field for field in endings if not field.startswith(('probseg_', 'metrics'))]
+    computed = [
+        field for field in endings if not field.startswith(('probseg_', 'metrics', 'explained_'))
+    ]
     computed.remove('slice_metrics')
     for_report = [
         'engine',
@@ -81,7 +86,8 @@ def init_outputs_wf(
     ]
     for_report += ['mask_stack', 'first_probabilities_stack', 'probabilities_stack']
 
-    inputnode = Node(IdentityInterface([*computed, *for_report, 'probsegs']), name='inputnode')
+    others = ['probsegs', 'first_probabilities', 'maps', 'map_stacks']
+    inputnode = Node(IdentityInterface([*computed, *for_report, *others]), name='inputnode')
     outputnode = Node(IdentityInterface(['report', 'out_files']), name='outputnode')
 
     report = Node(
@@ -121,15 +127,43 @@ def init_outputs_wf(
         edges.append(
             (inputnode, publish, [(('probsegs', _item, index), f'probseg_{tissue}')]),
         )
+    for index, name in enumerate(explained):
+        edges.append((inputnode, publish, [(('maps', _item, index), f'explained_{name}')]))
+    if explained:
+        report.inputs.map_names = explained
+        edges.append((inputnode, report, [('map_stacks', 'map_stacks')]))
     if reference is not None:
         metrics = Node(Metrics(reference=str(reference)), name='metrics')
         edges += [
-            (inputnode, metrics, [('dseg', 'dseg'), ('brain_mask', 'brain_mask')]),
+            (
+                inputnode,
+                metrics,
+                [
+                    ('dseg', 'dseg'),
+                    ('brain_mask', 'brain_mask'),
+                    ('first_probabilities', 'first_probabilities'),
+                ],
+            ),
             (metrics, report, [('out_file', 'metrics')]),
             (metrics, publish, [('out_file', 'metrics'), ('slices_file', 'slice_metrics')]),
         ]
     workflow.connect(edges)
     return workflow
+
+
+def explained_names(settings: dict) -> list[str]:
+    """Name the maps that are made for themselves, beside the one that places the mask.
+
+    Examples
+    --------
+    >>> explained_names({'explain': ('brain', 'WM'), 'explain_region': None, 'target': 'brain'})
+    ['WM']
+    >>> explained_names({'explain': ('WM',), 'explain_region': '3,4,5', 'target': 'brain'})
+    ['WMregion']
+    """
+    if settings['explain_region'] is not None:
+        return [f'{target}region' for target in settings['explain']]
+    return [target for target in settings['explain'] if target != settings['target']]
 
 
 def _item(items, index):
@@ -142,8 +176,16 @@ def _sidecars(scan: Scan, settings: dict) -> dict[str, dict]:
         **sources,
         'Method': settings['saliency'],
         'Target': settings['target'],
+        'SmoothingCopies': settings['smooth'],
         'WeightsChecksum': settings['weights_checksum'],
     }
+    explained = {}
+    for name in explained_names(settings):
+        told = {**saliency, 'Target': name.removesuffix('region')}
+        if settings['explain_region'] is not None:
+            told['Region'] = settings['explain_region']
+        told['Description'] = 'attribution of summed logits'
+        explained[f'desc-{name}_saliency.json'] = told
     return {
         'desc-brain_mask.json': {
             **sources,
@@ -155,8 +197,17 @@ def _sidecars(scan: Scan, settings: dict) -> dict[str, dict]:
             'WeightsChecksum': settings['weights_checksum'],
             'LabelMap': dict(zip(CLASSES, range(len(CLASSES)), strict=True)),
         },
-        'desc-brain_saliency.json': {**saliency, 'Description': 'gradient of summed logits'},
-        'desc-enhanced_saliency.json': {**saliency, 'Description': 'enhanced magnitude, 0 to 1'},
+        f'desc-{settings["target"]}_saliency.json': {
+            **saliency,
+            'Description': 'attribution of summed logits',
+        },
+        **explained,
+        'desc-enhanced_saliency.json': {
+            **saliency,
+            'Description': 'enhanced magnitude, 0 to 1',
+            'Peak': settings['enhance_peak'],
+            'Width': settings['enhance_width'],
+        },
         'desc-confounds_timeseries.json': {
             **{f'trans_{a}': {'Units': 'mm'} for a in 'xyz'},
             **{f'rot_{a}': {'Units': 'rad'} for a in 'xyz'},

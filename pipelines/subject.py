@@ -10,8 +10,9 @@ from secondglance import __version__
 from secondglance.imaging.species import HEAD_RADIUS_MM
 from secondglance.interfaces.bids import Scan
 from secondglance.models.weights import read_header
+from secondglance.pipelines.explain import init_explain_wf
 from secondglance.pipelines.glance import init_glance_wf
-from secondglance.pipelines.outputs import init_outputs_wf
+from secondglance.pipelines.outputs import explained_names, init_outputs_wf
 from secondglance.pipelines.preproc import init_preproc_wf
 from secondglance.pipelines.segment import init_segment_wf
 
@@ -42,6 +43,11 @@ class Settings:
     mask_method: str = 'first-glance'
     saliency: str = 'guided'
     target: str = 'brain'
+    smooth: int = 0
+    enhance_peak: float = 2.0
+    enhance_width: float = 0.5
+    explain: tuple[str, ...] = ()
+    explain_region: Path | tuple[int, int, int] | None = None
     device: str = 'cpu'
     slices_per_job: int = 0
     nprocs: int = 1
@@ -54,6 +60,8 @@ class Settings:
             key: str(value) if isinstance(value, Path) else value
             for key, value in asdict(self).items()
         }
+        if isinstance(self.explain_region, tuple):
+            plain['explain_region'] = ','.join(map(str, self.explain_region))
         plain['donors'] = [str(image) for image, _ in self.donors]
         # These change how fast, never what
         for key in ('nprocs', 'threads', 'slices_per_job'):
@@ -78,6 +86,7 @@ def init_subject_wf(
     ::
 
         inputnode → preproc_wf → glance_wf → segment_wf → outputs_wf
+                               → explain_wf (when maps are asked for) ↗
 
     Parameters
     ----------
@@ -130,6 +139,9 @@ def init_subject_wf(
         donors=list(settings.donors),
         saliency=settings.saliency,
         target=settings.target,
+        smooth=settings.smooth,
+        peak=settings.enhance_peak,
+        width=settings.enhance_width,
         mask_method=settings.mask_method,
         donor_species=settings.donor_species,
         **network,
@@ -141,6 +153,29 @@ def init_subject_wf(
         settings=settings.resolved(),
         reference=settings.reference,
     )
+
+    if names := explained_names(settings.resolved()):
+        slabs = ('n_slabs', 'slices_per_job')
+        explain_wf = init_explain_wf(
+            targets=tuple(name.removesuffix('region') for name in names),
+            region=settings.explain_region,
+            saliency=settings.saliency,
+            smooth=settings.smooth,
+            **{key: value for key, value in network.items() if key not in slabs},
+        )
+        workflow.connect(
+            [
+                (preproc_wf, explain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
+                (
+                    explain_wf,
+                    outputs_wf,
+                    [
+                        ('outputnode.maps', 'inputnode.maps'),
+                        ('outputnode.stacks', 'inputnode.map_stacks'),
+                    ],
+                ),
+            ]
+        )
 
     def same(*names):
         return [(f'outputnode.{n}', f'inputnode.{n}') for n in names]
@@ -167,6 +202,8 @@ def init_subject_wf(
                         'placement',
                         'donor',
                         'lognormal',
+                        'lognormal_slices',
+                        'first_probabilities',
                         'confidence',
                     ),
                     *('stack', 'saliency_stack', 'enhanced_stack', 'mask_stack'),

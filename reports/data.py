@@ -25,12 +25,14 @@ class ReportData:
         Height of a pixel over its width.
     summary : dict of str
         What is known of scan and run, in one table.
-    placement, volumes, metrics : list of dict
+    placement, volumes, glances, metrics : list of dict
         Rows of tables.
     confounds : dict of arrays
         Motion parameters and framewise displacement, by name.
     lognormal : dict
-        ``ks_distance`` (N,), ``theoretical`` (Q,) and ``observed`` (N, Q).
+        ``ks_distance`` (N,), ``best`` (N,), ``theoretical`` (Q,) and ``observed`` (N, Q).
+    explained : dict of (N, H, W) arrays
+        Further signed saliency, by name.
     settings : dict
     versions : dict of str
     methods : str
@@ -51,9 +53,11 @@ class ReportData:
     summary: dict[str, str] = field(default_factory=dict)
     placement: list[dict] = field(default_factory=list)
     volumes: list[dict] = field(default_factory=list)
+    glances: list[dict] = field(default_factory=list)
     metrics: list[dict] = field(default_factory=list)
     confounds: dict[str, NDArray] = field(default_factory=dict)
     lognormal: dict | None = None
+    explained: dict[str, NDArray] = field(default_factory=dict)
     settings: dict = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     methods: str = ''

@@ -6,8 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from secondglance.imaging.comparison import ADDED, CHANGED, REMOVED
+
 COLOURS = {1: (230, 159, 0), 2: (86, 180, 233), 3: (204, 121, 167)}
 """WM, GM and CSF as RGB: told apart by colour-blind eyes too (Okabe and Ito)."""
+
+CHANGES = {REMOVED: (213, 94, 0), ADDED: (0, 158, 115), CHANGED: (240, 228, 66)}
+"""What the second glance took away, added and judged otherwise."""
 
 MASK_COLOUR = (255, 212, 59)
 WIDTH = 1400
@@ -59,6 +64,14 @@ def tissues(base: NDArray[np.uint8], labels: NDArray, opacity: float = 0.6) -> N
         where = np.asarray(labels) == value
         out[where] = (1 - opacity) * out[where] + opacity * np.array(colour)
     return out.astype(np.uint8)
+
+
+def changed(base: NDArray[np.uint8], kinds: NDArray) -> NDArray[np.uint8]:
+    """Lay a map of changes over dimmed grey slices."""
+    out = base // 2
+    for value, colour in CHANGES.items():
+        out[kinds == value] = colour
+    return out
 
 
 def mosaic(

@@ -8,6 +8,8 @@ SALIENCY = {
     'guided': 'guided backpropagation (Springenberg et al. 2014, arXiv:1412.6806)',
     'deconvnet': 'a deconvolutional network (Zeiler and Fergus 2014, arXiv:1311.2901)',
     'gradient': 'the gradient (Simonyan et al. 2013, arXiv:1312.6034)',
+    'input-x-gradient': 'the gradient times the image (Shrikumar et al. 2016, arXiv:1605.01713)',
+    'integrated-gradients': 'integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365)',
 }
 
 
@@ -44,13 +46,20 @@ def methods_text(version: str, engine: dict, settings: dict) -> str:
     else:
         moved = 'used as it was'
     n_b0 = engine.get('n_b0', 1)
+    copies = settings.get('smooth', 0)
+    smoothed = (
+        f', averaged over {copies} noisy copies (Smilkov et al. 2017, arXiv:1706.03825),'
+        if copies
+        else ''
+    )
     volumes = f'{n_b0} b0 volumes were' if n_b0 > 1 else 'One volume was'
     return (
         f'Brain tissue was segmented with secondglance {version}, which implements Matos et al. '
         f'2019 (doi 10.1007/978-3-030-19823-7_25). {volumes} {moved}. A U-Net (Ronneberger et '
         f'al. 2015, doi 10.1007/978-3-319-24574-4_28; weights '
         f'{str(settings.get("weights_checksum", ""))[:12]}) segmented the whole head; its '
-        f'attention was mapped by {SALIENCY[settings.get("saliency", "guided")]} and enhanced '
+        f'attention was mapped by {SALIENCY[settings.get("saliency", "guided")]}{smoothed} and '
+        'enhanced '
         'under a log-normal model. A brain mask of another animal was placed where the '
         'cross-correlation of the enhanced saliency with that of the other animal was highest. '
         f'{MASKS[settings.get("mask_method", "correlation")]}'

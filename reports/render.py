@@ -1,8 +1,11 @@
 """The visual report: one HTML page and its figures."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
+from secondglance.imaging.comparison import changes
+from secondglance.imaging.labels import TISSUES
 from secondglance.reports import figures
 from secondglance.reports.data import ReportData
 
@@ -35,9 +38,14 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
         ('tissues', figures.tissues(base, data.labels), None),
         ('mask', base, data.mask),
         ('first', figures.tissues(base, data.first_labels), None),
+        ('changed', figures.changed(base, changes(data.first_labels, data.labels)), data.mask),
         ('saliency', figures.diverging(data.saliency), None),
         ('enhanced', figures.heat(base, data.enhanced), data.mask),
         ('image', base, None),
+        *[
+            (f'explained{name}', figures.diverging(maps), data.mask)
+            for name, maps in data.explained.items()
+        ],
     ):
         figures.save_png(figures.mosaic(slices, outline, data.aspect), figure(name, 'png'))
     if data.confounds and len(data.confounds['trans_x']) > 1:
@@ -54,11 +62,27 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     page = environment.get_template('report.html').render(
         data=data,
         figures=made,
-        colours={n: figures.COLOURS[i] for i, n in enumerate(('WM', 'GM', 'CSF'), 1)},
+        colours={n: figures.COLOURS[i] for i, n in enumerate(TISSUES, 1)},
+        changes=dict(
+            zip(('went', 'came', 'of another tissue'), figures.CHANGES.values(), strict=True)
+        ),
+        fits=_counted(data.lognormal['best'] if data.lognormal else []),
     )
     partial = html_path.with_suffix('.partial')
     partial.write_text(page, encoding='utf-8')
     os.replace(partial, html_path)
+
+
+def _counted(names: list[str]) -> str:
+    """Count names, the most frequent first.
+
+    Examples
+    --------
+    >>> _counted(['gamma', 'weibull', 'gamma', ''])
+    'gamma 2, weibull 1'
+    """
+    counts = Counter(name for name in names if name)
+    return ', '.join(f'{name} {count}' for name, count in counts.most_common())
 
 
 def _number(value) -> str:

@@ -39,7 +39,7 @@ def test_every_figure_named_is_there(data, render, tmp_path):
     import re
 
     names = re.findall(r'src="([^"]+)"', render(data))
-    assert len(names) == 6
+    assert len(names) == 7
     assert all((tmp_path / name).stat().st_size for name in names)
 
 

@@ -1,0 +1,79 @@
+"""What the second glance changed of what the first had seen."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secondglance.imaging.labels import TISSUES
+
+REMOVED, ADDED, CHANGED = 1, 2, 3
+"""Values of a map of changes: tissue that went, tissue that came, tissue of another class."""
+
+
+def changes(first: NDArray, second: NDArray) -> NDArray[np.uint8]:
+    """Map what became of each pixel's label.
+
+    Parameters
+    ----------
+    first, second : int arrays of one shape
+        Labels: 0 background, 1 WM, 2 GM, 3 CSF.
+
+    Returns
+    -------
+    uint8 array
+        0 where nothing changed, else `REMOVED`, `ADDED` or `CHANGED`.
+
+    Examples
+    --------
+    >>> changes(np.array([0, 1, 1, 0]), np.array([0, 0, 2, 3]))
+    array([0, 1, 3, 2], dtype=uint8)
+    """
+    was, now = first > 0, second > 0
+    out = np.zeros(first.shape, np.uint8)
+    out[was & ~now] = REMOVED
+    out[~was & now] = ADDED
+    out[was & now & (first != second)] = CHANGED
+    return out
+
+
+def compare_glances(
+    first: NDArray, second: NDArray, mask: NDArray, voxel_volume: float
+) -> list[dict]:
+    """Put both glances side by side, tissue by tissue.
+
+    Parameters
+    ----------
+    first, second : (N, 4, H, W) arrays
+        Class probabilities.
+    mask : (N, H, W) bool array
+        Brain; the second glance's labels count inside it alone.
+    voxel_volume : float
+        mm³.
+
+    Returns
+    -------
+    list of dict
+        A row a tissue and one for the ``brain``: ``first_mm3`` and ``second_mm3``; ``same``, the
+        Dice of the two; ``first_certainty`` and ``second_certainty``, the mean probability of the
+        label inside the mask where it was given (NaN where it was not).
+    """
+    before = first.argmax(1)
+    after = np.where(mask, second.argmax(1), 0)
+    rows = []
+    for value, name in [*enumerate(TISSUES, start=1), (0, 'brain')]:
+        was = before == value if value else before > 0
+        now = after == value if value else after > 0
+        both = was.sum() + now.sum()
+        row = {
+            'label': name,
+            'first_mm3': float(was.sum() * voxel_volume),
+            'second_mm3': float(now.sum() * voxel_volume),
+            'same': float(2 * (was & now).sum() / both) if both else float('nan'),
+        }
+        for glance, probabilities, where in (
+            ('first', first, was & mask),
+            ('second', second, now),
+        ):
+            sure = probabilities[:, value] if value else 1 - probabilities[:, 0]
+            row[f'{glance}_certainty'] = float(sure[where].mean()) if where.any() else float('nan')
+        rows.append(row)
+    return rows

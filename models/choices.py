@@ -1,0 +1,18 @@
+"""Names that a user chooses from, known without loading the network's library."""
+
+from secondglance.imaging.labels import TISSUES
+
+SALIENCY_METHODS: tuple[str, ...] = (
+    'guided',
+    'deconvnet',
+    'gradient',
+    'input-x-gradient',
+    'integrated-gradients',
+)
+"""How a target is followed back to the pixels; the first is the paper's."""
+
+TARGETS: tuple[str, ...] = ('brain', *TISSUES)
+"""Whose logits are summed: one tissue's or all three."""
+
+MASK_METHODS: tuple[str, ...] = ('first-glance', 'correlation')
+"""Whose mask removes the background: what the first glance saw as brain, or a donor's, placed."""
