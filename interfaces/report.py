@@ -70,7 +70,7 @@ class Report(SimpleInterface):
     def _run_interface(self, runtime):
         from secondglance.imaging.comparison import compare_glances
         from secondglance.reports.data import ReportData
-        from secondglance.reports.methods import methods_text
+        from secondglance.reports.methods import CAPTIONS, methods_text
         from secondglance.reports.render import render_report
 
         settings = dict(self.inputs.settings)
@@ -117,6 +117,7 @@ class Report(SimpleInterface):
             lognormal=json.loads(Path(self.inputs.lognormal).read_text()),
             settings=settings,
             versions={'secondglance': __version__, **_versions()},
+            mask_caption=CAPTIONS[settings['mask_method']],
             methods=methods_text(__version__, engine, settings),
             warnings=placement_warnings(placement, confidence),
         )

@@ -35,6 +35,8 @@ class ReportData:
         Further signed saliency, by name.
     settings : dict
     versions : dict of str
+    mask_caption : str
+        Where the mask is from.
     methods : str
         A paragraph for the paper.
     warnings : list of str
@@ -60,5 +62,6 @@ class ReportData:
     explained: dict[str, NDArray] = field(default_factory=dict)
     settings: dict = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    mask_caption: str = ''
     methods: str = ''
     warnings: list[str] = field(default_factory=list)

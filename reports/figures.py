@@ -126,7 +126,7 @@ def save_png(picture: NDArray[np.uint8], path: Path) -> None:
 
 def motion_plot(confounds: dict, path: Path) -> None:
     """Plot translations, rotations and framewise displacement over the b0 volumes."""
-    figure, axes = _figure(3, 'mm', 'degrees', 'mm')
+    figure, axes = plots(3, 'mm', 'degrees', 'mm')
     volumes = confounds.get('volume', np.arange(len(confounds['trans_x'])))
     for axis, names, factor in (
         (axes[0], ('trans_x', 'trans_y', 'trans_z'), 1.0),
@@ -142,7 +142,7 @@ def motion_plot(confounds: dict, path: Path) -> None:
 
 def placement_plot(rows: list[dict], path: Path) -> None:
     """Plot shift, peak and confidence of every slice; replaced slices are marked."""
-    figure, axes = _figure(3, 'shift, mm', 'peak ratio', 'confidence')
+    figure, axes = plots(3, 'shift, mm', 'peak ratio', 'confidence')
     index = np.array([row['slice'] for row in rows])
     replaced = np.array([bool(row['replaced']) for row in rows])
     for name, colour in (('x', 'C0'), ('y', 'C1')):
@@ -161,7 +161,7 @@ def placement_plot(rows: list[dict], path: Path) -> None:
 
 def lognormal_plot(fit: dict, path: Path) -> None:
     """Plot the distance to a log-normal of every slice, and the quantiles of all."""
-    figure, axes = _figure(2, 'Kolmogorov-Smirnov distance', 'observed quantile')
+    figure, axes = plots(2, 'Kolmogorov-Smirnov distance', 'observed quantile')
     distance = np.array(fit['ks_distance'], float)
     axes[0].plot(np.arange(len(distance)), distance, 'o-', ms=3)
     axes[0].set_ylim(0, None)
@@ -174,7 +174,8 @@ def lognormal_plot(fit: dict, path: Path) -> None:
     figure.savefig(path)
 
 
-def _figure(n: int, *ylabels: str):
+def plots(n: int, *ylabels: str):
+    """Lay out small plots side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.3 * n, 2.9), layout='constrained', facecolor='white')

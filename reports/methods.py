@@ -21,6 +21,15 @@ MASKS = {
     ),
 }
 
+CAPTIONS = {
+    'correlation': 'The mask of another animal, where the cross-correlation of saliency put it.',
+    'first-glance': (
+        'What the first glance saw as tissue and is one piece, with the help of another '
+        "animal's mask, placed by the cross-correlation of saliency."
+    ),
+}
+"""What a report says below the picture of the mask."""
+
 
 def methods_text(version: str, engine: dict, settings: dict) -> str:
     """Describe what was done, with citations.

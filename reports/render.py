@@ -21,8 +21,6 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     figures_dir : Path
         Where the figures are written. The page is written last.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     figures_dir.mkdir(parents=True, exist_ok=True)
     prefix = html_path.stem
     subject = prefix.split('_')[0]
@@ -55,22 +53,33 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     if data.lognormal:
         figures.lognormal_plot(data.lognormal, figure('lognormal', 'svg'))
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters['figure'] = _number
-    page = environment.get_template('report.html').render(
-        data=data,
-        figures=made,
-        colours={n: figures.COLOURS[i] for i, n in enumerate(TISSUES, 1)},
-        changes=dict(
-            zip(('went', 'came', 'of another tissue'), figures.CHANGES.values(), strict=True)
-        ),
-        fits=_counted(data.lognormal['best'] if data.lognormal else []),
+    page = (
+        environment()
+        .get_template('report.html')
+        .render(
+            data=data,
+            figures=made,
+            colours={n: figures.COLOURS[i] for i, n in enumerate(TISSUES, 1)},
+            changes=dict(
+                zip(('went', 'came', 'of another tissue'), figures.CHANGES.values(), strict=True)
+            ),
+            fits=_counted(data.lognormal['best'] if data.lognormal else []),
+        )
     )
     partial = html_path.with_suffix('.partial')
     partial.write_text(page, encoding='utf-8')
     os.replace(partial, html_path)
+
+
+def environment():
+    """Make what fills the templates: every text is escaped, a missing one is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    made.filters['figure'] = _number
+    return made
 
 
 def _counted(names: list[str]) -> str:

@@ -1,0 +1,122 @@
+"""``secondglance sanity-check``: whether the saliency of some weights can be trusted."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from secondglance.imaging.errors import InputError
+from secondglance.models.choices import SALIENCY_METHODS, TARGETS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.description = (
+        'Randomise the weights block by block, compare with edges and noise, delete and insert '
+        'what is salient; say in plain words whether the saliency depends on what the network has '
+        'learnt, and whether it places a mask better than edges do.'
+    )
+    add = parser.add_argument
+    add('--image', type=Path, metavar='FILE', help='a head, one volume; default: a real rat')
+    add(
+        '--brain',
+        type=Path,
+        metavar='FILE',
+        help="its brain mask; default: what the network sees (of the default's: drawn by hand)",
+    )
+    add('--weights', type=Path, help='default: those that ship')
+    add('--donor', type=Path, nargs='+', metavar='DIR', help='default: the bank that ships')
+    add('--saliency', choices=SALIENCY_METHODS, default='guided')
+    add('--target', choices=TARGETS, default='brain')
+    add('--species', choices=('rat', 'mouse'), default='rat')
+    add('--slice-axis', choices=('auto', 'i', 'j', 'k'), default='auto')
+    add('--device', default='cpu', help='cpu or cuda (cpu)')
+    add('--seed', type=int, default=0, help='of the random weights (0)')
+    add('--output', type=Path, default=Path('sanity'), metavar='DIR', help='(./sanity)')
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the verdict; 0 when the checks ran, whatever they say."""
+    from rich.console import Console
+
+    from secondglance.data import donor_paths, example_rat
+    from secondglance.imaging.brain import one_brain
+    from secondglance.imaging.species import BRAIN_SIZE
+    from secondglance.interfaces.bids import find_donor
+    from secondglance.models.inference import predict
+    from secondglance.models.sanity import Head, check, verdicts
+    from secondglance.models.weights import default_weights, load_weights, read_header
+    from secondglance.reports.sanity import write_sanity
+
+    if args.brain and not args.image:
+        raise InputError('--brain belongs to an --image: name both.')
+    image_path, brain_path = (args.image, args.brain) if args.image else example_rat()
+    weights = args.weights or default_weights()
+    model = load_weights(weights, args.device)
+    spacing = model.spacing * BRAIN_SIZE[args.species]
+    stack, brain, grid = _head(image_path, brain_path, spacing, args.slice_axis)
+    if brain is None:
+        seen = 1 - predict(model, stack, args.device)[:, 0]
+        brain = one_brain(seen, model.spacing, grid.thickness) >= 0.5
+    if not brain.any():
+        raise InputError(f'{image_path} shows no brain to place a mask on: is it a whole head?')
+    donors = []
+    # Donors that ship are rats
+    donor_spacing = spacing if args.donor else model.spacing
+    for pair in map(find_donor, args.donor or donor_paths()):
+        donor_stack, donor_brain, donor_grid = _head(*pair, donor_spacing, 'auto')
+        donors.append(Head(donor_stack, donor_grid.positions, donor_brain))
+    # A mouse's slices lie where those of a rat of its shape would
+    positions = grid.positions / (1 if args.donor else BRAIN_SIZE[args.species])
+    console = Console()
+    with console.status('sanity-check') as status:
+        found = check(
+            model,
+            Head(stack, positions, brain),
+            donors,
+            method=args.saliency,
+            target=args.target,
+            device=args.device,
+            seed=args.seed,
+            progress=lambda step: status.update(f'sanity-check: {step}'),
+        )
+    judged = verdicts(found)
+    facts = {
+        'image': str(image_path.name),
+        'brain': 'drawn by hand' if brain_path else 'as the network sees it',
+        'saliency': args.saliency,
+        'target': args.target,
+        'weights': f'{weights.name} {read_header(weights)["checksum"][:12]}',
+    }
+    try:
+        page = write_sanity(found, judged, facts, args.output)
+    except OSError as error:
+        raise InputError(
+            f'{args.output} cannot be written ({error.strerror}): choose another --output.'
+        ) from error
+    for verdict in judged:
+        mark = '[green]yes[/]' if verdict.passed else '[red]no[/] '
+        console.print(f'{mark}  [bold]{verdict.question}[/]')
+        console.print(f'     {verdict.words}', markup=False, highlight=False)
+    passed = sum(verdict.passed for verdict in judged)
+    print(f'{passed} of {len(judged)} checks passed: {page}', file=sys.stdout)
+    return 0
+
+
+def _head(image_path: Path, mask_path: Path | None, spacing: float, slice_axis: str):
+    """Read a head as a stack, with its brain where there is a mask."""
+    import numpy as np
+
+    from secondglance.imaging.slices import slice_grid
+    from secondglance.interfaces.checks import check_donor, read_volume
+
+    image, voxels = read_volume(image_path)
+    if voxels.ndim != 3:
+        raise InputError(f'{image_path} has {voxels.shape[3]} volumes: give one, or their mean.')
+    if mask_path is not None:
+        check_donor(image_path, mask_path)
+    dim_info = image.header.get_dim_info()[2]
+    grid = slice_grid(voxels.shape, image.affine, spacing, slice_axis, dim_info)
+    brain = None
+    if mask_path is not None:
+        brain = grid.to_stack(np.asarray(read_volume(mask_path)[1]) > 0) >= 0.5
+    return grid.to_stack(voxels), brain, grid
