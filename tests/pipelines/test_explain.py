@@ -1,0 +1,107 @@
+"""Maps of single classes, regions and voxels lie where they should and say what they are."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from secondglance.imaging.errors import InputError
+from secondglance.interfaces.bids import find_scans
+from secondglance.interfaces.checks import check_scan
+from secondglance.interfaces.glance import Explain
+from secondglance.models.saliency import saliency_stack
+from secondglance.models.weights import default_weights, load_weights
+from secondglance.pipelines import Settings, init_explain_wf
+from secondglance.workflows import main
+
+
+@pytest.fixture
+def head(rng, oblique, save):
+    """Return a small head, oblique, of odd size, at twice the network's resolution."""
+    voxels = rng.gamma(2.0, 30.0, (51, 43, 3)).astype(np.float32)
+    return save(voxels, oblique @ np.diag([0.6, 0.5, 1, 1]), 'head.nii.gz')
+
+
+def explain(head, folder, monkeypatch, **inputs):
+    monkeypatch.chdir(folder)
+    spacing = load_weights(default_weights()).spacing
+    return Explain(
+        in_file=str(head), weights=str(default_weights()), spacing=spacing, **inputs
+    ).run().outputs  # fmt: skip
+
+
+def test_map_lies_on_the_grid_of_the_head(head, tmp_path, monkeypatch):
+    found = nib.load(explain(head, tmp_path, monkeypatch, target='GM').out_file)
+    assert found.shape == nib.load(head).shape
+    np.testing.assert_allclose(found.affine, nib.load(head).affine)
+    assert np.abs(found.get_fdata()).max() > 0
+
+
+def test_voxel_is_explained_by_what_lies_about_it(head, tmp_path, monkeypatch):
+    voxel = [30, 12, 1]
+    found = nib.load(explain(head, tmp_path, monkeypatch, target='brain', voxel=voxel).out_file)
+    magnitude = np.abs(found.get_fdata())
+    # Slices do not see each other
+    assert not magnitude[..., [0, 2]].any()
+    assert magnitude[..., 1].any()
+    size = nib.affines.voxel_sizes(found.affine)[:2]
+    where = np.stack(np.meshgrid(*map(np.arange, magnitude.shape[:2]), indexing='ij'), -1)
+    away = np.linalg.norm((where - voxel[:2]) * size, axis=-1)
+    weight = magnitude[..., 1] / magnitude[..., 1].sum()
+    assert (weight * away).sum() < 0.7 * away.mean()
+
+
+def test_region_of_all_is_the_whole_map(head, tmp_path, monkeypatch, save):
+    image = nib.load(head)
+    everywhere = save(np.ones(image.shape, np.uint8), image.affine, 'everywhere.nii.gz')
+    whole = nib.load(explain(head, tmp_path, monkeypatch, target='WM').out_file).get_fdata()
+    (tmp_path / 'b').mkdir()
+    region = explain(head, tmp_path / 'b', monkeypatch, target='WM', region=str(everywhere))
+    # The frame's edge is interpolated
+    difference = np.abs(nib.load(region.out_file).get_fdata() - whole)
+    assert np.quantile(difference, 0.9) < 0.05 * np.abs(whole).max()
+
+
+def test_workflow_gives_a_map_a_target(head, tmp_path):
+    workflow = init_explain_wf(weights=default_weights(), targets=('WM', 'CSF'))
+    workflow.base_dir = str(tmp_path)
+    workflow.inputs.inputnode.in_file = str(head)
+    (node,) = [n for n in workflow.run(plugin='Linear').nodes() if n.name == 'explain']
+    maps = [nib.load(path).get_fdata() for path in node.result.outputs.out_file]
+    assert len(maps) == 2
+    assert not np.allclose(*maps)
+    model = load_weights(default_weights())
+    stack = np.moveaxis(nib.load(node.result.outputs.stack_file[0]).get_fdata(), 2, 0)
+    assert stack.shape[0] == 3
+    assert saliency_stack(model, stack, 'WM')[0].shape == stack.shape
+
+
+def test_derivatives_are_named_by_class_and_say_how_they_were_made(example, tmp_path):
+    common = ['run', '--subject', '02', '--bids-dir', str(example), '--nprocs', '1']
+    common += ['--work-dir', str(tmp_path / 'work'), '--motion', 'none']
+    out = tmp_path / 'out'
+    arguments = ['--explain', 'WM', 'brain', '--explain-region', '32,30,10', '--smooth', '2']
+    assert main([*common, '--output-dir', str(out), *arguments]) == 0
+    told = json.loads((out / 'sub-02/dwi/sub-02_desc-WMregion_saliency.json').read_text())
+    assert told['Target'] == 'WM'
+    assert told['Region'] == '32,30,10'
+    assert told['Method'] == 'guided'
+    assert told['SmoothingCopies'] == 2
+    assert len(told['WeightsChecksum']) == 64
+    maps = nib.load(out / 'sub-02/dwi/sub-02_desc-brainregion_saliency.nii.gz').get_fdata()
+    inside = np.abs(maps).sum(axis=(0, 1)) > 0
+    assert inside[10]
+    assert inside.sum() == 1
+    page = (out / 'sub-02.html').read_text()
+    assert 'explainedWMregion' in page
+    assert 'averaged over 2 noisy copies' in page
+
+
+def test_region_on_another_grid_and_voxel_outside_are_refused(example, save):
+    scan = find_scans(example, '02')[0]
+    other = save(np.eye(5, dtype=np.uint8)[None], name='region.nii.gz')
+    for region, says in ((other, 'another grid'), ((500, 0, 0), 'outside')):
+        settings = Settings(weights=default_weights(), donors=(), explain_region=region)
+        with pytest.raises(InputError, match=says):
+            check_scan(scan, settings)
