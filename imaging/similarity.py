@@ -53,7 +53,12 @@ def ssim(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     Wang et al., *Image quality assessment: from error visibility to structural similarity*, IEEE
     Transactions on Image Processing 2004, equation 13.
     """
-    return np.array([_ssim(_shown(a), _shown(b)) for a, b in zip(first, second, strict=True)])
+    return np.array(
+        [
+            _ssim(_shown(a), _shown(b))
+            for a, b in zip(np.asarray(first), np.asarray(second), strict=True)
+        ]
+    )
 
 
 def _shown(slice_: NDArray) -> NDArray[np.float64]:

@@ -77,8 +77,8 @@ def draw_scans(
         n = int(rng.integers(len(chosen.images)))
         image = normalise_slices(chosen.images[n : n + 1])[0]
         label = chosen.labels[n]
-        shares = [image, *(label == k for k in (1, 2, 3)), label == UNKNOWN]
-        channels.append(_frame(torch.from_numpy(np.stack(shares).astype(np.float32)), side))
+        parts = [image, *(label == k for k in (1, 2, 3)), label == UNKNOWN]
+        channels.append(_frame(torch.from_numpy(np.stack(parts).astype(np.float32)), side))
     slices = torch.stack(channels)
     grid, _ = random_grid((batch_size, side, side), rng, spacing)
     slices = functional.grid_sample(slices, grid, align_corners=False)

@@ -384,7 +384,9 @@ def draw_curves(rows: list[dict[str, float]], output: Path) -> None:
     left.plot([r['step'] for r in rows], [r['loss'] for r in rows], color='#0072b2')
     left.set(xlabel='step', ylabel='loss of the training slices')
     judged = [r for r in rows if 'brain' in r]
-    for name, colour in zip((*TISSUES, 'brain'), ('#e69f00', '#009e73', '#56b4e9', 'k'), strict=1):
+    for name, colour in zip(
+        (*TISSUES, 'brain'), ('#e69f00', '#009e73', '#56b4e9', 'k'), strict=True
+    ):
         right.plot([r['step'] for r in judged], [r[name] for r in judged], '.-', color=colour)
         if judged:
             right.annotate(
@@ -508,7 +510,7 @@ def train(
     trainer = lightning.Trainer(
         accelerator='gpu' if device.startswith('cuda') else 'cpu',
         devices=_devices(device),
-        precision=chosen.precision,
+        precision=chosen.precision,  # type: ignore[arg-type]
         max_steps=steps,
         logger=False,
         enable_progress_bar=False,
