@@ -98,10 +98,18 @@ def _build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group('how it runs').add_argument
     add('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     add('--slices-per-job', type=int, default=0, metavar='N', help='default: one slab a process')
-    add('--nprocs', type=int, default=1, help='processes; one (default) has all threads')
+    add(
+        '--nprocs',
+        type=int,
+        help='processes: of one scan (1, with all threads), or scans at a time (one a core)',
+    )
     add('--mem-gb', type=float, help='memory that the plugin may use')
     add('--plugin', help='Nipype plugin; default: Linear for one process, else MultiProc')
     add('--plugin-args', type=Path, metavar='FILE.yml', help='arguments of the plugin')
+    add('--worker', metavar='NAME', help='who runs many scans: cf (default), slurm, sge, dask …')
+    add('--worker-args', type=Path, metavar='FILE.yml', help='arguments of the worker')
+    add('--retry-failed', action='store_true', help='try again what failed before')
+    add('--clean', action='store_true', help='remove the cache of each scan that is finished')
     add('--stop-on-first-crash', action='store_true')
     add('--dry-run', action='store_true', help='draw the graph, run nothing')
     add('-v', '--verbose', action='store_true', help="show the engine's log")

@@ -1,10 +1,9 @@
-"""``secondglance run``: every scan of the subjects named, one after the other."""
+"""``secondglance run``: every scan of the subjects named, side by side where they are many."""
 
 import argparse
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 
 from secondglance import __version__
@@ -33,43 +32,94 @@ def run(args: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
+    from secondglance.commands.cohort import run_many
+    from secondglance.interfaces.bids import find_subjects
+
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     bids_dir, output_dir, reference = _folders(args, console)
     settings = _settings(args)
     _check_writable(output_dir, '--output-dir')
     _check_writable(args.work_dir, '--work-dir')
 
-    from secondglance.interfaces.bids import find_subjects
-
     everyone = args.subject == ['all']
-    subjects = find_subjects(bids_dir) if everyone else args.subject
+    subjects = find_subjects(bids_dir) if everyone else list(dict.fromkeys(args.subject))
     if not subjects:
         raise InputError(f'{bids_dir} holds no sub-… folder: give --bids-dir a BIDS data set.')
-    failures: dict[str, str] = {}
-    n_scans = 0
+    jobs, lost = _jobs(args, bids_dir, subjects, settings, output_dir, reference)
+    if len(jobs) + len(lost) > 1 or args.worker:
+        return run_many(args, jobs, lost, output_dir, console)
+    return _run_one(args, jobs[0], console)
+
+
+def _run_one(args, job, console) -> int:
+    """Run the one scan that was asked for, with one line a stage."""
+    from secondglance.pipelines.job import build, run_job
+
+    name = job.scan.name
+    if args.dry_run:
+        # Drawn by Graphviz where it is installed; its source says as much to those who read it
+        kind = 'svg' if shutil.which('dot') else 'dot'
+        try:
+            workflow = build(job)
+        except InputError as error:
+            return _failed(name, str(error), console)
+        path = workflow.write_graph(graph2use='colored', format=kind, simple_form=True)
+        console.print(f'{name}: nothing was run; the graph is drawn in {path}.')
+        return DONE
+    console.print(f'[bold]{name}[/]  {job.scan.path.name}')
+    console.print(
+        f'  motion correction by {job.settings.motion}, network on {job.settings.device}'
+    )
+    outcome = run_job(job, console)
+    if outcome.status == 'failed':
+        return _failed(name, outcome.reason, console)
+    for flag in outcome.flags:
+        console.print(f'  [yellow]look closely:[/] {flag}')
+    console.print(f'  report: {job.output_dir / name}.html  ({outcome.seconds:.1f} s)')
+    return DONE
+
+
+def _failed(name: str, reason: str, console) -> int:
+    console.print(f'[red]{name} failed:[/] ', end='')
+    print(f'secondglance: {reason}', file=sys.stderr)
+    return FAILED
+
+
+def _jobs(args, bids_dir, subjects, settings, output_dir, reference):
+    """Find every scan; a subject without one is an outcome, unless it is the only one."""
+    from dataclasses import replace
+
+    from secondglance.interfaces.bids import find_reference, find_scans
+    from secondglance.pipelines.job import Job, Outcome
+    from secondglance.pipelines.records import recipe
+
+    common = {
+        'output_dir': output_dir,
+        # Another version may compute something else from the same inputs
+        'work_dir': args.work_dir.resolve() / f'secondglance-{__version__}',
+        'recipe': recipe(settings),
+        'mem_gb': args.mem_gb,
+        'plugin': args.plugin,
+        'plugin_args_file': args.plugin_args,
+        'verbose': args.verbose,
+        'stop_on_first_crash': args.stop_on_first_crash,
+        'clean': args.clean,
+    }
+    jobs, lost = [], []
     for subject in subjects:
         try:
-            scans = _scans(args, bids_dir, subject)
+            scans = find_scans(bids_dir, subject, args.suffix, args.session, args.run)
         except InputError as error:
-            if not everyone and len(subjects) == 1:
+            if len(subjects) == 1:
                 raise
-            failures[subject] = str(error)
+            lost.append(
+                Outcome(f'sub-{subject.removeprefix("sub-")}', 'failed', reason=str(error))
+            )
             continue
         for scan in scans:
-            n_scans += 1
-            problem = _run_scan(scan, settings, output_dir, reference, args, console)
-            if problem:
-                failures[scan.name] = problem
-                console.print(f'[red]{scan.name} failed:[/] ', end='')
-                print(f'secondglance: {problem}', file=sys.stderr)
-                if args.stop_on_first_crash:
-                    return FAILED
-    if n_scans + len(failures) > 1:
-        done = n_scans - sum(name not in subjects for name in failures)
-        console.print(f'{done} of {n_scans} scans done.')
-        for name, problem in failures.items():
-            console.print(f'  {name}: {problem}', markup=False)
-    return FAILED if failures else DONE
+            found = find_reference(reference, scan) if reference else None
+            jobs.append(Job(scan, replace(settings, reference=found), **common))
+    return jobs, lost
 
 
 def _folders(args, console) -> tuple[Path, Path, Path | None]:
@@ -104,8 +154,9 @@ def _settings(args):
     from secondglance.pipelines.preproc import resolve_engine
     from secondglance.pipelines.subject import Settings
 
-    if args.nprocs < 1:
-        raise InputError(f'--nprocs {args.nprocs} is not a number of processes: give 1 or more.')
+    nprocs = 1 if args.nprocs is None else args.nprocs
+    if nprocs < 1:
+        raise InputError(f'--nprocs {nprocs} is not a number of processes: give 1 or more.')
     if args.smooth < 0:
         raise InputError(f'--smooth {args.smooth} is not a number of copies: give 0 or more.')
     if not args.enhance_width > 0:
@@ -139,8 +190,8 @@ def _settings(args):
         explain_region=_region(args),
         device=_device(args.device),
         slices_per_job=args.slices_per_job,
-        nprocs=args.nprocs,
-        threads=max(1, len(os.sched_getaffinity(0)) // args.nprocs),
+        nprocs=nprocs,
+        threads=max(1, len(os.sched_getaffinity(0)) // nprocs),
     )
 
 
@@ -187,52 +238,3 @@ def _check_writable(folder: Path, option: str) -> None:
         ) from error
     if not writable:
         raise InputError(f'{folder} cannot be written: choose another {option}.')
-
-
-def _scans(args, bids_dir: Path, subject: str):
-    from secondglance.interfaces.bids import find_scans
-
-    return find_scans(bids_dir, subject, args.suffix, args.session, args.run)
-
-
-def _run_scan(scan, settings, output_dir, reference, args, console) -> str | None:
-    """Run one scan's graph; what went wrong comes back as one sentence."""
-    from dataclasses import replace
-
-    from secondglance.interfaces.bids import find_reference
-    from secondglance.interfaces.checks import check_scan
-    from secondglance.pipelines.engine import configure, run_workflow
-    from secondglance.pipelines.subject import init_subject_wf
-
-    start = time.monotonic()
-    try:
-        found = find_reference(reference, scan) if reference else None
-        check_scan(scan, settings, found)
-        workflow = init_subject_wf(
-            scan=scan, output_dir=output_dir, settings=replace(settings, reference=found)
-        )
-        # Another version may compute something else from the same inputs
-        workflow.base_dir = str(args.work_dir.resolve() / f'secondglance-{__version__}')
-        configure(workflow, verbose=args.verbose, stop_on_first_crash=args.stop_on_first_crash)
-        if args.dry_run:
-            # Drawn by Graphviz where it is installed; its source says as much to those who read it
-            kind = 'svg' if shutil.which('dot') else 'dot'
-            path = workflow.write_graph(graph2use='colored', format=kind, simple_form=True)
-            console.print(f'{scan.name}: nothing was run; the graph is drawn in {path}.')
-            return None
-        console.print(f'[bold]{scan.name}[/]  {scan.path.name}')
-        console.print(f'  motion correction by {settings.motion}, network on {settings.device}')
-        run_workflow(
-            workflow,
-            nprocs=args.nprocs,
-            threads=settings.threads,
-            mem_gb=args.mem_gb,
-            plugin=args.plugin,
-            plugin_args_file=args.plugin_args,
-            gpu=settings.device.startswith('cuda'),
-            console=console,
-        )
-    except InputError as error:
-        return str(error)
-    console.print(f'  report: {output_dir / scan.name}.html  ({time.monotonic() - start:.1f} s)')
-    return None

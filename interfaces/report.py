@@ -59,6 +59,7 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
 class _ReportOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc='the page')
     figures = traits.Directory(exists=True, desc='its figures')
+    warnings = traits.List(traits.Str(), desc='what a person should look at')
 
 
 class Report(SimpleInterface):
@@ -124,7 +125,7 @@ class Report(SimpleInterface):
         page = Path(runtime.cwd) / f'{self.inputs.scan_name}.html'
         figures = Path(runtime.cwd) / 'figures'
         render_report(data, page, figures)
-        self._results.update(out_file=str(page), figures=str(figures))
+        self._results.update(out_file=str(page), figures=str(figures), warnings=data.warnings)
         return runtime
 
     def _explained(self) -> dict[str, np.ndarray]:

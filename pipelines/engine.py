@@ -12,6 +12,7 @@ from secondglance.imaging.errors import InputError
 # Local jobs last milliseconds: the engine's own two seconds between two looks would be most of
 # the run. Batch systems are asked at the engine's own pace.
 LOCAL_POLL_SECONDS = 0.02
+_SLURM_PLUGINS = ('SLURM', 'SLURMGraph')
 _LOCAL_PLUGINS = ('Linear', 'MultiProc', 'LegacyMultiProc')
 
 STAGES = {
@@ -59,7 +60,7 @@ def run_workflow(
     plugin_args_file: Path | None = None,
     gpu: bool = False,
     console=None,
-) -> None:
+):
     """Run a graph to its end, showing one line a stage.
 
     Parameters
@@ -80,6 +81,11 @@ def run_workflow(
         Whether nodes of the network are counted against one GPU.
     console : rich.console.Console, optional
 
+    Returns
+    -------
+    networkx.DiGraph
+        Of the nodes that were run, each with its `result`.
+
     Raises
     ------
     InputError
@@ -87,7 +93,7 @@ def run_workflow(
         where the whole of it is.
     """
     plugin = plugin or ('Linear' if nprocs == 1 else 'MultiProc')
-    arguments = _plugin_args(plugin_args_file)
+    arguments = read_arguments(plugin_args_file, '--plugin-args')
     if plugin in _LOCAL_PLUGINS:
         # A fork of a process in which torch has started threads can hang
         defaults = {
@@ -100,14 +106,30 @@ def run_workflow(
         arguments = {**defaults, **arguments}
     else:
         del workflow.config['execution']['poll_sleep_duration']
+        # The engine's batch plugins ask for it, and containers have none
+        os.environ.setdefault('LOGNAME', 'secondglance')
+    if plugin in _SLURM_PLUGINS:
+        _ask_slurm(workflow, str(arguments.get('sbatch_args', '')))
     progress = _Progress(workflow, console)
     arguments['status_callback'] = progress.update
     _quiet_workers(Path(workflow.base_dir))
     try:
         with progress:
-            workflow.run(plugin=plugin, plugin_args=arguments)
+            return workflow.run(plugin=plugin, plugin_args=arguments)
     except Exception as error:
         raise InputError(_sentence(error, Path(workflow.base_dir) / 'crash')) from error
+
+
+def _ask_slurm(workflow: Workflow, users: str) -> None:
+    """Ask for the CPUs and memory that each node says it needs: the engine does not.
+
+    What the user asks for comes last, and so counts.
+    """
+    for name in workflow.list_node_names():
+        node = workflow.get_node(name)
+        cpus, megabytes = int(node.n_procs or 1), int(1024 * node.mem_gb)
+        asked = f'--cpus-per-task={cpus} --mem={megabytes}M {users}'.strip()
+        node.plugin_args = {'sbatch_args': asked, 'overwrite': True}
 
 
 def _quiet_workers(folder: Path) -> None:
@@ -121,7 +143,8 @@ def _quiet_workers(folder: Path) -> None:
     os.environ.setdefault('NIPYPE_CONFIG_DIR', str(settings))
 
 
-def _plugin_args(path: Path | None) -> dict:
+def read_arguments(path: Path | None, option: str) -> dict:
+    """Read names with values from a YAML file that an option of the call names."""
     if path is None:
         return {}
     import yaml
@@ -129,9 +152,9 @@ def _plugin_args(path: Path | None) -> dict:
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise InputError(f'--plugin-args {path} cannot be read as YAML: {error}.') from error
+        raise InputError(f'{option} {path} cannot be read as YAML: {error}.') from error
     if not isinstance(content, dict):
-        raise InputError(f'--plugin-args {path} must hold names with values, such as n_procs: 4.')
+        raise InputError(f'{option} {path} must hold names with values, such as n_procs: 4.')
     return content
 
 
