@@ -66,8 +66,18 @@ def _build_parser() -> argparse.ArgumentParser:
     add('--suffix', default='dwi', help='which image: dwi (default), bold, sbref, T2w, …')
     add('--reference', type=Path, help='reference segmentation, or a folder of derivatives')
     add = parser.add_argument_group('where it goes').add_argument
-    add('--output-dir', type=Path, help='default: <bids-dir>/derivatives/secondglance')
-    add('--work-dir', type=Path, default=Path('work'), help='cache of the stages (./work)')
+    add(
+        '--output-dir',
+        type=Path,
+        default=os.environ.get('SECONDGLANCE_OUTPUT_DIR'),
+        help='default: $SECONDGLANCE_OUTPUT_DIR, else <bids-dir>/derivatives/secondglance',
+    )
+    add(
+        '--work-dir',
+        type=Path,
+        default=os.environ.get('SECONDGLANCE_WORK_DIR', 'work'),
+        help='cache of the stages; default: $SECONDGLANCE_WORK_DIR, else ./work',
+    )
     add = parser.add_argument_group('how it is done').add_argument
     add('--motion', choices=('auto', 'fsl', 'sitk', 'none'), default='auto')
     add('--b0-threshold', type=float, default=50.0, metavar='B', help='s/mm² (50)')

@@ -1,6 +1,5 @@
 """Many scans in one call: what is to be done, its progress, and what became of each."""
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -60,10 +59,10 @@ def _run(args, todo: list, console) -> list:
     from rich.progress import TimeElapsedColumn as Elapsed
 
     from secondglance.pipelines.cohort import LOCAL_WORKERS, run_cohort, share_cores
-    from secondglance.pipelines.engine import read_arguments
+    from secondglance.pipelines.engine import available_cores, read_arguments
 
     worker = args.worker or 'cf'
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     at_once = min(args.nprocs or cores, len(todo))
     if args.mem_gb:
         at_once = max(1, min(at_once, int(args.mem_gb / MEMORY_GB)))

@@ -151,6 +151,7 @@ def _settings(args):
     from secondglance.interfaces.bids import find_donor
     from secondglance.interfaces.checks import check_donor
     from secondglance.models.weights import default_weights, load_weights
+    from secondglance.pipelines.engine import available_cores
     from secondglance.pipelines.preproc import resolve_engine
     from secondglance.pipelines.subject import Settings
 
@@ -191,7 +192,7 @@ def _settings(args):
         device=_device(args.device),
         slices_per_job=args.slices_per_job,
         nprocs=nprocs,
-        threads=max(1, len(os.sched_getaffinity(0)) // nprocs),
+        threads=max(1, available_cores() // nprocs),
     )
 
 

@@ -1,11 +1,13 @@
 """The interface that puts a subject's results where a user looks for them, whole or not at all."""
 
+import contextlib
 import errno
 import gzip
 import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from nipype.interfaces.base import (
@@ -21,6 +23,9 @@ from nipype.interfaces.io import add_traits
 
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
+
+
+_STALE_SECONDS = 24 * 3600
 
 
 def publish(files: dict[str, Path | str | bytes], output_dir: Path) -> list[Path]:
@@ -50,6 +55,7 @@ def publish(files: dict[str, Path | str | bytes], output_dir: Path) -> list[Path
     staging = None
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
+        _sweep(output_dir)
         staging = Path(tempfile.mkdtemp(prefix='.secondglance-', dir=output_dir))
         staged = []
         for index, (name, source) in enumerate(files.items()):
@@ -81,6 +87,14 @@ def publish(files: dict[str, Path | str | bytes], output_dir: Path) -> list[Path
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
     return targets
+
+
+def _sweep(output_dir: Path) -> None:
+    """Remove what a process that was killed had written and not yet put in its place."""
+    for left in output_dir.glob('.secondglance-*'):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _copy(source: Path, target: Path, compress: bool) -> None:

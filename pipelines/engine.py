@@ -23,6 +23,11 @@ STAGES = {
 }
 
 
+def available_cores() -> int:
+    """Count the cores that are ours: of a Slurm job those that it asked for."""
+    return int(os.environ.get('SLURM_CPUS_PER_TASK') or len(os.sched_getaffinity(0)))
+
+
 def configure(
     workflow: Workflow, *, verbose: bool = False, stop_on_first_crash: bool = False
 ) -> None:
