@@ -47,14 +47,16 @@ step 'six subjects, one of them broken; a plain run'
 "$secondglance" simulate --output "$here/study" --subjects 6 --b0-volumes 2 --dwi-volumes 1 > /dev/null
 rm -rf "$here/study/derivatives"
 chmod -R a+rX "$here/study"
-broken=$(find "$here/study/sub-04" -name '*_dwi.nii.gz')
+(cd "$here/study" && ls -d sub-*) > "$here/subjects.txt"
+one=$(head -n 1 "$here/subjects.txt") bad=$(sed -n 4p "$here/subjects.txt")
+broken=$(find "$here/study/$bad" -name '*_dwi.nii.gz')
 head -c 20000 "$broken" > "$here/cut" && cp "$here/cut" "$broken"
 code=0
 "$secondglance" run --subject all --bids-dir "$here/study" --output-dir "$here/plain" \
     --work-dir "$here/work-plain" --clean 2> "$here/plain.log" || code=$?
 [ "$code" = 1 ] || { cat "$here/plain.log"; exit 1; }
 grep -q '5 done, 0 cached, 1 failed' "$here/plain.log"
-[ "$(awk -F'\t' '$2 == "failed"' "$here/plain/cohort.tsv" | cut -f1)" = sub-04 ]
+[ "$(awk -F'\t' '$2 == "failed"' "$here/plain/cohort.tsv" | cut -f1)" = "$bad" ]
 
 step 'Docker'
 if ! { install 'docker.io mmdebstrap' dockerd && install mmdebstrap mmdebstrap &&
@@ -78,11 +80,11 @@ else
     step 'docker run: no network, no root, nothing writable but /out'
     mkdir -m 777 "$here/docker-out"
     /usr/bin/docker run --rm --network none --read-only --user 1000 \
-        -v "$here/study:/data:ro" -v "$here/docker-out:/out" "$image" --subject sub-01 \
+        -v "$here/study:/data:ro" -v "$here/docker-out:/out" "$image" --subject "$one" \
         2> "$here/run.log" || { cat "$here/run.log"; exit 1; }
-    mkdir "$here/one" && cp -r "$here/plain/sub-01" "$here/one/"
+    mkdir "$here/one" && cp -r "$here/plain/$one" "$here/one/"
     same "$here/one" "$here/docker-out"
-    [ ! -e "$here/docker-out/sub-01.html" ] && { echo 'no report' >&2; exit 1; }
+    [ -s "$here/docker-out/$one.html" ] || { echo 'no report' >&2; exit 1; }
 fi
 
 sif=
@@ -123,7 +125,6 @@ first=$(sinfo -h -N -o %N | head -n 1)
 
 if [ -n "$sif" ]; then
     step 'an array of six tasks in containers; a node dies in the middle'
-    for n in 1 2 3 4 5 6; do echo "sub-0$n"; done > "$here/subjects.txt"
     mkdir "$here/array-out" "$here/logs"
     sbatch --array=1-6 --cpus-per-task=1 --mem=1500M -o "$here/logs/%a.txt" -e "$here/logs/%a.txt" \
         "$root/docker/slurm-array.sh" "$sif" "$here/study" "$here/array-out" "$here/subjects.txt" \
@@ -160,9 +161,10 @@ echo "   $left files left of the caches"
 
 step "Nipype's SLURM plugin, one subject"
 printf 'sbatch_args: "--time=00:10:00"\n' > "$here/plugin.yml"
-timeout 300 "$secondglance" run --subject sub-01 --bids-dir "$here/study" \
+timeout 300 "$secondglance" run --subject "$one" --bids-dir "$here/study" \
     --output-dir "$here/nipype-out" --work-dir "$here/work-nipype" \
     --plugin SLURM --plugin-args "$here/plugin.yml" 2> "$here/nipype.log" ||
     { cat "$here/nipype.log"; exit 1; }
+[ -e "$here/one" ] || { mkdir "$here/one" && cp -r "$here/plain/$one" "$here/one/"; }
 same "$here/one" "$here/nipype-out"
 step 'all as it should be'

@@ -24,7 +24,6 @@ from nipype.interfaces.io import add_traits
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
 
-
 _STALE_SECONDS = 24 * 3600
 
 

@@ -95,7 +95,7 @@ def _round(
     told: Callable[[Outcome], None],
 ) -> list[Outcome | None]:
     """Run each job once; None where its process, or the pool it was in, was killed."""
-    pydra = _pydra()
+    pydra = load_pydra()
     plugin = worker
     if worker == 'cf':
         plugin, arguments = _processes(pydra), {'n_procs': most, **arguments}
@@ -150,8 +150,8 @@ def segment_job(job: Job) -> Outcome:
         return Outcome(job.scan.name, 'failed', reason=f'{type(error).__name__}: {reason}.')
 
 
-def _pydra():
-    # It would ask the network for newer versions of itself
+def load_pydra():
+    """Import Pydra without its asking the network for newer versions of itself."""
     os.environ.setdefault('NO_ET', '1')
     import pydra
 
