@@ -7,8 +7,8 @@
 
 *index*: one subject's scans among many, beside the same among one. *plan*: ``--dry-run`` of all,
 with the most memory of the process. *cohort*: simulated rats of usual size, side by side, against
-each by itself with one thread: the ratio of the wall to their sum over the processes. *tiny*: heads
-of 20 × 20 × 3, so that what is measured is all that is not computing.
+each by itself with one thread: the ratio of the wall to their sum over the processes. *tiny*:
+heads of 24 × 24 × 3, so that what is measured is all that is not computing.
 """
 
 import argparse

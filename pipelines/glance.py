@@ -35,6 +35,7 @@ def init_glance_wf(
     n_slabs: int = 1,
     slices_per_job: int = 0,
     num_threads: int = 1,
+    cache_dir: str | Path | None = None,
     name: str = 'glance_wf',
 ) -> Workflow:
     """Find the brain in a whole head by what held a network's attention.
@@ -72,6 +73,8 @@ def init_glance_wf(
         In how many slabs the stack is cut, or how many slices a slab has (0: by `n_slabs`).
     num_threads : int
         CPU threads of a node that runs the network.
+    cache_dir : path, optional
+        Where the saliency of the donors is kept for other subjects.
     name : str
 
     Inputs
@@ -149,6 +152,7 @@ def init_glance_wf(
             smooth=smooth,
             peak=peak,
             width=width,
+            **({} if cache_dir is None else {'cache_dir': str(cache_dir)}),
             **network,
         ),
         n_procs=num_threads,

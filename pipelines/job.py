@@ -27,6 +27,8 @@ class Job:
         Its reference is that of this scan.
     output_dir, work_dir : Path
         Roots of the derivatives, and of the caches of this version.
+    shared_dir : Path, optional
+        Where subjects share what they have in common; by default in `work_dir`.
     recipe : str
         Digest of the settings, from :func:`secondglance.pipelines.records.recipe`.
     mem_gb : float, optional
@@ -46,6 +48,7 @@ class Job:
     output_dir: Path
     work_dir: Path
     recipe: str
+    shared_dir: Path | None = None
     mem_gb: float | None = None
     plugin: str | None = None
     plugin_args_file: Path | None = None
@@ -96,7 +99,12 @@ def build(job: Job):
         If the scan cannot be used.
     """
     check_scan(job.scan, job.settings, job.settings.reference)
-    workflow = init_subject_wf(scan=job.scan, output_dir=job.output_dir, settings=job.settings)
+    workflow = init_subject_wf(
+        scan=job.scan,
+        output_dir=job.output_dir,
+        settings=job.settings,
+        cache_dir=job.shared_dir or job.work_dir / 'donors',
+    )
     workflow.base_dir = str(job.work_dir)
     configure(workflow, verbose=job.verbose, stop_on_first_crash=job.stop_on_first_crash)
     return workflow
@@ -215,6 +223,7 @@ def for_attempt(job: Job, environment: dict[str, str]) -> Job:
     cpus = int(environment.get('SLURM_CPUS_PER_TASK', '1'))
     return replace(
         job,
+        shared_dir=job.shared_dir or job.work_dir / 'donors',
         work_dir=job.work_dir / f'attempt-{job.scan.name}-{number or os.getpid()}-{restart}',
         settings=replace(job.settings, threads=max(1, cpus // job.settings.nprocs)),
     )

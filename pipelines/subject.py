@@ -79,6 +79,7 @@ def init_subject_wf(
     scan: Scan,
     output_dir: str | Path,
     settings: Settings,
+    cache_dir: str | Path | None = None,
     name: str | None = None,
 ) -> Workflow:
     """Take one raw scan to tissue maps, by looking twice.
@@ -95,6 +96,8 @@ def init_subject_wf(
     output_dir : path
         Root of the derivatives.
     settings : Settings
+    cache_dir : path, optional
+        Where subjects share what they have in common: the saliency of the donors.
     name : str, optional
         Name of the workflow, by default after the scan.
 
@@ -144,6 +147,7 @@ def init_subject_wf(
         width=settings.enhance_width,
         mask_method=settings.mask_method,
         donor_species=settings.donor_species,
+        cache_dir=cache_dir,
         **network,
     )
     segment_wf = init_segment_wf(**network)

@@ -1,4 +1,4 @@
-"""A cohort: whatever becomes of one scan, the others go on, and what is finished is not done again."""
+"""Whatever becomes of one scan of a cohort, the others go on; nothing is done twice."""
 
 import csv
 import os
