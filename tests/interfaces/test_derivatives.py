@@ -70,3 +70,17 @@ def test_full_disk_is_said_and_leaves_what_was_there(tmp_path, save):
 
 def test_description_names_the_version():
     assert derivatives.__version__.encode() in derivatives.dataset_description()
+
+
+def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path):
+    import os
+    import time
+
+    old, young = tmp_path / '.secondglance-old', tmp_path / '.secondglance-young'
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / '0').write_text('half')
+    os.utime(old, (time.time() - 100_000,) * 2)
+    publish({'a.txt': b'whole'}, tmp_path)
+    assert not old.exists()
+    assert young.exists()

@@ -92,3 +92,22 @@ def test_weights_checksum_is_in_the_settings():
     plain = settings().resolved()
     assert len(plain['weights_checksum']) == 64
     assert 'nprocs' not in plain
+
+
+def test_slurm_is_asked_for_what_each_node_needs_and_the_users_word_comes_last():
+    from secondglance.pipelines.engine import _ask_slurm
+
+    workflow = init_glance_wf(weights=default_weights(), donors=DONORS, num_threads=3)
+    _ask_slurm(workflow, '--mem=9G')
+    asked = workflow.get_node('first_glance').plugin_args
+    assert asked == {'sbatch_args': '--cpus-per-task=3 --mem=1024M --mem=9G', 'overwrite': True}
+    assert workflow.get_node('slabs').plugin_args['sbatch_args'].startswith('--cpus-per-task=1 ')
+
+
+def test_cores_are_those_that_slurm_gave(monkeypatch):
+    from secondglance.pipelines.engine import available_cores
+
+    monkeypatch.setenv('SLURM_CPUS_PER_TASK', '7')
+    assert available_cores() == 7
+    monkeypatch.delenv('SLURM_CPUS_PER_TASK')
+    assert available_cores() >= 1
