@@ -36,7 +36,7 @@ DONORS = {
     'bank': {'02', '05', '10', '14'},
     'eight': {'02', '04', '05', '07', '10', '12', '13', '14'},
 }
-COLUMNS = ('not_moved', 'slicewise', 'placed', 'oracle', 'first', 'brain')
+COLUMNS = ('not_moved', 'slicewise', 'placed', 'similarity', 'oracle', 'first', 'brain')
 
 
 def main():
@@ -148,6 +148,11 @@ def place(head, donors):
         'not_moved': native(still) if same_frame else np.nan,
         'slicewise': native(moved(slicewise)),
         'placed': native(placed.mask),
+        'similarity': native(
+            place_from_bank(
+                own.enhanced, own.positions, [d['as_donor'] for d in donors], similarity=True
+            )[0].mask
+        ),
         'oracle': native(moved(oracle)),
         'first': native(head['probability']),
         'brain': native(one_brain(head['probability'], grid.spacing, grid.thickness, placed.mask)),

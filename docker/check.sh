@@ -126,7 +126,7 @@ first=$(sinfo -h -N -o %N | head -n 1)
 if [ -n "$sif" ]; then
     step 'an array of six tasks in containers; a node dies in the middle'
     mkdir "$here/array-out" "$here/logs"
-    sbatch --array=1-6 --cpus-per-task=1 --mem=1500M -o "$here/logs/%a.txt" -e "$here/logs/%a.txt" \
+    sbatch --array=1-6 --cpus-per-task=1 --mem=1500M --time=00:20:00 -o "$here/logs/%a.txt" -e "$here/logs/%a.txt" \
         "$root/docker/slurm-array.sh" "$sif" "$here/study" "$here/array-out" "$here/subjects.txt" \
         > /dev/null
     end=$((SECONDS + 120))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from secondglance.imaging.alignment import align, rim_kernels, transform
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.matching import SliceMatch, match_slices
 from secondglance.imaging.placement import (
@@ -101,7 +102,11 @@ def place_stack(
 
 
 def place_from_bank(
-    enhanced: ArrayLike, positions: ArrayLike, donors: Sequence[Donor], tolerance_px: float = 2.0
+    enhanced: ArrayLike,
+    positions: ArrayLike,
+    donors: Sequence[Donor],
+    tolerance_px: float = 2.0,
+    similarity: bool = False,
 ) -> tuple[StackPlacement, int]:
     """Place the mask of the donor whose slices correlate best with the subject's.
 
@@ -113,6 +118,8 @@ def place_from_bank(
         mm, ascending.
     donors : sequence of Donor
     tolerance_px : float
+    similarity : bool
+        Whether the mask may be scaled and turned in plane, or is moved alone (the paper).
 
     Returns
     -------
@@ -125,18 +132,90 @@ def place_from_bank(
     InputError
         If there is no donor.
     """
+    found = match_donors(enhanced, positions, donors, similarity)
+    placed = _place(np.asarray(enhanced, np.float32), positions, found, tolerance_px)
+    return placed, found.index
+
+
+@dataclass(frozen=True)
+class MatchedDonor:
+    """The donor that fits a subject best, laid out slice by slice for it.
+
+    Attributes
+    ----------
+    index : int
+        Of the donor taken.
+    scores : list of float
+        Mean correlation of every donor.
+    match : SliceMatch
+    kernels : (N, H, W) float32 array
+        For each slice of the subject its donor slice's kernel, in the middle of the frame.
+    mask : (N, H, W) bool array
+        That slice's mask; empty where the donor does not reach.
+    scale, degrees : float
+        By which both were scaled and turned.
+    """
+
+    index: int
+    scores: list[float]
+    match: SliceMatch
+    kernels: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    scale: float = 1.0
+    degrees: float = 0.0
+
+
+def match_donors(
+    enhanced: ArrayLike, positions: ArrayLike, donors: Sequence[Donor], similarity: bool = False
+) -> MatchedDonor:
+    """Find the best correlated donor, which slice goes with which, and, if asked, its size.
+
+    Parameters
+    ----------
+    enhanced, positions, donors, similarity
+        As of :func:`place_from_bank`.
+
+    Returns
+    -------
+    MatchedDonor
+
+    Raises
+    ------
+    InputError
+        If there is no donor.
+    """
     if not len(donors):
         raise InputError('There is no donor to take a brain mask from: name at least one.')
     enhanced = np.asarray(enhanced, np.float32)
-    matches = []
-    framed = []
-    for donor in donors:
-        kernels, mask = kernels_of(donor, (enhanced.shape[1], enhanced.shape[2]))
-        matches.append(match_slices(enhanced, positions, kernels, donor.positions))
-        framed.append((kernels, mask))
-    best = int(np.argmax([match.score for match in matches]))
-    kernels, mask = framed[best]
-    return _place(enhanced, positions, kernels, mask, matches[best], tolerance_px), best
+    shape = (enhanced.shape[1], enhanced.shape[2])
+    framed = [kernels_of(donor, shape) for donor in donors]
+    matches = [
+        match_slices(enhanced, positions, kernels, donor.positions)
+        for donor, (kernels, _) in zip(donors, framed, strict=True)
+    ]
+    scores = [float(match.score) for match in matches]
+    best = int(np.argmax(scores))
+    match, (kernels, mask), donor = matches[best], framed[best], donors[best]
+    scale, degrees = 1.0, 0.0
+    if similarity:
+        (rim,) = centre_on(donor.mask, shape, rim_kernels(donor.enhanced, donor.mask))
+        scale, degrees = align(enhanced, _chosen(rim, match))
+        # Slices match better in the right size, and the size is found better by the right slices
+        match = match_slices(
+            enhanced, positions, transform(kernels, scale, degrees), donor.positions
+        )
+        scale, degrees = align(enhanced, _chosen(rim, match))
+        kernels = transform(kernels, scale, degrees)
+        mask = transform(mask.astype(np.float32), scale, degrees) >= 0.5
+    return MatchedDonor(
+        best, scores, match, _chosen(kernels, match), _chosen(mask, match), scale, degrees
+    )
+
+
+def _chosen(stack: NDArray, match: SliceMatch) -> NDArray:
+    """Take for each slice of the subject its donor slice, or nothing beyond the donor's reach."""
+    reached = (match.nearest >= 0)[:, None, None]
+    return np.where(reached, stack[np.maximum(match.nearest, 0)], np.zeros((), stack.dtype))
 
 
 def kernels_of(
@@ -163,24 +242,19 @@ def kernels_of(
 
 
 def _place(
-    enhanced: NDArray,
-    positions: ArrayLike,
-    kernels: NDArray,
-    mask: NDArray,
-    match: SliceMatch,
-    tolerance_px: float,
+    enhanced: NDArray, positions: ArrayLike, found: MatchedDonor, tolerance_px: float
 ) -> StackPlacement:
     """Move the matched slices of a mask to where they correlate best."""
+    match = found.match
     reached = match.nearest >= 0
-    chosen = np.maximum(match.nearest, 0)
-    kernels = np.where(reached[:, None, None], kernels[chosen], 0)
-    mask = mask[chosen] & reached[:, None, None]
-    shifts, peaks, ratios = best_shift(correlate(standardise(enhanced), standardise(kernels)))
+    shifts, peaks, ratios = best_shift(
+        correlate(standardise(enhanced), standardise(found.kernels))
+    )
     agreed, replaced, confidence = reconcile(
         shifts, np.where(reached, np.maximum(peaks, 0), 0), positions, tolerance_px
     )
     return StackPlacement(
-        mask=np.stack([place_mask(m, shift) for m, shift in zip(mask, agreed, strict=True)]),
+        mask=np.stack([place_mask(m, shift) for m, shift in zip(found.mask, agreed, strict=True)]),
         shifts=agreed,
         peaks=peaks,
         ratios=ratios,

@@ -14,16 +14,16 @@ from nipype.interfaces.base import (
 )
 
 from secondglance.imaging.brain import agreement, expected_dice, one_brain
-from secondglance.imaging.matching import match_slices
+from secondglance.imaging.donors import Donor, match_donors
 from secondglance.imaging.placement import (
     best_shift,
-    centre_on,
     correlate,
     place_mask,
     standardise,
 )
 from secondglance.imaging.reconciliation import reconcile
 from secondglance.interfaces.stacks import in_cwd, read_stack, write_stack
+from secondglance.models.choices import MASK_METHODS
 
 
 def slice_positions(affine: np.ndarray, n_slices: int) -> np.ndarray:
@@ -36,6 +36,9 @@ class _MatchDonorInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='enhanced saliency, (H, W, N)')
     enhanced = InputMultiObject(File(exists=True), mandatory=True, desc="the donors' own")
     masks = InputMultiObject(File(exists=True), mandatory=True, desc="the donors' brain masks")
+    similarity = traits.Bool(
+        False, usedefault=True, desc='scale and turn the mask in plane, beside moving it'
+    )
     donor_scale = traits.Float(1.0, usedefault=True, desc='mm of the subject for one of a donor')
 
 
@@ -53,39 +56,27 @@ class MatchDonor(SimpleInterface):
 
     def _run_interface(self, runtime):
         enhanced, affine = read_stack(self.inputs.in_file)
-        positions = slice_positions(affine, len(enhanced))
-        found = []
+        donors = []
         for saliency_file, mask_file in zip(self.inputs.enhanced, self.inputs.masks, strict=True):
             saliency, donor_affine = read_stack(saliency_file)
-            mask = read_stack(mask_file)[0] >= 0.5
-            # The paper's kernel: what the donor's own brain looks like to this network
-            kernels = np.where(mask, saliency, np.float32(0))
-            kernels, mask = centre_on(mask, enhanced.shape[1:], kernels, mask)
-            match = match_slices(
-                enhanced,
-                positions,
-                kernels,
-                slice_positions(donor_affine, len(mask)) * self.inputs.donor_scale,
-            )
-            found.append((match, kernels, mask))
-        best = int(np.argmax([match.score for match, _, _ in found]))
-        match, kernels, mask = found[best]
-
-        chosen = np.asarray(match.nearest)
-        for name, source in (('kernels', kernels), ('mask', mask)):
-            stack = np.zeros(enhanced.shape, np.float32)
-            stack[chosen >= 0] = source[chosen[chosen >= 0]]
+            positions = slice_positions(donor_affine, len(saliency)) * self.inputs.donor_scale
+            donors.append(Donor(saliency, read_stack(mask_file)[0] >= 0.5, positions))
+        positions = slice_positions(affine, len(enhanced))
+        found = match_donors(enhanced, positions, donors, self.inputs.similarity)
+        for name, stack in (('kernels', found.kernels), ('mask', found.mask)):
             path = in_cwd(self.inputs.in_file, runtime, f'_{name}')
             self._results[name] = write_stack(stack, affine, path)
         self._results['match'] = in_cwd(self.inputs.in_file, runtime, '_match', '.json')
         Path(self._results['match']).write_text(
             json.dumps(
                 {
-                    'donor': best,
-                    'scores': [float(m.score) for m, _, _ in found],
-                    'offset_mm': float(match.offset_mm),
-                    'scale': float(match.scale),
-                    'slices': chosen.tolist(),
+                    'donor': found.index,
+                    'scores': found.scores,
+                    'offset_mm': float(found.match.offset_mm),
+                    'scale': float(found.match.scale),
+                    'slices': found.match.nearest.tolist(),
+                    'in_plane_scale': found.scale,
+                    'degrees': found.degrees,
                 }
             )
         )
@@ -190,9 +181,7 @@ class _GlanceMaskInputSpec(BaseInterfaceInputSpec):
     placed = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
     placement = File(exists=True, mandatory=True, desc='a row a slice (.tsv)')
     brain_size = traits.Float(1.0, usedefault=True, desc="of the species, beside a rat's")
-    method = traits.Enum(
-        'first-glance', 'correlation', usedefault=True, desc='whose mask is taken'
-    )
+    method = traits.Enum(*MASK_METHODS, usedefault=True, desc='whose mask is taken')
 
 
 class _GlanceMaskOutputSpec(TraitedSpec):

@@ -172,7 +172,7 @@ def placement_warnings(rows: list[dict], confidence: dict) -> list[str]:
             '--species right, and does the field of view hold the whole brain?'
         )
     matched = [row for row in rows if row['donor_slice'] >= 0]
-    if confidence['method'] == 'correlation':
+    if confidence['method'] != 'first-glance':
         if not matched:
             return ['No slice of any donor matched: the mask is empty.']
         trust = float(np.mean([row['confidence'] for row in matched]))

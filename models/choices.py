@@ -14,5 +14,6 @@ SALIENCY_METHODS: tuple[str, ...] = (
 TARGETS: tuple[str, ...] = ('brain', *TISSUES)
 """Whose logits are summed: one tissue's or all three."""
 
-MASK_METHODS: tuple[str, ...] = ('first-glance', 'correlation')
-"""Whose mask removes the background: what the first glance saw as brain, or a donor's, placed."""
+MASK_METHODS: tuple[str, ...] = ('first-glance', 'correlation', 'similarity')
+"""Whose mask removes the background: what the first glance saw as brain, or a donor's, moved as in
+the paper, or also scaled and turned."""

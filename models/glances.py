@@ -80,8 +80,9 @@ def look_twice(
         raise InputError(f'Mask method {mask_method!r} is not one of {", ".join(MASK_METHODS)}.')
     maps, first = saliency_stack(model, stack, target=target, method=saliency, device=device)
     enhanced = enhance(maps)
-    placement = place_from_bank(enhanced, positions, donors)[0]
-    if mask_method == 'correlation':
+    similarity = mask_method == 'similarity'
+    placement = place_from_bank(enhanced, positions, donors, similarity=similarity)[0]
+    if mask_method != 'first-glance':
         mask = placement.mask.astype(np.float32)
     else:
         thickness = float(np.diff(positions).mean()) if len(positions) > 1 else 1.0

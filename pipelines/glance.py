@@ -63,8 +63,9 @@ def init_glance_wf(
         Noisy copies whose maps are averaged; 0 for none.
     peak, width : float
         Of the enhancement, in standard scores.
-    mask_method : {'first-glance', 'correlation'}
-        Whose mask goes on: what the first glance saw as brain, or the donor's, placed.
+    mask_method : {'first-glance', 'correlation', 'similarity'}
+        Whose mask goes on: what the first glance saw as brain, or the donor's, moved, or also
+        scaled and turned.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     use_gpu : bool
@@ -161,7 +162,11 @@ def init_glance_wf(
     )
     # Which slice of which donor: found over the whole stack, not slab by slab
     enlarged = BRAIN_SIZE[species] / BRAIN_SIZE[donor_species]
-    match = Node(MatchDonor(donor_scale=enlarged), mem_gb=0.5, name='match')
+    match = Node(
+        MatchDonor(donor_scale=enlarged, similarity=mask_method == 'similarity'),
+        mem_gb=0.5,
+        name='match',
+    )
     place = MapNode(PlaceMask(), iterfield=['in_file', 'kernel_file'], mem_gb=0.3, name='place')
     kernel_slabs = Node(SplitSlabs(n_slabs=n_slabs, slices_per_job=slices_per_job), 'kernel_slabs')
     # Neighbouring slices lie beside each other: one that says otherwise is overruled

@@ -15,6 +15,7 @@ SALIENCY = {
 
 MASKS = {
     'correlation': '',
+    'similarity': 'The mask was also scaled and turned in plane to where it correlated best. ',
     'first-glance': (
         'The brain was taken to be what the network had seen as tissue and what was one piece, '
         'the placed mask deciding between pieces. '
@@ -23,6 +24,10 @@ MASKS = {
 
 CAPTIONS = {
     'correlation': 'The mask of another animal, where the cross-correlation of saliency put it.',
+    'similarity': (
+        'The mask of another animal, scaled, turned and put where the cross-correlation of '
+        'saliency was highest.'
+    ),
     'first-glance': (
         'What the first glance saw as tissue and is one piece, with the help of another '
         "animal's mask, placed by the cross-correlation of saliency."
