@@ -19,6 +19,7 @@ cleanup() {
     rm -rf "$here"
 }
 trap cleanup EXIT
+trap 'echo "FAILED at line $LINENO: $BASH_COMMAND" >&2' ERR
 skip() { echo "SKIPPED: $1: IT IS NOT CHECKED HERE"; }
 step() { echo "== $1 (${SECONDS} s)"; }
 # The bytes of every image, without the compression around them
@@ -55,7 +56,7 @@ code=0
 "$secondglance" run --subject all --bids-dir "$here/study" --output-dir "$here/plain" \
     --work-dir "$here/work-plain" --clean 2> "$here/plain.log" || code=$?
 [ "$code" = 1 ] || { cat "$here/plain.log"; exit 1; }
-grep -q '5 done, 0 cached, 1 failed' "$here/plain.log"
+grep -q '5 done, 0 cached, 1 failed' "$here/plain.log" || { cat "$here/plain.log"; exit 1; }
 [ "$(awk -F'\t' '$2 == "failed"' "$here/plain/cohort.tsv" | cut -f1)" = "$bad" ]
 
 step 'Docker'

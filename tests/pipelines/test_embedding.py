@@ -1,12 +1,15 @@
 """A lab's own Nipype pipeline that takes our sub-workflows, as docs/embedding.md shows it."""
 
+import re
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+import secondglance
 from secondglance.data import donor_paths, example_rat
 from secondglance.interfaces.bids import find_donor
 from secondglance.models.weights import default_weights
@@ -44,17 +47,23 @@ def test_sub_workflows_run_inside_another(tmp_path, monkeypatch):
 
 
 def test_what_the_documentation_shows_builds(tmp_path, monkeypatch):
-    import re
-
-    import secondglance
-
     page = Path(secondglance.__file__).parent / 'docs' / 'embedding.md'
     if not page.is_file():
-        import pytest
-
         pytest.skip('the installed package has no docs')
-    code = re.search(r'```python\n(.*?)```', page.read_text(), re.S)[1]
+    nipypes, pydras = re.findall(r'```python\n(.*?)```', page.read_text(), re.S)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(code.replace('lab_wf.run()', ''), names)
+    exec(nipypes.replace('lab_wf.run()', ''), names)
     assert len(names['lab_wf'].list_node_names()) > 20
+
+    image = nib.load(example_rat()[0])
+    nib.save(image, tmp_path / 'mean_epi.nii.gz')
+    exec(
+        pydras.replace("plugin='cf'", "plugin='serial'").replace(
+            "'mean_epi", f"'{tmp_path}/mean_epi"
+        ),
+        names,
+    )
+    first = nib.load(names['mine'].result().output.first).get_fdata()
+    assert first.shape[3] == 4
+    np.testing.assert_allclose(first.sum(axis=-1), 1, atol=1e-5)
