@@ -13,6 +13,10 @@ _ANY_MM, _FAR = 1.5, 0.6
 _NEAR, _TOO_MUCH = 0.2, 0.15
 """Where a greater share lies farther than that, it is allowed this much, mm for every mm."""
 
+_TAPERED, _WIDER = 0.65, 0.2
+"""A brain whose slices have come down to this share of the largest does not widen again by more
+than this share for every mm: what does is the neck, or the snout."""
+
 _SOLID = 0.5
 _MOSTLY = 0.5
 
@@ -136,6 +140,7 @@ def _continue(brain: NDArray, spacing: float, apart: NDArray, placed: NDArray | 
     middle = int(np.minimum(np.minimum(area[:-2], area[2:]), area[1:-1]).argmax())
     if len(brain) < 3:
         middle = int(area[1:-1].argmax())
+    largest = area.max()
     outwards = [(n, n - 1) for n in range(middle + 1, len(brain))]
     outwards += [(n, n + 1) for n in range(middle - 1, -1, -1)]
     for n, before in outwards:
@@ -148,7 +153,9 @@ def _continue(brain: NDArray, spacing: float, apart: NDArray, placed: NDArray | 
             continue
         beyond = (ndimage.distance_transform_edt(~brain[before]) * spacing) / thickness
         far = brain[n] & ~known & (beyond > _FAR + _ANY_MM / thickness)
-        if far.sum() > _TOO_MUCH * brain[n].sum():
+        there, was = brain[n].sum(), brain[before].sum()
+        widens = was < _TAPERED * largest and there > was * (1 + _WIDER * max(thickness, 0.5))
+        if widens or far.sum() > _TOO_MUCH * there:
             # Another thing than the brain, of which it may be a part: no wider than before
             brain[n] &= known | (beyond <= _NEAR)
         else:

@@ -96,3 +96,15 @@ def test_agreement_is_worked_by_hand():
     second = first.copy()
     first[0, :2], second[0, 1:3], second[2, 0] = True, True, True
     np.testing.assert_allclose(agreement(first, second), [0.5, 1.0, 0.0])
+
+
+def test_a_brain_that_has_tapered_does_not_widen_into_the_neck():
+    h, w = np.mgrid[-30:30, -30:30] * 0.3
+    radii = [4.0, 6.5, 4.2, 5.0, 6.0, 7.0, 7.0, 6.5, 5.5, 4.5, 3.5]
+    # The second slice is of the neck, and wider than what the brain had come down to
+    stack = np.array([(np.hypot(h, w) < r) * 0.9 for r in radii])
+    brain = one_brain(stack, 0.3, 1.0) >= 0.5
+    area = brain.sum(axis=(1, 2))
+    assert area[1] < 1.15 * area[2]
+    assert (area[2:] == (stack[2:] > 0).sum(axis=(1, 2))).all()
+    assert area[0] == (stack[0] > 0).sum()
