@@ -42,8 +42,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='secondglance run',
         description='Segment rodent brain tissue in diffusion, EPI or T2-weighted MRI.',
-        epilog='Other commands: secondglance simulate | train | evaluate | sanity-check; each has '
-        'its --help.',
+        epilog='Other commands: secondglance simulate | train | evaluate | sanity-check',
     )
     parser.add_argument('--version', action='version', version=f'secondglance {__version__}')
     add = parser.add_argument_group('what to segment').add_argument

@@ -80,7 +80,8 @@ def _run(args, todo: list, console) -> list:
         def told(outcome):
             bar.advance(task)
             if outcome.status == 'failed':
-                bar.console.print(f'  {outcome.scan} failed: {outcome.reason}', markup=False)
+                say = f'  {outcome.scan} failed: secondglance: {outcome.reason}'
+                bar.console.print(say, markup=False)
             elif len(todo) <= MOST_SHOWN:
                 bar.console.print(f'  {outcome.scan}  {outcome.seconds:.1f} s', markup=False)
 

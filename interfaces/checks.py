@@ -7,9 +7,7 @@ import numpy as np
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.slices import slice_grid
-
-MINIMUM_SIDE = 16
-"""Pixels at the network's spacing; a smaller slice is less than its receptive field."""
+from secondglance.models.choices import MINIMUM_SIDE
 
 
 def read_volume(path: str | Path) -> tuple[nib.spatialimages.SpatialImage, np.ndarray]:

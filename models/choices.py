@@ -17,3 +17,7 @@ TARGETS: tuple[str, ...] = ('brain', *TISSUES)
 MASK_METHODS: tuple[str, ...] = ('first-glance', 'correlation', 'similarity')
 """Whose mask removes the background: what the first glance saw as brain, or a donor's, moved as in
 the paper, or also scaled and turned."""
+
+MINIMUM_SIDE = 32
+"""Pixels at the network's spacing: twice its stride. A slice with a shorter side is less than the
+network's receptive field, and shows it too little to be judged."""

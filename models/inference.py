@@ -10,9 +10,6 @@ from torch import nn
 NORMALISATION = 'slice-p99-clip1.5'
 """Name of what `normalise_slices` does; weights record the one that they were trained with."""
 
-MINIMUM_SIDE = 16
-"""Pixels; a slice with a shorter side shows the network too little to be judged."""
-
 _PERCENTILE = 99.0
 _CEILING = 1.5
 

@@ -28,7 +28,8 @@ class Job:
     output_dir, work_dir : Path
         Roots of the derivatives, and of the caches of this version.
     shared_dir : Path, optional
-        Where subjects share what they have in common; by default in `work_dir`.
+        Where subjects share what they have in common, and failures are on record; by default
+        `work_dir`.
     recipe : str
         Digest of the settings, from :func:`secondglance.pipelines.records.recipe`.
     mem_gb : float, optional
@@ -56,6 +57,11 @@ class Job:
     stop_on_first_crash: bool = False
     clean: bool = False
     per_attempt: bool = False
+
+    @property
+    def common_dir(self) -> Path:
+        """Folder that all scans of a call share."""
+        return self.shared_dir or self.work_dir
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def build(job: Job):
         scan=job.scan,
         output_dir=job.output_dir,
         settings=job.settings,
-        cache_dir=job.shared_dir or job.work_dir / 'donors',
+        cache_dir=job.common_dir / 'donors',
     )
     workflow.base_dir = str(job.work_dir)
     configure(workflow, verbose=job.verbose, stop_on_first_crash=job.stop_on_first_crash)
@@ -118,11 +124,11 @@ def known(job: Job) -> Outcome | None:
     Outcome or None
         ``cached`` or ``failed``; None where nothing is known, or something changed since.
     """
-    record = find_record(job.output_dir, job.scan, job.settings.reference, job.recipe)
+    about = (job.scan, job.settings.reference, job.recipe)
+    record = find_record(job.output_dir, *about)
     if record is None:
-        return None
-    if record.failure:
-        return Outcome(job.scan.name, 'failed', reason=record.failure)
+        record = find_record(job.common_dir, *about)
+        return record and Outcome(job.scan.name, 'failed', reason=record.failure)
     return Outcome(job.scan.name, 'cached', flags=record.flags, figures=record.figures)
 
 
@@ -142,7 +148,7 @@ def run_job(job: Job, console=None) -> Outcome:
     """
     start = time.monotonic()
     settings = job.settings
-    common = (job.output_dir, job.scan, settings.reference, job.recipe)
+    about = (job.scan, settings.reference, job.recipe)
     workflow = None
     try:
         workflow = build(job)
@@ -161,12 +167,14 @@ def run_job(job: Job, console=None) -> Outcome:
         flags = list(nodes['report'].result.outputs.warnings)
         figures = _figures(outputs)
         seconds = time.monotonic() - start
-        write_record(*common, outputs=outputs, seconds=seconds, flags=flags, figures=figures)
+        write_record(
+            job.output_dir, *about, outputs=outputs, seconds=seconds, flags=flags, figures=figures
+        )
     except InputError as error:
         seconds, reason = time.monotonic() - start, str(error)
         # The folder may be what failed
         with contextlib.suppress(OSError):
-            write_record(*common, seconds=seconds, failure=reason)
+            write_record(job.common_dir, *about, seconds=seconds, failure=reason)
         return Outcome(job.scan.name, 'failed', seconds, reason=reason)
     finally:
         if job.per_attempt:
@@ -223,7 +231,7 @@ def for_attempt(job: Job, environment: dict[str, str]) -> Job:
     cpus = int(environment.get('SLURM_CPUS_PER_TASK', '1'))
     return replace(
         job,
-        shared_dir=job.shared_dir or job.work_dir / 'donors',
+        shared_dir=job.common_dir,
         work_dir=job.work_dir / f'attempt-{job.scan.name}-{number or os.getpid()}-{restart}',
         settings=replace(job.settings, threads=max(1, cpus // job.settings.nprocs)),
     )

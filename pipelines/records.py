@@ -68,13 +68,13 @@ def scan_key(recipe: str, inputs: dict[str, str]) -> str:
     return _digest([recipe, inputs])
 
 
-def record_path(output_dir: Path, scan: Scan) -> Path:
-    """Where the record of a scan lies."""
-    return Path(output_dir) / 'logs' / f'{scan.stem}_{scan.suffix}.json'
+def record_path(folder: Path, scan: Scan) -> Path:
+    """Where a scan is on record: in the output folder, or in the work folder if it failed."""
+    return Path(folder) / 'logs' / f'{scan.stem}_{scan.suffix}.json'
 
 
 def write_record(
-    output_dir: Path,
+    folder: Path,
     scan: Scan,
     reference: Path | None,
     recipe: str,
@@ -89,7 +89,8 @@ def write_record(
 
     Parameters
     ----------
-    output_dir : Path
+    folder : Path
+        The output folder; of a failure, which leaves no output, the work folder.
     scan : Scan
     reference : Path or None
     recipe : str
@@ -114,18 +115,16 @@ def write_record(
         'failure': failure,
         'inputs': inputs,
         'outputs': {
-            str(path.relative_to(output_dir)): _stamp(path)
+            str(path.relative_to(folder)): _stamp(path)
             for path in outputs
             # Shared by all subjects, written by each
             if path.name != 'dataset_description.json'
         },
     }
-    write_whole(record_path(output_dir, scan), json.dumps(content, indent=1) + '\n')
+    write_whole(record_path(folder, scan), json.dumps(content, indent=1) + '\n')
 
 
-def find_record(
-    output_dir: Path, scan: Scan, reference: Path | None, recipe: str
-) -> Record | None:
+def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -> Record | None:
     """Find the record of a scan that still says what would be made of it.
 
     Inputs whose size and time are those of the record are not read again; every output must be
@@ -136,9 +135,9 @@ def find_record(
     Record or None
         None if there is none, if anything changed, or if something is missing.
     """
-    output_dir = Path(output_dir)
+    folder = Path(folder)
     try:
-        content = json.loads(record_path(output_dir, scan).read_text())
+        content = json.loads(record_path(folder, scan).read_text())
         digests = {}
         for role, path in _inputs(scan, reference).items():
             known, *stamp, digest = content['inputs'].get(role, ('', ''))
@@ -147,7 +146,7 @@ def find_record(
         if scan_key(recipe, digests) != content['key']:
             return None
         for name, stamp in content['outputs'].items():
-            if _stamp(output_dir / name) != stamp:
+            if _stamp(folder / name) != stamp:
                 return None
         return Record(
             content['key'],

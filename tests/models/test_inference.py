@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from secondglance.imaging.labels import CLASSES
+from secondglance.models.choices import MINIMUM_SIDE
 from secondglance.models.inference import (
-    MINIMUM_SIDE,
     normalise_slices,
     pad_to_stride,
     predict,

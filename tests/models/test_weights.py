@@ -190,8 +190,17 @@ def test_failed_save_leaves_nothing_behind(saved, monkeypatch):
     assert path.read_bytes() == before
 
 
-def test_shipped_weights_load_and_are_small():
-    model = load_weights(default_weights())
-    assert model.spacing == weights_spacing(default_weights()) == 0.375
-    assert default_weights().stat().st_size <= 10e6
-    assert 'GPL-3.0' in model.metadata['derived_from']
+def test_shipped_weights_load_are_small_and_are_what_their_cards_say():
+    folder = default_weights().parent
+    shipped = sorted(folder.glob('*.safetensors'))
+    assert [path.stem for path in shipped] == ['default', 'simulated']
+    assert sum(path.stat().st_size for path in shipped) <= 20e6
+    for path in shipped:
+        model = load_weights(path)
+        assert model.spacing == weights_spacing(path) == 0.3
+        assert 'GPL-3.0' in model.metadata['derived_from']
+        card = json.loads(path.with_suffix('.json').read_text())
+        assert card['checksum'] == read_header(path)['checksum']
+    card = json.loads(default_weights().with_suffix('.json').read_text())
+    # The example is judged with, never trained on
+    assert 'sub-07' not in card['scans']['animals']
