@@ -27,7 +27,15 @@ scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/secondglance-$attempt-XXXX
 trap 'rm -rf "$scratch"' EXIT
 
 echo "$subject, attempt ${SLURM_RESTART_COUNT:-0}, on $(hostname)"
-apptainer run --containall --no-home ${NV:+--nv} \
-    --env "SLURM_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}" \
-    --bind "$data:/data:ro" --bind "$results:/out" --bind "$scratch:/work" --pwd /work \
-    "$image" --subject "$subject" --bids-dir /data --output-dir /out --work-dir /work "$@"
+# Containers that start at one moment may race for a loop device: Apptainer then gives up with 255
+for _ in 1 2 3; do
+    code=0
+    apptainer run --containall --no-home ${NV:+--nv} \
+        --env "SLURM_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1},MPLCONFIGDIR=/work/matplotlib" \
+        --bind "$data:/data:ro" --bind "$results:/out" --bind "$scratch:/work" --pwd /work \
+        "$image" --subject "$subject" --bids-dir /data --output-dir /out --work-dir /work "$@" ||
+        code=$?
+    [ "$code" = 255 ] || break
+    sleep $((RANDOM % 5 + 2))
+done
+exit "$code"
