@@ -8,7 +8,7 @@ volume on its own grid: DSC of the mask not moved, moved slice by slice, and aft
 the slices; of the best possible translation of the same mask (oracle); of the first glance; and of
 the brain made of the first glance with the placed mask's help. Beside the methods of saliency
 there are two that should do worse: ``sobel``, the edges of the image, and ``random``, guided
-backpropagation through a network that has learnt nothing.
+backpropagation through a network that has learnt nothing; ``random1`` is another throw of it.
 """
 
 import argparse
@@ -57,8 +57,8 @@ def main():
 def measure(args, saliency):
     """Place masks by one kind of saliency, and print how well."""
     model = load_weights(args.weights)
-    if saliency == 'random':
-        torch.manual_seed(0)
+    if saliency.startswith('random'):
+        torch.manual_seed(int(saliency.removeprefix('random') or 0))
         model = replace(model, net=UNet(model.net.channels).eval().requires_grad_(False))
     heads = [
         look(args.root, path, model, saliency, args.target)
@@ -98,7 +98,7 @@ def look(root, path, model, saliency, target):
     grid = slice_grid(image.shape, image.affine, model.spacing)
     stack = grid.to_stack(image.get_fdata(dtype=np.float32))
     start = time.perf_counter()
-    method = 'guided' if saliency in ('sobel', 'random') else saliency
+    method = 'guided' if saliency.startswith(('sobel', 'random')) else saliency
     maps, first = saliency_stack(model, stack, target=target, method=method)
     if saliency == 'sobel':
         image = normalise_slices(stack)
