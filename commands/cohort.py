@@ -3,9 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
+from secondglance.commands.run import DONE, FAILED
 from secondglance.imaging.errors import InputError
-
-DONE, FAILED = 0, 1
 
 MEMORY_GB = 1.5
 """Most that one scan of usual size needs."""
@@ -109,7 +108,7 @@ def _plan(jobs, lost, outcomes, console) -> int:
 
 def write_cohort(outcomes: list, output_dir: Path) -> Path:
     """Write a row a scan: its status, seconds, what to look at, why it failed, and figures."""
-    from secondglance.pipelines.records import write_whole
+    from secondglance.reports.files import write_whole
 
     lines = ['\t'.join(('scan', 'status', 'seconds', 'flags', 'reason', *FIGURES))]
     for outcome in outcomes:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from secondglance.interfaces.bids import Scan
 from secondglance.pipelines.subject import Settings
+from secondglance.reports.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,6 @@ class Record:
     flags: tuple[str, ...] = ()
     figures: dict = field(default_factory=dict)
     failure: str = ''
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all, whoever else writes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.uname().nodename}.{os.getpid()}.partial')
-    try:
-        partial.write_text(text)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def recipe(settings: Settings) -> str:

@@ -1,6 +1,5 @@
 """The visual report: one HTML page and its figures."""
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from secondglance.imaging.comparison import changes
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports import figures
 from secondglance.reports.data import ReportData
+from secondglance.reports.files import write_whole
 
 
 def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
@@ -66,9 +66,7 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
             fits=_counted(data.lognormal['best'] if data.lognormal else []),
         )
     )
-    partial = html_path.with_suffix('.partial')
-    partial.write_text(page, encoding='utf-8')
-    os.replace(partial, html_path)
+    write_whole(html_path, page)
 
 
 def environment():

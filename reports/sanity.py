@@ -1,12 +1,12 @@
 """The page of a sanity check: a verdict in plain words, and what it rests on."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from secondglance.reports import figures
+from secondglance.reports.files import write_whole
 from secondglance.reports.render import environment
 from secondglance.reports.scores import write_table
 
@@ -54,7 +54,7 @@ def write_sanity(
         'verdicts': [vars(verdict) for verdict in verdicts],
         'curves': {k: {by: c.tolist() for by, c in v.items()} for k, v in found.curves.items()},
     }
-    _replace(folder / 'sanity.json', json.dumps(told, indent=2, ensure_ascii=False) + '\n')
+    write_whole(folder / 'sanity.json', json.dumps(told, indent=2, ensure_ascii=False) + '\n')
     page = (
         environment()
         .get_template('sanity.html')
@@ -68,14 +68,8 @@ def write_sanity(
             rows=found.rows,
         )
     )
-    _replace(folder / 'sanity.html', page)
+    write_whole(folder / 'sanity.html', page)
     return folder / 'sanity.html'
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f'.{path.name}.partial')
-    partial.write_text(text, encoding='utf-8')
-    os.replace(partial, path)
 
 
 def _draw_cascade(found, path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from secondglance.reports.files import write_whole
 
 FAILED = 0.9
 """A brain whose Dice is lower is a failure: its tissues are of no use."""
@@ -76,9 +77,8 @@ def write_table(rows: list[dict], path: Path) -> None:
     """Write rows as a table that appears whole or not at all."""
     import pandas as pd
 
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    pd.DataFrame(rows).to_csv(partial, sep='\t', index=False, na_rep='n/a', float_format='%.6g')
-    os.replace(partial, path)
+    table = pd.DataFrame(rows)
+    write_whole(path, table.to_csv(sep='\t', index=False, na_rep='n/a', float_format='%.6g'))
 
 
 def draw_scores(rows: list[dict], path: Path) -> None:
