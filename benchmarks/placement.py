@@ -24,6 +24,7 @@ from scipy import ndimage
 from secondglance.imaging.brain import one_brain
 from secondglance.imaging.donors import Donor, kernels_of, place_from_bank
 from secondglance.imaging.enhancement import enhance
+from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement import best_shift, correlate, place_mask, standardise
 from secondglance.imaging.slices import slice_grid
 from secondglance.models.inference import normalise_slices
@@ -161,10 +162,6 @@ def place(head, donors):
         'seconds': seconds,
         'picture': (head['stack'], own.enhanced, placed.mask, own.mask),
     }
-
-
-def dice(a, b):
-    return 2 * (a & b).sum() / max(a.sum() + b.sum(), 1)
 
 
 def draw(rows, path):

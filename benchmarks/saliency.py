@@ -24,6 +24,7 @@ import torch
 from secondglance.imaging.donors import Donor, place_from_bank
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.lognormality import lognormal_fit
+from secondglance.imaging.metrics import dice
 from secondglance.imaging.slices import slice_grid
 from secondglance.models.choices import SALIENCY_METHODS
 from secondglance.models.saliency import saliency, saliency_stack
@@ -131,13 +132,13 @@ def constants(model, args):
                 for name, grid, maps, brain in seen
                 if name[4:6] in DONORS and 'run-1' in name
             }
-            dice = []
+            scored = []
             for name, grid, maps, brain in seen:
                 others = [d for n, d in donors.items() if n[4:6] != name[4:6]]
                 placed, _ = place_from_bank(enhance(maps, peak, width), grid.positions, others)
                 mask = grid.to_native(placed.mask.astype(np.float32)) >= 0.5
-                dice.append(2 * (mask & brain).sum() / (mask.sum() + brain.sum()))
-            cells.append(f'{np.mean(dice):.3f}, {np.min(dice):.3f}')
+                scored.append(dice(mask, brain))
+            cells.append(f'{np.mean(scored):.3f}, {np.min(scored):.3f}')
         print(f'| {peak} | ' + ' | '.join(cells) + ' |')
 
 

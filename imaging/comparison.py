@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secondglance.imaging.labels import TISSUES
+from secondglance.imaging.metrics import dice
 
 REMOVED, ADDED, CHANGED = 1, 2, 3
 """Values of a map of changes: tissue that went, tissue that came, tissue of another class."""
@@ -62,12 +63,11 @@ def compare_glances(
     for value, name in [*enumerate(TISSUES, start=1), (0, 'brain')]:
         was = before == value if value else before > 0
         now = after == value if value else after > 0
-        both = was.sum() + now.sum()
         row = {
             'label': name,
             'first_mm3': float(was.sum() * voxel_volume),
             'second_mm3': float(now.sum() * voxel_volume),
-            'same': float(2 * (was & now).sum() / both) if both else float('nan'),
+            'same': dice(was, now),
         }
         for glance, probabilities, where in (
             ('first', first, was & mask),

@@ -202,8 +202,8 @@ class GlanceMask(SimpleInterface):
         first, affine = read_stack(self.inputs.in_file)
         placed = read_stack(self.inputs.placed)[0] >= 0.5
         spacing = np.linalg.norm(affine[:3, :3], axis=0) / self.inputs.brain_size
-        seen = one_brain(1 - first[:, 0], float(spacing[0]), float(spacing[2]), placed)
         probability = 1 - first[:, 0]
+        seen = one_brain(probability, float(spacing[0]), float(spacing[2]), placed)
         mask = seen if self.inputs.method == 'first-glance' else placed.astype(np.float32)
         path = in_cwd(self.inputs.placed, runtime, '_brain')
         self._results['out_file'] = write_stack(mask, affine, path)

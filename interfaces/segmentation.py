@@ -13,8 +13,8 @@ from nipype.interfaces.base import (
 
 from secondglance.imaging.labels import CLASSES, TISSUES
 from secondglance.imaging.metrics import (
+    dice,
     per_slice_metrics,
-    scores,
     segmentation_metrics,
     tissue_volumes,
 )
@@ -119,7 +119,7 @@ class Metrics(SimpleInterface):
                 ]
             tables.append(rows)
         if isdefined(self.inputs.first_probabilities):
-            self._add_first(tables[0], reference, voxel_size)
+            self._add_first(tables[0], reference)
         for key, rows, suffix in zip(
             ('out_file', 'slices_file'), tables, ('_metrics', '_slices'), strict=True
         ):
@@ -128,7 +128,7 @@ class Metrics(SimpleInterface):
             )
         return runtime
 
-    def _add_first(self, rows, reference, voxel_size):
+    def _add_first(self, rows, reference):
         """Put the Dice of the first glance beside that of the second."""
         first = np.asarray(nib.load(self.inputs.first_probabilities).dataobj)
         labels = first.argmax(-1)
@@ -139,4 +139,4 @@ class Metrics(SimpleInterface):
             else:
                 value = CLASSES.index(row['label'])
                 found, true = labels == value, reference == value
-            row['dsc_first_glance'] = scores(found, true, voxel_size)['dsc']
+            row['dsc_first_glance'] = dice(found, true)

@@ -20,6 +20,7 @@ from torch import nn
 from secondglance.imaging.donors import Donor, place_from_bank, place_stack
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.labels import TISSUES
+from secondglance.imaging.metrics import dice
 from secondglance.imaging.similarity import rank_correlation, ssim
 from secondglance.models.inference import normalise_slices, predict
 from secondglance.models.saliency import saliency_stack
@@ -168,7 +169,7 @@ def check(
         if donor_map is not None:
             as_donor = _as_donor(donor_map, donor)
             mask = place_stack(enhance(other), subject.positions, as_donor).mask
-            row['placed_dice'] = _dice(mask, subject.brain)
+            row['placed_dice'] = dice(mask, subject.brain)
         found.rows.append(row)
 
     record('trained', 'as it is', maps, look(model.net, donor.stack)[0])
@@ -244,10 +245,6 @@ def _curve(
 def _chosen(rank: NDArray, pixels: int) -> Iterator[NDArray[np.bool_]]:
     for share in SHARES:
         yield rank < round(share * pixels)
-
-
-def _dice(found: NDArray, true: NDArray) -> float:
-    return float(2 * (found & true).sum() / max(found.sum() + true.sum(), 1))
 
 
 def _mean(values: NDArray) -> float:
