@@ -84,6 +84,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add('--species', choices=('rat', 'mouse'), default='rat')
     add('--slice-axis', choices=('auto', 'i', 'j', 'k'), default='auto')
     add('--weights', type=Path, help='weights of the network, safetensors')
+    add('--refinement', type=Path, help='weights of the refinement of its mask, safetensors')
     add(
         '--donor',
         type=Path,
@@ -91,7 +92,7 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar='DIR',
         help='folders with image and brain mask of other animals; default: the bank',
     )
-    add('--mask-method', choices=MASK_METHODS, default='first-glance')
+    add('--mask-method', choices=MASK_METHODS, default=MASK_METHODS[0])
     add('--saliency', choices=SALIENCY_METHODS, default='guided')
     add('--target', choices=TARGETS, default='brain', help='whose logits are followed back')
     add('--smooth', type=int, default=0, metavar='N', help='mean saliency of N noisy copies')

@@ -20,10 +20,12 @@ import numpy as np
 import torch
 
 from secondglance.data import atlas_path
+from secondglance.imaging.brain import one_brain
+from secondglance.imaging.donors import place_from_bank
 from secondglance.imaging.metrics import scores
 from secondglance.imaging.slices import slice_grid
 from secondglance.interfaces.labelled import find_labelled, read_labelled_scans
-from secondglance.models.glances import look_at_donor, look_twice
+from secondglance.models.glances import look_at_donor, look_once
 from secondglance.models.synthesis import read_atlas
 from secondglance.models.training import train
 from secondglance.models.weights import load_weights
@@ -120,8 +122,10 @@ def judge(weights, labelled, known, test):
             continue
         grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
         others = [donor for animal, donor in donors if animal != found.scan.subject]
-        seen = look_twice(model, grid.to_stack(found.voxels), grid.positions, others)
-        mask = grid.to_native(seen.mask) >= 0.5
+        first = look_once(model, grid.to_stack(found.voxels))
+        placed = place_from_bank(first.enhanced, grid.positions, others)[0].mask
+        brain = one_brain(1 - first.probabilities[:, 0], model.spacing, grid.thickness, placed)
+        mask = grid.to_native(brain) >= 0.5
         row = scores(mask, found.labels > 0, nib.affines.voxel_sizes(found.affine))
         rows[found.scan.name] = {k: row[k] for k in ('dsc', 'hd95_mm', 'sensitivity', 'precision')}
     return rows

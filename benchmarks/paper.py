@@ -18,12 +18,14 @@ import numpy as np
 import torch
 
 from secondglance.data import atlas_path
+from secondglance.imaging.donors import place_from_bank
 from secondglance.imaging.metrics import scores
-from secondglance.models.glances import look_at_donor, look_twice
+from secondglance.models.glances import look_at_donor, look_once
 from secondglance.models.heads import render_as
 from secondglance.models.inference import predict
+from secondglance.models.recipes import animal_rng, split_animals
 from secondglance.models.synthesis import cut_slices, draw_animal, read_atlas
-from secondglance.models.training import animal_rng, split_animals, train
+from secondglance.models.training import train
 from secondglance.models.weights import load_weights
 
 N_ANIMALS = 144
@@ -80,11 +82,13 @@ def main():
     size = (APART_MM, model.spacing, model.spacing)
     for number in split.test:
         stack, labels, positions = scanned(number)
-        seen = look_twice(model, stack, positions, donors, mask_method='correlation')
+        first = look_once(model, stack)
+        placed = place_from_bank(first.enhanced, positions, donors)[0].mask
+        second = predict(model, np.where(placed, stack, 0))
         by_hand = predict(model, np.where(labels > 0, stack, 0))
         for condition, probabilities, mask in (
-            ('no mask', seen.first, None),
-            ('placed mask', seen.second, seen.mask >= 0.5),
+            ('no mask', first.probabilities, None),
+            ('placed mask', second, placed),
             ('mask by hand', by_hand, labels > 0),
         ):
             classes = probabilities.argmax(axis=1)

@@ -12,7 +12,15 @@ MEMORY_GB = 1.5
 MOST_SHOWN = 40
 """Scans of which a line is printed; all are in the table."""
 
-FIGURES = ('brain_mm3', 'WM_mm3', 'GM_mm3', 'CSF_mm3', 'lognormal_share', 'lognormal_distance')
+FIGURES = (
+    'confidence',
+    'brain_mm3',
+    'WM_mm3',
+    'GM_mm3',
+    'CSF_mm3',
+    'lognormal_share',
+    'lognormal_distance',
+)
 
 
 def run_many(args, jobs: list, lost: list, output_dir: Path, console) -> int:

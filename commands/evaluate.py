@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'tissues are labelled, with the mask drawn by hand.'
     )
     parser.add_argument('--weights', type=Path, help='default: those that ship')
+    parser.add_argument('--refinement', type=Path, help='default: that which ships')
     parser.add_argument(
         '--bids-dir',
         type=Path,
@@ -48,12 +49,17 @@ def main(args: argparse.Namespace) -> int:
         raise InputError('Name either --bids-dir or --atlas, not both.')
     if args.animals < 1:
         raise InputError(f'--animals {args.animals} is too few; simulate at least 1.')
-    from secondglance.models.weights import default_weights, load_weights
+    from secondglance.models.weights import (
+        REFINEMENT,
+        default_refinement,
+        default_weights,
+        load_weights,
+    )
 
-    path = args.weights or default_weights()
-    model = load_weights(path, args.device)
+    model = load_weights(args.weights or default_weights(), args.device)
+    refinement = load_weights(args.refinement or default_refinement(), args.device, REFINEMENT)
     if args.bids_dir:
-        rows, pictures = _on_scans(model, args)
+        rows, pictures = _on_scans(model, refinement, args)
     else:
         rows, pictures = _on_animals(model, args), []
     from secondglance.reports.scores import draw_scores, draw_worst, summary_of, write_table
@@ -108,29 +114,25 @@ def _on_animals(model, args: argparse.Namespace) -> list[dict]:
     return rows
 
 
-def _on_scans(model, args: argparse.Namespace) -> tuple[list[dict], list]:
+def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], list]:
     import nibabel as nib
-    import numpy as np
     from rich.progress import track
 
     from secondglance.data import donor_paths
     from secondglance.imaging.metrics import scores
     from secondglance.imaging.slices import slice_grid
     from secondglance.interfaces.bids import find_donor
-    from secondglance.interfaces.checks import check_donor, read_volume
-    from secondglance.interfaces.labelled import find_labelled
+    from secondglance.interfaces.labelled import find_labelled, read_head
     from secondglance.models.glances import look_at_donor
     from secondglance.reports.scores import Outlined
 
     donors = []
-    for image_path, mask_path in map(find_donor, args.donor or donor_paths()):
-        check_donor(image_path, mask_path)
-        image, voxels = read_volume(image_path)
-        mask = np.asarray(read_volume(mask_path)[1]) > 0
-        grid = slice_grid(voxels.shape, image.affine, model.spacing)
-        inside = grid.to_stack(mask) >= 0.5
+    for pair in map(find_donor, args.donor or donor_paths()):
+        donor = read_head(*pair, model.spacing)
         donors.append(
-            look_at_donor(model, grid.to_stack(voxels), inside, grid.positions, device=args.device)
+            look_at_donor(
+                model, donor.stack, donor.brain, donor.grid.positions, device=args.device
+            )
         )
     rows, pictures = [], []
     labelled = list(find_labelled(args.bids_dir, args.suffix, args.subject, args.reference))
@@ -139,7 +141,7 @@ def _on_scans(model, args: argparse.Namespace) -> tuple[list[dict], list]:
     ):
         size = nib.affines.voxel_sizes(found.affine)
         grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
-        for condition, labels in _segmented(model, found, grid, donors, args.device):
+        for condition, labels in _segmented(model, refinement, found, grid, donors, args.device):
             for value, label in ((None, 'brain'), (1, 'WM'), (2, 'GM'), (3, 'CSF')):
                 if value is None:
                     pair = labels > 0, found.labels > 0
@@ -167,12 +169,12 @@ def _on_scans(model, args: argparse.Namespace) -> tuple[list[dict], list]:
     return rows, pictures
 
 
-def _segmented(model, found, grid, donors, device):
+def _segmented(model, refinement, found, grid, donors, device):
     """Labels of one scan under every condition: ``(condition, (X, Y, Z) labels)``."""
     import numpy as np
 
-    from secondglance.models.choices import MASK_METHODS
-    from secondglance.models.glances import look_twice
+    from secondglance.imaging.decision import masks_of
+    from secondglance.models.glances import look_once, opinions_on
     from secondglance.models.inference import predict
 
     stack = grid.to_stack(found.voxels)
@@ -182,13 +184,25 @@ def _segmented(model, found, grid, donors, device):
         inside = volume[0] < 0.5 if mask is None else mask
         return np.where(inside, volume[1:].argmax(axis=0) + 1, 0)
 
-    first = None
-    for method in MASK_METHODS:
-        seen = look_twice(model, stack, grid.positions, donors, mask_method=method, device=device)
-        if first is None:
-            first = seen.first
-            yield 'no mask', native(first)
-        yield method, native(seen.second, grid.to_native(seen.mask) >= 0.5)
+    first = look_once(model, stack, device=device)
+    yield 'no mask', native(first.probabilities)
+    for similarity in (False, True):
+        opinions, _ = opinions_on(
+            first,
+            refinement,
+            stack,
+            grid.positions,
+            donors,
+            model.spacing,
+            similarity=similarity,
+            device=device,
+        )
+        placed_by = 'similarity' if similarity else 'correlation'
+        masks = masks_of(opinions, model.spacing, grid.thickness, placed_by)
+        for method in (placed_by,) if similarity else masks:
+            mask = masks[method]
+            second = predict(model, np.where(mask >= 0.5, stack, 0), device)
+            yield method, native(second, grid.to_native(mask) >= 0.5)
     if found.tissues:
         by_hand = found.labels > 0
         inside = grid.to_stack(by_hand) >= 0.5

@@ -150,7 +150,13 @@ def _settings(args):
     from secondglance.data import donor_paths
     from secondglance.interfaces.bids import find_donor
     from secondglance.interfaces.checks import check_donor
-    from secondglance.models.weights import default_weights, load_weights
+    from secondglance.models.weights import (
+        REFINEMENT,
+        default_refinement,
+        default_weights,
+        load_weights,
+        read_calibration,
+    )
     from secondglance.pipelines.engine import available_cores
     from secondglance.pipelines.preproc import resolve_engine
     from secondglance.pipelines.subject import Settings
@@ -168,12 +174,17 @@ def _settings(args):
     if args.weights:
         # What ships is checked by the tests; a user's own file is read whole before anything runs
         load_weights(weights)
+    refinement = (args.refinement or default_refinement()).resolve()
+    if args.refinement:
+        load_weights(refinement, form=REFINEMENT)
+        read_calibration(refinement)
     donors = [find_donor(folder.resolve()) for folder in args.donor or donor_paths()]
     if args.donor:
         for image, mask in donors:
             check_donor(image, mask)
     return Settings(
         weights=weights,
+        refinement=refinement,
         donors=tuple(donors),
         motion=resolve_engine(args.motion),
         b0_threshold=args.b0_threshold,

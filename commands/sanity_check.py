@@ -42,6 +42,7 @@ def main(args: argparse.Namespace) -> int:
     from secondglance.imaging.brain import one_brain
     from secondglance.imaging.species import BRAIN_SIZE
     from secondglance.interfaces.bids import find_donor
+    from secondglance.interfaces.labelled import read_head
     from secondglance.models.inference import predict
     from secondglance.models.sanity import Head, check, verdicts
     from secondglance.models.weights import default_weights, load_weights, read_header
@@ -53,7 +54,8 @@ def main(args: argparse.Namespace) -> int:
     weights = args.weights or default_weights()
     model = load_weights(weights, args.device)
     spacing = model.spacing * BRAIN_SIZE[args.species]
-    stack, brain, grid = _head(image_path, brain_path, spacing, args.slice_axis)
+    head = read_head(image_path, brain_path, spacing, args.slice_axis)
+    stack, brain, grid = head.stack, head.brain, head.grid
     if brain is None:
         seen = 1 - predict(model, stack, args.device)[:, 0]
         brain = one_brain(seen, model.spacing, grid.thickness) >= 0.5
@@ -63,8 +65,8 @@ def main(args: argparse.Namespace) -> int:
     # Donors that ship are rats
     donor_spacing = spacing if args.donor else model.spacing
     for pair in map(find_donor, args.donor or donor_paths()):
-        donor_stack, donor_brain, donor_grid = _head(*pair, donor_spacing, 'auto')
-        donors.append(Head(donor_stack, donor_grid.positions, donor_brain))
+        donor = read_head(*pair, donor_spacing)
+        donors.append(Head(donor.stack, donor.grid.positions, donor.brain))
     # A mouse's slices lie where those of a rat of its shape would
     positions = grid.positions / (1 if args.donor else BRAIN_SIZE[args.species])
     console = Console()
@@ -100,23 +102,3 @@ def main(args: argparse.Namespace) -> int:
     passed = sum(verdict.passed for verdict in judged)
     print(f'{passed} of {len(judged)} checks passed: {page}', file=sys.stdout)
     return 0
-
-
-def _head(image_path: Path, mask_path: Path | None, spacing: float, slice_axis: str):
-    """Read a head as a stack, with its brain where there is a mask."""
-    import numpy as np
-
-    from secondglance.imaging.slices import slice_grid
-    from secondglance.interfaces.checks import check_donor, read_volume
-
-    image, voxels = read_volume(image_path)
-    if voxels.ndim != 3:
-        raise InputError(f'{image_path} has {voxels.shape[3]} volumes: give one, or their mean.')
-    if mask_path is not None:
-        check_donor(image_path, mask_path)
-    dim_info = image.header.get_dim_info()[2]
-    grid = slice_grid(voxels.shape, image.affine, spacing, slice_axis, dim_info)
-    brain = None
-    if mask_path is not None:
-        brain = grid.to_stack(np.asarray(read_volume(mask_path)[1]) > 0) >= 0.5
-    return grid.to_stack(voxels), brain, grid

@@ -8,6 +8,7 @@ import shlex
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 SIGMA = (
     'SIGMA version 2 (GPL-3.0), Barrière et al. 2019, Nature Communications, '
@@ -29,15 +30,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--recipe',
-        choices=('robust', 'fine-tune', 'paper'),
+        choices=('robust', 'fine-tune', 'paper', 'refine'),
         help='robust: whole heads of every kind; fine-tune: the same from --init-weights, slower; '
-        'paper: as Matos et al. 2019 (default: robust, or fine-tune with --bids-dir)',
+        'paper: as Matos et al. 2019; refine: the refinement of the mask, by what --first sees '
+        '(default: robust, or fine-tune with --bids-dir)',
     )
     parser.add_argument(
         '--init-weights',
         type=Path,
         metavar='FILE',
         help='weights to go on from, .safetensors (default: for fine-tune those that ship)',
+    )
+    parser.add_argument(
+        '--first',
+        type=Path,
+        metavar='FILE',
+        help='of --recipe refine: weights whose first glance is refined (those that ship)',
+    )
+    parser.add_argument(
+        '--donor',
+        type=Path,
+        nargs='+',
+        metavar='DIR',
+        help='of --recipe refine: heads with brain masks, whose masks are placed (the bank); one '
+        'whose folder ends with the label of an animal is not placed on that animal',
     )
     parser.add_argument(
         '--bids-dir',
@@ -103,8 +119,9 @@ def main(args: argparse.Namespace) -> int:
             f'Training needs {error.name}; install it with `pip install secondglance[train]`.'
         ) from error
     from secondglance.interfaces.labelled import read_labelled_scans
+    from secondglance.models.recipes import RECIPES, REFINE
     from secondglance.models.synthesis import read_atlas
-    from secondglance.models.training import RECIPES, train
+    from secondglance.models.training import train
     from secondglance.models.weights import default_weights
 
     # Our own lines say how far it is; Lightning's talk of hardware it did not find.
@@ -116,44 +133,71 @@ def main(args: argparse.Namespace) -> int:
     recipe = args.recipe or ('fine-tune' if known else 'robust')
     if recipe == 'fine-tune' and args.init_weights is None:
         args.init_weights = default_weights()
-    args.steps = RECIPES[recipe].steps if args.steps is None else args.steps
-    args.animals = RECIPES[recipe].n_animals if args.animals is None else args.animals
+    chosen = REFINE if recipe == REFINE.name else RECIPES[recipe]
+    args.steps = chosen.steps if args.steps is None else args.steps
+    args.animals = chosen.n_animals if args.animals is None else args.animals
     scans = []
     if args.bids_dir:
         scans = read_labelled_scans(
             args.bids_dir,
             args.suffix,
-            RECIPES[recipe].spacing,
+            chosen.spacing,
             subjects=args.subject,
             reference=args.reference,
         )
         print(f'{len(scans)} scans of {len({one.animal for one in scans})} animals to train on.')
-    card = train(
-        read_atlas(atlas),
-        args.output,
-        recipe=recipe,
-        steps=args.steps,
-        seed=args.seed,
-        n_animals=args.animals,
-        checkpoint_dir=args.checkpoint_dir,
-        resume=not args.no_resume,
-        checkpoint_every=args.checkpoint_every,
-        scans=scans,
-        init_weights=args.init_weights,
-        patience=args.patience,
-        device=args.device,
-        source=args.source,
-        command=shlex.join(_call(args, recipe, atlas)),
-    )
-    for mask, values in card['test_dice'].items():
-        tissues = ', '.join(
-            f'{name} {v["mean"]:.3f} ± {v["sd"]:.3f}'
-            for name, v in values.items()
-            if name != 'n_animals'
-        )
-        print(f'Test Dice of {values["n_animals"]} animals, {mask}: {tissues}')
+    given: dict[str, Any] = {
+        'steps': args.steps,
+        'seed': args.seed,
+        'n_animals': args.animals,
+        'checkpoint_dir': args.checkpoint_dir,
+        'resume': not args.no_resume,
+        'checkpoint_every': args.checkpoint_every,
+        'scans': scans,
+        'init_weights': args.init_weights,
+        'patience': args.patience,
+        'device': args.device,
+        'source': args.source,
+        'command': shlex.join(_call(args, recipe, atlas)),
+    }
+    if recipe == REFINE.name:
+        card = _refine(args, read_atlas(atlas), given)
+    else:
+        card = train(read_atlas(atlas), args.output, recipe=recipe, **given)
+        for mask, values in card['test_dice'].items():
+            tissues = ', '.join(
+                f'{name} {v["mean"]:.3f} ± {v["sd"]:.3f}'
+                for name, v in values.items()
+                if name != 'n_animals'
+            )
+            print(f'Test Dice of {values["n_animals"]} animals, {mask}: {tissues}')
     print(f'Weights: {args.output}')
     return 0
+
+
+def _refine(args: argparse.Namespace, atlas, given: dict) -> dict:
+    """Train a refinement, donors looked at by the network whose first glance it refines."""
+    from secondglance.data import donor_paths
+    from secondglance.interfaces.bids import find_donor
+    from secondglance.interfaces.labelled import read_head
+    from secondglance.models.glances import look_at_donor
+    from secondglance.models.refining import train_refinement
+    from secondglance.models.weights import default_weights, load_weights
+
+    first = load_weights(args.first or default_weights())
+    donors = []
+    for folder in args.donor or donor_paths():
+        head = read_head(*find_donor(folder), first.spacing)
+        seen = look_at_donor(first, head.stack, head.brain, head.grid.positions)
+        # A donor's folder ends with the label of its animal, which may be trained on, too
+        donors.append((f'sub-{folder.name.rpartition("-")[2]}', seen))
+    card = train_refinement(atlas, args.output, first=first, donors=donors, **given)
+    for name, values in card['test_dice'].items():
+        print(
+            f'Test Dice of {values["n_animals"]} animals, {values["n_heads"]} heads, {name}: '
+            f'{values["mean"]:.3f} ± {values["sd"]:.3f}, least {values["least"]:.3f}'
+        )
+    return card
 
 
 def _call(args: argparse.Namespace, recipe: str, atlas: Path) -> list[str]:
@@ -163,6 +207,8 @@ def _call(args: argparse.Namespace, recipe: str, atlas: Path) -> list[str]:
     call += ['--animals', str(args.animals)]
     if args.init_weights:
         call += ['--init-weights', args.init_weights.name]
+    if args.first:
+        call += ['--first', args.first.name]
     if args.bids_dir:
         call += ['--bids-dir', args.bids_dir.name, '--suffix', args.suffix]
     if args.subject:

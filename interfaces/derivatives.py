@@ -168,7 +168,10 @@ class Publish(SimpleInterface):
             if isdefined(source):
                 files[str(folder / f'{stem}_{ending}')] = source
         for ending, content in self.inputs.sidecars.items():
-            files[str(folder / f'{stem}_{ending}')] = _json(content)
+            name = str(folder / f'{stem}_{ending}')
+            # What is known beforehand, and what was found
+            found = json.loads(Path(files[name]).read_text()) if name in files else {}
+            files[name] = _json({**content, **found})
         for name, text in self.inputs.texts.items():
             files[name] = text.encode()
         files['dataset_description.json'] = dataset_description()

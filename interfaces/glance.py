@@ -25,6 +25,7 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.lognormality import lognormal_fit
 from secondglance.interfaces.stacks import grid_of, in_cwd, read_stack, write_like, write_stack
 from secondglance.models.choices import SALIENCY_METHODS, TARGETS
+from secondglance.models.weights import FORMAT
 
 
 def _device(name: str) -> str:
@@ -36,14 +37,14 @@ def _device(name: str) -> str:
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
-def _model(inputs):
+def _model(inputs, form=FORMAT):
     """Load the node's weights on its device, with the node's number of threads."""
     import torch
 
     from secondglance.models.weights import load_weights
 
     torch.set_num_threads(inputs.num_threads)
-    return load_weights(inputs.weights, device=_device(inputs.device))
+    return load_weights(inputs.weights, _device(inputs.device), form)
 
 
 def _look(inputs, model, stack, region=None):
@@ -320,6 +321,47 @@ class Explain(SimpleInterface):
             weights[tuple(np.clip((n, h, w), 0, last))] = 1
             return weights
         return None
+
+
+class _RefineInputSpec(_NetworkInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='stack of whole-head slices, (H, W, N)')
+    probabilities = File(exists=True, mandatory=True, desc='first glance, (H, W, N, 4)')
+    enhanced = File(exists=True, mandatory=True, desc='enhanced saliency, (H, W, N)')
+    placed = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
+
+
+class _RefineOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc='probability of brain, (H, W, N)')
+
+
+class Refine(SimpleInterface):
+    """Say anew which pixels are brain, from all that was found, neighbouring slices included."""
+
+    input_spec = _RefineInputSpec
+    output_spec = _RefineOutputSpec
+
+    def _run_interface(self, runtime):
+        from secondglance.models.refinement import refine
+        from secondglance.models.weights import REFINEMENT
+
+        stack, affine = read_stack(self.inputs.in_file)
+        first, _ = read_stack(self.inputs.probabilities)
+        model = _model(self.inputs, REFINEMENT)
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        # Slices lie where those of a rat would whose pixels are the refinement's
+        positions = np.arange(len(stack)) * spacing[2] * model.spacing / spacing[0]
+        probability = refine(
+            model,
+            stack,
+            1 - first[:, 0],
+            read_stack(self.inputs.enhanced)[0],
+            read_stack(self.inputs.placed)[0],
+            positions,
+            _device(self.inputs.device),
+        )
+        path = in_cwd(self.inputs.in_file, runtime, '_refined')
+        self._results['out_file'] = write_stack(probability, affine, path)
+        return runtime
 
 
 class _RemoveBackgroundInputSpec(BaseInterfaceInputSpec):

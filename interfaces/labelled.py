@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.gradients import select_b0
 from secondglance.imaging.labels import CLASSES
-from secondglance.imaging.slices import slice_grid
+from secondglance.imaging.slices import SliceGrid, slice_grid
 from secondglance.interfaces.bids import Scan, find_reference, find_scans, find_subjects
-from secondglance.interfaces.checks import read_volume
+from secondglance.interfaces.checks import check_donor, read_volume
 from secondglance.interfaces.preprocessing import read_bvals
 
 
@@ -39,6 +39,58 @@ class Labelled:
     labels: NDArray[np.int64]
     tissues: bool
     affine: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Head:
+    """One head as a stack, with its brain where there is a mask.
+
+    Attributes
+    ----------
+    stack : (N, H, W) float32 array
+    brain : (N, H, W) bool array or None
+    grid : SliceGrid
+    """
+
+    stack: NDArray[np.float32]
+    brain: NDArray[np.bool_] | None
+    grid: SliceGrid
+
+
+def read_head(
+    image_path: Path, mask_path: Path | None, spacing: float, slice_axis: str = 'auto'
+) -> Head:
+    """Read one volume of a head, and a mask of its brain, as a stack.
+
+    Parameters
+    ----------
+    image_path : path
+    mask_path : path, optional
+        On the same grid.
+    spacing : float
+        In plane, mm.
+    slice_axis : {'auto', 'i', 'j', 'k'}
+
+    Returns
+    -------
+    Head
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, the image has several volumes, or the grids differ.
+    """
+    image, voxels = read_volume(image_path)
+    if voxels.ndim != 3:
+        raise InputError(f'{image_path} has {voxels.shape[3]} volumes: give one, or their mean.')
+    if mask_path is not None:
+        check_donor(image_path, mask_path)
+    dim_info = image.header.get_dim_info()[2]
+    grid = slice_grid(voxels.shape, image.affine, spacing, slice_axis, dim_info)
+    brain = None
+    if mask_path is not None:
+        brain = grid.to_stack(np.asarray(read_volume(mask_path)[1]) > 0) >= 0.5
+    return Head(grid.to_stack(voxels), brain, grid)
 
 
 def find_labelled(
@@ -153,6 +205,7 @@ def read_labelled_scans(
                 name=found.scan.name,
                 images=grid.to_stack(found.voxels),
                 labels=labels.astype(np.int64),
+                positions=grid.positions,
             )
         )
     return scans

@@ -13,7 +13,9 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from secondglance.imaging.brain import agreement, expected_dice, one_brain
+from secondglance.imaging.brain import agreement
+from secondglance.imaging.confidence import GOOD_DICE, Opinions
+from secondglance.imaging.decision import decide
 from secondglance.imaging.donors import Donor, match_donors
 from secondglance.imaging.placement import (
     best_shift,
@@ -24,6 +26,7 @@ from secondglance.imaging.placement import (
 from secondglance.imaging.reconciliation import reconcile
 from secondglance.interfaces.stacks import in_cwd, read_stack, write_stack
 from secondglance.models.choices import MASK_METHODS
+from secondglance.models.weights import read_calibration
 
 
 def slice_positions(affine: np.ndarray, n_slices: int) -> np.ndarray:
@@ -176,55 +179,63 @@ class ReconcilePlacement(SimpleInterface):
         return runtime
 
 
-class _GlanceMaskInputSpec(BaseInterfaceInputSpec):
+class _BrainMaskInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='first glance, (H, W, N, 4)')
+    refined = File(exists=True, mandatory=True, desc='probability of brain, (H, W, N)')
     placed = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
     placement = File(exists=True, mandatory=True, desc='a row a slice (.tsv)')
+    refinement = File(exists=True, mandatory=True, desc='its weights, for the calibration')
     brain_size = traits.Float(1.0, usedefault=True, desc="of the species, beside a rat's")
     method = traits.Enum(*MASK_METHODS, usedefault=True, desc='whose mask is taken')
 
 
-class _GlanceMaskOutputSpec(TraitedSpec):
+class _BrainMaskOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc='mask, soft at its outline, (H, W, N)')
-    placement = File(exists=True, desc='the rows, with how far the two masks agree (.tsv)')
+    placement = File(exists=True, desc='the rows, with how far each slice is to be trusted (.tsv)')
     confidence = File(exists=True, desc='how far the whole mask is to be trusted (.json)')
 
 
-class GlanceMask(SimpleInterface):
-    """Take the placed mask, or what the first glance saw where it lies; say how they agree."""
+class BrainMask(SimpleInterface):
+    """Take a method's mask, or what stands in for it; say how far it is to be trusted."""
 
-    input_spec = _GlanceMaskInputSpec
-    output_spec = _GlanceMaskOutputSpec
+    input_spec = _BrainMaskInputSpec
+    output_spec = _BrainMaskOutputSpec
 
     def _run_interface(self, runtime):
         import pandas as pd
 
         first, affine = read_stack(self.inputs.in_file)
         placed = read_stack(self.inputs.placed)[0] >= 0.5
-        spacing = np.linalg.norm(affine[:3, :3], axis=0) / self.inputs.brain_size
-        probability = 1 - first[:, 0]
-        seen = one_brain(probability, float(spacing[0]), float(spacing[2]), placed)
-        mask = seen if self.inputs.method == 'first-glance' else placed.astype(np.float32)
-        path = in_cwd(self.inputs.placed, runtime, '_brain')
-        self._results['out_file'] = write_stack(mask, affine, path)
         table = pd.read_csv(self.inputs.placement, sep='\t')
-        table['agreement'] = agreement(seen >= 0.5, placed)
-        table['expected_dice'] = [
-            expected_dice(m >= 0.5, p) for m, p in zip(mask, probability, strict=True)
-        ]
-        self._results['placement'] = in_cwd(self.inputs.placement, runtime, '_agreed', '.tsv')
+        spacing = np.linalg.norm(affine[:3, :3], axis=0) / self.inputs.brain_size
+        opinions = Opinions(
+            first=1 - first[:, 0],
+            refined=read_stack(self.inputs.refined)[0],
+            placed=placed,
+            peaks=table['peak'].to_numpy(),
+            voxel_mm3=float(np.prod(spacing)),
+        )
+        calibration = read_calibration(self.inputs.refinement)
+        taken = decide(
+            self.inputs.method, opinions, float(spacing[0]), float(spacing[2]), calibration
+        )
+        path = in_cwd(self.inputs.placed, runtime, '_brain')
+        self._results['out_file'] = write_stack(taken.mask, affine, path)
+        table['agreement'] = agreement(taken.mask >= 0.5, placed)
+        table['probability'] = taken.slice_confidence
+        self._results['placement'] = in_cwd(self.inputs.placed, runtime, '_agreed', '.tsv')
         table.to_csv(self._results['placement'], sep='\t', index=False, float_format='%.6g')
         voxel = float(np.prod(np.linalg.norm(affine[:3, :3], axis=0)))
-        both = 2 * float((placed & (seen >= 0.5)).sum())
         self._results['confidence'] = in_cwd(self.inputs.placed, runtime, '_confidence', '.json')
         Path(self._results['confidence']).write_text(
             json.dumps(
                 {
-                    'method': self.inputs.method,
-                    'expected_dice': expected_dice(mask >= 0.5, probability),
-                    'agreement': both / max(float(placed.sum() + (seen >= 0.5).sum()), 1.0),
-                    'brain_mm3': voxel * float((mask >= 0.5).sum()),
-                    'relative_size': self.inputs.brain_size,
+                    'Method': taken.method,
+                    'MethodAskedFor': self.inputs.method,
+                    'Confidence': taken.confidence,
+                    'ConfidenceMeaning': f'probability of a Dice of at least {GOOD_DICE}',
+                    'ConfidenceOfMethods': taken.candidates,
+                    'BrainVolume': voxel * float((taken.mask >= 0.5).sum()),
                 }
             )
         )

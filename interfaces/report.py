@@ -16,16 +16,13 @@ from nipype.interfaces.base import (
 )
 
 from secondglance import __version__
+from secondglance.imaging.confidence import GOOD_DICE
+from secondglance.imaging.decision import DOUBTFUL
+from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.interfaces.stacks import read_stack
 
 LOW_CONFIDENCE = 0.5
 """Mean confidence of the placement below which a scan is flagged."""
-
-DOUBTFUL_DICE = 0.93
-"""Expected Dice of the mask below which a scan is flagged."""
-
-LEAST_AGREEMENT = 0.75
-"""Dice of first glance and placed mask below which a scan is flagged."""
 
 BRAIN_MM3 = (1000.0, 2800.0)
 """Brains that are usual in scans of rats, mm³; parts beyond a field of view make them small."""
@@ -84,6 +81,7 @@ class Report(SimpleInterface):
         engine = json.loads(Path(self.inputs.engine).read_text())
         donor = json.loads(Path(self.inputs.donor).read_text())
         confidence = json.loads(Path(self.inputs.confidence).read_text())
+        settings['mask_taken'] = confidence['Method']
         donor_name = Path(settings['donors'][donor['donor']]).parent.name
         data = ReportData(
             title=self.inputs.scan_name,
@@ -101,9 +99,9 @@ class Report(SimpleInterface):
                 'Slices': f'{len(stack)}, {spacing[2]:.3g} mm apart, seen at {spacing[0]:.3g} mm',
                 'Donor': f'{donor_name} (of {len(donor["scores"])}; '
                 f'correlation {max(donor["scores"]):.2f})',
-                'Mask method': settings['mask_method'],
-                'Brain': f'{confidence["brain_mm3"]:.0f} mm³; expected Dice '
-                f'{confidence["expected_dice"]:.3f}',
+                'Mask method': settings['mask_taken'],
+                'Brain': f'{confidence["BrainVolume"]:.0f} mm³; Dice at least {GOOD_DICE} with '
+                f'probability {confidence["Confidence"]:.2f}',
                 'Saliency': f'{settings["saliency"]}, target {settings["target"]}',
                 'Weights': f'{Path(settings["weights"]).name} {settings["weights_checksum"][:12]}',
                 'Device': settings['device'],
@@ -118,9 +116,9 @@ class Report(SimpleInterface):
             lognormal=json.loads(Path(self.inputs.lognormal).read_text()),
             settings=settings,
             versions={'secondglance': __version__, **_versions()},
-            mask_caption=CAPTIONS[settings['mask_method']],
+            mask_caption=CAPTIONS[settings['mask_taken']],
             methods=methods_text(__version__, engine, settings),
-            warnings=placement_warnings(placement, confidence),
+            warnings=placement_warnings(placement, confidence, BRAIN_SIZE[settings['species']]),
         )
         page = Path(runtime.cwd) / f'{self.inputs.scan_name}.html'
         figures = Path(runtime.cwd) / 'figures'
@@ -137,42 +135,45 @@ class Report(SimpleInterface):
         }
 
 
-def placement_warnings(rows: list[dict], confidence: dict) -> list[str]:
+def placement_warnings(
+    rows: list[dict], confidence: dict, relative_size: float = 1.0
+) -> list[str]:
     """Say what in a brain mask a person should look at.
 
     Parameters
     ----------
     rows : list of dict
-        A row a slice, with ``donor_slice``, ``confidence``, ``replaced`` and ``expected_dice``.
+        A row a slice, with ``donor_slice``, ``confidence`` and ``replaced``.
     confidence : dict
-        Of the whole mask: ``method``, ``expected_dice``, ``agreement``, ``brain_mm3`` and
-        ``relative_size`` of the species.
+        Of the whole mask: ``Method`` and ``MethodAskedFor``, ``Confidence``, ``BrainVolume``.
+    relative_size : float
+        Of the species, beside a rat's.
 
     Returns
     -------
     list of str
     """
-    volume = confidence['brain_mm3'] / confidence['relative_size'] ** 3
+    volume = confidence['BrainVolume'] / relative_size**3
     if volume == 0:
         return ['No brain was found: the mask is empty.']
     warnings = []
-    if confidence['expected_dice'] < DOUBTFUL_DICE:
+    if confidence['Method'] != confidence['MethodAskedFor']:
         warnings.append(
-            "The mask is doubtful: by the first glance's own probabilities a Dice of "
-            f'{confidence["expected_dice"]:.2f} is to be expected of it.'
+            f'The mask is that of {confidence["Method"]}: that of '
+            f'{confidence["MethodAskedFor"]}, which was asked for, is doubtful.'
         )
-    if confidence['agreement'] < LEAST_AGREEMENT:
+    if confidence['Confidence'] < DOUBTFUL:
         warnings.append(
-            'The first glance and the placed mask of another animal disagree on where the brain '
-            f'is (Dice {confidence["agreement"]:.2f}).'
+            f'The mask is doubtful: its Dice is at least {GOOD_DICE} with a probability of '
+            f'{confidence["Confidence"]:.2f} only.'
         )
     if not BRAIN_MM3[0] < volume < BRAIN_MM3[1]:
         warnings.append(
-            f'A brain of {confidence["brain_mm3"]:.0f} mm³ is unusual for the species: is '
+            f'A brain of {confidence["BrainVolume"]:.0f} mm³ is unusual for the species: is '
             '--species right, and does the field of view hold the whole brain?'
         )
     matched = [row for row in rows if row['donor_slice'] >= 0]
-    if confidence['method'] != 'first-glance':
+    if confidence['Method'] in ('correlation', 'similarity'):
         if not matched:
             return ['No slice of any donor matched: the mask is empty.']
         trust = float(np.mean([row['confidence'] for row in matched]))

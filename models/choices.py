@@ -14,9 +14,9 @@ SALIENCY_METHODS: tuple[str, ...] = (
 TARGETS: tuple[str, ...] = ('brain', *TISSUES)
 """Whose logits are summed: one tissue's or all three."""
 
-MASK_METHODS: tuple[str, ...] = ('first-glance', 'correlation', 'similarity')
-"""Whose mask removes the background: what the first glance saw as brain, or a donor's, moved as in
-the paper, or also scaled and turned."""
+MASK_METHODS: tuple[str, ...] = ('network', 'first-glance', 'correlation', 'similarity')
+"""Whose mask removes the background: what a second network makes of all that was found, what the
+first glance saw as brain, or a donor's, moved as in the paper, or also scaled and turned."""
 
 MINIMUM_SIDE = 32
 """Pixels at the network's spacing: twice its stride. A slice with a shorter side is less than the

@@ -104,3 +104,16 @@ def summarise(scores: NDArray[np.float64]) -> dict[str, Any]:
         for name, m, s in zip((*TISSUES, 'brain'), scores.mean(axis=0), deviation, strict=True)
     }
     return {**summary, 'n_animals': len(scores)}
+
+
+def spread(values: NDArray[np.float64]) -> dict[str, float]:
+    """Mean, standard deviation and least of scores, rounded for a model card.
+
+    Examples
+    --------
+    >>> spread(np.array([0.5, 0.7]))
+    {'mean': 0.6, 'sd': 0.1414, 'least': 0.5}
+    """
+    deviation = values.std(ddof=1) if len(values) > 1 else 0.0
+    found = {'mean': values.mean(), 'sd': deviation, 'least': values.min()}
+    return {name: round(float(value), 4) for name, value in found.items()}

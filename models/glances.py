@@ -8,13 +8,32 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from secondglance.imaging.brain import one_brain
+from secondglance.imaging.confidence import Opinions
+from secondglance.imaging.decision import Decision, decide
 from secondglance.imaging.donors import Donor, StackPlacement, place_from_bank
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
 from secondglance.models.choices import MASK_METHODS
 from secondglance.models.inference import predict
+from secondglance.models.refinement import refine
 from secondglance.models.saliency import saliency_stack
+from secondglance.models.weights import LoadedModel, calibration_of
+
+
+@dataclass(frozen=True)
+class FirstGlance:
+    """What a network saw of a whole head; stacks at its spacing.
+
+    Attributes
+    ----------
+    probabilities : (N, 4, H, W) float32 array
+        Of the classes.
+    enhanced : (N, H, W) array
+        Enhanced saliency, in [0, 1].
+    """
+
+    probabilities: NDArray[np.float32]
+    enhanced: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -23,48 +42,117 @@ class Glances:
 
     Attributes
     ----------
-    first, second : array of float32, shape (N, 4, H, W)
-        Class probabilities of the whole head, and of the brain alone.
-    enhanced : array, shape (N, H, W)
-        Enhanced saliency of the first glance.
+    first : FirstGlance
     placement : StackPlacement
-    mask : array of float32, shape (N, H, W)
-        Brain; its outline is at one half.
+        Of another animal's mask.
+    brain : Decision
+        The mask that was taken.
+    second : (N, 4, H, W) float32 array
+        Class probabilities of the brain alone.
     """
 
-    first: NDArray[np.float32]
-    enhanced: NDArray[np.float32]
+    first: FirstGlance
     placement: StackPlacement
-    mask: NDArray[np.float32]
+    brain: Decision
     second: NDArray[np.float32]
 
 
+def look_once(
+    model: LoadedModel,
+    stack: NDArray,
+    *,
+    saliency: str = 'guided',
+    target: str = 'brain',
+    device: str = 'cpu',
+) -> FirstGlance:
+    """Take the first glance at a stack of whole-head slices.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    stack : (N, H, W) array
+        Intensities at the in-plane spacing of the model.
+    saliency, target : str
+        As of `secondglance.models.saliency.saliency_stack`.
+    device : str
+
+    Returns
+    -------
+    FirstGlance
+    """
+    maps, probabilities = saliency_stack(
+        model, stack, target=target, method=saliency, device=device
+    )
+    return FirstGlance(probabilities, enhance(maps))
+
+
+def opinions_on(
+    first: FirstGlance,
+    refinement: LoadedModel,
+    stack: NDArray,
+    positions: NDArray,
+    donors: Sequence[Donor],
+    spacing: float,
+    *,
+    similarity: bool = False,
+    device: str = 'cpu',
+) -> tuple[Opinions, StackPlacement]:
+    """Place another animal's mask, and let the refinement look at all there is.
+
+    Parameters
+    ----------
+    first : FirstGlance
+    refinement : LoadedModel
+    stack : (N, H, W) array
+    positions : (N,) array
+        Of the slices, mm, ascending.
+    donors : sequence of Donor
+    spacing : float
+        Of the pixels, mm.
+    similarity : bool
+        Whether the mask may be scaled and turned.
+    device : str
+
+    Returns
+    -------
+    Opinions
+    StackPlacement
+    """
+    placement, _ = place_from_bank(first.enhanced, positions, donors, similarity=similarity)
+    probability = 1 - first.probabilities[:, 0]
+    # Slices lie where those of a rat would whose pixels are the refinement's
+    where = np.asarray(positions) * refinement.spacing / spacing
+    refined = refine(refinement, stack, probability, first.enhanced, placement.mask, where, device)
+    voxel = spacing**2 * _apart(positions)
+    return Opinions(probability, refined, placement.mask, placement.peaks, voxel), placement
+
+
 def look_twice(
-    model,
+    model: LoadedModel,
+    refinement: LoadedModel,
     stack: NDArray,
     positions: NDArray,
     donors: Sequence[Donor],
     *,
-    mask_method: str = 'first-glance',
-    saliency: str = 'guided',
-    target: str = 'brain',
+    mask_method: str = MASK_METHODS[0],
+    first: FirstGlance | None = None,
     device: str = 'cpu',
 ) -> Glances:
     """Segment a stack of whole-head slices.
 
     Parameters
     ----------
-    model : LoadedModel
-    stack : array, shape (N, H, W)
+    model, refinement : LoadedModel
+    stack : (N, H, W) array
         Intensities at the in-plane spacing of the model.
-    positions : array, shape (N,)
+    positions : (N,) array
         Of the slices, mm, ascending.
     donors : sequence of Donor
         Looked at by the same model.
     mask_method : str
         One of `secondglance.models.choices.MASK_METHODS`.
-    saliency, target : str
-        As of `secondglance.models.saliency.saliency_stack`.
+    first : FirstGlance, optional
+        Of the same model, where it was taken before.
     device : str
 
     Returns
@@ -78,21 +166,26 @@ def look_twice(
     """
     if mask_method not in MASK_METHODS:
         raise InputError(f'Mask method {mask_method!r} is not one of {", ".join(MASK_METHODS)}.')
-    maps, first = saliency_stack(model, stack, target=target, method=saliency, device=device)
-    enhanced = enhance(maps)
+    first = look_once(model, stack, device=device) if first is None else first
     similarity = mask_method == 'similarity'
-    placement = place_from_bank(enhanced, positions, donors, similarity=similarity)[0]
-    if mask_method != 'first-glance':
-        mask = placement.mask.astype(np.float32)
-    else:
-        thickness = float(np.diff(positions).mean()) if len(positions) > 1 else 1.0
-        mask = one_brain(1 - first[:, 0], model.spacing, thickness, placement.mask)
-    second = predict(model, np.where(mask >= 0.5, stack, 0), device)
-    return Glances(first, enhanced, placement, mask, second)
+    opinions, placement = opinions_on(
+        first,
+        refinement,
+        stack,
+        positions,
+        donors,
+        model.spacing,
+        similarity=similarity,
+        device=device,
+    )
+    calibration = calibration_of(refinement.metadata)
+    brain = decide(mask_method, opinions, model.spacing, _apart(positions), calibration)
+    second = predict(model, np.where(brain.mask >= 0.5, stack, 0), device)
+    return Glances(first, placement, brain, second)
 
 
 def look_at_donor(
-    model,
+    model: LoadedModel,
     stack: NDArray,
     mask: NDArray,
     positions: NDArray,
@@ -106,14 +199,19 @@ def look_at_donor(
     Parameters
     ----------
     model : LoadedModel
-    stack : array, shape (N, H, W)
-    mask : bool array, shape (N, H, W)
-    positions : array, shape (N,)
+    stack : (N, H, W) array
+    mask : (N, H, W) bool array
+    positions : (N,) array
     saliency, target, device : str
 
     Returns
     -------
     Donor
     """
-    maps, _ = saliency_stack(model, stack, target=target, method=saliency, device=device)
-    return Donor(enhance(maps), np.asarray(mask, bool), positions)
+    seen = look_once(model, stack, saliency=saliency, target=target, device=device)
+    return Donor(seen.enhanced, np.asarray(mask, bool), positions)
+
+
+def _apart(positions: NDArray) -> float:
+    """Distance of neighbouring slices, mm."""
+    return float(np.diff(positions).mean()) if len(positions) > 1 else 1.0

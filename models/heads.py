@@ -76,6 +76,7 @@ def render_heads(
     rng: np.random.Generator,
     spacing: float = 0.3,
     background_free: float = 0.0,
+    contrast: tuple[float, float, float] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Give slices of maps a head, a contrast, a coil and artefacts.
 
@@ -88,6 +89,8 @@ def render_heads(
         In mm.
     background_free : float
         Share of slices whose background is removed.
+    contrast : tuple of float, optional
+        Brightness of WM, GM and CSF in all slices; random in each where not given.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def render_heads(
     around = _surroundings(maps, rng, spacing)
     # How bright the rest of the head is beside the brain: fat saturation, distance to the coil
     around = around * column(np.exp(rng.uniform(np.log(0.2), np.log(1.6), b)))
-    image = brain_signal(maps, rng) + (1 - tissue) * around
+    image = brain_signal(maps, rng, contrast) + (1 - tissue) * around
     image = scan(image, rng, spacing)
     mask = torch.where(stripped, imperfect_masks(tissue, rng), field_of_view((b, h, w), rng))
     image = image * mask

@@ -30,12 +30,15 @@ class LabelledScan:
         Whole head, in any unit.
     labels : array of int64, shape (N, H, W)
         Places in `CLASSES`, or `UNKNOWN` throughout the brain.
+    positions : (N,) array
+        Of the slices, mm, ascending.
     """
 
     animal: str
     name: str
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
+    positions: NDArray[np.float64]
 
 
 def draw_scans(
@@ -78,7 +81,7 @@ def draw_scans(
         image = normalise_slices(chosen.images[n : n + 1])[0]
         label = chosen.labels[n]
         parts = [image, *(label == k for k in (1, 2, 3)), label == UNKNOWN]
-        channels.append(_frame(torch.from_numpy(np.stack(parts).astype(np.float32)), side))
+        channels.append(frame(torch.from_numpy(np.stack(parts).astype(np.float32)), side))
     slices = torch.stack(channels)
     grid, _ = random_grid((batch_size, side, side), rng, spacing)
     slices = functional.grid_sample(slices, grid, align_corners=False)
@@ -87,7 +90,7 @@ def draw_scans(
     kinds = torch.tensor([1, 2, 3, UNKNOWN])
     labels = torch.where(brain > 0.5, kinds[shares.argmax(dim=1, keepdim=True)], 0)
 
-    image = scan(_recolour(image, rng), rng, spacing)
+    image = scan(recolour(image, rng), rng, spacing)
     stripped = torch.from_numpy(rng.random(batch_size) < background_free)[:, None, None, None]
     shape = (batch_size, side, side)
     mask = torch.where(stripped, imperfect_masks(brain, rng), field_of_view(shape, rng))
@@ -95,18 +98,23 @@ def draw_scans(
     return normalised, labels * mask
 
 
-def _frame(slices: torch.Tensor, side: int) -> torch.Tensor:
-    """Pad or cut slices (C, H, W) about their middle to (C, side, side)."""
+def frame(slices: torch.Tensor, side: int, outside: torch.Tensor | float = 0.0) -> torch.Tensor:
+    """Pad or cut slices (C, H, W) about their middle to (C, side, side).
+
+    `outside` is what lies around them, one value or one a channel.
+    """
+    level = torch.as_tensor(outside).reshape(-1, 1, 1)
+    slices = slices - level
     for axis in (1, 2):
         extra = side - slices.shape[axis]
         before = extra // 2
         pad = [0, 0, 0, 0]
         pad[2 * (2 - axis)], pad[2 * (2 - axis) + 1] = before, extra - before
         slices = functional.pad(slices, pad)
-    return slices
+    return slices + level
 
 
-def _recolour(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def recolour(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Another contrast for a third of the slices: a random curve over intensities; mottled."""
     b, _, h, w = image.shape
     levels = np.linspace(0.0, 1.5, 6)

@@ -343,7 +343,7 @@ def brain_signal(
     `contrast` is the brightness of WM, GM and CSF; random where not given.
     """
     b, _, h, w = maps.shape
-    drawn = [contrast or _contrast(rng) for _ in range(b)]
+    drawn = [contrast or draw_contrast(rng) for _ in range(b)]
     means = torch.from_numpy(np.array(drawn, np.float32))
     # No tissue is uniform: slow and less slow variations within each, and one over all.
     within = smooth_noise((b, 3, h, w), rng, rng.uniform(0.0, 0.15, b), 7)
@@ -355,7 +355,7 @@ def _signal(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Intensity (B, 1, H, W) of tissue maps (B, 5, H, W) under random contrasts."""
     b, _, h, w = maps.shape
     means = np.empty((b, len(MAPS)), np.float32)
-    means[:, _TISSUE] = [_contrast(rng) for _ in range(b)]
+    means[:, _TISSUE] = [draw_contrast(rng) for _ in range(b)]
     # Around the brain: dark gap and bone, or muscle and fat as bright as tissue.
     means[:, _SKULL] = np.where(
         rng.random(b) < 0.75, rng.uniform(0.0, 0.25, b), rng.uniform(0.2, 0.9, b)
@@ -368,7 +368,7 @@ def _signal(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return (maps * levels).sum(dim=1, keepdim=True)
 
 
-def _contrast(rng: np.random.Generator) -> tuple[float, float, float]:
+def draw_contrast(rng: np.random.Generator) -> tuple[float, float, float]:
     """Mean intensity of WM, GM and CSF: T2-weighted like, inverted, or any."""
     kind = rng.random()
     if kind < 0.55:  # b0, EPI and T2-weighted: CSF > GM > WM

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from secondglance.imaging.confidence import Calibration
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
 
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
     from secondglance.models.unet import UNet
 
 FORMAT = 'secondglance-unet-1'
-"""Marks the header of a weights file that this version reads and writes."""
+"""Marks the header of a weights file of the two glances."""
+
+REFINEMENT = 'secondglance-refinement-1'
+"""The same of a refinement."""
+
+_ENDS = {FORMAT: (1, CLASSES), REFINEMENT: (14, ('brain',))}
+"""Channels that a network of each kind takes, and the classes it gives."""
 
 PAPER_SPACING = 0.375
 """Millimetres in plane; the acquisition of Matos et al. 2019, section 3.1."""
@@ -70,12 +77,19 @@ def default_weights() -> Path:
     return Path(__file__).parent / 'weights' / 'default.safetensors'
 
 
-def read_header(path: str | os.PathLike[str]) -> dict[str, str]:
+def default_refinement() -> Path:
+    """Path of the refinement that ships with the package."""
+    return Path(__file__).parent / 'weights' / 'refinement.safetensors'
+
+
+def read_header(path: str | os.PathLike[str], form: str = FORMAT) -> dict[str, str]:
     """Metadata of a weights file; neither torch is imported nor a tensor read.
 
     Parameters
     ----------
     path : path
+    form : str
+        `FORMAT` or `REFINEMENT`: what the weights must be of.
 
     Returns
     -------
@@ -102,15 +116,15 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, str]:
             f'Weights {path} are not a complete safetensors file; make or download them again.'
         ) from error
     metadata = header.get('__metadata__') if isinstance(header, dict) else None
-    if not isinstance(metadata, dict) or metadata.get('format') != FORMAT:
+    if not isinstance(metadata, dict) or metadata.get('format') != form:
         raise InputError(
-            f'{path} does not hold secondglance weights ({FORMAT}); '
+            f'{path} does not hold secondglance weights ({form}); '
             'use a .safetensors file written by `secondglance train`.'
         )
     return metadata
 
 
-def weights_spacing(path: str | os.PathLike[str]) -> float:
+def weights_spacing(path: str | os.PathLike[str], form: str = FORMAT) -> float:
     """In-plane spacing in mm that the weights expect, read without importing torch.
 
     Raises
@@ -118,7 +132,7 @@ def weights_spacing(path: str | os.PathLike[str]) -> float:
     InputError
         As `read_header`; also if the header holds no positive spacing.
     """
-    metadata = read_header(path)
+    metadata = read_header(path, form)
     try:
         spacing = float(metadata['spacing'])
     except (KeyError, ValueError) as error:
@@ -132,6 +146,28 @@ def weights_spacing(path: str | os.PathLike[str]) -> float:
     return spacing
 
 
+def calibration_of(metadata: Mapping[str, str]) -> Calibration:
+    """Read from a refinement's header how its evidence becomes a probability.
+
+    Raises
+    ------
+    InputError
+        If the header has none.
+    """
+    try:
+        return Calibration.from_plain(json.loads(metadata['calibration']))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            'The refinement has no calibration that this version reads; train it with '
+            '`secondglance train --recipe refine`.'
+        ) from error
+
+
+def read_calibration(path: str | os.PathLike[str]) -> Calibration:
+    """`calibration_of` a refinement's file; errors also as of `read_header`."""
+    return calibration_of(read_header(path, REFINEMENT))
+
+
 def tensor_checksum(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and bytes of the tensors, in the order of their names."""
     digest = hashlib.sha256()
@@ -143,7 +179,10 @@ def tensor_checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def save_weights(
-    model: UNet, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+    model: UNet,
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+    form: str = FORMAT,
 ) -> str:
     """Write a network's weights; the file appears whole or not at all.
 
@@ -154,6 +193,8 @@ def save_weights(
     metadata : mapping of str to str, optional
         Added to the header; ``spacing`` (mm), ``classes`` (JSON list) and ``normalisation`` have
         the values of the paper's training where not given.
+    form : str
+        `FORMAT` or `REFINEMENT`.
 
     Returns
     -------
@@ -168,10 +209,10 @@ def save_weights(
     checksum = tensor_checksum(tensors)
     header = {
         'spacing': str(PAPER_SPACING),
-        'classes': json.dumps(list(CLASSES)),
+        'classes': json.dumps(list(_ENDS[form][1])),
         'normalisation': NORMALISATION,
         **(metadata or {}),
-        'format': FORMAT,
+        'format': form,
         'architecture': json.dumps(model.architecture),
         'checksum': checksum,
     }
@@ -186,7 +227,9 @@ def save_weights(
     return checksum
 
 
-def load_weights(path: str | os.PathLike[str], device: str = 'cpu') -> LoadedModel:
+def load_weights(
+    path: str | os.PathLike[str], device: str = 'cpu', form: str = FORMAT
+) -> LoadedModel:
     """Load a network, checked against the checksum and the architecture in its header.
 
     Parameters
@@ -194,6 +237,8 @@ def load_weights(path: str | os.PathLike[str], device: str = 'cpu') -> LoadedMod
     path : path
     device : str
         Torch device.
+    form : str
+        `FORMAT` or `REFINEMENT`: what the weights must be of.
 
     Returns
     -------
@@ -210,9 +255,9 @@ def load_weights(path: str | os.PathLike[str], device: str = 'cpu') -> LoadedMod
 
     from secondglance.models.inference import NORMALISATION
 
-    metadata = read_header(path)
-    spacing = weights_spacing(path)
-    net = _build(metadata, path)
+    metadata = read_header(path, form)
+    spacing = weights_spacing(path, form)
+    net = _build(metadata, path, form)
     try:
         tensors = load(Path(path).read_bytes())
     except SafetensorError as error:
@@ -234,31 +279,32 @@ def load_weights(path: str | os.PathLike[str], device: str = 'cpu') -> LoadedMod
         ) from error
     classes = _classes(metadata)
     normalisation = metadata.get('normalisation', '')
-    if classes != CLASSES or normalisation != NORMALISATION:
+    if classes != _ENDS[form][1] or normalisation != NORMALISATION:
         raise InputError(
             f'Weights {path} were trained for classes {classes} and normalisation '
-            f'{normalisation!r}; this version uses {CLASSES} and {NORMALISATION!r}.'
+            f'{normalisation!r}; this version uses {_ENDS[form][1]} and {NORMALISATION!r}.'
         )
     net.eval().requires_grad_(False).to(device)
     return LoadedModel(net, spacing, classes, normalisation, checksum, metadata)
 
 
-def _build(metadata: Mapping[str, str], path: str | os.PathLike[str]) -> UNet:
+def _build(metadata: Mapping[str, str], path: str | os.PathLike[str], form: str) -> UNet:
     from secondglance.models.unet import UNet
 
+    in_channels, classes = _ENDS[form]
     try:
         architecture: dict[str, Any] = json.loads(metadata['architecture'])
         name = architecture.pop('name')
-        if name != 'UNet' or architecture['in_channels'] != 1:
+        if name != 'UNet' or architecture['in_channels'] != in_channels:
             raise ValueError(name)
-        if architecture['n_classes'] != len(CLASSES):
+        if architecture['n_classes'] != len(classes):
             raise ValueError(architecture['n_classes'])
         return UNet(**architecture)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f'Weights {path} are of an architecture that this version does not have '
-            f'({metadata.get("architecture", "none named")}); use a one-channel UNet with '
-            f'{len(CLASSES)} classes.'
+            f'({metadata.get("architecture", "none named")}); use a UNet of '
+            f'{in_channels} channels with {len(classes)} classes.'
         ) from error
 
 

@@ -6,21 +6,22 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from secondglance.imaging.species import BRAIN_SIZE
-from secondglance.interfaces.glance import DonorSaliency, Enhance, Lognormal, Saliency
+from secondglance.interfaces.glance import DonorSaliency, Enhance, Lognormal, Refine, Saliency
 from secondglance.interfaces.placement import (
-    GlanceMask,
+    BrainMask,
     MatchDonor,
     PlaceMask,
     ReconcilePlacement,
 )
 from secondglance.interfaces.stacks import MergeSlabs, SplitSlabs, ToNative, ToStack
-from secondglance.models.weights import weights_spacing
+from secondglance.models.weights import default_refinement, weights_spacing
 
 
 def init_glance_wf(
     *,
     weights: str | Path,
     donors: list[tuple[Path, Path]],
+    refinement: str | Path | None = None,
     species: str = 'rat',
     donor_species: str = 'rat',
     slice_axis: str = 'auto',
@@ -29,7 +30,7 @@ def init_glance_wf(
     smooth: int = 0,
     peak: float = 2.0,
     width: float = 0.5,
-    mask_method: str = 'first-glance',
+    mask_method: str = 'network',
     device: str = 'auto',
     use_gpu: bool = False,
     n_slabs: int = 1,
@@ -43,7 +44,8 @@ def init_glance_wf(
     ::
 
         in_file → to_stack → slabs → [first_glance → enhance] → match → [place] → reconcile
-        donors  → donor_saliency ───────────────────────────────↗
+        donors  → donor_saliency ───────────────────────────────↗          ↓
+                                                          brain ←───── refine
 
     Parameters
     ----------
@@ -51,6 +53,9 @@ def init_glance_wf(
         Weights of the network; their in-plane spacing lays out the slices.
     donors : list of (image, mask) paths
         Heads of other animals with their brain masks; the best correlated is taken.
+    refinement : path, optional
+        Weights of the network that makes one brain of all that was found; by default those that
+        ship.
     species, donor_species : {'rat', 'mouse'}
         A smaller brain is seen with smaller pixels.
     slice_axis : {'auto', 'i', 'j', 'k'}
@@ -63,9 +68,10 @@ def init_glance_wf(
         Noisy copies whose maps are averaged; 0 for none.
     peak, width : float
         Of the enhancement, in standard scores.
-    mask_method : {'first-glance', 'correlation', 'similarity'}
-        Whose mask goes on: what the first glance saw as brain, or the donor's, moved, or also
-        scaled and turned.
+    mask_method : {'network', 'first-glance', 'correlation', 'similarity'}
+        Whose mask goes on: what the refinement makes of all, what the first glance saw as brain,
+        or the donor's, moved, or also scaled and turned. Where it is doubtful and another is not,
+        that stands in.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     use_gpu : bool
@@ -91,19 +97,20 @@ def init_glance_wf(
         Signed gradient, its enhancement in [0, 1], and the first glance's class probabilities,
         on the grid of `in_file`.
     placement
-        One row a slice: donor's slice, shift, peak, confidence, and how far the placed mask
-        agrees with the first glance (.tsv).
+        One row a slice: donor's slice, shift, peak, confidence of the shift, and the probability
+        that the mask's Dice is at least 0.95 in it (.tsv).
     donor
         Index of the donor taken, offset and scale of its slices, score (.json).
     confidence
-        How far the mask is to be trusted: the Dice that the first glance's probabilities lead one
-        to expect, agreement of the two masks, volume (.json).
+        The mask that was taken, the probability that its Dice is at least 0.95, that of the
+        others, and the brain's volume (.json).
     lognormal, lognormal_slices
         Fit of the log-normal model, slice by slice (.json), and its distances as a table (.tsv).
     stack, saliency_stack, enhanced_stack, mask_stack, first_probabilities_stack
         The same as stacks of slices at the network's spacing, for the report.
     """
     workflow = Workflow(name=name)
+    refinement = refinement or default_refinement()
     known = weights_spacing(weights)
     spacing = known * BRAIN_SIZE[species]
     grid = {'spacing': spacing, 'slice_axis': slice_axis}
@@ -171,7 +178,16 @@ def init_glance_wf(
     kernel_slabs = Node(SplitSlabs(n_slabs=n_slabs, slices_per_job=slices_per_job), 'kernel_slabs')
     # Neighbouring slices lie beside each other: one that says otherwise is overruled
     reconcile = Node(ReconcilePlacement(), name='reconcile')
-    brain = Node(GlanceMask(method=mask_method, brain_size=BRAIN_SIZE[species]), name='brain')
+    refine = Node(
+        Refine(**{**network, 'weights': str(refinement)}),
+        n_procs=num_threads,
+        mem_gb=1.0,
+        name='refine',
+    )
+    brain = Node(
+        BrainMask(method=mask_method, brain_size=BRAIN_SIZE[species], refinement=str(refinement)),
+        name='brain',
+    )
 
     native = {}
     for field, order in (('brain_mask', 0.5), ('saliency', None), ('enhanced', None)):
@@ -201,6 +217,11 @@ def init_glance_wf(
             (merge_first, native['first_probabilities'], [('out_file', 'in_file')]),
             (merge_first, brain, [('out_file', 'in_file')]),
             (reconcile, brain, [('out_file', 'placed'), ('placement', 'placement')]),
+            (to_stack, refine, [('out_file', 'in_file')]),
+            (merge_first, refine, [('out_file', 'probabilities')]),
+            (merge_enhanced, refine, [('out_file', 'enhanced')]),
+            (reconcile, refine, [('out_file', 'placed')]),
+            (refine, brain, [('out_file', 'refined')]),
             (brain, native['brain_mask'], [('out_file', 'in_file')]),
             (
                 brain,

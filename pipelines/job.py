@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import json
 import os
 import shutil
 import time
@@ -190,6 +191,8 @@ def _figures(outputs: list[Path]) -> dict:
     for path in outputs:
         if path.name.endswith('_desc-tissue_volumes.tsv'):
             figures |= {f'{row["label"]}_mm3': float(row['volume_mm3']) for row in _rows(path)}
+        elif path.name.endswith('_desc-brain_mask.json'):
+            figures['confidence'] = round(json.loads(path.read_text())['Confidence'], 3)
         elif path.name.endswith('_desc-lognormal_slices.tsv'):
             rows = [row for row in _rows(path) if row['ks_distance'] != 'n/a']
             if rows:

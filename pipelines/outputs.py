@@ -60,6 +60,7 @@ def init_outputs_wf(
         'confounds': 'desc-confounds_timeseries.tsv',
         'transforms': 'desc-hmc_xfm.json',
         'brain_mask': 'desc-brain_mask.nii.gz',
+        'confidence': 'desc-brain_mask.json',
         'dseg': 'dseg.nii.gz',
         **{f'probseg_{tissue}': f'label-{tissue}_probseg.nii.gz' for tissue in TISSUES},
         'saliency': f'desc-{settings["target"]}_saliency.nii.gz',
@@ -79,7 +80,6 @@ def init_outputs_wf(
         'engine',
         'donor',
         'lognormal',
-        'confidence',
         'stack',
         'saliency_stack',
         'enhanced_stack',
@@ -116,7 +116,10 @@ def init_outputs_wf(
             report,
             [
                 (field, field)
-                for field in [*for_report, 'confounds', 'placement', 'volumes', 'transforms']
+                for field in [
+                    *for_report,
+                    *('confounds', 'placement', 'volumes', 'transforms', 'confidence'),
+                ]
             ],
         ),
         (inputnode, publish, [(field, field) for field in [*computed, 'engine']]),
@@ -190,7 +193,7 @@ def _sidecars(scan: Scan, settings: dict) -> dict[str, dict]:
         'desc-brain_mask.json': {
             **sources,
             'Type': 'Brain',
-            'Method': settings['mask_method'],
+            'RefinementChecksum': settings['refinement_checksum'],
         },
         'dseg.json': {
             **sources,

@@ -9,7 +9,7 @@ from nipype.pipeline.engine import Node, Workflow
 from secondglance import __version__
 from secondglance.imaging.species import HEAD_RADIUS_MM
 from secondglance.interfaces.bids import Scan
-from secondglance.models.weights import read_header
+from secondglance.models.weights import REFINEMENT, default_refinement, read_header
 from secondglance.pipelines.explain import init_explain_wf
 from secondglance.pipelines.glance import init_glance_wf
 from secondglance.pipelines.outputs import explained_names, init_outputs_wf
@@ -34,13 +34,14 @@ class Settings:
 
     weights: Path
     donors: tuple[tuple[Path, Path], ...]
+    refinement: Path = field(default_factory=default_refinement)
     motion: str = 'auto'
     b0_threshold: float = 50.0
     all_b0: bool = False
     species: str = 'rat'
     donor_species: str = 'rat'
     slice_axis: str = 'auto'
-    mask_method: str = 'first-glance'
+    mask_method: str = 'network'
     saliency: str = 'guided'
     target: str = 'brain'
     smooth: int = 0
@@ -70,6 +71,7 @@ class Settings:
             'version': __version__,
             **plain,
             'weights_checksum': read_header(self.weights)['checksum'],
+            'refinement_checksum': read_header(self.refinement, REFINEMENT)['checksum'],
             'head_radius_mm': HEAD_RADIUS_MM[self.species],
         }
 
@@ -139,6 +141,7 @@ def init_subject_wf(
         n_procs=settings.nprocs * settings.threads,
     )
     glance_wf = init_glance_wf(
+        refinement=settings.refinement,
         donors=list(settings.donors),
         saliency=settings.saliency,
         target=settings.target,

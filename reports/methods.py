@@ -14,6 +14,10 @@ SALIENCY = {
 
 
 MASKS = {
+    'network': (
+        'A second network (weights {refinement}) made one brain of the image, the first '
+        'segmentation and its neighbouring slices, the saliency and the placed mask. '
+    ),
     'correlation': '',
     'similarity': 'The mask was also scaled and turned in plane to where it correlated best. ',
     'first-glance': (
@@ -23,6 +27,10 @@ MASKS = {
 }
 
 CAPTIONS = {
+    'network': (
+        'What a second network makes of the image, the first glance at it and at its neighbours, '
+        "the saliency and another animal's mask, placed by the cross-correlation of saliency."
+    ),
     'correlation': 'The mask of another animal, where the cross-correlation of saliency put it.',
     'similarity': (
         'The mask of another animal, scaled, turned and put where the cross-correlation of '
@@ -67,6 +75,9 @@ def methods_text(version: str, engine: dict, settings: dict) -> str:
         else ''
     )
     volumes = f'{n_b0} b0 volumes were' if n_b0 > 1 else 'One volume was'
+    found = MASKS[settings['mask_taken']].format(
+        refinement=str(settings.get('refinement_checksum', ''))[:12]
+    )
     return (
         f'Brain tissue was segmented with secondglance {version}, which implements Matos et al. '
         f'2019 (doi 10.1007/978-3-030-19823-7_25). {volumes} {moved}. A U-Net (Ronneberger et '
@@ -76,7 +87,7 @@ def methods_text(version: str, engine: dict, settings: dict) -> str:
         'enhanced '
         'under a log-normal model. A brain mask of another animal was placed where the '
         'cross-correlation of the enhanced saliency with that of the other animal was highest. '
-        f'{MASKS[settings.get("mask_method", "correlation")]}'
+        f'{found}'
         'With the background removed, the network segmented white matter, grey matter and '
         'cerebrospinal fluid.'
     )

@@ -12,6 +12,7 @@ from secondglance.commands import train as command
 from secondglance.imaging.errors import InputError
 from secondglance.models import training
 from secondglance.models.evaluation import dice_per_class
+from secondglance.models.recipes import RECIPES, split_animals
 from secondglance.models.scans import UNKNOWN, LabelledScan, draw_scans
 from secondglance.models.synthesis import (
     Atlas,
@@ -22,7 +23,7 @@ from secondglance.models.synthesis import (
     read_atlas,
     render_slices,
 )
-from secondglance.models.training import RECIPES, split_animals, train
+from secondglance.models.training import train
 from secondglance.models.unet import UNet
 from secondglance.models.weights import load_weights, save_weights
 
@@ -75,9 +76,13 @@ def scans():
     labels = np.zeros((3, 30, 34), np.int64)
     labels[:, 8:22, 8:24], labels[:, 12:18, 12:20] = 2, 1
     heads = [50 + 40 * labels + rng.normal(0, 3, labels.shape) for _ in range(2)]
-    known = LabelledScan('sub-01', 'sub-01_T2w', heads[0].astype(np.float32), labels)
+    where = np.array([-1.0, 0.0, 1.0])
+    known = LabelledScan('sub-01', 'sub-01_T2w', heads[0].astype(np.float32), labels, where)
     masked = np.where(labels > 0, UNKNOWN, 0)
-    return [known, LabelledScan('sub-02', 'sub-02_T2w', heads[1].astype(np.float32), masked)]
+    return [
+        known,
+        LabelledScan('sub-02', 'sub-02_T2w', heads[1].astype(np.float32), masked, where),
+    ]
 
 
 def test_maps_sum_to_one_and_come_in_the_order_of_the_classes(atlas):
@@ -238,7 +243,7 @@ class Killed(BaseException):
 def test_killed_training_resumes_to_the_same_weights(atlas, scans, tmp_path, monkeypatch, recipe):
     whole = run(atlas, tmp_path / 'whole.safetensors', recipe=recipe, scans=scans)
     output = tmp_path / 'resumed.safetensors'
-    original = training._Progress.on_train_batch_end
+    original = training.Progress.on_train_batch_end
 
     def killing(self, trainer, *rest):
         if trainer.global_step == 5:
@@ -246,7 +251,7 @@ def test_killed_training_resumes_to_the_same_weights(atlas, scans, tmp_path, mon
         original(self, trainer, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Progress, 'on_train_batch_end', killing)
+        patch.setattr(training.Progress, 'on_train_batch_end', killing)
         with pytest.raises(Killed):
             run(atlas, output, recipe=recipe, scans=scans)
     starts = []

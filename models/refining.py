@@ -1,0 +1,342 @@
+"""Training of the refinement: heads are drawn and looked at once, then learnt from."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import IterableDataset
+
+import secondglance
+from secondglance.imaging.brain import one_brain
+from secondglance.imaging.donors import Donor
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.metrics import dice
+from secondglance.models.calibration import Judged, calibrate, judge_masks
+from secondglance.models.disasters import DISASTERS, spoil
+from secondglance.models.evaluation import spread
+from secondglance.models.inference import NORMALISATION
+from secondglance.models.loop import (
+    AveragedTraining,
+    Progress,
+    draw_curves,
+    fit,
+    last_checkpoint,
+    write_whole,
+)
+from secondglance.models.recipes import REFINE, Recipe, animal_rng, split_animals
+from secondglance.models.refinement import N_CHANNELS, looked_at, refine_seen, refined_logits
+from secondglance.models.scans import LabelledScan
+from secondglance.models.seen import (
+    SeenHead,
+    draw_seen,
+    load_seen,
+    look_at_head,
+    rescan,
+    save_seen,
+)
+from secondglance.models.stacks import HeadStack, draw_head
+from secondglance.models.synthesis import Atlas, draw_animal
+from secondglance.models.unet import UNet
+from secondglance.models.weights import REFINEMENT, LoadedModel, load_weights, save_weights
+
+HEADS_EACH = 6
+"""Heads that are drawn of every simulated animal."""
+
+SCANS_EACH = 5
+"""How often a labelled scan is looked at: once as it is, then through other scanners."""
+
+
+class _SeenBatches(IterableDataset):
+    """Batches for the steps from `start` on; step t depends on (seed, t) alone."""
+
+    def __init__(
+        self,
+        heads: list[SeenHead],
+        known: list[SeenHead],
+        seed: int,
+        recipe: Recipe,
+        start: int,
+    ) -> None:
+        self.heads, self.known, self.seed = heads, known, seed
+        self.recipe, self.start = recipe, start
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        step, recipe = self.start, self.recipe
+        rank = [r] if (r := int(os.environ.get('LOCAL_RANK', 0))) else []
+        while True:
+            rng = np.random.default_rng([self.seed, 2, step, *rank])
+            yield draw_seen(
+                self.heads, rng, recipe.batch_size, recipe.side, self.known, recipe.scan_share
+            )
+            step += 1
+
+
+class RefinementTraining(AveragedTraining):
+    """The refinement and its loss.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    steps : int
+    """
+
+    def __init__(self, recipe: Recipe, steps: int) -> None:
+        from monai.losses import DiceLoss
+
+        net = UNet(recipe.channels, N_CHANNELS, 1)
+        # It begins as the first glance itself
+        torch.nn.init.zeros_(net.head.weight)
+        torch.nn.init.zeros_(net.head.bias)  # type: ignore[arg-type]
+        super().__init__(net, recipe, steps)
+        self.dice = DiceLoss(sigmoid=True, batch=True)
+
+    def training_step(
+        self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
+    ) -> torch.Tensor:
+        """Loss of one batch of slices."""
+        seen, brain = batch
+        logits = refined_logits(self.net, seen.contiguous(memory_format=torch.channels_last))
+        entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, brain)
+        return self.dice(logits, brain) + self.recipe.cross_entropy * entropy
+
+
+def train_refinement(
+    atlas: Atlas,
+    output: Path,
+    *,
+    first: LoadedModel,
+    donors: Sequence[tuple[str, Donor]],
+    steps: int = REFINE.steps,
+    seed: int = 0,
+    n_animals: int = REFINE.n_animals,
+    checkpoint_dir: Path | None = None,
+    resume: bool = True,
+    checkpoint_every: int = 200,
+    scans: Sequence[LabelledScan] = (),
+    init_weights: Path | None = None,
+    patience: int = 0,
+    device: str = 'cpu',
+    source: str = '',
+    command: str = '',
+) -> dict[str, Any]:
+    """Train a refinement on simulated heads, and on labelled scans.
+
+    Parameters
+    ----------
+    atlas : Atlas
+    output : path
+        Weights, ``.safetensors``; the model card goes beside it, ``.json``.
+    first : LoadedModel
+        Whose first glance is refined.
+    donors : sequence of (animal, Donor)
+        Looked at by `first`; an animal never lends its mask to itself.
+    steps, seed, n_animals, checkpoint_dir, resume, checkpoint_every
+        As of `secondglance.models.training.train`; the heads that were looked at are kept in
+        `checkpoint_dir`, too.
+    scans : sequence of LabelledScan
+        Real scans to train on, beside the simulated animals.
+    init_weights : path, optional
+        Refinement to go on from.
+    patience, device, source, command
+        As of `secondglance.models.training.train`.
+
+    Returns
+    -------
+    dict
+        The model card.
+
+    Raises
+    ------
+    InputError
+        For too few animals or steps, weights to start from that do not fit, or a checkpoint of
+        another training.
+    """
+    if steps < 1:
+        raise InputError(f'{steps} steps are too few; train for at least one.')
+    checkpoint_dir = checkpoint_dir or output.with_suffix('.checkpoints')
+    checkpoint_dir.mkdir(parents=True, exist_ok=True)
+    split = split_animals(n_animals, np.random.default_rng([seed, 0]))
+    identity = {
+        'recipe': REFINE.name,
+        'seed': seed,
+        'steps': steps,
+        'n_animals': n_animals,
+        'first': first.checksum,
+        'scans': sorted(one.name for one in scans),
+    }
+    started_from = None
+    if init_weights is not None:
+        started_from = load_weights(init_weights, form=REFINEMENT)
+        if started_from.net.channels != REFINE.channels:
+            raise InputError(f'Refinement {init_weights} is of another size; start from another.')
+        identity['init_weights'] = started_from.checksum
+    start, checkpoint = (
+        last_checkpoint(checkpoint_dir / 'last.ckpt', identity) if resume else (0, None)
+    )
+    torch.manual_seed(seed)
+    module = RefinementTraining(REFINE, steps)
+    if started_from is not None:
+        module.net.load_state_dict(started_from.net.state_dict())
+        module.average.load_state_dict(started_from.net.state_dict())
+
+    pool = _Pool(checkpoint_dir / f'heads-{first.checksum[:12]}-{seed}', first, donors, device)
+    parts = {
+        part: [head for n in getattr(split, part) for head in pool.animal(atlas, seed, n)]
+        for part in ('train', 'validation', 'test')
+    }
+    known = [head for number, one in enumerate(scans) for head in pool.scan(one, seed, number)]
+    metadata = {
+        'spacing': str(REFINE.spacing),
+        'recipe': REFINE.name,
+        'seed': str(seed),
+        'steps': str(steps),
+        'version': secondglance.__version__,
+        'derived_from': source,
+        'first': first.checksum,
+    }
+
+    def judge(net: UNet) -> dict[str, float]:
+        found = _scores(net, parts['validation'])
+        return {name: float(values.mean()) for name, values in found.items()}
+
+    def save(net: UNet, step: int) -> str:
+        return save_weights(net, output, {**metadata, 'step': str(step)}, REFINEMENT)
+
+    progress = Progress(judge, save, output, checkpoint_every, patience)
+    net = fit(
+        module,
+        _SeenBatches(parts['train'], known, seed, REFINE, start),
+        progress,
+        identity=identity,
+        checkpoint_dir=checkpoint_dir,
+        checkpoint=checkpoint,
+        device=device,
+    )
+    draw_curves(progress.rows, output)
+    save_weights(net, output, metadata, REFINEMENT)
+    judged = list(_judged(split.validation, atlas, seed, first, output, donors, device))
+    metadata['calibration'] = json.dumps(calibrate(judged).to_plain())
+    checksum = save_weights(net, output, metadata, REFINEMENT)
+    card = {
+        'what': 'secondglance refinement: brain, from a first glance and its neighbours',
+        'data': f'{n_animals} animals simulated from the tissue maps of {source or "an atlas"}, '
+        f'{HEADS_EACH} heads each',
+        'animals': asdict(split),
+        'scans': {
+            'animals': sorted({one.animal for one in scans}),
+            'names': sorted(one.name for one in scans),
+        },
+        'refines': first.checksum,
+        'started_from': started_from.checksum if started_from else None,
+        'in_plane_spacing_mm': REFINE.spacing,
+        'normalisation': NORMALISATION,
+        'recipe': asdict(REFINE),
+        'architecture': net.architecture,
+        'parameters': sum(p.numel() for p in net.parameters()),
+        'seed': seed,
+        'steps': steps,
+        'test_dice': {
+            name: {'n_animals': len(split.test), 'n_heads': len(values), **spread(values)}
+            for name, values in _scores(net, parts['test']).items()
+        },
+        'command': command,
+        'checksum': checksum,
+        'versions': {
+            'secondglance': secondglance.__version__,
+            'torch': torch.__version__,
+            'numpy': np.__version__,
+        },
+        'date': datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+    card_text = json.dumps(card, indent=2, ensure_ascii=False) + '\n'
+    write_whole(output.with_suffix('.json'), card_text)
+    return card
+
+
+class _Pool:
+    """Heads that were looked at, kept on disk: looking takes longer than drawing."""
+
+    def __init__(
+        self,
+        folder: Path,
+        first: LoadedModel,
+        donors: Sequence[tuple[str, Donor]],
+        device: str,
+    ) -> None:
+        self.folder, self.first, self.donors, self.device = folder, first, donors, device
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def animal(self, atlas: Atlas, seed: int, number: int) -> list[SeenHead]:
+        """Heads of one simulated animal."""
+        paths = [self.folder / f'animal-{number:03d}-{j}.npz' for j in range(HEADS_EACH)]
+        if not all(path.exists() for path in paths):
+            rng = animal_rng(seed, number)
+            drawn = draw_animal(atlas, rng, REFINE.spacing, REFINE.side)
+            for path in paths:
+                self._look(draw_head(drawn, rng), path)
+            print(f'looked at animal {number}', flush=True)
+        return [load_seen(path) for path in paths]
+
+    def scan(self, one: LabelledScan, seed: int, number: int) -> list[SeenHead]:
+        """One labelled scan, as it is and through other scanners."""
+        paths = [self.folder / f'scan-{number:03d}-{j}.npz' for j in range(SCANS_EACH)]
+        if not all(path.exists() for path in paths):
+            rng = np.random.default_rng([seed, 6, number])
+            heads = [HeadStack(one.images, (one.labels != 0).astype(np.uint8), one.positions)]
+            for _ in paths[1:]:
+                heads.append(rescan(one, rng, REFINE.spacing, REFINE.side))
+            for head, path in zip(heads, paths, strict=True):
+                self._look(head, path, one.animal)
+            print(f'looked at {one.name}', flush=True)
+        return [load_seen(path) for path in paths]
+
+    def _look(self, head: HeadStack, path: Path, animal: str = '') -> None:
+        others = [donor for name, donor in self.donors if name != animal]
+        save_seen(look_at_head(self.first, head, others, self.device), path)
+
+
+def _judged(
+    numbers: Sequence[int],
+    atlas: Atlas,
+    seed: int,
+    first: LoadedModel,
+    refinement: Path,
+    donors: Sequence[tuple[str, Donor]],
+    device: str,
+) -> Iterator[Judged]:
+    """Masks of heads of simulated animals, as drawn and spoilt in every way."""
+    found = load_weights(refinement, form=REFINEMENT)
+    bank = [donor for _, donor in donors]
+    for number in numbers:
+        rng = np.random.default_rng([seed, 7, number])
+        animal = draw_animal(atlas, animal_rng(seed, number), REFINE.spacing, REFINE.side)
+        for _ in range(HEADS_EACH // 2):
+            heads = [draw_head(animal, rng) for _ in range(2)]
+            heads.append(spoil(draw_head(animal, rng), DISASTERS[int(rng.integers(5))], rng))
+            for head in heads:
+                yield from judge_masks(first, found, head, bank, device)
+        print(f'judged animal {number}', flush=True)
+
+
+def _scores(net: UNet, heads: Sequence[SeenHead]) -> dict[str, NDArray[np.float64]]:
+    """Brain Dice of whole heads: by the first glance, and refined."""
+    found: dict[str, list[float]] = {'first': [], 'refined': []}
+    for head in heads:
+        seen = looked_at(head.images, head.probability, head.enhanced, head.placed, head.positions)
+        apart = float(np.diff(head.positions).mean()) if len(head.positions) > 1 else 1.0
+        for name, probability in (
+            ('first', head.probability.astype(np.float32)),
+            ('refined', refine_seen(net, seen)),
+        ):
+            brain = one_brain(probability, REFINE.spacing, apart, head.placed) >= 0.5
+            found[name].append(dice(brain, head.brain))
+    return {name: np.array(values) for name, values in found.items()}
