@@ -2,10 +2,12 @@
 
 ``python benchmarks/fine_tuning.py BIDS --suffix sbref --weights FILE --work DIR --folds 5``
 ``python benchmarks/fine_tuning.py BIDS --suffix sbref --weights FILE --work DIR --animals 0 1 2``
+with ``--refinement FILE`` to fine-tune and judge the refinement as well
 
 Folds: every animal is judged by weights that were fine-tuned on the others. Animals: weights
 fine-tuned on the first so many animals of a seeded order are judged by all the rest. Judged is the
-brain that the first glance sees on the scan's own grid; donors are animals trained on. Labels that
+brain that the first glance sees, and that of the refinement, on the scan's own grid; donors are
+animals trained on. Labels that
 are one animal are named with ``--together`` and never split. Runs that were done are not repeated.
 """
 
@@ -19,18 +21,21 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from secondglance.data import atlas_path
+from secondglance.data import atlas_path, donor_paths
 from secondglance.imaging.brain import one_brain
 from secondglance.imaging.donors import place_from_bank
 from secondglance.imaging.metrics import scores
 from secondglance.imaging.slices import slice_grid
-from secondglance.interfaces.labelled import find_labelled, read_labelled_scans
+from secondglance.interfaces.labelled import find_labelled, read_head, read_labelled_scans
 from secondglance.models.glances import look_at_donor, look_once
+from secondglance.models.refinement import refine
+from secondglance.models.refining import train_refinement
 from secondglance.models.synthesis import read_atlas
 from secondglance.models.training import train
-from secondglance.models.weights import load_weights
+from secondglance.models.weights import REFINEMENT, load_weights
 
 N_DONORS = 4
+SCORES = ('dsc', 'hd95_mm', 'sensitivity', 'precision')
 
 
 def main():
@@ -39,6 +44,8 @@ def main():
     parser.add_argument('--suffix', default='sbref')
     parser.add_argument('--atlas', type=Path, default=atlas_path())
     parser.add_argument('--weights', type=Path, required=True)
+    parser.add_argument('--refinement', type=Path, help='to go on from; without it none is judged')
+    parser.add_argument('--refine-steps', type=int, default=600)
     parser.add_argument('--work', type=Path, required=True, help='weights of every run')
     parser.add_argument('--folds', type=int, default=0)
     parser.add_argument('--animals', type=int, nargs='+', default=[])
@@ -62,11 +69,12 @@ def main():
     for n in args.animals:
         known = [animal for group in order[:n] for animal in group]
         runs.append((f'{n}-animals', known, {a for g in order for a in g} - set(known)))
-    print('run\tscan\tdsc\thd95_mm\tsensitivity\tprecision')
-    found = {}
+    print('run\tscan\tmask\tdsc\thd95_mm\tsensitivity\tprecision')
+    found: dict[str, dict[str, list[float]]] = {}
     for name, known, test in runs:
-        weights = args.weights
+        weights, refinement = args.weights, args.refinement
         if known:
+            scans = read_labelled_scans(args.bids_dir, args.suffix, 0.3, known)
             weights = args.work / f'{name}.safetensors'
             if not weights.with_suffix('.json').exists():
                 train(
@@ -77,25 +85,39 @@ def main():
                     seed=args.seed,
                     n_animals=12,
                     checkpoint_every=args.steps,
-                    scans=read_labelled_scans(args.bids_dir, args.suffix, 0.3, known),
+                    scans=scans,
                     init_weights=args.weights,
                 )
-        rows = judge(weights, labelled, known, test)
-        for scan, row in rows.items():
-            print(name, scan, *(f'{row[k]:.4f}' for k in row), sep='\t', flush=True)
-        found[name] = [row['dsc'] for row in rows.values()]
-        dice = np.array(found[name])
-        print(
-            f'# {name}: {len(known)} known, {len(test)} judged, DSC {dice.mean():.4f} ± '
-            f'{dice.std(ddof=1):.4f}, least {dice.min():.4f}',
-            flush=True,
-        )
+        model = load_weights(weights)
+        donors = looked_at_donors(model, labelled, known)
+        if known and refinement:
+            refinement = args.work / f'{name}-refinement.safetensors'
+            if not refinement.with_suffix('.json').exists():
+                train_refinement(
+                    atlas,
+                    refinement,
+                    first=model,
+                    donors=donors,
+                    steps=args.refine_steps,
+                    seed=args.seed,
+                    n_animals=12,
+                    checkpoint_every=args.refine_steps,
+                    scans=scans,
+                    init_weights=args.refinement,
+                )
+        found[name] = {}
+        for scan, mask, row in judge(model, refinement, labelled, donors, test):
+            print(name, scan, mask, *(f'{row[k]:.4f}' for k in SCORES), sep='\t', flush=True)
+            found[name].setdefault(mask, []).append(row['dsc'])
+        for mask, values in found[name].items():
+            print(
+                f'# {name}: {len(known)} known, {len(test)} judged, {told(mask, values)}',
+                flush=True,
+            )
     if args.folds:
-        dice = np.concatenate([found[f'fold-{fold}'] for fold in range(args.folds)])
-        print(
-            f'# all folds: {len(dice)} scans, DSC {dice.mean():.4f} ± {dice.std(ddof=1):.4f}, '
-            f'least {dice.min():.4f}'
-        )
+        for mask in found['fold-0']:
+            values = [v for fold in range(args.folds) for v in found[f'fold-{fold}'][mask]]
+            print(f'# all folds: {told(mask, values)}')
     (args.work / 'dsc.json').write_text(json.dumps(found, indent=1) + '\n')
 
 
@@ -107,28 +129,53 @@ def grouped(animals, together):
     return [tuple(sorted(group)) for group in sorted(joined + single, key=min)]
 
 
-def judge(weights, labelled, known, test):
-    """Scores of the brain of every scan of the animals that were not trained on."""
-    model = load_weights(weights)
-    donors, rows = [], {}
+def told(mask, values):
+    """Say in a line how good masks are."""
+    dice = np.array(values)
+    return (
+        f'{mask}: {len(dice)} scans, DSC {dice.mean():.4f} ± {dice.std(ddof=1):.4f}, '
+        f'least {dice.min():.4f}'
+    )
+
+
+def looked_at_donors(model, labelled, known):
+    """Donors among the animals that were trained on, or among all, and the simulated ones."""
+    donors = []
     pool = [f for f in labelled if f.scan.subject in known] or labelled
     for found in pool[:: max(1, len(pool) // N_DONORS)]:
         grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
         inside = grid.to_stack(found.labels > 0) >= 0.5
         stack = grid.to_stack(found.voxels)
         donors.append((found.scan.subject, look_at_donor(model, stack, inside, grid.positions)))
+    for folder in donor_paths():
+        if folder.name.startswith('simulated'):
+            head = read_head(folder / 'image.nii.gz', folder / 'brain_mask.nii.gz', model.spacing)
+            seen = look_at_donor(model, head.stack, head.brain, head.grid.positions)
+            donors.append((folder.name, seen))
+    return donors
+
+
+def judge(model, refinement, labelled, donors, test):
+    """Scores of the brain of every scan of the animals that were not trained on."""
+    refiner = load_weights(refinement, form=REFINEMENT) if refinement else None
     for found in labelled:
         if found.scan.subject not in test:
             continue
         grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
+        stack = grid.to_stack(found.voxels)
         others = [donor for animal, donor in donors if animal != found.scan.subject]
-        first = look_once(model, grid.to_stack(found.voxels))
+        first = look_once(model, stack)
         placed = place_from_bank(first.enhanced, grid.positions, others)[0].mask
-        brain = one_brain(1 - first.probabilities[:, 0], model.spacing, grid.thickness, placed)
-        mask = grid.to_native(brain) >= 0.5
-        row = scores(mask, found.labels > 0, nib.affines.voxel_sizes(found.affine))
-        rows[found.scan.name] = {k: row[k] for k in ('dsc', 'hd95_mm', 'sensitivity', 'precision')}
-    return rows
+        seen = {'first-glance': 1 - first.probabilities[:, 0]}
+        if refiner:
+            seen['network'] = refine(
+                refiner, stack, seen['first-glance'], first.enhanced, placed, grid.positions
+            )
+        for mask, probability in seen.items():
+            brain = one_brain(probability, model.spacing, grid.thickness, placed)
+            inside = grid.to_native(brain) >= 0.5
+            size = nib.affines.voxel_sizes(found.affine)
+            yield found.scan.name, mask, scores(inside, found.labels > 0, size)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
-"""How well another animal's mask is placed on real heads, with what it could be at best.
+"""How well another animal's mask is placed on heads, with what it could be at best.
 
 ``python benchmarks/placement.py RAT_EPI_BIDS_FOLDER [--weights FILE] [--saliency METHOD …]``
+``python benchmarks/placement.py --simulated 24 --atlas FOLDER [--weights FILE] …``
 
 Donors are the animals whose heads ship (`--donors bank`) or eight first runs of other animals
 (`--donors eight`), never the subject's own; two labels that are one animal count as one. A row a
@@ -13,7 +14,7 @@ backpropagation through a network that has learnt nothing; ``random1`` is anothe
 
 import argparse
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -21,28 +22,45 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from secondglance.data import atlas_path, donor_paths
 from secondglance.imaging.brain import one_brain
+from secondglance.imaging.decision import masks_of
 from secondglance.imaging.donors import Donor, kernels_of, place_from_bank
 from secondglance.imaging.enhancement import enhance
+from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement import best_shift, correlate, place_mask, standardise
 from secondglance.imaging.slices import slice_grid
-from secondglance.models.inference import normalise_slices
+from secondglance.interfaces.labelled import read_head
+from secondglance.models.glances import FirstGlance, opinions_on
+from secondglance.models.inference import normalise_slices, predict
 from secondglance.models.saliency import saliency_stack
+from secondglance.models.stacks import draw_head
+from secondglance.models.synthesis import draw_animal, read_atlas
 from secondglance.models.unet import UNet
-from secondglance.models.weights import default_weights, load_weights
+from secondglance.models.weights import (
+    REFINEMENT,
+    calibration_of,
+    default_refinement,
+    default_weights,
+    load_weights,
+)
 
 SAME_ANIMAL = ({'01', '09'},)
 DONORS = {
     'bank': {'02', '05', '10', '14'},
     'eight': {'02', '04', '05', '07', '10', '12', '13', '14'},
 }
-COLUMNS = ('not_moved', 'slicewise', 'placed', 'similarity', 'oracle', 'first', 'brain')
+COLUMNS = ('not_moved', 'slicewise', 'placed', 'similarity', 'oracle', 'first', 'brain', 'network')
+TISSUE_COLUMNS = tuple(f'{t} {mask}' for mask in ('found', 'true') for t in TISSUES)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('root', type=Path)
+    parser.add_argument('root', type=Path, nargs='?')
+    parser.add_argument('--simulated', type=int, metavar='N', help='heads, in place of real ones')
+    parser.add_argument('--atlas', type=Path, default=atlas_path())
+    parser.add_argument('--refinement', type=Path, default=default_refinement())
     parser.add_argument('--weights', type=Path, default=default_weights())
     parser.add_argument('--saliency', nargs='+', default=['guided'])
     parser.add_argument('--target', default='brain')
@@ -61,46 +79,92 @@ def measure(args, saliency):
     if saliency.startswith('random'):
         torch.manual_seed(int(saliency.removeprefix('random') or 0))
         model = replace(model, net=UNet(model.net.channels).eval().requires_grad_(False))
-    heads = [
-        look(args.root, path, model, saliency, args.target)
-        for path in sorted((args.root / 'derivatives/reference').rglob('*_desc-brain_mask.nii.gz'))
-    ]
-    rows = []
-    for head in heads[: args.limit]:
-        same = next((s for s in SAME_ANIMAL if head['animal'] in s), {head['animal']})
-        donors = [
-            d for d in heads if d['animal'] in DONORS[args.donors] - same and 'run-1' in d['name']
-        ]
-        row = place(head, donors)
+    refinement = load_weights(args.refinement, form=REFINEMENT)
+    rows, seconds = [], []
+    for head, donors in heads_of(args, model, saliency):
+        row = place(head, donors, model, refinement)
+        seconds.append([head['seconds'], row['seconds']])
         rows.append(row)
         print(
             head['name'],
             f'donor {row["donor"]}',
             *(f'{k} {row[k]:.3f}' for k in COLUMNS),
+            f'sure {row["sure"]:.2f}',
             f'replaced {row["replaced"]} unreached {row["unreached"]}',
             flush=True,
         )
     print(len(rows), 'volumes of', len({r['name'][4:6] for r in rows}), 'labels: mean ± sd')
-    for column in COLUMNS:
+    for column in (*COLUMNS, *(TISSUE_COLUMNS if args.simulated else ())):
         values = np.array([r[column] for r in rows])
         print(f'  {column:<12}{values.mean():.3f} ± {values.std():.3f}  least {values.min():.3f}')
-    seconds = [[head['seconds'], row['seconds']] for head, row in zip(heads, rows, strict=False)]
     print('  s a volume: saliency {:.2f}, placement {:.2f}'.format(*np.mean(seconds, axis=0)))
     if args.figure:
         order = np.argsort([-row['placed'] for row in rows])
         draw([rows[order[k]] for k in (0, len(order) // 2, -1)], args.figure)
 
 
-def look(root, path, model, saliency, target):
+def heads_of(args, model, saliency):
+    """Give each head with its donors: real ones, or simulated ones with the bank."""
+    if args.simulated:
+        atlas, bank = read_atlas(args.atlas), []
+        for folder in donor_paths():
+            head = read_head(folder / 'image.nii.gz', folder / 'brain_mask.nii.gz', model.spacing)
+            grid = Stack(model.spacing, head.grid.thickness, head.grid.positions)
+            bank.append(seen(folder.name, head.stack, head.brain, grid, model, saliency, args))
+        for number in range(args.simulated):
+            rng = np.random.default_rng([number, 9])
+            head = draw_head(draw_animal(atlas, rng, model.spacing, 80), rng)
+            grid = Stack(model.spacing, float(np.diff(head.positions).mean()), head.positions)
+            name = f'simulated-{number:03d}'
+            yield seen(name, head.images, head.labels, grid, model, saliency, args), bank
+        return
+    found = args.root / 'derivatives/reference'
+    heads = [
+        look(args.root, path, model, saliency, args)
+        for path in sorted(found.rglob('*_desc-brain_mask.nii.gz'))
+    ]
+    for head in heads[: args.limit]:
+        same = next((s for s in SAME_ANIMAL if head['animal'] in s), {head['animal']})
+        yield (
+            head,
+            [
+                d
+                for d in heads
+                if d['animal'] in DONORS[args.donors] - same and 'run-1' in d['name']
+            ],
+        )
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A grid of slices that are what they are: nothing is resampled."""
+
+    spacing: float
+    thickness: float
+    positions: np.ndarray
+
+    def to_native(self, stack):
+        return stack
+
+    def to_stack(self, volume):
+        return volume
+
+
+def look(root, path, model, saliency, args):
     """Load a head and take the first glance at it."""
     name = path.name.replace('_desc-brain_mask.nii.gz', '')
     image = nib.load(root / f'sub-{name[4:6]}/func/{name}_sbref.nii.gz')
     mask = np.asarray(nib.load(path).dataobj) > 0
     grid = slice_grid(image.shape, image.affine, model.spacing)
     stack = grid.to_stack(image.get_fdata(dtype=np.float32))
+    return seen(name, stack, mask, grid, model, saliency, args)
+
+
+def seen(name, stack, labels, grid, model, saliency, args):
+    """Take the first glance at a head."""
     start = time.perf_counter()
     method = 'guided' if saliency.startswith(('sobel', 'random')) else saliency
-    maps, first = saliency_stack(model, stack, target=target, method=method)
+    maps, first = saliency_stack(model, stack, target=args.target, method=method)
     if saliency == 'sobel':
         image = normalise_slices(stack)
         maps = np.hypot(ndimage.sobel(image, axis=1), ndimage.sobel(image, axis=2))
@@ -110,14 +174,16 @@ def look(root, path, model, saliency, target):
         'animal': name[4:6],
         'grid': grid,
         'stack': stack,
-        'mask': mask,
-        'as_donor': Donor(enhanced, grid.to_stack(mask) >= 0.5, grid.positions),
+        'labels': np.asarray(labels),
+        'mask': np.asarray(labels) > 0,
+        'as_donor': Donor(enhanced, grid.to_stack(labels) >= 0.5, grid.positions),
+        'first': FirstGlance(first, enhanced),
         'probability': first[:, 1:].sum(1),
         'seconds': time.perf_counter() - start,
     }
 
 
-def place(head, donors):
+def place(head, donors, model, refinement):
     """Place the best donor's mask, and measure it and what might have been."""
     grid, own = head['grid'], head['as_donor']
     start = time.perf_counter()
@@ -139,6 +205,11 @@ def place(head, donors):
     def moved(shifts):
         return np.stack([place_mask(m, s) for m, s in zip(masks, shifts, strict=True)])
 
+    stack, bank = head['stack'], [d['as_donor'] for d in donors]
+    opinions, _ = opinions_on(head['first'], refinement, stack, own.positions, bank, model.spacing)
+    network = masks_of(opinions, grid.spacing, grid.thickness)['network']
+    sure = calibration_of(refinement.metadata).of_mask(network >= 0.5, opinions)
+
     # Not moved: laid down where it lay in the donor's own field of view
     where = donors[index]['as_donor']
     still = np.where(reached, where.mask[chosen], False)
@@ -157,11 +228,27 @@ def place(head, donors):
         'oracle': native(moved(oracle)),
         'first': native(head['probability']),
         'brain': native(one_brain(head['probability'], grid.spacing, grid.thickness, placed.mask)),
+        'network': native(network),
+        'sure': sure,
+        **tissues(model, head, network),
         'replaced': int(placed.replaced.sum()),
         'unreached': int((chosen < 0).sum()),
         'seconds': seconds,
         'picture': (head['stack'], own.enhanced, placed.mask, own.mask),
     }
+
+
+def tissues(model, head, mask):
+    """Dice of each tissue with the mask that was found, and with the true one."""
+    found, labels = {}, head['labels']
+    if labels.max() <= 1:
+        return found
+    for name, inside in (('found', mask >= 0.5), ('true', labels > 0)):
+        classes = predict(model, np.where(inside, head['stack'], 0))[:, 1:].argmax(1) + 1
+        classes = np.where(inside, classes, 0)
+        for value, tissue in enumerate(TISSUES, 1):
+            found[f'{tissue} {name}'] = dice(classes == value, labels == value)
+    return found
 
 
 def draw(rows, path):

@@ -18,6 +18,11 @@ HERE = Path(__file__).parent
 DONORS = ('02', '05', '10', '14')
 """Animals of the EPI data whose brains differ in size; none is the example's."""
 
+SIMULATED = {'small': 0.88, 'smallish': 0.92, 'largish': 1.08, 'large': 1.08}
+"""Simulated donors: size beside the atlas, so that subjects of other sizes find one like them."""
+
+DONOR_VOXEL_MM = (0.3, 0.3, 1.0)
+
 EXAMPLE = '07'
 """Animal of the EPI data that is the example's real rat."""
 
@@ -75,6 +80,24 @@ def copy_rat(epi: Path, animal: str, image_path: Path, mask_path: Path) -> None:
     save((np.asarray(mask.dataobj) > 0).astype(np.uint8), image.affine, mask_path)
 
 
+def simulate_donor(folder: Path, size: float, seed: int) -> None:
+    """Draw a head of a size, and scan it once."""
+    from secondglance.commands.simulate import read_maps
+    from secondglance.imaging.simulation import simulate_dwi, simulate_head
+
+    rng = np.random.default_rng([2026, seed])
+    # A head of usual size in smaller voxels is a larger head in usual ones
+    axes = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]], float)
+    linear = axes @ np.diag(np.array(DONOR_VOXEL_MM) / size)
+    shape = (64, 64, round(22 * size))
+    affine = nib.affines.from_matvec(linear, -linear @ ((np.array(shape) - 1) / 2))
+    head = simulate_head(*read_maps(), rng, affine, shape)
+    scan = simulate_dwi(head, rng, [0], np.zeros((3, 1)), np.eye(4)[None])[..., 0]
+    scaled = nib.affines.from_matvec(linear * size, -linear @ ((np.array(shape) - 1) / 2) * size)
+    save(np.rint(scan).astype(np.int16), scaled, folder / 'image.nii.gz')
+    save(head.brain_mask.astype(np.uint8), scaled, folder / 'brain_mask.nii.gz')
+
+
 def main() -> None:
     """Make every file again."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -85,6 +108,8 @@ def main() -> None:
     for animal in DONORS:
         folder = HERE / 'donors' / f'rat-{animal}'
         copy_rat(args.epi, animal, folder / 'image.nii.gz', folder / 'brain_mask.nii.gz')
+    for seed, (name, size) in enumerate(SIMULATED.items()):
+        simulate_donor(HERE / 'donors' / f'simulated-{name}', size, seed)
     rat = HERE / 'example'
     copy_rat(args.epi, EXAMPLE, rat / 'rat_epi.nii.gz', rat / 'rat_brain_mask.nii.gz')
     licence = (args.epi / 'LICENSE').read_text()
@@ -96,6 +121,11 @@ def main() -> None:
             f'{what} of the rat EPI of the skull-stripper project (first run, mean of a '
             'motion-corrected series; intensities scaled to 0 to 4095), under this licence:\n\n'
             f'{licence}'
+        )
+    with (HERE / 'donors' / 'README.md').open('a') as readme:
+        readme.write(
+            '\nThe simulated donors were drawn from the atlas of this package, and derive, as it '
+            'does, from SIGMA version 2 (GPL-3.0; see ../atlas/README.md).\n'
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from secondglance.imaging.placement import correlate, standardise
+from secondglance.imaging.placement import peaks_with, standardise
 
 SCALES = np.linspace(0.85, 1.15, 13)
 """Donor millimetres per subject millimetre along the slices that are tried."""
@@ -84,20 +84,21 @@ def match_slices(
     extent = min(np.ptp(positions), np.ptp(donor)) if m > 1 and n > 1 else 0.0
     # Where subject and donor are centred alike, equal scores are settled in favour of that
     reach = (np.ptp(positions) + np.ptp(donor)) / 2
+    offsets = np.arange(-reach, reach + OFFSET_STEP / 2, OFFSET_STEP)
     best = (-np.inf, 0.0, 1.0)
     for scale in SCALES if n > 1 and m > 1 else (1.0,):
-        for offset in np.arange(-reach, reach + OFFSET_STEP / 2, OFFSET_STEP):
-            index = (scale * positions + offset - donor[0]) / spacing
-            inside = (index >= -0.5) & (index <= m - 0.5)
-            covered = inside.sum() * (np.ptp(positions) / max(n - 1, 1))
-            if not inside.any() or covered < LEAST_OVERLAP * extent:
-                continue
-            score = _interpolated(table, index)[inside].mean()
-            # A longer overlap is better evidence: the mean alone would favour a few good slices
-            score *= np.sqrt(inside.mean())
-            score -= 1e-4 * abs(offset) + 1e-3 * abs(scale - 1)
-            if score > best[0]:
-                best = (score, float(offset), float(scale))
+        index = (scale * positions + offsets[:, None] - donor[0]) / spacing
+        inside = (index >= -0.5) & (index <= m - 0.5)
+        n_inside = inside.sum(axis=1)
+        covered = n_inside * (np.ptp(positions) / max(n - 1, 1))
+        scores = np.where(inside, _interpolated(table, index), 0).sum(axis=1)
+        # A longer overlap is better evidence: the mean alone would favour a few good slices
+        scores = scores / np.maximum(n_inside, 1) * np.sqrt(n_inside / n)
+        scores -= 1e-4 * np.abs(offsets) + 1e-3 * abs(scale - 1)
+        scores[(n_inside == 0) | (covered < LEAST_OVERLAP * extent)] = -np.inf
+        at = int(scores.argmax())
+        if scores[at] > best[0]:
+            best = (float(scores[at]), float(offsets[at]), float(scale))
     score, offset, scale = best
     index = (scale * positions + offset - donor[0]) / spacing
     inside = (index >= -0.5) & (index <= m - 0.5)
@@ -131,15 +132,13 @@ def peak_correlations(images: ArrayLike, kernels: ArrayLike) -> NDArray[np.float
     (N, M) array
         Zero for an image or a kernel of one value.
     """
-    images = standardise(images)
+    peaks = peaks_with(standardise(images))
     # One kernel at a time against all images keeps the memory to that of a stack
-    return np.stack(
-        [correlate(images, kernel).max(axis=(-2, -1)) for kernel in standardise(kernels)], axis=1
-    )
+    return np.stack([peaks(kernel) for kernel in standardise(kernels)], axis=1)
 
 
 def _interpolated(table: NDArray, index: NDArray) -> NDArray:
-    """Read the table's row n at the broken column index[n]."""
+    """Read the table's row n at the broken column index[..., n]."""
     m = table.shape[1]
     index = np.clip(index, 0, m - 1)
     low = np.minimum(index.astype(int), max(m - 2, 0))

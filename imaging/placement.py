@@ -1,5 +1,7 @@
 """Placement of a mask by the cross-correlation of saliency with a kernel."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft
@@ -49,6 +51,31 @@ def correlate(images: ArrayLike, kernels: ArrayLike) -> NDArray[np.float32]:
     # Negative shifts stand at the end: they are brought before the positive ones
     surface = np.roll(surface, (height - 1, width - 1), axis=(-2, -1))
     return np.ascontiguousarray(surface[..., : 2 * height - 1, : 2 * width - 1], np.float32)
+
+
+def peaks_with(images: NDArray[np.float32]) -> Callable[[NDArray], NDArray[np.float32]]:
+    """Make ready to find how well many kernels correlate with the same images, at best.
+
+    Parameters
+    ----------
+    images : (N, H, W) float32 array
+
+    Returns
+    -------
+    callable
+        From a kernel (H, W) to the highest value of `correlate` with each image, (N,), or
+        zero. The images are transformed once, and nothing is put in order: half the work.
+    """
+    height, width = images.shape[-2:]
+    shape = [fft.next_fast_len(2 * n - 1, real=True) for n in (height, width)]
+    spectra = fft.rfft2(images, shape)
+
+    def peaks(kernel: NDArray) -> NDArray[np.float32]:
+        surface = fft.irfft2(spectra * np.conj(fft.rfft2(kernel, shape)), shape)
+        # Beyond its shifts the padded frame holds zeros, as the shifts without overlap do
+        return surface.max(axis=(1, 2)).astype(np.float32)
+
+    return peaks
 
 
 def centre_on(mask: NDArray, shape: tuple[int, int], *stacks: NDArray) -> tuple[NDArray, ...]:

@@ -1,0 +1,192 @@
+"""Training of the refinement: what it learns from, that it resumes, and what it leaves."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from secondglance.data import atlas_path
+from secondglance.imaging.donors import Donor
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.labels import CLASSES
+from secondglance.models import refining
+from secondglance.models.recipes import REFINE
+from secondglance.models.refinement import N_CHANNELS
+from secondglance.models.scans import UNKNOWN, LabelledScan
+from secondglance.models.seen import SeenHead, draw_seen, load_seen, rescan, save_seen
+from secondglance.models.synthesis import read_atlas
+from secondglance.models.unet import UNet
+from secondglance.models.weights import (
+    REFINEMENT,
+    LoadedModel,
+    load_weights,
+    read_calibration,
+    save_weights,
+)
+
+SIDE = 32
+
+
+@pytest.fixture(scope='module')
+def atlas():
+    return read_atlas(atlas_path())
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A recipe so small that a test can train it."""
+    recipe = dataclasses.replace(REFINE, channels=(2, 4), spacing=0.75, side=SIDE)
+    monkeypatch.setattr(refining, 'REFINE', recipe)
+    monkeypatch.setattr(refining, 'HEADS_EACH', 2)
+    monkeypatch.setattr(refining, 'SCANS_EACH', 2)
+
+
+@pytest.fixture
+def first():
+    torch.manual_seed(3)
+    net = UNet((2, 4)).eval().requires_grad_(False)
+    return LoadedModel(net, 0.75, CLASSES, '', 'c' * 64)
+
+
+@pytest.fixture
+def donors(rng):
+    mask = np.zeros((6, SIDE, SIDE), bool)
+    mask[:, 8:24, 8:24] = True
+    return [
+        (f'sub-0{k}', Donor(rng.random(mask.shape).astype(np.float32), mask, np.arange(6.0)))
+        for k in (1, 2)
+    ]
+
+
+@pytest.fixture
+def scan(rng):
+    labels = np.zeros((6, 30, 34), np.int64)
+    labels[:, 8:22, 8:24] = UNKNOWN
+    images = (50 - 40 * labels + rng.normal(0, 3, labels.shape)).astype(np.float32)
+    return LabelledScan('sub-01', 'sub-01_T2w', images, labels, np.arange(6.0) - 2.5)
+
+
+def run(atlas, output, first, donors, steps=6, **more):
+    given = {'n_animals': 3, 'checkpoint_every': 2, 'seed': 5, **more}
+    return refining.train_refinement(
+        atlas, output, first=first, donors=donors, steps=steps, **given
+    )
+
+
+class Killed(BaseException):
+    """As sudden as a signal: nothing catches it by accident."""
+
+
+def test_killed_training_resumes_to_the_same_weights(
+    atlas, first, donors, scan, tmp_path, monkeypatch
+):
+    whole = run(atlas, tmp_path / 'whole.safetensors', first, donors, scans=[scan])
+    output = tmp_path / 'resumed.safetensors'
+    original = refining.Progress.on_train_batch_end
+
+    def killing(self, trainer, *rest):
+        if trainer.global_step == 5:
+            raise Killed
+        original(self, trainer, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(refining.Progress, 'on_train_batch_end', killing)
+        with pytest.raises(Killed):
+            run(atlas, output, first, donors, scans=[scan])
+    resumed = run(atlas, output, first, donors, scans=[scan])
+    assert resumed['checksum'] == whole['checksum']
+    assert resumed['test_dice'] == whole['test_dice']
+    # What is written is whole: weights with their calibration, the card, curves
+    model = load_weights(output, form=REFINEMENT)
+    assert model.net.in_channels == N_CHANNELS
+    assert len(read_calibration(output).weights) == 9
+    card = json.loads(output.with_suffix('.json').read_text())
+    assert card['refines'] == first.checksum
+    assert card['scans']['animals'] == ['sub-01']
+    assert set(card['test_dice']) == {'first', 'refined'}
+    assert output.with_suffix('.png').is_file()
+    with pytest.raises(InputError, match='another training'):
+        run(atlas, output, first, donors, scans=[])
+
+
+def test_an_animal_never_lends_its_mask_to_itself(
+    atlas, first, donors, scan, tmp_path, monkeypatch
+):
+    lent = []
+    original = refining.look_at_head
+
+    def spy(model, head, others, device):
+        lent.append((head.images.shape, [id(d) for d in others]))
+        return original(model, head, others, device)
+
+    monkeypatch.setattr(refining, 'look_at_head', spy)
+    run(atlas, tmp_path / 'n.safetensors', first, donors, steps=1, scans=[scan])
+    own, other = (id(donor) for _, donor in donors)
+    of_scan = [ids for shape, ids in lent if len(shape) and ids != [own, other]]
+    assert of_scan == [[other]] * 2
+    assert len(lent) == 2 + 3 * 2
+
+
+def test_it_learns_what_the_first_glance_does_not_see(rng):
+    """Slices whose neighbours show what they do not: an end that a slice alone cannot tell."""
+    n, shape = 12, (12, SIDE, SIDE)
+    brain = np.zeros(shape, bool)
+    brain[4:9, 8:24, 8:24] = True
+    seen_as = np.zeros(shape)
+    seen_as[2:11, 8:24, 8:24] = 1  # two slices too many at either end
+    heads = [
+        SeenHead(
+            seen_as.astype(np.float16),
+            (0.02 + 0.9 * seen_as).astype(np.float16),
+            seen_as.astype(np.float16),
+            brain,
+            brain,
+            np.arange(n) - 5.5,
+        )
+    ]
+    torch.manual_seed(0)
+    module = refining.RefinementTraining(dataclasses.replace(REFINE, channels=(4, 8)), 250)
+    optimiser = torch.optim.Adam(module.net.parameters(), 1e-2)
+    for step in range(250):
+        seen, truth = draw_seen(heads, np.random.default_rng(step), 8, SIDE)
+        loss = module.training_step((seen, truth), step)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    found = refining._scores(module.net, heads)
+    assert found['first'][0] < 0.75
+    assert found['refined'][0] > 0.93
+
+
+def test_what_was_seen_is_kept_whole(first, donors, rng, tmp_path):
+    head = SeenHead(
+        *(rng.random((3, 8, 8)).astype(np.float16) for _ in range(3)),
+        *(rng.random((3, 8, 8)) > 0.5 for _ in range(2)),
+        np.arange(3.0),
+    )
+    save_seen(head, tmp_path / 'h.npz')
+    again = load_seen(tmp_path / 'h.npz')
+    for field in dataclasses.fields(SeenHead):
+        np.testing.assert_array_equal(getattr(head, field.name), getattr(again, field.name))
+    assert [p.name for p in tmp_path.iterdir()] == ['h.npz']
+
+
+def test_a_scan_is_seen_through_another_scanner_with_its_brain(scan):
+    seen = rescan(scan, np.random.default_rng(0), 0.75, SIDE)
+    assert seen.images.shape == (6, SIDE, SIDE)
+    assert 0.4 < seen.labels.sum() / (scan.labels != 0).sum() < 1.6
+    np.testing.assert_array_equal(seen.positions, scan.positions)
+    # The brain is where the image is bright in this scan, whatever the pose
+    inside = seen.images[seen.labels > 0].mean()
+    assert inside > 1.1 * seen.images[seen.labels == 0].mean()
+
+
+def test_weights_of_another_kind_are_refused(atlas, first, donors, tmp_path):
+    path = tmp_path / 'glance.safetensors'
+    save_weights(UNet((2, 4)), path, {})
+    with pytest.raises(InputError, match='does not hold'):
+        run(atlas, tmp_path / 'n.safetensors', first, donors, init_weights=path)
+    with pytest.raises(InputError, match='too few'):
+        run(atlas, tmp_path / 'n.safetensors', first, donors, steps=0)
