@@ -9,6 +9,8 @@ olfactory nerve, its neighbours tell.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -65,14 +67,13 @@ def looked_at(
     chosen = np.arange(len(positions)) if chosen is None else np.asarray(chosen)
     here = positions[chosen]
     parts = []
-    for volume, offsets in (
-        (logits_of(probability) / LOGIT_LIMIT, CONTEXT_MM),
-        (images, NEAR_MM),
-        (placed, FAR_MM),
-        (enhanced, (0.0,)),
+    for volume, offsets, made, empty in (
+        (probability, CONTEXT_MM, _scaled_logits, -1.0),
+        (images, NEAR_MM, _single, 0.0),
+        (placed, FAR_MM, _single, 0.0),
+        (enhanced, (0.0,), _single, 0.0),
     ):
-        empty = -1.0 if offsets is CONTEXT_MM else 0.0
-        parts += [_at(np.asarray(volume, np.float32), positions, here + d, empty) for d in offsets]
+        parts += [_at(np.asarray(volume), positions, here + d, made, empty) for d in offsets]
     return np.stack(parts, axis=1)
 
 
@@ -83,14 +84,31 @@ def logits_of(probability: ArrayLike) -> NDArray[np.float32]:
     return np.log(p / (1 - p)).astype(np.float32)
 
 
-def _at(volume: NDArray, positions: NDArray, where: NDArray, empty: float) -> NDArray[np.float32]:
-    """Slices (M, H, W) at positions between those of a stack; `empty` half a slice beyond it."""
+def _scaled_logits(probability: NDArray) -> NDArray[np.float32]:
+    return logits_of(probability) / LOGIT_LIMIT
+
+
+def _single(values: NDArray) -> NDArray[np.float32]:
+    return values.astype(np.float32)
+
+
+def _at(
+    volume: NDArray,
+    positions: NDArray,
+    where: NDArray,
+    made: Callable[[NDArray], NDArray[np.float32]],
+    empty: float,
+) -> NDArray[np.float32]:
+    """What is `made` of slices, (M, H, W), at positions between those of a stack.
+
+    `empty` half a slice beyond it.
+    """
     n = len(positions)
     index = np.interp(where, positions, np.arange(n))
     low = np.minimum(index.astype(int), max(n - 2, 0))
     high = np.minimum(low + 1, n - 1)
     part = (index - low)[:, None, None].astype(np.float32)
-    between = (1 - part) * volume[low] + part * volume[high]
+    between = (1 - part) * made(volume[low]) + part * made(volume[high])
     apart = (positions[-1] - positions[0]) / (n - 1) if n > 1 else 1.0
     beyond = (where < positions[0] - apart / 2) | (where > positions[-1] + apart / 2)
     return np.where(beyond[:, None, None], np.float32(empty), between)

@@ -141,8 +141,8 @@ def motion_plot(confounds: dict, path: Path) -> None:
 
 
 def placement_plot(rows: list[dict], path: Path) -> None:
-    """Plot shift, peak and confidence of every slice; replaced slices are marked."""
-    figure, axes = plots(3, 'shift, mm', 'peak ratio', 'confidence')
+    """Plot shift, peak, and how sure every slice is; replaced slices are marked."""
+    figure, axes = plots(3, 'shift, mm', 'peak ratio', 'how sure')
     index = np.array([row['slice'] for row in rows])
     replaced = np.array([bool(row['replaced']) for row in rows])
     for name, colour in (('x', 'C0'), ('y', 'C1')):
@@ -152,7 +152,9 @@ def placement_plot(rows: list[dict], path: Path) -> None:
         axes[0].plot(index[replaced], found[replaced], 'x', ms=5, color=colour)
     axes[0].legend(fontsize=8, frameon=False, title='line: used; ×: overruled')
     axes[1].plot(index, [row['peak_ratio'] for row in rows], 'o-', ms=3)
-    axes[2].plot(index, [row['confidence'] for row in rows], 'o-', ms=3)
+    for name, label in (('probability', 'mask is good'), ('confidence', 'shift agrees')):
+        axes[2].plot(index, [row[name] for row in rows], 'o-', ms=3, label=label)
+    axes[2].legend(fontsize=8, frameon=False)
     axes[2].set_ylim(0, 1.05)
     for axis in axes:
         axis.set_xlabel('slice')

@@ -142,7 +142,11 @@ def test_outline_lies_on_the_edge_of_the_mask():
     ],
 )
 def test_methods_say_what_was_done(engine, says):
-    text = methods_text('0.1.0', engine, {'saliency': 'guided', 'weights_checksum': 'ab' * 32})
+    text = methods_text(
+        '0.1.0',
+        engine,
+        {'saliency': 'guided', 'weights_checksum': 'ab' * 32, 'mask_taken': 'network'},
+    )
     assert says in text
     assert '10.1007/978-3-030-19823-7_25' in text
     assert 'guided backpropagation' in text
