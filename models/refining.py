@@ -32,7 +32,7 @@ from secondglance.models.loop import (
     last_checkpoint,
     write_whole,
 )
-from secondglance.models.recipes import REFINE, Recipe, animal_rng, split_animals
+from secondglance.models.recipes import REFINE, Recipe, split_animals
 from secondglance.models.refinement import N_CHANNELS, looked_at, refine_seen, refined_logits
 from secondglance.models.scans import LabelledScan
 from secondglance.models.seen import (
@@ -44,7 +44,7 @@ from secondglance.models.seen import (
     save_seen,
 )
 from secondglance.models.stacks import HeadStack, draw_head
-from secondglance.models.synthesis import Atlas, draw_animal
+from secondglance.models.synthesis import Animal, Atlas, draw_animal
 from secondglance.models.unet import UNet
 from secondglance.models.weights import REFINEMENT, LoadedModel, load_weights, save_weights
 
@@ -279,8 +279,7 @@ class _Pool:
         """Heads of one simulated animal."""
         paths = [self.folder / f'animal-{number:03d}-{j}.npz' for j in range(HEADS_EACH)]
         if not all(path.exists() for path in paths):
-            rng = animal_rng(seed, number)
-            drawn = draw_animal(atlas, rng, REFINE.spacing, REFINE.side)
+            drawn, rng = _animal(atlas, seed, number)
             for path in paths:
                 self._look(draw_head(drawn, rng), path)
             print(f'looked at animal {number}', flush=True)
@@ -304,6 +303,12 @@ class _Pool:
         save_seen(look_at_head(self.first, head, others, self.device), path)
 
 
+def _animal(atlas: Atlas, seed: int, number: int) -> tuple[Animal, np.random.Generator]:
+    """One animal of the cohort; not one that the first glance was trained on with this seed."""
+    rng = np.random.default_rng([seed, 8, number])
+    return draw_animal(atlas, rng, REFINE.spacing, REFINE.side), rng
+
+
 def _judged(
     numbers: Sequence[int],
     atlas: Atlas,
@@ -317,8 +322,8 @@ def _judged(
     found = load_weights(refinement, form=REFINEMENT)
     bank = [donor for _, donor in donors]
     for number in numbers:
+        animal, _ = _animal(atlas, seed, number)
         rng = np.random.default_rng([seed, 7, number])
-        animal = draw_animal(atlas, animal_rng(seed, number), REFINE.spacing, REFINE.side)
         for _ in range(HEADS_EACH // 2):
             heads = [draw_head(animal, rng) for _ in range(2)]
             heads.append(spoil(draw_head(animal, rng), DISASTERS[int(rng.integers(5))], rng))

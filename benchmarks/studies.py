@@ -1,0 +1,111 @@
+"""What would be gained by looking at a mirrored head as well, and how far probabilities are true.
+
+``python benchmarks/studies.py [--simulated 24] [--bids-dir RAT_EPI] [--weights FILE]``
+
+Mirrored: the mean of the probabilities of a head and of its mirror image, at twice the time.
+Probabilities: of all pixels within a millimetre of the brain's outline, grouped by what the first
+glance said, the share that is brain; the expected calibration error; and the temperature by which
+logits would have to be divided for the least cross-entropy.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage, optimize, special
+
+from secondglance.data import atlas_path
+from secondglance.imaging.metrics import dice
+from secondglance.interfaces.labelled import read_labelled_scans
+from secondglance.models.inference import predict
+from secondglance.models.stacks import draw_head
+from secondglance.models.synthesis import draw_animal, read_atlas
+from secondglance.models.weights import default_weights, load_weights
+
+BAND_MM = 1.0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--simulated', type=int, default=24, metavar='N', help='heads (24)')
+    parser.add_argument('--atlas', type=Path, default=atlas_path())
+    parser.add_argument('--bids-dir', type=Path, help='real heads as well')
+    parser.add_argument('--suffix', default='sbref')
+    parser.add_argument('--subject', nargs='+')
+    parser.add_argument('--weights', type=Path, default=default_weights())
+    args = parser.parse_args()
+    model = load_weights(args.weights)
+    for kind, heads in (('simulated', simulated(args, model)), ('real', real(args, model))):
+        rows, said, true = [], [], []
+        for images, brain in heads:
+            once = 1 - predict(model, images)[:, 0]
+            mirrored = 1 - predict(model, images[:, ::-1].copy())[:, 0, ::-1]
+            both = (once + mirrored) / 2
+            rows.append([dice(p >= 0.5, brain) for p in (once, both)])
+            band = near_outline(brain, model.spacing)
+            said.append(once[band])
+            true.append(brain[band])
+        if not rows:
+            continue
+        first, both = np.array(rows).T
+        print(
+            f'{kind}: {len(rows)} heads, first glance {first.mean():.4f} ± {first.std(ddof=1):.4f}'
+        )
+        gain = both - first
+        print(
+            f'  with the mirror image {both.mean():.4f}, '
+            f'gain {gain.mean():+.4f} ± {gain.std():.4f}'
+        )
+        tell(np.concatenate(said), np.concatenate(true))
+
+
+def simulated(args, model):
+    """Give image and brain of heads of animals that taught no network."""
+    atlas = read_atlas(args.atlas)
+    for number in range(args.simulated):
+        rng = np.random.default_rng([number, 9])
+        head = draw_head(draw_animal(atlas, rng, model.spacing, 80), rng)
+        yield head.images, head.labels > 0
+
+
+def real(args, model):
+    """Give image and brain of labelled scans."""
+    if args.bids_dir:
+        for one in read_labelled_scans(args.bids_dir, args.suffix, model.spacing, args.subject):
+            yield one.images, one.labels != 0
+
+
+def near_outline(brain, spacing):
+    """Pixels within `BAND_MM` of the brain's outline, slice by slice."""
+    near = np.zeros(brain.shape, bool)
+    for image, out in zip(brain, near, strict=True):
+        if image.any():
+            away = ndimage.distance_transform_edt(~image) + ndimage.distance_transform_edt(image)
+            out[:] = (away - 1) * spacing <= BAND_MM
+    return near
+
+
+def tell(said, true):
+    """Print how far probabilities are true."""
+    edges = np.linspace(0, 1, 11)
+    group = np.clip(np.digitize(said, edges) - 1, 0, 9)
+    n = np.bincount(group, minlength=10)
+    mean = np.bincount(group, said, 10) / np.maximum(n, 1)
+    share = np.bincount(group, true, 10) / np.maximum(n, 1)
+    print('  said  ' + '  '.join(f'{m:.2f}' for m in mean))
+    print('  true  ' + '  '.join(f'{s:.2f}' for s in share))
+    print(f'  expected calibration error {(n * np.abs(mean - share)).sum() / n.sum():.3f}')
+    logits = special.logit(np.clip(said.astype(float), 1e-6, 1 - 1e-6))
+
+    def entropy(temperature):
+        z = logits / temperature
+        return float(np.mean(np.logaddexp(0, z) - true * z))
+
+    best = optimize.minimize_scalar(entropy, bounds=(0.3, 5), method='bounded').x
+    print(
+        f'  temperature {best:.2f}: cross-entropy {entropy(1.0):.3f} to {entropy(best):.3f} there'
+    )
+
+
+if __name__ == '__main__':
+    main()
