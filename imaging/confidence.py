@@ -87,7 +87,7 @@ def evidence_of(mask: ArrayLike, opinions: Opinions) -> NDArray[np.float64]:
     expected = [expected_dice(mask, p) for p in (opinions.first, opinions.refined)]
     seen = (opinions.first >= 0.5, opinions.refined >= 0.5, opinions.placed)
     alike = [float(agreement(mask.reshape(1, 1, -1), m.reshape(1, 1, -1))[0]) for m in seen]
-    held = mask.any(axis=(1, 2))
+    held = np.asarray(mask.any(axis=(1, 2)))
     correlation = float(np.mean(np.maximum(opinions.peaks, 0)[held])) if held.any() else 0.0
     volume = mask.sum() * opinions.voxel_mm3
     size = -abs(np.log((volume + 1.0) / USUAL_MM3))
@@ -110,7 +110,7 @@ def slice_evidence_of(mask: ArrayLike, opinions: Opinions) -> NDArray[np.float64
         In the order of `SLICE_EVIDENCE`; as of `evidence_of`.
     """
     mask = np.asarray(mask, bool)
-    columns = []
+    columns: list[ArrayLike] = []
     for probability in (opinions.first, opinions.refined):
         columns.append(
             [

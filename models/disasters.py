@@ -45,7 +45,8 @@ def spoil(head: HeadStack, kind: str, rng: np.random.Generator) -> HeadStack:
         images, labels = _smaller(images, labels, rng.uniform(0.35, 0.5))
     elif kind == 'turned':
         turns = int(rng.integers(1, 4))
-        images, labels = (np.rot90(a, turns, axes=(1, 2)).copy() for a in (images, labels))
+        images = np.rot90(images, turns, axes=(1, 2)).copy()
+        labels = np.rot90(labels, turns, axes=(1, 2)).copy()
     elif kind == 'blank':
         images = rng.rayleigh(1.0, images.shape).astype(np.float32)
         labels[:] = 0

@@ -19,7 +19,7 @@ from secondglance.models.inference import normalise_slices
 from secondglance.models.refinement import FAR_MM, N_CHANNELS, NEAR_MM, looked_at
 from secondglance.models.saliency import saliency_stack
 from secondglance.models.scans import LabelledScan, frame, recolour
-from secondglance.models.stacks import AlongHead, HeadStack
+from secondglance.models.stacks import HeadStack, along_head
 from secondglance.models.synthesis import smooth_noise
 
 _N_CONTEXT = N_CHANNELS - len(NEAR_MM) - len(FAR_MM) - 1
@@ -120,10 +120,10 @@ def rescan(one: LabelledScan, rng: np.random.Generator, spacing: float, side: in
     n = len(slices)
     grid, _ = random_grid((1, side, side), rng, spacing)
     posed = functional.grid_sample(slices, grid.expand(n, -1, -1, -1), align_corners=False)
-    along = AlongHead(rng, one.positions, float(np.exp(rng.uniform(np.log(3.0), np.log(60.0)))))
+    along = along_head(rng, one.positions)
     image = scan(recolour(posed[:, :1], along), along, spacing)
-    brain = (posed[:, 1] > 0.5).numpy()
-    return HeadStack(image[:, 0].numpy(), brain.astype(np.uint8), one.positions)
+    inside = (posed[:, 1] > 0.5).numpy()
+    return HeadStack(image[:, 0].numpy(), inside.astype(np.uint8), one.positions)
 
 
 def draw_seen(
@@ -163,22 +163,25 @@ def draw_seen(
         pool = known if known and k < round(known_share * batch_size) else heads
         head = pool[int(rng.integers(len(pool)))]
         n = int(rng.integers(len(head.positions)))
-        parts = [head.images, head.probability, head.enhanced, head.placed, head.brain]
-        positions = head.positions
         if rng.random() < 0.3:  # a header that lies, or a stack cut the other way
-            parts, positions, n = (
-                [p[::-1] for p in parts],
-                -positions[::-1],
-                len(positions) - 1 - n,
-            )
-        channels = torch.from_numpy(looked_at(*parts[:4], positions, [n])[0])
-        both = torch.cat([channels, torch.from_numpy(parts[4][n : n + 1].astype(np.float32))])
+            head, n = _reversed(head), len(head.positions) - 1 - n
+        channels = looked_at(
+            head.images, head.probability, head.enhanced, head.placed, head.positions, [n]
+        )
+        truth = head.brain[n : n + 1].astype(np.float32)
+        both = torch.from_numpy(np.concatenate([channels[0], truth]))
         if rng.random() < 0.5:
             both = both.flip(1)
         both = frame(both, side, outside=_OUTSIDE)
         seen.append(both[:-1])
         brain.append(both[-1:])
     return _disturbed(torch.stack(seen), rng), torch.stack(brain)
+
+
+def _reversed(head: SeenHead) -> SeenHead:
+    """The same head with its slices in the other order."""
+    stacks = {f.name: getattr(head, f.name)[::-1] for f in fields(head)}
+    return SeenHead(**{**stacks, 'positions': -stacks['positions']})
 
 
 _OUTSIDE = torch.tensor([-1.0] * _N_CONTEXT + [0.0] * (N_CHANNELS - _N_CONTEXT + 1))

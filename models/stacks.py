@@ -8,6 +8,7 @@ ear tubes and the coil's field, changes smoothly from slice to slice.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -67,8 +68,10 @@ class AlongHead:
         return (self._weights @ knots).reshape(shape)
 
     def _shape(self, size) -> tuple[int, ...] | None:
-        shape = (size,) if isinstance(size, int | np.integer) else size
-        return shape if shape is not None and shape[0] == len(self._weights) else None
+        if size is None:
+            return None
+        shape = (int(size),) if isinstance(size, int | np.integer) else tuple(size)
+        return shape if shape[0] == len(self._weights) else None
 
     def random(self, size=None):
         shape = self._shape(size)
@@ -102,6 +105,12 @@ class AlongHead:
         return np.asarray(values)[np.searchsorted(np.cumsum(p)[:-1], self.random(size), 'right')]
 
 
+def along_head(rng: np.random.Generator, positions: NDArray) -> np.random.Generator:
+    """Give what draws along one head, with neighbours alike over 3 to 60 mm."""
+    reach = float(np.exp(rng.uniform(np.log(3.0), np.log(60.0))))
+    return cast(np.random.Generator, AlongHead(rng, positions, reach))
+
+
 def draw_head(
     animal: Animal, rng: np.random.Generator, thickness: float | None = None
 ) -> HeadStack:
@@ -130,7 +139,7 @@ def draw_head(
         ends[end] = (low + inwards, high - inwards)[end]
     positions = np.arange(ends[0], ends[1], thickness)
     n = len(positions)
-    along = AlongHead(rng, positions, float(np.exp(rng.uniform(np.log(3.0), np.log(60.0)))))
+    along = along_head(rng, positions)
     maps = _posed(cut_slices(animal, positions, np.full(n, thickness)), rng, along, animal.spacing)
     images, labels = render_heads(maps, along, animal.spacing, contrast=draw_contrast(rng))
     if rng.random() < 0.1 and n > 4:

@@ -16,8 +16,12 @@ from secondglance.imaging.labels import CLASSES
 from secondglance.models import weights
 from secondglance.models.unet import UNet
 from secondglance.models.weights import (
+    FORMAT,
+    REFINEMENT,
+    default_refinement,
     default_weights,
     load_weights,
+    read_calibration,
     read_header,
     save_weights,
     weights_spacing,
@@ -193,14 +197,18 @@ def test_failed_save_leaves_nothing_behind(saved, monkeypatch):
 def test_shipped_weights_load_are_small_and_are_what_their_cards_say():
     folder = default_weights().parent
     shipped = sorted(folder.glob('*.safetensors'))
-    assert [path.stem for path in shipped] == ['default', 'simulated']
+    assert [path.stem for path in shipped] == ['default', 'refinement', 'simulated']
     assert sum(path.stat().st_size for path in shipped) <= 20e6
     for path in shipped:
-        model = load_weights(path)
-        assert model.spacing == weights_spacing(path) == 0.3
+        form = REFINEMENT if path == default_refinement() else FORMAT
+        model = load_weights(path, form=form)
+        assert model.spacing == weights_spacing(path, form) == 0.3
         assert 'GPL-3.0' in model.metadata['derived_from']
         card = json.loads(path.with_suffix('.json').read_text())
-        assert card['checksum'] == read_header(path)['checksum']
-    card = json.loads(default_weights().with_suffix('.json').read_text())
-    # The example is judged with, never trained on
-    assert 'sub-07' not in card['scans']['animals']
+        assert card['checksum'] == read_header(path, form)['checksum']
+        # The example is judged with, never trained on
+        assert 'sub-07' not in card['scans']['animals']
+    refined = read_header(default_refinement(), REFINEMENT)
+    assert refined['first'] == read_header(default_weights())['checksum']
+    weights = read_calibration(default_refinement()).weights
+    assert sum(weight > 0 for weight in weights[:-1]) >= 3
