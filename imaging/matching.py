@@ -7,6 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from secondglance.imaging.placement import peaks_with, standardise
 
+REVERSED = 0.95
+"""Part of its score that counts for a stack whose slices run against the donor's: a header that
+lies is rarer than chance."""
+
 SCALES = np.linspace(0.85, 1.15, 13)
 """Donor millimetres per subject millimetre along the slices that are tried."""
 
@@ -36,7 +40,8 @@ class SliceMatch:
     nearest : (N,) int array
         The nearest donor slice, -1 where the donor does not reach.
     offset_mm, scale : float
-        Donor position = scale × subject position + offset.
+        Donor position = scale × subject position + offset; a negative scale is that of slices
+        that run the other way than their header says.
     score : float
         Mean correlation of the matched slices, less where the two stacks overlap little.
     correlation : (N, M) array
@@ -86,7 +91,8 @@ def match_slices(
     reach = (np.ptp(positions) + np.ptp(donor)) / 2
     offsets = np.arange(-reach, reach + OFFSET_STEP / 2, OFFSET_STEP)
     best = (-np.inf, 0.0, 1.0)
-    for scale in SCALES if n > 1 and m > 1 else (1.0,):
+    scales = np.asarray(SCALES) if n > 1 and m > 1 else np.ones(1)
+    for scale in (*scales, *-scales) if n > 2 and m > 2 else scales:
         index = (scale * positions + offsets[:, None] - donor[0]) / spacing
         inside = (index >= -0.5) & (index <= m - 0.5)
         n_inside = inside.sum(axis=1)
@@ -94,7 +100,9 @@ def match_slices(
         scores = np.where(inside, _interpolated(table, index), 0).sum(axis=1)
         # A longer overlap is better evidence: the mean alone would favour a few good slices
         scores = scores / np.maximum(n_inside, 1) * np.sqrt(n_inside / n)
-        scores -= 1e-4 * np.abs(offsets) + 1e-3 * abs(scale - 1)
+        if scale < 0:
+            scores *= REVERSED
+        scores -= 1e-4 * np.abs(offsets) + 1e-3 * abs(abs(scale) - 1)
         scores[(n_inside == 0) | (covered < LEAST_OVERLAP * extent)] = -np.inf
         at = int(scores.argmax())
         if scores[at] > best[0]:

@@ -27,6 +27,11 @@ LOW_CONFIDENCE = 0.5
 BRAIN_MM3 = (1000.0, 2800.0)
 """Brains that are usual in scans of rats, mm³; parts beyond a field of view make them small."""
 
+REVERSED_SLICES = (
+    'The slices seem to run the other way than the header says: are front and back where they '
+    'should be?'
+)
+
 VERSIONS = ('nipype', 'torch', 'SimpleITK', 'nibabel', 'numpy', 'scipy', 'fslpy')
 
 
@@ -118,7 +123,10 @@ class Report(SimpleInterface):
             versions={'secondglance': __version__, **_versions()},
             mask_caption=CAPTIONS[settings['mask_taken']],
             methods=methods_text(__version__, engine, settings),
-            warnings=placement_warnings(placement, confidence, BRAIN_SIZE[settings['species']]),
+            warnings=[
+                *([REVERSED_SLICES] if donor['scale'] < 0 else []),
+                *placement_warnings(placement, confidence, BRAIN_SIZE[settings['species']]),
+            ],
         )
         page = Path(runtime.cwd) / f'{self.inputs.scan_name}.html'
         figures = Path(runtime.cwd) / 'figures'

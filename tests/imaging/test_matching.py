@@ -44,6 +44,25 @@ def test_thinner_slices_share_a_donor_slice(donor):
     assert np.abs(match.nearest - np.arange(32) // 2).max() <= 1
 
 
+def test_slices_that_run_the_other_way_are_noticed(donor):
+    match = match_slices(donor[::-1], POSITIONS, donor, POSITIONS)
+    assert match.scale < 0
+    np.testing.assert_array_equal(match.nearest, np.arange(16)[::-1])
+
+
+def test_lost_and_thick_slices_go_with_their_own(donor):
+    lost = donor.copy()
+    lost[[4, 9]] = 0
+    np.testing.assert_array_equal(
+        match_slices(lost, POSITIONS, donor, POSITIONS).nearest, np.arange(16)
+    )
+    thick = donor.reshape(8, 2, *donor.shape[1:]).mean(axis=1)
+    match = match_slices(thick, POSITIONS.reshape(8, 2).mean(axis=1), donor, POSITIONS)
+    assert np.abs(match.nearest - (2 * np.arange(8) + 0.5)).max() <= 1
+    few = match_slices(donor[5:11], POSITIONS[5:11] - POSITIONS[5:11].mean(), donor, POSITIONS)
+    np.testing.assert_array_equal(few.nearest, np.arange(5, 11))
+
+
 def test_table_is_the_peak_of_the_normalised_correlation(donor):
     table = peak_correlations(donor[:2], donor[:3])
     pair = correlate(standardise(donor[1]), standardise(donor[2]))

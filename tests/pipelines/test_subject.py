@@ -272,3 +272,25 @@ def test_donor_folder_of_a_user_is_taken(run, tmp_path):
 def test_the_example_is_not_a_donor():
     name = example_rat()[0].read_bytes()
     assert all(find_donor(folder)[0].read_bytes() != name for folder in donor_paths())
+
+
+def test_heads_that_are_not_what_they_seem_are_flagged(run, tmp_path):
+    """One whose slices run against its header, and one that is noise."""
+    image, mask = (nib.load(path) for path in example_rat())
+    voxels, brain = (np.asarray(i.dataobj)[:, :, ::-1] for i in (image, mask))
+    noise = np.random.default_rng(0).rayleigh(100, voxels.shape)
+    for label, content in (('01', voxels), ('02', noise)):
+        path = tmp_path / f'sub-{label}/anat/sub-{label}_T2w.nii.gz'
+        path.parent.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(content.astype(np.float32), image.affine), path)
+    (tmp_path / 'dataset_description.json').write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    call = ['run', '--subject', 'all', '--bids-dir', str(tmp_path), '--suffix', 'T2w']
+    call += ['--work-dir', str(run.folder / 'work'), '--nprocs', '1']
+    assert main([*call, '--output-dir', str(tmp_path / 'out')]) == 0
+    table = pd.read_csv(tmp_path / 'out/cohort.tsv', sep='\t', keep_default_na=False)
+    rows = table.set_index('scan')['flags']
+    assert 'run the other way' in rows['sub-01_T2w']
+    assert 'doubtful' in rows['sub-02_T2w'] or 'No brain' in rows['sub-02_T2w']
+    found = nib.load(tmp_path / 'out/sub-01/anat/sub-01_desc-brain_mask.nii.gz')
+    found = np.asarray(found.dataobj) > 0
+    assert 2 * (found & (brain > 0)).sum() / (found.sum() + (brain > 0).sum()) > 0.95
