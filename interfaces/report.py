@@ -109,6 +109,8 @@ class Report(SimpleInterface):
                 f'probability {confidence["Confidence"]:.2f}',
                 'Saliency': f'{settings["saliency"]}, target {settings["target"]}',
                 'Weights': f'{Path(settings["weights"]).name} {settings["weights_checksum"][:12]}',
+                'Refinement': f'{Path(settings["refinement"]).name} '
+                f'{settings["refinement_checksum"][:12]}',
                 'Device': settings['device'],
                 'Version': f'secondglance {__version__}',
             },

@@ -7,9 +7,12 @@ continues from its last checkpoint with exactly the batches it would have seen.
 from __future__ import annotations
 
 import copy
+import datetime
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,143 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+import secondglance
 from secondglance.imaging.errors import InputError
-from secondglance.models.recipes import Recipe
+from secondglance.models.inference import NORMALISATION
+from secondglance.models.recipes import Recipe, Split, split_animals
+from secondglance.models.scans import LabelledScan
 from secondglance.models.unet import UNet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training as it was asked for.
+
+    Attributes
+    ----------
+    output : path
+        Weights, ``.safetensors``; the model card goes beside it, ``.json``.
+    steps : int
+        Batches.
+    seed : int
+        Of cohort, split, first weights and slices.
+    n_animals : int
+        Simulated animals in all.
+    checkpoint_dir : path, optional
+        Where the state to resume from is kept; by default beside `output`.
+    resume : bool
+        Go on from the last checkpoint where there is one.
+    checkpoint_every : int
+        Steps between checkpoints, validation and preliminary weights.
+    scans : sequence of LabelledScan
+        Real scans to train on, beside the simulated animals.
+    patience : int
+        Checkpoints without gain after which to stop; 0 never stops early.
+    device : str
+        ``cpu``, ``cuda`` (all GPUs) or ``cuda:N``.
+    source, command : str
+        What the data derive from, and the call; both for the model card.
+
+    Raises
+    ------
+    InputError
+        For too few steps.
+    """
+
+    output: Path
+    steps: int
+    seed: int = 0
+    n_animals: int = 36
+    checkpoint_dir: Path | None = None
+    resume: bool = True
+    checkpoint_every: int = 200
+    scans: Sequence[LabelledScan] = ()
+    patience: int = 0
+    device: str = 'cpu'
+    source: str = ''
+    command: str = ''
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f'{self.steps} steps are too few; train for at least one.')
+
+    @property
+    def folder(self) -> Path:
+        """Where checkpoints go; made where it is not there."""
+        found = self.checkpoint_dir or self.output.with_suffix('.checkpoints')
+        found.mkdir(parents=True, exist_ok=True)
+        return found
+
+    @property
+    def split(self) -> Split:
+        """Which animal is in which part."""
+        return split_animals(self.n_animals, np.random.default_rng([self.seed, 0]))
+
+    def identity(self, recipe: Recipe, **more: str) -> dict[str, Any]:
+        """What makes this training another than others, for its checkpoints."""
+        names = {'scans': sorted(one.name for one in self.scans)} if self.scans else {}
+        return {
+            'recipe': recipe.name,
+            'seed': self.seed,
+            'steps': self.steps,
+            'n_animals': self.n_animals,
+            **names,
+            **more,
+        }
+
+    def checkpoint(self, identity: dict[str, Any]) -> tuple[int, Path | None]:
+        """Step and path of the checkpoint to go on from, or (0, None)."""
+        if not self.resume:
+            return 0, None
+        return last_checkpoint(self.folder / 'last.ckpt', identity)
+
+    def metadata(self, recipe: Recipe) -> dict[str, str]:
+        """What the header of the weights says."""
+        return {
+            'spacing': str(recipe.spacing),
+            'recipe': recipe.name,
+            'seed': str(self.seed),
+            'steps': str(self.steps),
+            'version': secondglance.__version__,
+            'derived_from': self.source,
+        }
+
+    def write_card(
+        self, recipe: Recipe, net: UNet, checksum: str, first: dict[str, Any], last: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Write the model card, `first` what it is and `last` what it is worth; return it."""
+        card = {
+            **first,
+            'animals': asdict(self.split),
+            'scans': {
+                'animals': sorted({one.animal for one in self.scans}),
+                'names': sorted(one.name for one in self.scans),
+            },
+            'in_plane_spacing_mm': recipe.spacing,
+            'normalisation': NORMALISATION,
+            'recipe': asdict(recipe),
+            'architecture': net.architecture,
+            'parameters': sum(p.numel() for p in net.parameters()),
+            'seed': self.seed,
+            'steps': self.steps,
+            **last,
+            'command': self.command,
+            'checksum': checksum,
+            'versions': {
+                'secondglance': secondglance.__version__,
+                'torch': torch.__version__,
+                'numpy': np.__version__,
+            },
+            'date': datetime.datetime.now(datetime.UTC).date().isoformat(),
+            'limits': (
+                'The figures are of simulated animals of the same atlas and say little about '
+                'another scanner or strain: judge it on scans of yours with `secondglance '
+                'evaluate`.'
+            ),
+        }
+        text = json.dumps(card, indent=2, ensure_ascii=False) + '\n'
+        write_whole(self.output.with_suffix('.json'), text)
+        return card
 
 
 class AveragedTraining(lightning.LightningModule):
@@ -40,6 +177,11 @@ class AveragedTraining(lightning.LightningModule):
         # Channels-last convolutions are a third faster on CPU and give the same numbers.
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
+
+    def go_on_from(self, net: UNet) -> None:
+        """Start from the weights of another network of the same shape."""
+        self.net.load_state_dict(net.state_dict())
+        self.average.load_state_dict(net.state_dict())
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then move the running average towards the new weights."""
@@ -96,7 +238,7 @@ class Progress(lightning.Callback):
     """Says how far it is: a line now and then, a table, and the averaged weights so far.
 
     Every 100 steps the mean loss; at every checkpoint the Dice of the validation animals, too.
-    Stops early where the last of these has not risen for `patience` checkpoints.
+    Stops early where the last of these has not risen for the plan's `patience` of checkpoints.
 
     Parameters
     ----------
@@ -105,21 +247,16 @@ class Progress(lightning.Callback):
         nothing to judge by.
     save : callable
         Writes the averaged network, given it and the step.
-    output : path
-        Of the weights.
-    every, patience : int
+    plan : Plan
     """
 
     def __init__(
         self,
         judge: Callable[[UNet], Mapping[str, float]] | None,
         save: Callable[[UNet, int], object],
-        output: Path,
-        every: int,
-        patience: int,
+        plan: Plan,
     ) -> None:
-        self.judge, self.save, self.output = judge, save, output
-        self.every, self.patience = every, patience
+        self.judge, self.save, self.plan = judge, save, plan
         self.losses: list[float] = []
         self.since = time.monotonic()
         self.rows: list[dict[str, float]] = []
@@ -133,7 +270,7 @@ class Progress(lightning.Callback):
     def on_train_batch_end(self, trainer, module, outputs, *args) -> None:
         self.losses.append(float(outputs['loss'].detach()))
         step = trainer.global_step
-        judged = step % self.every == 0 or step == trainer.max_steps
+        judged = step % self.plan.checkpoint_every == 0 or step == trainer.max_steps
         if step % 100 and not judged:
             return
         rate = len(self.losses) / (time.monotonic() - self.since)
@@ -144,14 +281,14 @@ class Progress(lightning.Callback):
             row |= found
             line += '  validation Dice ' + '  '.join(f'{n} {v:.3f}' for n, v in found.items())
         self.rows.append(row)
-        write_curves(self.rows, self.output)
+        write_curves(self.rows, self.plan.output)
         if judged:
             self.save(module.average, step)
         print(line, flush=True)
-        if self.patience and judged:
+        if self.plan.patience and judged:
             last = [r[_judged_by(r)[-1]] for r in self.rows if _judged_by(r)]
-            if len(last) - 1 - int(np.argmax(last)) >= self.patience:
-                print(f'Nothing was gained for {self.patience} checkpoints: stopped.')
+            if len(last) - 1 - int(np.argmax(last)) >= self.plan.patience:
+                print(f'Nothing was gained for {self.plan.patience} checkpoints: stopped.')
                 trainer.should_stop = True
         self.losses, self.since = [], time.monotonic()
 
@@ -205,11 +342,9 @@ def fit(
     module: AveragedTraining,
     batches: IterableDataset,
     progress: Progress,
-    *,
+    plan: Plan,
     identity: dict[str, Any],
-    checkpoint_dir: Path,
     checkpoint: Path | None = None,
-    device: str = 'cpu',
 ) -> UNet:
     """Train to the recipe's end, or where `progress` stops it.
 
@@ -219,13 +354,11 @@ def fit(
     batches : IterableDataset
         From the step of `checkpoint` on.
     progress : Progress
+    plan : Plan
     identity : dict
         What this training is, written into each checkpoint.
-    checkpoint_dir : path
     checkpoint : path, optional
-        To go on from, as `last_checkpoint` finds it.
-    device : str
-        ``cpu``, ``cuda`` (all GPUs) or ``cuda:N``.
+        To go on from, as `Plan.checkpoint` finds it.
 
     Returns
     -------
@@ -233,20 +366,20 @@ def fit(
         The running average, on the CPU.
     """
     trainer = lightning.Trainer(
-        accelerator='gpu' if device.startswith('cuda') else 'cpu',
-        devices=_devices(device),
+        accelerator='gpu' if plan.device.startswith('cuda') else 'cpu',
+        devices=_devices(plan.device),
         precision=module.recipe.precision,  # type: ignore[arg-type]
         max_steps=module.steps,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        default_root_dir=checkpoint_dir,
+        default_root_dir=plan.folder,
         callbacks=[
             progress,
             lightning.pytorch.callbacks.ModelCheckpoint(
-                checkpoint_dir,
+                plan.folder,
                 filename='last',
-                every_n_train_steps=progress.every,
+                every_n_train_steps=plan.checkpoint_every,
                 save_top_k=1,
                 enable_version_counter=False,
             ),

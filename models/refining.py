@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset
 
-import secondglance
 from secondglance.imaging.brain import one_brain
 from secondglance.imaging.donors import Donor
 from secondglance.imaging.errors import InputError
@@ -23,16 +20,8 @@ from secondglance.imaging.metrics import dice
 from secondglance.models.calibration import Judged, calibrate, judge_masks
 from secondglance.models.disasters import DISASTERS, spoil
 from secondglance.models.evaluation import spread
-from secondglance.models.inference import NORMALISATION
-from secondglance.models.loop import (
-    AveragedTraining,
-    Progress,
-    draw_curves,
-    fit,
-    last_checkpoint,
-    write_whole,
-)
-from secondglance.models.recipes import REFINE, Recipe, split_animals
+from secondglance.models.loop import AveragedTraining, Plan, Progress, draw_curves, fit
+from secondglance.models.recipes import REFINE, Recipe
 from secondglance.models.refinement import N_CHANNELS, looked_at, refine_seen, refined_logits
 from secondglance.models.scans import LabelledScan
 from secondglance.models.seen import (
@@ -115,18 +104,8 @@ def train_refinement(
     *,
     first: LoadedModel,
     donors: Sequence[tuple[str, Donor]],
-    steps: int = REFINE.steps,
-    seed: int = 0,
-    n_animals: int = REFINE.n_animals,
-    checkpoint_dir: Path | None = None,
-    resume: bool = True,
-    checkpoint_every: int = 200,
-    scans: Sequence[LabelledScan] = (),
     init_weights: Path | None = None,
-    patience: int = 0,
-    device: str = 'cpu',
-    source: str = '',
-    command: str = '',
+    **asked: Any,
 ) -> dict[str, Any]:
     """Train a refinement on simulated heads, and on labelled scans.
 
@@ -139,15 +118,11 @@ def train_refinement(
         Whose first glance is refined.
     donors : sequence of (animal, Donor)
         Looked at by `first`; an animal never lends its mask to itself.
-    steps, seed, n_animals, checkpoint_dir, resume, checkpoint_every
-        As of `secondglance.models.training.train`; the heads that were looked at are kept in
-        `checkpoint_dir`, too.
-    scans : sequence of LabelledScan
-        Real scans to train on, beside the simulated animals.
     init_weights : path, optional
         Refinement to go on from.
-    patience, device, source, command
-        As of `secondglance.models.training.train`.
+    **asked
+        Attributes of `secondglance.models.loop.Plan`; the heads that were looked at are kept
+        with the checkpoints.
 
     Returns
     -------
@@ -160,49 +135,30 @@ def train_refinement(
         For too few animals or steps, weights to start from that do not fit, or a checkpoint of
         another training.
     """
-    if steps < 1:
-        raise InputError(f'{steps} steps are too few; train for at least one.')
-    checkpoint_dir = checkpoint_dir or output.with_suffix('.checkpoints')
-    checkpoint_dir.mkdir(parents=True, exist_ok=True)
-    split = split_animals(n_animals, np.random.default_rng([seed, 0]))
-    identity = {
-        'recipe': REFINE.name,
-        'seed': seed,
-        'steps': steps,
-        'n_animals': n_animals,
-        'first': first.checksum,
-        'scans': sorted(one.name for one in scans),
-    }
+    plan = Plan(output, **{'steps': REFINE.steps, 'n_animals': REFINE.n_animals, **asked})
+    seed, split = plan.seed, plan.split
     started_from = None
+    known = {'first': first.checksum}
     if init_weights is not None:
         started_from = load_weights(init_weights, form=REFINEMENT)
         if started_from.net.channels != REFINE.channels:
             raise InputError(f'Refinement {init_weights} is of another size; start from another.')
-        identity['init_weights'] = started_from.checksum
-    start, checkpoint = (
-        last_checkpoint(checkpoint_dir / 'last.ckpt', identity) if resume else (0, None)
-    )
+        known['init_weights'] = started_from.checksum
+    identity = plan.identity(REFINE, **known)
+    start, checkpoint = plan.checkpoint(identity)
     torch.manual_seed(seed)
-    module = RefinementTraining(REFINE, steps)
+    module = RefinementTraining(REFINE, plan.steps)
     if started_from is not None:
-        module.net.load_state_dict(started_from.net.state_dict())
-        module.average.load_state_dict(started_from.net.state_dict())
+        module.go_on_from(started_from.net)
 
-    pool = _Pool(checkpoint_dir / f'heads-{first.checksum[:12]}-{seed}', first, donors, device)
+    kept = plan.folder / f'heads-{first.checksum[:12]}-{seed}'
+    pool = _Pool(kept, first, donors, plan.device)
     parts = {
         part: [head for n in getattr(split, part) for head in pool.animal(atlas, seed, n)]
         for part in ('train', 'validation', 'test')
     }
-    known = [head for number, one in enumerate(scans) for head in pool.scan(one, seed, number)]
-    metadata = {
-        'spacing': str(REFINE.spacing),
-        'recipe': REFINE.name,
-        'seed': str(seed),
-        'steps': str(steps),
-        'version': secondglance.__version__,
-        'derived_from': source,
-        'first': first.checksum,
-    }
+    scans = [head for n, one in enumerate(plan.scans) for head in pool.scan(one, seed, n)]
+    metadata = {**plan.metadata(REFINE), 'first': first.checksum}
 
     def judge(net: UNet) -> dict[str, float]:
         found = _scores(net, parts['validation'])
@@ -211,55 +167,26 @@ def train_refinement(
     def save(net: UNet, step: int) -> str:
         return save_weights(net, output, {**metadata, 'step': str(step)}, REFINEMENT)
 
-    progress = Progress(judge, save, output, checkpoint_every, patience)
-    net = fit(
-        module,
-        _SeenBatches(parts['train'], known, seed, REFINE, start),
-        progress,
-        identity=identity,
-        checkpoint_dir=checkpoint_dir,
-        checkpoint=checkpoint,
-        device=device,
-    )
+    progress = Progress(judge, save, plan)
+    batches = _SeenBatches(parts['train'], scans, seed, REFINE, start)
+    net = fit(module, batches, progress, plan, identity, checkpoint)
     draw_curves(progress.rows, output)
     save_weights(net, output, metadata, REFINEMENT)
-    judged = list(_judged(split.validation, atlas, seed, first, output, donors, device))
+    judged = list(_judged(split.validation, atlas, seed, first, output, donors, plan.device))
     metadata['calibration'] = json.dumps(calibrate(judged).to_plain())
     checksum = save_weights(net, output, metadata, REFINEMENT)
-    card = {
+    what = {
         'what': 'secondglance refinement: brain, from a first glance and its neighbours',
-        'data': f'{n_animals} animals simulated from the tissue maps of {source or "an atlas"}, '
-        f'{HEADS_EACH} heads each',
-        'animals': asdict(split),
-        'scans': {
-            'animals': sorted({one.animal for one in scans}),
-            'names': sorted(one.name for one in scans),
-        },
+        'data': f'{plan.n_animals} animals simulated from the tissue maps of '
+        f'{plan.source or "an atlas"}, {HEADS_EACH} heads each',
         'refines': first.checksum,
         'started_from': started_from.checksum if started_from else None,
-        'in_plane_spacing_mm': REFINE.spacing,
-        'normalisation': NORMALISATION,
-        'recipe': asdict(REFINE),
-        'architecture': net.architecture,
-        'parameters': sum(p.numel() for p in net.parameters()),
-        'seed': seed,
-        'steps': steps,
-        'test_dice': {
-            name: {'n_animals': len(split.test), 'n_heads': len(values), **spread(values)}
-            for name, values in _scores(net, parts['test']).items()
-        },
-        'command': command,
-        'checksum': checksum,
-        'versions': {
-            'secondglance': secondglance.__version__,
-            'torch': torch.__version__,
-            'numpy': np.__version__,
-        },
-        'date': datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    card_text = json.dumps(card, indent=2, ensure_ascii=False) + '\n'
-    write_whole(output.with_suffix('.json'), card_text)
-    return card
+    tested = {
+        name: {'n_animals': len(split.test), 'n_heads': len(values), **spread(values)}
+        for name, values in _scores(net, parts['test']).items()
+    }
+    return plan.write_card(REFINE, net, checksum, what, {'test_dice': tested})
 
 
 class _Pool:

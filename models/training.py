@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
-import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +11,12 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
-import secondglance
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import TISSUES
 from secondglance.models.evaluation import BACKGROUNDS, evaluation_slices, score, summarise
 from secondglance.models.heads import draw_heads
-from secondglance.models.inference import NORMALISATION
-from secondglance.models.loop import (
-    AveragedTraining,
-    Progress,
-    draw_curves,
-    fit,
-    last_checkpoint,
-    write_whole,
-)
-from secondglance.models.recipes import RECIPES, Recipe, animal_rng, split_animals
+from secondglance.models.loop import AveragedTraining, Plan, Progress, draw_curves, fit
+from secondglance.models.recipes import RECIPES, Recipe, animal_rng
 from secondglance.models.scans import UNKNOWN, LabelledScan, draw_scans
 from secondglance.models.synthesis import (
     Animal,
@@ -123,18 +111,8 @@ def train(
     output: Path,
     *,
     recipe: str = 'robust',
-    steps: int = 8000,
-    seed: int = 0,
-    n_animals: int = 36,
-    checkpoint_dir: Path | None = None,
-    resume: bool = True,
-    checkpoint_every: int = 200,
-    scans: Sequence[LabelledScan] = (),
     init_weights: Path | None = None,
-    patience: int = 0,
-    device: str = 'cpu',
-    source: str = '',
-    command: str = '',
+    **asked: Any,
 ) -> dict[str, Any]:
     """Train a network on slices of animals simulated from an atlas, and on labelled scans.
 
@@ -145,28 +123,10 @@ def train(
         Weights, ``.safetensors``; the model card goes beside it, ``.json``.
     recipe : str
         One of `RECIPES`.
-    steps : int
-        Batches.
-    seed : int
-        Of cohort, split, first weights and slices.
-    n_animals : int
-        Simulated animals in all.
-    checkpoint_dir : path, optional
-        Where the state to resume from is kept; by default beside `output`.
-    resume : bool
-        Go on from the last checkpoint where there is one.
-    checkpoint_every : int
-        Steps between checkpoints, validation and preliminary weights.
-    scans : sequence of LabelledScan
-        Real scans to train on, beside the simulated animals.
     init_weights : path, optional
         Weights to go on from, of the recipe's architecture and spacing.
-    patience : int
-        Checkpoints without gain after which to stop; 0 never stops early.
-    device : str
-        ``cpu``, ``cuda`` (all GPUs) or ``cuda:N``.
-    source, command : str
-        What the data derive from, and the call; both for the model card.
+    **asked
+        Attributes of `secondglance.models.loop.Plan`.
 
     Returns
     -------
@@ -181,22 +141,13 @@ def train(
     """
     if recipe not in RECIPES:
         raise InputError(f'Recipe {recipe!r} is not known; choose one of {sorted(RECIPES)}.')
-    if steps < 1:
-        raise InputError(f'{steps} steps are too few; train for at least one.')
     chosen = RECIPES[recipe]
-    checkpoint_dir = checkpoint_dir or output.with_suffix('.checkpoints')
-    checkpoint_dir.mkdir(parents=True, exist_ok=True)
-    split = split_animals(n_animals, np.random.default_rng([seed, 0]))
-    identity = {'recipe': recipe, 'seed': seed, 'steps': steps, 'n_animals': n_animals}
-    if scans:
-        identity['scans'] = sorted(one.name for one in scans)
-    started_from = None
-    if init_weights is not None:
-        started_from = _fitting(init_weights, chosen)
-        identity['init_weights'] = started_from.checksum
-    start, checkpoint = (
-        last_checkpoint(checkpoint_dir / 'last.ckpt', identity) if resume else (0, None)
-    )
+    plan = Plan(output, **{'steps': chosen.steps, 'n_animals': chosen.n_animals, **asked})
+    seed, split = plan.seed, plan.split
+    started_from = None if init_weights is None else _fitting(init_weights, chosen)
+    known = {} if started_from is None else {'init_weights': started_from.checksum}
+    identity = plan.identity(chosen, **known)
+    start, checkpoint = plan.checkpoint(identity)
 
     def animals(numbers: tuple[int, ...]) -> list[Animal]:
         return [
@@ -204,18 +155,10 @@ def train(
         ]
 
     torch.manual_seed(seed)
-    module = SegmentationTraining(chosen, steps)
+    module = SegmentationTraining(chosen, plan.steps)
     if started_from is not None:
-        module.net.load_state_dict(started_from.net.state_dict())
-        module.average.load_state_dict(started_from.net.state_dict())
-    metadata = {
-        'spacing': str(chosen.spacing),
-        'recipe': recipe,
-        'seed': str(seed),
-        'steps': str(steps),
-        'version': secondglance.__version__,
-        'derived_from': source,
-    }
+        module.go_on_from(started_from.net)
+    metadata = plan.metadata(chosen)
     shown = 'whole head' if chosen.heads else 'true mask'
     validation = [
         evaluation_slices(animal, np.random.default_rng([seed, 3, n]), background=shown)
@@ -229,16 +172,9 @@ def train(
     def save(net: UNet, step: int) -> str:
         return save_weights(net, output, {**metadata, 'step': str(step)})
 
-    progress = Progress(judge if validation else None, save, output, checkpoint_every, patience)
-    net = fit(
-        module,
-        _Batches(animals(split.train), list(scans), seed, chosen, start),
-        progress,
-        identity=identity,
-        checkpoint_dir=checkpoint_dir,
-        checkpoint=checkpoint,
-        device=device,
-    )
+    progress = Progress(judge if validation else None, save, plan)
+    batches = _Batches(animals(split.train), list(plan.scans), seed, chosen, start)
+    net = fit(module, batches, progress, plan, identity, checkpoint)
     tested = list(zip(split.test, animals(split.test), strict=True))
     scores = {}
     for background in BACKGROUNDS:
@@ -249,40 +185,15 @@ def train(
         scores[background] = np.array([score(net, *pair) for pair in slices])
     draw_curves(progress.rows, output)
     checksum = save_weights(net, output, metadata)
-    card = {
+    what = {
         'what': 'secondglance U-Net: background, WM, GM, CSF of coronal slices, '
         + ('of whole heads and background-free' if chosen.heads else 'background-free'),
-        'data': f'{n_animals} animals simulated from the tissue maps of {source or "an atlas"}',
-        'animals': asdict(split),
-        'scans': {
-            'animals': sorted({one.animal for one in scans}),
-            'names': sorted(one.name for one in scans),
-        },
+        'data': f'{plan.n_animals} animals simulated from the tissue maps of '
+        f'{plan.source or "an atlas"}',
         'started_from': started_from.checksum if started_from else None,
-        'in_plane_spacing_mm': chosen.spacing,
-        'normalisation': NORMALISATION,
-        'recipe': asdict(chosen),
-        'architecture': net.architecture,
-        'parameters': sum(p.numel() for p in net.parameters()),
-        'seed': seed,
-        'steps': steps,
-        'test_dice': {name: summarise(values) for name, values in scores.items()},
-        'command': command,
-        'checksum': checksum,
-        'versions': {
-            'secondglance': secondglance.__version__,
-            'torch': torch.__version__,
-            'numpy': np.__version__,
-        },
-        'date': datetime.datetime.now(datetime.UTC).date().isoformat(),
-        'limits': (
-            'The figures are of simulated animals of the same atlas and say little about another '
-            'scanner or strain: judge it on scans of yours with `secondglance evaluate`.'
-        ),
     }
-    card_text = json.dumps(card, indent=2, ensure_ascii=False) + '\n'
-    write_whole(output.with_suffix('.json'), card_text)
-    return card
+    tested_as = {name: summarise(values) for name, values in scores.items()}
+    return plan.write_card(chosen, net, checksum, what, {'test_dice': tested_as})
 
 
 def _fitting(path: Path, recipe: Recipe) -> LoadedModel:
