@@ -20,7 +20,8 @@ from secondglance.imaging.metrics import dice
 from secondglance.models.calibration import Judged, calibrate, judge_masks
 from secondglance.models.disasters import DISASTERS, spoil
 from secondglance.models.evaluation import spread
-from secondglance.models.loop import AveragedTraining, Plan, Progress, draw_curves, fit
+from secondglance.models.loop import AveragedTraining, Progress, draw_curves, fit
+from secondglance.models.plan import Plan
 from secondglance.models.recipes import REFINE, Recipe
 from secondglance.models.refinement import N_CHANNELS, looked_at, refine_seen, refined_logits
 from secondglance.models.scans import LabelledScan
@@ -121,7 +122,7 @@ def train_refinement(
     init_weights : path, optional
         Refinement to go on from.
     **asked
-        Attributes of `secondglance.models.loop.Plan`; the heads that were looked at are kept
+        Attributes of `secondglance.models.plan.Plan`; the heads that were looked at are kept
         with the checkpoints.
 
     Returns

@@ -15,7 +15,8 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import TISSUES
 from secondglance.models.evaluation import BACKGROUNDS, evaluation_slices, score, summarise
 from secondglance.models.heads import draw_heads
-from secondglance.models.loop import AveragedTraining, Plan, Progress, draw_curves, fit
+from secondglance.models.loop import AveragedTraining, Progress, draw_curves, fit
+from secondglance.models.plan import Plan
 from secondglance.models.recipes import RECIPES, Recipe, animal_rng
 from secondglance.models.scans import UNKNOWN, LabelledScan, draw_scans
 from secondglance.models.synthesis import (
@@ -126,7 +127,7 @@ def train(
     init_weights : path, optional
         Weights to go on from, of the recipe's architecture and spacing.
     **asked
-        Attributes of `secondglance.models.loop.Plan`.
+        Attributes of `secondglance.models.plan.Plan`.
 
     Returns
     -------
