@@ -209,6 +209,8 @@ def _call(args: argparse.Namespace, recipe: str, atlas: Path) -> list[str]:
         call += ['--init-weights', args.init_weights.name]
     if args.first:
         call += ['--first', args.first.name]
+    if args.donor:
+        call += ['--donor', *(folder.name for folder in args.donor)]
     if args.bids_dir:
         call += ['--bids-dir', args.bids_dir.name, '--suffix', args.suffix]
     if args.subject:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from secondglance.data import atlas_path
+from secondglance.data import atlas_path, donor_paths
 from secondglance.imaging.donors import Donor
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
@@ -25,6 +25,7 @@ from secondglance.models.weights import (
     read_calibration,
     save_weights,
 )
+from secondglance.workflows import main
 
 SIDE = 32
 
@@ -190,3 +191,18 @@ def test_weights_of_another_kind_are_refused(atlas, first, donors, tmp_path):
         run(atlas, tmp_path / 'n.safetensors', first, donors, init_weights=path)
     with pytest.raises(InputError, match='too few'):
         run(atlas, tmp_path / 'n.safetensors', first, donors, steps=0)
+
+
+def test_command_trains_a_refinement(tmp_path, capsys):
+    torch.manual_seed(0)
+    seen_by, output = tmp_path / 'first.safetensors', tmp_path / 'r.safetensors'
+    save_weights(UNet((2, 4)), seen_by, {'spacing': '0.75'})
+    call = ['train', '--recipe', 'refine', '--first', str(seen_by), '--output', str(output)]
+    call += ['--steps', '1', '--animals', '3', '--donor', str(donor_paths()[0])]
+    assert main(call) == 0
+    assert 'refined' in capsys.readouterr().out
+    card = json.loads(output.with_suffix('.json').read_text())
+    assert '--recipe refine' in card['command']
+    assert '--first first.safetensors' in card['command']
+    assert str(tmp_path) not in card['command']
+    assert read_calibration(output)
