@@ -107,6 +107,7 @@ class Report(SimpleInterface):
                 'Mask method': settings['mask_taken'],
                 'Brain': f'{confidence["BrainVolume"]:.0f} mm³; Dice at least {GOOD_DICE} with '
                 f'probability {confidence["Confidence"]:.2f}',
+                'Doubtful slices': _doubtful(placement),
                 'Saliency': f'{settings["saliency"]}, target {settings["target"]}',
                 'Weights': f'{Path(settings["weights"]).name} {settings["weights_checksum"][:12]}',
                 'Refinement': f'{Path(settings["refinement"]).name} '
@@ -201,6 +202,12 @@ def placement_warnings(
         if beyond:
             warnings.append(f'{beyond} slices lie beyond the donor and have no mask.')
     return warnings
+
+
+def _doubtful(rows: list[dict]) -> str:
+    """Slices whose mask is more likely bad than good."""
+    found = [str(row['slice']) for row in rows if row['probability'] < DOUBTFUL]
+    return f'{", ".join(found) or "none"} of {len(rows)}'
 
 
 def _rows(path: str) -> list[dict]:
