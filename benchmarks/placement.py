@@ -93,7 +93,8 @@ def measure(args, saliency):
             f'replaced {row["replaced"]} unreached {row["unreached"]}',
             flush=True,
         )
-    print(len(rows), 'volumes of', len({r['name'].partition('_')[0] for r in rows}), 'labels: mean ± sd')
+    labels = {row['name'].partition('_')[0] for row in rows}
+    print(len(rows), 'volumes of', len(labels), 'labels: mean ± sd')
     for column in (*COLUMNS, *(TISSUE_COLUMNS if args.simulated else ())):
         values = np.array([r[column] for r in rows])
         print(f'  {column:<12}{values.mean():.3f} ± {values.std():.3f}  least {values.min():.3f}')
