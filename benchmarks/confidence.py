@@ -18,11 +18,12 @@ from secondglance.data import atlas_path, donor_paths
 from secondglance.imaging.confidence import GOOD_DICE
 from secondglance.imaging.decision import decide
 from secondglance.imaging.metrics import dice
-from secondglance.interfaces.labelled import read_head, read_labelled_scans
+from secondglance.imaging.slices import slices_apart
+from secondglance.interfaces.labelled import look_at_donors, read_labelled_scans
 from secondglance.interfaces.report import placement_warnings
 from secondglance.models.choices import MASK_METHODS
 from secondglance.models.disasters import DISASTERS, spoil
-from secondglance.models.glances import look_at_donor, look_once, opinions_on
+from secondglance.models.glances import look_once, opinions_on
 from secondglance.models.stacks import HeadStack, draw_head
 from secondglance.models.synthesis import draw_animal, read_atlas
 from secondglance.models.weights import (
@@ -45,18 +46,14 @@ def main():
     args = parser.parse_args()
     model = load_weights(args.weights)
     refinement = load_weights(args.refinement, form=REFINEMENT)
-    bank = {}
-    for folder in donor_paths():
-        head = read_head(folder / 'image.nii.gz', folder / 'brain_mask.nii.gz', model.spacing)
-        seen = look_at_donor(model, head.stack, head.brain, head.grid.positions)
-        bank[f'sub-{folder.name.rpartition("-")[2]}'] = seen
+    bank = look_at_donors(model, donor_paths())
     rows = []
     for k, (name, animal, head) in enumerate(heads_of(args, model)):
         rng = np.random.default_rng([k, 10])
         kind = DISASTERS[k // 2 % len(DISASTERS)] if k % 2 else 'as it is'
         if k % 2:
             head = spoil(head, kind, rng)
-        donors = [donor for label, donor in bank.items() if label != animal]
+        donors = [donor for label, donor in bank if label != animal]
         row = judge(model, refinement, head, donors)
         rows.append({'name': name, 'kind': kind, **row})
         print(
@@ -87,7 +84,7 @@ def judge(model, refinement, head, donors):
     opinions, _ = opinions_on(
         first, refinement, head.images, head.positions, donors, model.spacing
     )
-    apart = float(np.diff(head.positions).mean())
+    apart = slices_apart(head.positions)
     calibration = calibration_of(refinement.metadata)
     taken = decide(MASK_METHODS[0], opinions, model.spacing, apart, calibration)
     mask, truth = taken.mask >= 0.5, head.labels > 0

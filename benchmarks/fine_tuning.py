@@ -26,7 +26,7 @@ from secondglance.imaging.brain import one_brain
 from secondglance.imaging.donors import place_from_bank
 from secondglance.imaging.metrics import scores
 from secondglance.imaging.slices import slice_grid
-from secondglance.interfaces.labelled import find_labelled, read_head, read_labelled_scans
+from secondglance.interfaces.labelled import find_labelled, look_at_donors, read_labelled_scans
 from secondglance.models.glances import look_at_donor, look_once
 from secondglance.models.refinement import refine
 from secondglance.models.refining import train_refinement
@@ -147,12 +147,8 @@ def looked_at_donors(model, labelled, known):
         inside = grid.to_stack(found.labels > 0) >= 0.5
         stack = grid.to_stack(found.voxels)
         donors.append((found.scan.subject, look_at_donor(model, stack, inside, grid.positions)))
-    for folder in donor_paths():
-        if folder.name.startswith('simulated'):
-            head = read_head(folder / 'image.nii.gz', folder / 'brain_mask.nii.gz', model.spacing)
-            seen = look_at_donor(model, head.stack, head.brain, head.grid.positions)
-            donors.append((folder.name, seen))
-    return donors
+    simulated = [folder for folder in donor_paths() if folder.name.startswith('simulated')]
+    return donors + look_at_donors(model, simulated)
 
 
 def judge(model, refinement, labelled, donors, test):

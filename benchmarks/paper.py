@@ -21,7 +21,7 @@ import torch
 from secondglance.data import atlas_path, donor_paths
 from secondglance.imaging.donors import place_from_bank
 from secondglance.imaging.metrics import scores
-from secondglance.interfaces.labelled import read_head
+from secondglance.interfaces.labelled import look_at_donors
 from secondglance.models.glances import look_at_donor, look_once, look_twice
 from secondglance.models.heads import render_as
 from secondglance.models.inference import predict
@@ -98,10 +98,7 @@ def main():
 
     model = load_weights(default_weights())
     refinement = load_weights(default_refinement(), form=REFINEMENT)
-    donors = []
-    for folder in donor_paths():
-        head = read_head(folder / 'image.nii.gz', folder / 'brain_mask.nii.gz', model.spacing)
-        donors.append(look_at_donor(model, head.stack, head.brain, head.grid.positions))
+    donors = [donor for _, donor in look_at_donors(model, donor_paths())]
     unseen = [number for number in split.test if number >= SHIPPED_SAW]
     found = {}
     for number in unseen:

@@ -30,7 +30,7 @@ from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement import best_shift, correlate, place_mask, standardise
-from secondglance.imaging.slices import slice_grid
+from secondglance.imaging.slices import slice_grid, slices_apart
 from secondglance.interfaces.labelled import read_head
 from secondglance.models.glances import FirstGlance, opinions_on
 from secondglance.models.inference import normalise_slices, predict
@@ -115,7 +115,7 @@ def heads_of(args, model, saliency):
         for number in range(args.simulated):
             rng = np.random.default_rng([number, 9])
             head = draw_head(draw_animal(atlas, rng, model.spacing, 80), rng)
-            grid = Stack(model.spacing, float(np.diff(head.positions).mean()), head.positions)
+            grid = Stack(model.spacing, slices_apart(head.positions), head.positions)
             name = f'simulated-{number:03d}'
             yield seen(name, head.images, head.labels, grid, model, saliency, args), bank
         return

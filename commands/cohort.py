@@ -116,7 +116,7 @@ def _plan(jobs, lost, outcomes, console) -> int:
 
 def write_cohort(outcomes: list, output_dir: Path) -> Path:
     """Write a row a scan: its status, seconds, what to look at, why it failed, and figures."""
-    from secondglance.reports.files import write_whole
+    from secondglance.imaging.files import write_whole
 
     lines = ['\t'.join(('scan', 'status', 'seconds', 'flags', 'reason', *FIGURES))]
     for outcome in outcomes:

@@ -121,19 +121,11 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
     from secondglance.data import donor_paths
     from secondglance.imaging.metrics import scores
     from secondglance.imaging.slices import slice_grid
-    from secondglance.interfaces.bids import find_donor
-    from secondglance.interfaces.labelled import find_labelled, read_head
-    from secondglance.models.glances import look_at_donor
+    from secondglance.interfaces.labelled import find_labelled, look_at_donors
     from secondglance.reports.scores import Outlined
 
-    donors = []
-    for pair in map(find_donor, args.donor or donor_paths()):
-        donor = read_head(*pair, model.spacing)
-        donors.append(
-            look_at_donor(
-                model, donor.stack, donor.brain, donor.grid.positions, device=args.device
-            )
-        )
+    folders = args.donor or donor_paths()
+    donors = [donor for _, donor in look_at_donors(model, folders, args.device)]
     rows, pictures = [], []
     labelled = list(find_labelled(args.bids_dir, args.suffix, args.subject, args.reference))
     for found in track(
@@ -174,6 +166,7 @@ def _segmented(model, refinement, found, grid, donors, device):
     import numpy as np
 
     from secondglance.imaging.decision import masks_of
+    from secondglance.imaging.donors import place_from_bank
     from secondglance.models.glances import look_once, opinions_on
     from secondglance.models.inference import predict
 
@@ -186,23 +179,15 @@ def _segmented(model, refinement, found, grid, donors, device):
 
     first = look_once(model, stack, device=device)
     yield 'no mask', native(first.probabilities)
-    for similarity in (False, True):
-        opinions, _ = opinions_on(
-            first,
-            refinement,
-            stack,
-            grid.positions,
-            donors,
-            model.spacing,
-            similarity=similarity,
-            device=device,
-        )
-        placed_by = 'similarity' if similarity else 'correlation'
-        masks = masks_of(opinions, model.spacing, grid.thickness, placed_by)
-        for method in (placed_by,) if similarity else masks:
-            mask = masks[method]
-            second = predict(model, np.where(mask >= 0.5, stack, 0), device)
-            yield method, native(second, grid.to_native(mask) >= 0.5)
+    at = (grid.positions, donors)
+    opinions, _ = opinions_on(first, refinement, stack, *at, model.spacing, device=device)
+    masks = masks_of(opinions, model.spacing, grid.thickness)
+    masks['similarity'] = place_from_bank(first.enhanced, *at, similarity=True)[0].mask.astype(
+        'f4'
+    )
+    for method, mask in masks.items():
+        second = predict(model, np.where(mask >= 0.5, stack, 0), device)
+        yield method, native(second, grid.to_native(mask) >= 0.5)
     if found.tissues:
         by_hand = found.labels > 0
         inside = grid.to_stack(by_hand) >= 0.5

@@ -178,19 +178,12 @@ def main(args: argparse.Namespace) -> int:
 def _refine(args: argparse.Namespace, atlas, given: dict) -> dict:
     """Train a refinement, donors looked at by the network whose first glance it refines."""
     from secondglance.data import donor_paths
-    from secondglance.interfaces.bids import find_donor
-    from secondglance.interfaces.labelled import read_head
-    from secondglance.models.glances import look_at_donor
+    from secondglance.interfaces.labelled import look_at_donors
     from secondglance.models.refining import train_refinement
     from secondglance.models.weights import default_weights, load_weights
 
     first = load_weights(args.first or default_weights())
-    donors = []
-    for folder in args.donor or donor_paths():
-        head = read_head(*find_donor(folder), first.spacing)
-        seen = look_at_donor(first, head.stack, head.brain, head.grid.positions)
-        # A donor's folder ends with the label of its animal, which may be trained on, too
-        donors.append((f'sub-{folder.name.rpartition("-")[2]}', seen))
+    donors = look_at_donors(first, args.donor or donor_paths())
     card = train_refinement(atlas, args.output, first=first, donors=donors, **given)
     for name, values in card['test_dice'].items():
         print(

@@ -33,14 +33,7 @@ EVIDENCE: tuple[str, ...] = (
 )
 """What speaks for a whole mask; see `evidence_of`."""
 
-SLICE_EVIDENCE: tuple[str, ...] = (
-    'expected_first',
-    'expected_refined',
-    'like_first',
-    'like_refined',
-    'like_placed',
-    'correlation',
-)
+SLICE_EVIDENCE = EVIDENCE[:6]
 """What speaks for a mask in one slice."""
 
 
@@ -173,7 +166,7 @@ def probability_of(evidence: NDArray, weights: ArrayLike) -> NDArray[np.float64]
 
 
 def fit_logistic(evidence: ArrayLike, good: ArrayLike, penalty: float = 1.0) -> tuple[float, ...]:
-    """Fit logistic regression by Newton's method, no weight below zero.
+    """Fit logistic regression with no weight below zero.
 
     All evidence is such that more of it cannot speak against a mask; a weight that would come out
     negative is left at zero.

@@ -222,3 +222,15 @@ def _resample(
         if len(beyond):
             out[(slice(None),) * axis + (beyond,)] = 0
     return np.asarray(out, np.float32)
+
+
+def slices_apart(positions: ArrayLike) -> float:
+    """Mean distance of neighbouring slices, mm; 1 mm for a single one.
+
+    Examples
+    --------
+    >>> slices_apart([0.0, 0.5, 1.0])
+    0.5
+    """
+    positions = np.asarray(positions, float)
+    return float(np.diff(positions).mean()) if len(positions) > 1 else 1.0

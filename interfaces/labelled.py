@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,13 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.gradients import select_b0
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.slices import SliceGrid, slice_grid
-from secondglance.interfaces.bids import Scan, find_reference, find_scans, find_subjects
+from secondglance.interfaces.bids import (
+    Scan,
+    find_donor,
+    find_reference,
+    find_scans,
+    find_subjects,
+)
 from secondglance.interfaces.checks import check_donor, read_volume
 from secondglance.interfaces.preprocessing import read_bvals
 
@@ -91,6 +98,36 @@ def read_head(
     if mask_path is not None:
         brain = grid.to_stack(np.asarray(read_volume(mask_path)[1]) > 0) >= 0.5
     return Head(grid.to_stack(voxels), brain, grid)
+
+
+def look_at_donors(model, folders: Sequence[Path], device: str = 'cpu') -> list[tuple[str, Any]]:
+    """Look at the heads of donors as at subjects.
+
+    Parameters
+    ----------
+    model : secondglance.models.weights.LoadedModel
+    folders : sequence of path
+        Each with an image and its brain mask.
+    device : str
+
+    Returns
+    -------
+    list of (str, secondglance.imaging.donors.Donor)
+        Each with the subject that it is: a donor's folder ends with the label of its animal.
+
+    Raises
+    ------
+    InputError
+        As of `read_head`.
+    """
+    from secondglance.models.glances import look_at_donor
+
+    donors = []
+    for folder in folders:
+        head = read_head(*find_donor(folder), model.spacing)
+        seen = look_at_donor(model, head.stack, head.brain, head.grid.positions, device=device)
+        donors.append((f'sub-{folder.name.rpartition("-")[2]}', seen))
+    return donors
 
 
 def find_labelled(

@@ -19,6 +19,7 @@ from secondglance.imaging.confidence import (
 from secondglance.imaging.decision import masks_of
 from secondglance.imaging.donors import Donor
 from secondglance.imaging.metrics import dice
+from secondglance.imaging.slices import slices_apart
 from secondglance.models.glances import look_once, opinions_on
 from secondglance.models.stacks import HeadStack
 from secondglance.models.weights import LoadedModel
@@ -30,14 +31,12 @@ class Judged:
 
     Attributes
     ----------
-    method : str
     evidence : (8,) array
     slice_evidence : (N, 6) array
     dice : float
     slice_dice : (N,) array
     """
 
-    method: str
     evidence: NDArray[np.float64]
     slice_evidence: NDArray[np.float64]
     dice: float
@@ -69,18 +68,17 @@ def judge_masks(
     opinions, _ = opinions_on(
         first, refinement, head.images, head.positions, donors, model.spacing, device=device
     )
-    apart = float(np.diff(head.positions).mean()) if len(head.positions) > 1 else 1.0
+    apart = slices_apart(head.positions)
     truth = head.labels > 0
     found = []
-    for method, soft in masks_of(opinions, model.spacing, apart).items():
+    for soft in masks_of(opinions, model.spacing, apart).values():
         mask = soft >= 0.5
         if mask.any():
             found.append(
                 Judged(
-                    method,
                     evidence_of(mask, opinions),
                     slice_evidence_of(mask, opinions),
-                    dice(mask, truth) if truth.any() else 0.0,
+                    dice(mask, truth),
                     agreement(mask, truth),
                 )
             )

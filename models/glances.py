@@ -13,6 +13,7 @@ from secondglance.imaging.decision import Decision, decide
 from secondglance.imaging.donors import Donor, StackPlacement, place_from_bank
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.slices import slices_apart
 from secondglance.models.choices import MASK_METHODS
 from secondglance.models.inference import predict
 from secondglance.models.refinement import refine
@@ -123,7 +124,7 @@ def opinions_on(
     # Slices lie where those of a rat would whose pixels are the refinement's
     where = np.asarray(positions) * refinement.spacing / spacing
     refined = refine(refinement, stack, probability, first.enhanced, placement.mask, where, device)
-    voxel = spacing**2 * _apart(positions)
+    voxel = spacing**2 * slices_apart(positions)
     return Opinions(probability, refined, placement.mask, placement.peaks, voxel), placement
 
 
@@ -135,7 +136,6 @@ def look_twice(
     donors: Sequence[Donor],
     *,
     mask_method: str = MASK_METHODS[0],
-    first: FirstGlance | None = None,
     device: str = 'cpu',
 ) -> Glances:
     """Segment a stack of whole-head slices.
@@ -151,8 +151,6 @@ def look_twice(
         Looked at by the same model.
     mask_method : str
         One of `secondglance.models.choices.MASK_METHODS`.
-    first : FirstGlance, optional
-        Of the same model, where it was taken before.
     device : str
 
     Returns
@@ -166,7 +164,7 @@ def look_twice(
     """
     if mask_method not in MASK_METHODS:
         raise InputError(f'Mask method {mask_method!r} is not one of {", ".join(MASK_METHODS)}.')
-    first = look_once(model, stack, device=device) if first is None else first
+    first = look_once(model, stack, device=device)
     similarity = mask_method == 'similarity'
     opinions, placement = opinions_on(
         first,
@@ -179,7 +177,7 @@ def look_twice(
         device=device,
     )
     calibration = calibration_of(refinement.metadata)
-    brain = decide(mask_method, opinions, model.spacing, _apart(positions), calibration)
+    brain = decide(mask_method, opinions, model.spacing, slices_apart(positions), calibration)
     second = predict(model, np.where(brain.mask >= 0.5, stack, 0), device)
     return Glances(first, placement, brain, second)
 
@@ -210,8 +208,3 @@ def look_at_donor(
     """
     seen = look_once(model, stack, saliency=saliency, target=target, device=device)
     return Donor(seen.enhanced, np.asarray(mask, bool), positions)
-
-
-def _apart(positions: NDArray) -> float:
-    """Distance of neighbouring slices, mm."""
-    return float(np.diff(positions).mean()) if len(positions) > 1 else 1.0

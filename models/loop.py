@@ -7,8 +7,9 @@ continues from its last checkpoint with exactly the batches it would have seen.
 from __future__ import annotations
 
 import copy
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,34 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from secondglance.models.plan import Plan, write_whole
+from secondglance.imaging.files import write_whole
+from secondglance.models.plan import Plan
 from secondglance.models.recipes import Recipe
 from secondglance.models.unet import UNet
+
+
+class SeededBatches(IterableDataset):
+    """Batches for the steps from `start` on; step t depends on (seed, t) alone.
+
+    Parameters
+    ----------
+    seed, start : int
+    """
+
+    def __init__(self, seed: int, start: int) -> None:
+        self.seed, self.start = seed, start
+
+    def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw what goes in and the truth, of one step."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        step = self.start
+        # Each of several GPUs sees slices of its own; Lightning numbers its processes.
+        rank = [r] if (r := int(os.environ.get('LOCAL_RANK', 0))) else []
+        while True:
+            yield self.draw(np.random.default_rng([self.seed, 2, step, *rank]))
+            step += 1
 
 
 class AveragedTraining(lightning.LightningModule):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 
 import secondglance
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.files import write_whole
 from secondglance.models.inference import NORMALISATION
 from secondglance.models.recipes import Recipe, Split, split_animals
 from secondglance.models.scans import LabelledScan
@@ -168,10 +168,3 @@ def last_checkpoint(path: Path, identity: dict[str, Any]) -> tuple[int, Path | N
             'name another output, or start afresh with --no-resume.'
         )
     return int(state['global_step']), path
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    partial.write_text(text, encoding='utf-8')
-    os.replace(partial, path)

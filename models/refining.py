@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import IterableDataset
 
 from secondglance.imaging.brain import one_brain
 from secondglance.imaging.donors import Donor
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.metrics import dice
+from secondglance.imaging.slices import slices_apart
 from secondglance.models.calibration import Judged, calibrate, judge_masks
 from secondglance.models.disasters import DISASTERS, spoil
 from secondglance.models.evaluation import spread
-from secondglance.models.loop import AveragedTraining, Progress, draw_curves, fit
+from secondglance.models.loop import AveragedTraining, Progress, SeededBatches, draw_curves, fit
 from secondglance.models.plan import Plan
 from secondglance.models.recipes import REFINE, Recipe
 from secondglance.models.refinement import N_CHANNELS, looked_at, refine_seen, refined_logits
@@ -45,8 +44,8 @@ SCANS_EACH = 5
 """How often a labelled scan is looked at: once as it is, then through other scanners."""
 
 
-class _SeenBatches(IterableDataset):
-    """Batches for the steps from `start` on; step t depends on (seed, t) alone."""
+class _SeenBatches(SeededBatches):
+    """Slices of simulated heads that were looked at, and of labelled scans."""
 
     def __init__(
         self,
@@ -56,18 +55,15 @@ class _SeenBatches(IterableDataset):
         recipe: Recipe,
         start: int,
     ) -> None:
-        self.heads, self.known, self.seed = heads, known, seed
-        self.recipe, self.start = recipe, start
+        super().__init__(seed, start)
+        self.heads, self.known, self.recipe = heads, known, recipe
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        step, recipe = self.start, self.recipe
-        rank = [r] if (r := int(os.environ.get('LOCAL_RANK', 0))) else []
-        while True:
-            rng = np.random.default_rng([self.seed, 2, step, *rank])
-            yield draw_seen(
-                self.heads, rng, recipe.batch_size, recipe.side, self.known, recipe.scan_share
-            )
-            step += 1
+    def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw what the refinement looks at and the truth, of one step."""
+        recipe = self.recipe
+        return draw_seen(
+            self.heads, rng, recipe.batch_size, recipe.side, self.known, recipe.scan_share
+        )
 
 
 class RefinementTraining(AveragedTraining):
@@ -265,7 +261,7 @@ def _scores(net: UNet, heads: Sequence[SeenHead]) -> dict[str, NDArray[np.float6
     found: dict[str, list[float]] = {'first': [], 'refined': []}
     for head in heads:
         seen = looked_at(head.images, head.probability, head.enhanced, head.placed, head.positions)
-        apart = float(np.diff(head.positions).mean()) if len(head.positions) > 1 else 1.0
+        apart = slices_apart(head.positions)
         for name, probability in (
             ('first', head.probability.astype(np.float32)),
             ('refined', refine_seen(net, seen)),

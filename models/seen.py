@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from secondglance.imaging.donors import Donor, place_from_bank
-from secondglance.imaging.enhancement import enhance
+from secondglance.models.glances import look_once
 from secondglance.models.heads import random_grid, scan
 from secondglance.models.inference import normalise_slices
-from secondglance.models.refinement import FAR_MM, N_CHANNELS, NEAR_MM, looked_at
-from secondglance.models.saliency import saliency_stack
+from secondglance.models.refinement import CONTEXT_MM, N_CHANNELS, NEAR_MM, looked_at
 from secondglance.models.scans import LabelledScan, frame, recolour
 from secondglance.models.stacks import HeadStack, along_head
 from secondglance.models.synthesis import smooth_noise
 
-_N_CONTEXT = N_CHANNELS - len(NEAR_MM) - len(FAR_MM) - 1
+_N_CONTEXT = len(CONTEXT_MM)
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,12 @@ def look_at_head(model, head: HeadStack, donors: Sequence[Donor], device: str = 
     -------
     SeenHead
     """
-    maps, first = saliency_stack(model, head.images, device=device)
-    enhanced = enhance(maps)
-    placed = place_from_bank(enhanced, head.positions, donors)[0].mask
+    first = look_once(model, head.images, device=device)
+    placed = place_from_bank(first.enhanced, head.positions, donors)[0].mask
     return SeenHead(
         normalise_slices(head.images).astype(np.float16),
-        (1 - first[:, 0]).astype(np.float16),
-        enhanced.astype(np.float16),
+        (1 - first.probabilities[:, 0]).astype(np.float16),
+        first.enhanced.astype(np.float16),
         placed,
         head.labels > 0,
         np.asarray(head.positions, float),

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import TISSUES
 from secondglance.models.evaluation import BACKGROUNDS, evaluation_slices, score, summarise
 from secondglance.models.heads import draw_heads
-from secondglance.models.loop import AveragedTraining, Progress, draw_curves, fit
+from secondglance.models.loop import AveragedTraining, Progress, SeededBatches, draw_curves, fit
 from secondglance.models.plan import Plan
 from secondglance.models.recipes import RECIPES, Recipe, animal_rng
 from secondglance.models.scans import UNKNOWN, LabelledScan, draw_scans
@@ -29,8 +26,8 @@ from secondglance.models.unet import UNet
 from secondglance.models.weights import LoadedModel, load_weights, save_weights
 
 
-class _Batches(IterableDataset):
-    """Batches for the steps from `start` on; step t depends on (seed, t) alone."""
+class _Batches(SeededBatches):
+    """Slices of simulated animals, and of labelled scans where there are any."""
 
     def __init__(
         self,
@@ -40,29 +37,24 @@ class _Batches(IterableDataset):
         recipe: Recipe,
         start: int,
     ) -> None:
-        self.animals, self.scans, self.seed = animals, scans, seed
-        self.recipe, self.start = recipe, start
+        super().__init__(seed, start)
+        self.animals, self.scans, self.recipe = animals, scans, recipe
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        step = self.start
-        # Each of several GPUs sees slices of its own; Lightning numbers its processes.
-        rank = [r] if (r := int(os.environ.get('LOCAL_RANK', 0))) else []
-        while True:
-            rng = np.random.default_rng([self.seed, 2, step, *rank])
-            recipe = self.recipe
-            n_scans = round(recipe.batch_size * recipe.scan_share) if self.scans else 0
-            if recipe.heads:
-                drawn = draw_heads(self.animals, rng, recipe.batch_size - n_scans, recipe.spacing)
-            else:
-                drawn = draw_batch(self.animals, rng, recipe.batch_size - n_scans)
-            if n_scans:
-                free = 0.35 if recipe.heads else 1.0
-                real = draw_scans(
-                    self.scans, rng, n_scans, recipe.spacing, recipe.side, background_free=free
-                )
-                drawn = torch.cat([drawn[0], real[0]]), torch.cat([drawn[1], real[1]])
-            yield drawn
-            step += 1
+    def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw images and labels of one step."""
+        recipe = self.recipe
+        n_scans = round(recipe.batch_size * recipe.scan_share) if self.scans else 0
+        if recipe.heads:
+            drawn = draw_heads(self.animals, rng, recipe.batch_size - n_scans, recipe.spacing)
+        else:
+            drawn = draw_batch(self.animals, rng, recipe.batch_size - n_scans)
+        if not n_scans:
+            return drawn
+        free = 0.35 if recipe.heads else 1.0
+        real = draw_scans(
+            self.scans, rng, n_scans, recipe.spacing, recipe.side, background_free=free
+        )
+        return torch.cat([drawn[0], real[0]]), torch.cat([drawn[1], real[1]])
 
 
 class SegmentationTraining(AveragedTraining):

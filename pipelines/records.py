@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from secondglance.imaging.files import write_whole
 from secondglance.interfaces.bids import Scan
 from secondglance.pipelines.subject import Settings
-from secondglance.reports.files import write_whole
 
 
 @dataclass(frozen=True)

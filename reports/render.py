@@ -4,10 +4,10 @@ from collections import Counter
 from pathlib import Path
 
 from secondglance.imaging.comparison import changes
+from secondglance.imaging.files import write_whole
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports import figures
 from secondglance.reports.data import ReportData
-from secondglance.reports.files import write_whole
 
 
 def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from secondglance.imaging.files import write_whole
 from secondglance.reports import figures
-from secondglance.reports.files import write_whole
 from secondglance.reports.render import environment
 from secondglance.reports.scores import write_table
 
