@@ -1,4 +1,4 @@
-"""Tissue maps of an atlas without what is no tissue: crumbs, and a false rim of white matter."""
+"""Tissue maps of an atlas, mended: no crumbs, no false rim of white matter, a cord that goes on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ _CRUMB_MM = 0.3
 
 _RIM_MM = 0.6
 """White matter this close to the surface is doubted where it is a thin sheet, mm."""
+
+CORD_MM = 3.0
+"""How far the cord goes on behind the last sound section of the maps, mm."""
+
+_CORD_RADIUS, _SOUND = 0.3, 0.85
+"""A section of medulla or cord is sound where discs of this radius, beside that of the brain's
+largest section, fill this share of it."""
 
 
 def tidy_maps(maps: NDArray[np.float32], spacing: tuple[float, float, float]) -> NDArray:
@@ -53,7 +60,42 @@ def tidy_maps(maps: NDArray[np.float32], spacing: tuple[float, float, float]) ->
     return maps
 
 
-def _open(mask: NDArray, radius: float, spacing: tuple[float, float, float]) -> NDArray:
+def continue_cord(maps: NDArray[np.float32], spacing: tuple[float, float, float]) -> NDArray:
+    """Let the spinal cord go on behind the brain, as it does in every head.
+
+    Maps of an atlas end somewhere in the medulla, and raggedly. What lies behind its last sound
+    section is replaced by that section, `CORD_MM` far; maps that end in a sound one, and do not
+    reach farther, stay as they are.
+
+    Parameters
+    ----------
+    maps : array, shape (M, X, Y, Z)
+        As `tidy_maps` gives them; the second axis runs towards anterior.
+    spacing : tuple of float
+        Voxel size in mm.
+
+    Returns
+    -------
+    array of float32, shape (M, X, Y', Z)
+        Their first plane along Y, where the cord ends, is all outside.
+    """
+    brain = maps[1:4].sum(axis=0) > 0.5
+    pixel = spacing[0] * spacing[2]
+    radius = _CORD_RADIUS * np.sqrt(brain.sum(axis=(0, 2)).max() * pixel / np.pi)
+    for last in np.flatnonzero(brain.any(axis=(0, 2))):
+        section = brain[:, last]
+        core = _open(section, radius, (spacing[0], spacing[2]))
+        if core.sum() >= _SOUND * section.sum():
+            break
+    else:
+        return maps
+    cord = np.repeat(maps[:, :, last : last + 1], round(CORD_MM / spacing[1]), axis=2)
+    end = np.zeros_like(cord[:, :, :1])
+    end[0] = 1.0
+    return np.concatenate([end, cord, maps[:, :, last:]], axis=2)
+
+
+def _open(mask: NDArray, radius: float, spacing: tuple[float, ...]) -> NDArray:
     """Opening by a ball: what a ball of this radius, in mm, fits into."""
     inside = ndimage.distance_transform_edt(mask, sampling=spacing) > radius
     return mask & (ndimage.distance_transform_edt(~inside, sampling=spacing) <= radius)

@@ -29,7 +29,7 @@ from secondglance.models.synthesis import (
 )
 
 BEYOND_MM = 4.0
-"""How far before and behind the brain slices are drawn, in mm."""
+"""How far before the brain slices are drawn, in mm; behind it lies the cord."""
 
 _DISTANCE = len(MAPS)
 _SKULL = MAPS.index('skull')
@@ -65,7 +65,7 @@ def draw_heads(
     for animal in (animals[i] for i in rng.integers(len(animals), size=batch_size)):
         low, high = animal.extent_mm
         beyond = BEYOND_MM if rng.random() < 0.3 else 0.0
-        centre = rng.uniform(low - beyond, high + beyond, 1)
+        centre = rng.uniform(low, high + beyond, 1)
         maps.append(cut_slices(animal, centre, rng.uniform(*THICKNESS_MM, 1)))
     posed = pose_freely(torch.cat(maps), rng, spacing)
     return render_heads(posed, rng, spacing, background_free)
@@ -237,7 +237,8 @@ def _surroundings(maps: torch.Tensor, rng: np.random.Generator, spacing: float) 
     z = ((torch.arange(w) - (w - 1) / 2) * spacing)[None, None, None, :]
 
     # The outline: a cover of uneven depth over the brain, deeper below; an ellipse where none is
-    cover = column(rng.uniform(1.0, 8.0, b))
+    # and over the cord the muscles of the neck
+    cover = column(np.where(rng.random(b) < 0.8, rng.uniform(1.0, 8.0, b), rng.uniform(4, 14, b)))
     cover = cover + smooth_noise((b, 1, h, w), rng, rng.uniform(0.0, 2.0, b), 5)
     cover = cover + column(rng.uniform(0.0, 1.5, b)) * (-z).clamp(0, 8)
     inside = torch.sigmoid((cover - distance) / 0.2)
@@ -256,9 +257,20 @@ def _surroundings(maps: torch.Tensor, rng: np.random.Generator, spacing: float) 
     # Skin and the fat below it
     skin = (cover - distance) < column(rng.uniform(0.2, 1.5, b))
     flesh = torch.where(skin & column(rng.random(b) < 0.6).bool(), column(_levels(rng, b)), flesh)
+    # Sheets of muscle that follow the brain's outline, as those of the neck do, between fasciae
+    wavy = distance + smooth_noise((b, 1, h, w), rng, rng.uniform(0.0, 1.0, b), 6)
+    for _ in range(2):
+        depth, width = column(rng.uniform(0.3, 6.0, b)), column(rng.uniform(0.5, 5.0, b))
+        seen = column(rng.random(b) < 0.35)
+        sheet = torch.sigmoid((wavy - depth) / 0.15) * torch.sigmoid((depth + width - wavy) / 0.15)
+        sheet = sheet * torch.sigmoid((z - column(rng.uniform(-10.0, 2.0, b))) / 0.3) * seen
+        fascia = torch.exp(-(((wavy - depth) / column(rng.uniform(0.1, 0.35, b))) ** 2))
+        flesh = flesh * (1 - sheet) + sheet * column(_levels(rng, b))
+        flesh = flesh * (1 - seen * fascia * column(rng.uniform(0.0, 1.0, b)))
     image = inside * flesh
 
-    # Fluid and dura just outside the brain, then bone: of the atlas, or a layer, or none to see
+    # Dura just outside the brain, then bone: of the atlas, or a layer, or none to see. What is
+    # bright between brain and bone is fluid, and belongs to the brain
     gap = rng.uniform(0.0, 0.4, b) * (rng.random(b) < 0.3)
     bone = gap + rng.uniform(0.2, 1.3, b) * (rng.random(b) < 0.85)
     bone_level = np.where(rng.random(b) < 0.8, rng.uniform(0.0, 0.25, b), rng.uniform(0.2, 1.2, b))
@@ -268,7 +280,7 @@ def _surroundings(maps: torch.Tensor, rng: np.random.Generator, spacing: float) 
     layer = from_atlas * maps[:, _SKULL : _SKULL + 1] + (1 - from_atlas) * layer
     image = image * (1 - layer) + layer * column(bone_level)
     dura = torch.sigmoid((column(gap) - uneven) / 0.1) * column(gap > 0)
-    image = image * (1 - dura) + dura * column(_levels(rng, b))
+    image = image * (1 - dura) + dura * column(rng.uniform(0.0, 0.5, b))
 
     # Eyes, ear canals and tubes, tongue, bars, tubes of water: round things, often in pairs
     for _ in range(4):

@@ -23,7 +23,7 @@ THICKNESS_MM = (0.3, 1.2)
 """Distance of neighbouring slices that is drawn, mm."""
 
 BEYOND_MM = 4.0
-"""How far before and behind the brain a stack may reach, mm."""
+"""How far before the brain a stack may reach, and how much of the cord it may lack, mm."""
 
 _FINEST = 32
 """Points along an axis from which on random values are noise, each by itself."""
@@ -117,7 +117,7 @@ def draw_head(
     """Scan an animal as a whole head.
 
     One in four stacks is cut off within the brain at one end, the others reach up to `BEYOND_MM`
-    past it; one in ten has lost a slice.
+    past its front, and end in the cord or the medulla; one in ten has lost a slice.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def draw_head(
     """
     thickness = float(rng.uniform(*THICKNESS_MM)) if thickness is None else thickness
     low, high = animal.extent_mm
-    ends = np.array([low, high]) + rng.uniform(0.0, BEYOND_MM, 2) * (-1, 1)
+    ends = np.array([low, high]) + rng.uniform(0.0, BEYOND_MM, 2)
     if rng.random() < 0.25:
         inwards = rng.uniform(0.1, 0.4) * (high - low)
         end = int(rng.integers(2))

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
-from secondglance.imaging.tidying import tidy_maps
+from secondglance.imaging.tidying import continue_cord, tidy_maps
 from secondglance.models.inference import normalise_slices
 
 MAPS: tuple[str, ...] = ('out', 'wm', 'gm', 'csf', 'skull')
@@ -127,7 +127,8 @@ def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
     inside = maps[1:].sum(axis=0)
     maps[0] = np.maximum(maps[0], 1.0 - inside)
     maps /= maps.sum(axis=0)
-    return Atlas(torch.from_numpy(tidy_maps(maps, spacing)), spacing)
+    tidy = continue_cord(tidy_maps(maps, spacing), spacing)
+    return Atlas(torch.from_numpy(tidy), spacing)
 
 
 def draw_animal(
@@ -154,7 +155,7 @@ def draw_animal(
     -------
     Animal
     """
-    scale = rng.uniform(*scale_range) * rng.uniform(0.96, 1.04, 3)
+    scale = rng.uniform(*scale_range) * rng.uniform(0.93, 1.07, 3)
     angles = np.deg2rad(rng.uniform(-12.0, 12.0, 3))
     # A few control points 4-5 mm apart, moved by about 0.4 mm: brains differ smoothly.
     control = torch.from_numpy(rng.normal(0.0, 0.4, (1, 3, 5, 6, 5)).astype(np.float32))

@@ -1,10 +1,10 @@
-"""Tissue maps without crumbs and without a false rim of white matter."""
+"""Tissue maps without crumbs, without a false rim of white matter, and with a cord."""
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from secondglance.imaging.tidying import tidy_maps
+from secondglance.imaging.tidying import CORD_MM, continue_cord, tidy_maps
 
 SPACING = (0.15, 0.15, 0.15)
 
@@ -52,3 +52,27 @@ def test_crumbs_become_outside(maps):
     found = tidy_maps(as_maps(spoilt), SPACING)
     assert np.array_equal(found.argmax(0), labels)
     np.testing.assert_allclose(found[0, 2:4, 2:4, 2:4], 1)
+
+
+def test_the_cord_goes_on_behind_the_last_sound_section(maps):
+    labels, radius = maps
+    # A ball with a cord of 1.5 mm radius that ends in a half-moon
+    x, _, z = np.meshgrid(*(0.15 * (np.arange(60) - 30),) * 3, indexing='ij')
+    cord = np.hypot(x, z) < 1.5
+    tail = labels.copy()
+    tail[:, 3:6] = np.where(cord & (z < -1.0), 3, 0)[:, 3:6]
+    tail[:, 6:20] = np.where(cord, 1, labels)[:, 6:20]
+    before = as_maps(tail)
+    found = continue_cord(before, SPACING)
+    n = round(CORD_MM / 0.15)
+    assert found.shape == (5, 60, 60 - 6 + n + 1, 60)
+    assert (found[0, :, 0] == 1).all()
+    for plane in range(1, n + 1):
+        np.testing.assert_array_equal(found[:, :, plane], before[:, :, 6])
+    np.testing.assert_array_equal(found[:, :, n + 1 :], before[:, :, 6:])
+
+
+def test_maps_without_a_brain_get_no_cord(maps):
+    labels, _ = maps
+    nothing = as_maps(np.zeros_like(labels))
+    assert continue_cord(nothing, SPACING) is nothing
