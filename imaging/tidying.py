@@ -1,4 +1,4 @@
-"""Tissue maps of an atlas, mended: no crumbs, no false rim of white matter, a cord that goes on."""
+"""Tissue maps of an atlas, mended: without crumbs or a false rim, with a cord that goes on."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from secondglance.models.synthesis import (
     imperfect_masks,
     normal,
     smooth_noise,
+    vary_tissues,
 )
 
 BEYOND_MM = 4.0
@@ -67,7 +68,7 @@ def draw_heads(
         beyond = BEYOND_MM if rng.random() < 0.3 else 0.0
         centre = rng.uniform(low, high + beyond, 1)
         maps.append(cut_slices(animal, centre, rng.uniform(*THICKNESS_MM, 1)))
-    posed = pose_freely(torch.cat(maps), rng, spacing)
+    posed = pose_freely(vary_tissues(torch.cat(maps), rng), rng, spacing)
     return render_heads(posed, rng, spacing, background_free)
 
 

@@ -17,7 +17,7 @@ from scipy import special
 from torch.nn import functional
 
 from secondglance.models.heads import random_grid, render_heads
-from secondglance.models.synthesis import Animal, cut_slices, draw_contrast
+from secondglance.models.synthesis import Animal, cut_slices, draw_contrast, vary_tissues
 
 THICKNESS_MM = (0.3, 1.2)
 """Distance of neighbouring slices that is drawn, mm."""
@@ -140,7 +140,8 @@ def draw_head(
     positions = np.arange(ends[0], ends[1], thickness)
     n = len(positions)
     along = along_head(rng, positions)
-    maps = _posed(cut_slices(animal, positions, np.full(n, thickness)), rng, along, animal.spacing)
+    maps = vary_tissues(cut_slices(animal, positions, np.full(n, thickness)), along)
+    maps = _posed(maps, rng, along, animal.spacing)
     images, labels = render_heads(maps, along, animal.spacing, contrast=draw_contrast(rng))
     if rng.random() < 0.1 and n > 4:
         lost = int(rng.integers(1, n - 1))

@@ -245,7 +245,7 @@ def draw_batch(
         low, high = animal.planes
         centre = rng.uniform(low, high, 1) * _FINE_MM
         maps.append(cut_slices(animal, centre, rng.uniform(*THICKNESS_MM, 1)))
-    posed = _pose(torch.cat(maps), rng)
+    posed = _pose(vary_tissues(torch.cat(maps), rng), rng)
     return render_slices(posed, rng)
 
 
@@ -396,6 +396,35 @@ def _pose(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     theta[:, :, 2] = shift
     grid = functional.affine_grid(torch.from_numpy(theta), [b, 1, h, w], align_corners=False)
     return functional.grid_sample(maps, grid, padding_mode='border', align_corners=False)
+
+
+def vary_tissues(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Change slices of maps (B, 5 or more, H, W) as disease and species do, inside the brain.
+
+    In a part of the slices fluid swells by up to two pixels, as ventricles do; there is more white
+    matter, or less; and a round lesion is all one tissue. So a network learns to believe what it
+    sees before where it is.
+    """
+    b, _, h, w = maps.shape
+    white, grey, fluid = maps[:, _TISSUE].split(1, dim=1)
+    brain = white + grey + fluid
+    swells = column(np.where(rng.random(b) < 0.25, rng.uniform(0.0, 2.0, b), 0.0))
+    for pixels in range(2):
+        grown = torch.minimum(functional.max_pool2d(fluid, 3, 1, 1), brain)
+        fluid = torch.where(swells > pixels, grown, fluid)
+    more = column(np.exp(np.where(rng.random(b) < 0.5, rng.uniform(-0.8, 0.8, b), 0.0)))
+    share = white * more / (white * more + grey).clamp(min=1e-6)
+    white, grey = share * (brain - fluid), (1 - share) * (brain - fluid)
+
+    across = torch.arange(h)[:, None] - column(h * rng.uniform(0.25, 0.75, b))
+    up = torch.arange(w)[None] - column(w * rng.uniform(0.25, 0.75, b))
+    oblong = column(np.exp(rng.uniform(-0.6, 0.6, b)))
+    away = torch.hypot(across * oblong, up / oblong) - column(rng.uniform(1.0, 6.0, b))
+    lesion = torch.sigmoid(-away / 0.5) * column(rng.random(b) < 0.15)
+    of = torch.from_numpy(np.digitize(rng.random(b), (0.2, 0.4)))
+    alone = functional.one_hot(of, 3).float()[:, :, None, None] * brain
+    tissues = torch.cat([white, grey, fluid], dim=1) * (1 - lesion) + alone * lesion
+    return torch.cat([maps[:, :1], tissues, maps[:, _TISSUE.stop :]], dim=1)
 
 
 def smooth_noise(

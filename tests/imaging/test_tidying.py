@@ -55,7 +55,7 @@ def test_crumbs_become_outside(maps):
 
 
 def test_the_cord_goes_on_behind_the_last_sound_section(maps):
-    labels, radius = maps
+    labels, _ = maps
     # A ball with a cord of 1.5 mm radius that ends in a half-moon
     x, _, z = np.meshgrid(*(0.15 * (np.arange(60) - 30),) * 3, indexing='ij')
     cord = np.hypot(x, z) < 1.5

@@ -6,7 +6,13 @@ import torch
 
 from secondglance.data import atlas_path
 from secondglance.models.heads import draw_heads, random_grid, render_as, render_heads
-from secondglance.models.synthesis import cut_slices, draw_animal, read_atlas
+from secondglance.models.synthesis import (
+    brain_labels,
+    cut_slices,
+    draw_animal,
+    read_atlas,
+    vary_tissues,
+)
 
 SPACING = 0.5
 
@@ -30,6 +36,22 @@ def test_distance_is_zero_in_the_brain_and_grows_around_it(maps):
     # Two pixels beyond the brain it is at least one pixel
     near = torch.nn.functional.max_pool2d((maps[:, 1:4].sum(1) > 0.01).float()[:, None], 5, 1, 2)
     assert (distance[near[:, 0] == 0] > SPACING).all()
+
+
+def test_tissues_vary_inside_a_brain_that_stays_as_it_is(maps):
+    many = maps.repeat(20, 1, 1, 1)
+    varied, again = (vary_tissues(many, np.random.default_rng(2)) for _ in range(2))
+    assert torch.equal(varied, again)
+    assert varied.min() >= 0
+    torch.testing.assert_close(varied[:, 1:4].sum(1), many[:, 1:4].sum(1))
+    assert torch.equal(varied[:, [0, 4, 5]], many[:, [0, 4, 5]])
+    before, after = brain_labels(many), brain_labels(varied)
+    assert (((before > 0) != (after > 0)).float().mean()) < 1e-4
+    changed = (before != after).flatten(1).float().mean(dim=1)
+    # Some stay, some change, and fluid gains
+    assert (changed == 0).float().mean() > 0.1
+    assert (changed > 0.01).float().mean() > 0.3
+    assert (after == 3).sum() > 1.1 * (before == 3).sum()
 
 
 def test_batches_are_reproducible_and_differ(animal):
