@@ -25,7 +25,7 @@ if __name__ == '__main__' and __package__ is None:
 
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
-from secondglance.models.choices import MASK_METHODS, SALIENCY_METHODS, TARGETS
+from secondglance.models.choices import MASK_METHODS, SALIENCY_METHODS, TARGETS, TURNS
 
 DONE, FAILED, WRONG_CALL = 0, 1, 2
 COMMANDS = ('run', 'simulate', 'train', 'evaluate', 'sanity-check')
@@ -83,6 +83,12 @@ def _build_parser() -> argparse.ArgumentParser:
     add('--all-b0', action='store_true', help='every volume is b0: an EPI time series')
     add('--species', choices=('rat', 'mouse'), default='rat')
     add('--slice-axis', choices=('auto', 'i', 'j', 'k'), default='auto')
+    add(
+        '--turn',
+        choices=TURNS,
+        default=TURNS[0],
+        help='degrees by which slices are turned to be upright; found where not told',
+    )
     add('--weights', type=Path, help='weights of the network, safetensors')
     add('--refinement', type=Path, help='weights of the refinement of its mask, safetensors')
     add(

@@ -192,6 +192,7 @@ def _settings(args):
         species=args.species,
         donor_species=args.species if args.donor else 'rat',
         slice_axis=args.slice_axis,
+        turn=args.turn,
         mask_method=args.mask_method,
         saliency=args.saliency,
         target=args.target,

@@ -130,6 +130,7 @@ def slice_grid(
     spacing: float,
     slice_axis: str = 'auto',
     dim_info: int | None = None,
+    quarter_turns: int = 0,
 ) -> SliceGrid:
     """Lay a stack of slices over a volume.
 
@@ -145,6 +146,9 @@ def slice_grid(
         closest to the anterior-posterior direction.
     dim_info : int, optional
         Slice axis that the NIfTI header names.
+    quarter_turns : int
+        By which slices are turned in plane, where the header does not say how the head lies; the
+        stack is then ``numpy.rot90(stack, quarter_turns, axes=(1, 2))`` of what it else were.
 
     Returns
     -------
@@ -172,8 +176,10 @@ def slice_grid(
     else:
         axis = int(np.flatnonzero(canonical == ANTERIOR)[0])
     rest = sorted((a for a in range(3) if a != axis), key=lambda a: canonical[a])
-    axes = (axis, *rest)
-    flips = tuple(bool(orientation[a, 1] < 0) for a in axes)
+    flips = tuple(bool(orientation[a, 1] < 0) for a in (axis, *rest))
+    for _ in range(quarter_turns % 4):
+        rest = rest[::-1]
+        flips = (flips[0], not flips[2], flips[1])
     in_plane_shape = tuple(max(1, int(np.ceil(shape[a] * size[a] / spacing - 1e-3))) for a in rest)
     stack_shape = (int(shape[axis]), *in_plane_shape)
 

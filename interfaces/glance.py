@@ -23,8 +23,16 @@ from secondglance import __version__
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.lognormality import lognormal_fit
-from secondglance.interfaces.stacks import grid_of, in_cwd, read_stack, write_like, write_stack
-from secondglance.models.choices import SALIENCY_METHODS, TARGETS
+from secondglance.interfaces.stacks import (
+    GridSpec,
+    SlicesSpec,
+    grid_of,
+    in_cwd,
+    read_stack,
+    write_like,
+    write_stack,
+)
+from secondglance.models.choices import SALIENCY_METHODS, TARGETS, TURNS
 from secondglance.models.weights import FORMAT
 
 
@@ -86,6 +94,39 @@ class _EnhanceSpec(BaseInterfaceInputSpec):
     width = traits.Range(
         low=0.0, exclude_low=True, value=0.5, usedefault=True, desc='width of what is kept'
     )
+
+
+class _OrientInputSpec(_NetworkInputSpec, SlicesSpec):
+    in_file = File(exists=True, mandatory=True, desc='3-D volume of a whole head')
+    turn = traits.Enum(
+        *TURNS, usedefault=True, desc='degrees by which slices are turned, where known'
+    )
+
+
+class _OrientOutputSpec(TraitedSpec):
+    quarter_turns = traits.Int(desc='by which slices are turned in plane to be upright')
+
+
+class Orient(SimpleInterface):
+    """Find which way up the head lies, whatever its header says."""
+
+    input_spec = _OrientInputSpec
+    output_spec = _OrientOutputSpec
+
+    def _run_interface(self, runtime):
+        if self.inputs.turn != TURNS[0]:
+            self._results['quarter_turns'] = int(self.inputs.turn) // 90
+            return runtime
+        import nibabel as nib
+
+        from secondglance.models.orientation import quarter_turns
+
+        grid = grid_of(self.inputs.in_file, self.inputs.spacing, self.inputs.slice_axis)
+        stack = grid.to_stack(np.asarray(nib.load(self.inputs.in_file).dataobj, np.float32))
+        self._results['quarter_turns'] = quarter_turns(
+            _model(self.inputs), stack, _device(self.inputs.device)
+        )
+        return runtime
 
 
 class _SaliencyInputSpec(_SaliencySpec):
@@ -232,12 +273,21 @@ class DonorSaliency(SimpleInterface):
     def _compute(self, folder: Path) -> None:
         import nibabel as nib
 
-        model = _model(self.inputs)
+        from secondglance.data import donor_paths
+        from secondglance.models.orientation import quarter_turns
+
+        model, bank = _model(self.inputs), donor_paths()
         for index, (image, mask) in enumerate(
             zip(self.inputs.images, self.inputs.masks, strict=True)
         ):
             grid = grid_of(image, self.inputs.spacing, 'auto')
-            stack = grid.to_stack(np.asarray(nib.load(image).dataobj, np.float32))
+            head = np.asarray(nib.load(image).dataobj, np.float32)
+            stack = grid.to_stack(head)
+            # Those that ship lie upright
+            if Path(image).parent not in bank:
+                turns = quarter_turns(model, stack, _device(self.inputs.device))
+                grid = grid_of(image, self.inputs.spacing, 'auto', turns)
+                stack = grid.to_stack(head)
             maps, _ = _look(self.inputs, model, stack)
             enhanced = enhance(maps, peak=self.inputs.peak, width=self.inputs.width)
             inside = grid.to_stack(np.asarray(nib.load(mask).dataobj, np.float32)) >= 0.5
@@ -258,14 +308,8 @@ def _share(folder: Path, shared: Path) -> None:
             raise
 
 
-class _ExplainInputSpec(_SaliencySpec):
+class _ExplainInputSpec(_SaliencySpec, GridSpec):
     in_file = File(exists=True, mandatory=True, desc='3-D volume of a whole head')
-    spacing = traits.Range(
-        low=0.0, exclude_low=True, mandatory=True, desc='in-plane spacing of the stack, mm'
-    )
-    slice_axis = traits.Enum(
-        'auto', 'i', 'j', 'k', usedefault=True, desc='voxel axis along which slices lie'
-    )
     region = File(
         exists=True, xor=['voxel'], desc='mask on the grid of in_file: whose logits are summed'
     )
@@ -289,7 +333,7 @@ class Explain(SimpleInterface):
         import nibabel as nib
 
         image = nib.load(self.inputs.in_file)
-        grid = grid_of(self.inputs.in_file, self.inputs.spacing, self.inputs.slice_axis)
+        grid = self.inputs.grid(self.inputs.in_file)
         stack = grid.to_stack(np.asarray(image.dataobj, np.float32))
         maps, _ = _look(self.inputs, _model(self.inputs), stack, self._weights(grid, image))
         name = f'_{self.inputs.target}'

@@ -32,6 +32,11 @@ REVERSED_SLICES = (
     'should be?'
 )
 
+TURNED_HEAD = (
+    'The head lies turned by {} degrees from what the header says, and is shown upright: are its '
+    'axes right?'
+)
+
 VERSIONS = ('nipype', 'torch', 'SimpleITK', 'nibabel', 'numpy', 'scipy', 'fslpy')
 
 
@@ -50,6 +55,7 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
     engine = File(exists=True, mandatory=True, desc='what corrected the motion (.json)')
     placement = File(exists=True, mandatory=True, desc='a row a slice (.tsv)')
     donor = File(exists=True, mandatory=True, desc='donor taken (.json)')
+    quarter_turns = traits.Int(0, usedefault=True, desc='by which the head was turned upright')
     lognormal = File(exists=True, mandatory=True, desc='fit of every slice (.json)')
     confidence = File(exists=True, mandatory=True, desc='how far to trust the mask (.json)')
     volumes = File(exists=True, mandatory=True, desc='tissue volumes (.tsv)')
@@ -88,6 +94,7 @@ class Report(SimpleInterface):
         confidence = json.loads(Path(self.inputs.confidence).read_text())
         settings['mask_taken'] = confidence['Method']
         donor_name = Path(settings['donors'][donor['donor']]).parent.name
+        turned = 90 * self.inputs.quarter_turns
         data = ReportData(
             title=self.inputs.scan_name,
             source=self.inputs.source,
@@ -101,7 +108,8 @@ class Report(SimpleInterface):
             summary={
                 'Motion correction': f'{engine["engine"]} {engine["engine_version"]}'.strip(),
                 'b0 volumes': str(engine['n_b0']),
-                'Slices': f'{len(stack)}, {spacing[2]:.3g} mm apart, seen at {spacing[0]:.3g} mm',
+                'Slices': f'{len(stack)}, {spacing[2]:.3g} mm apart, seen at {spacing[0]:.3g} mm'
+                + (f', turned by {turned}°' if turned else ''),
                 'Donor': f'{donor_name} (of {len(donor["scores"])}; '
                 f'correlation {max(donor["scores"]):.2f})',
                 'Mask method': settings['mask_taken'],
@@ -127,6 +135,7 @@ class Report(SimpleInterface):
             mask_caption=CAPTIONS[settings['mask_taken']],
             methods=methods_text(__version__, engine, settings),
             warnings=[
+                *([TURNED_HEAD.format(turned)] if turned and settings['turn'] == 'auto' else []),
                 *([REVERSED_SLICES] if donor['scale'] < 0 else []),
                 *placement_warnings(placement, confidence, BRAIN_SIZE[settings['species']]),
             ],

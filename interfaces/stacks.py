@@ -58,7 +58,9 @@ def write_like(volume: np.ndarray, like, path: str | Path) -> str:
     return str(path)
 
 
-def grid_of(path: str | Path, spacing: float, slice_axis: str) -> SliceGrid:
+def grid_of(
+    path: str | Path, spacing: float, slice_axis: str, quarter_turns: int = 0
+) -> SliceGrid:
     """Lay out the slice grid of the NIfTI at `path` from its header alone.
 
     Parameters
@@ -67,6 +69,8 @@ def grid_of(path: str | Path, spacing: float, slice_axis: str) -> SliceGrid:
     spacing : float
         In-plane spacing of the stack, mm.
     slice_axis : {'auto', 'i', 'j', 'k'}
+    quarter_turns : int
+        By which slices are turned in plane.
 
     Returns
     -------
@@ -79,6 +83,7 @@ def grid_of(path: str | Path, spacing: float, slice_axis: str) -> SliceGrid:
         spacing,
         slice_axis=slice_axis,
         dim_info=image.header.get_dim_info()[2],
+        quarter_turns=quarter_turns,
     )
 
 
@@ -88,7 +93,9 @@ def in_cwd(path: str | Path, runtime, suffix: str, ext: str | None = None) -> st
     return stem + (ext or '.nii')
 
 
-class _GridInputSpec(BaseInterfaceInputSpec):
+class SlicesSpec(BaseInterfaceInputSpec):
+    """How a stack of slices lies over a volume, but for the way up."""
+
     spacing = traits.Range(
         low=0.0, exclude_low=True, mandatory=True, desc='in-plane spacing of the stack, mm'
     )
@@ -97,7 +104,19 @@ class _GridInputSpec(BaseInterfaceInputSpec):
     )
 
 
-class _ToStackInputSpec(_GridInputSpec):
+class GridSpec(SlicesSpec):
+    """How a stack of slices lies over a volume."""
+
+    quarter_turns = traits.Range(
+        low=0, high=3, value=0, usedefault=True, desc='by which slices are turned to be upright'
+    )
+
+    def grid(self, path: str) -> SliceGrid:
+        """Lay out the stack over the volume at `path`."""
+        return grid_of(path, self.spacing, self.slice_axis, self.quarter_turns)
+
+
+class _ToStackInputSpec(GridSpec):
     in_file = File(exists=True, mandatory=True, desc='3-D volume on its own grid')
     order = traits.Range(
         low=0, high=3, value=1, usedefault=True, desc='order of the interpolating spline'
@@ -116,7 +135,7 @@ class ToStack(SimpleInterface):
 
     def _run_interface(self, runtime):
         image = nib.load(self.inputs.in_file)
-        grid = grid_of(self.inputs.in_file, self.inputs.spacing, self.inputs.slice_axis)
+        grid = self.inputs.grid(self.inputs.in_file)
         stack = grid.to_stack(np.asarray(image.dataobj, np.float32), order=self.inputs.order)
         self._results['out_file'] = write_stack(
             stack, grid.affine, in_cwd(self.inputs.in_file, runtime, '_stack')
@@ -124,7 +143,7 @@ class ToStack(SimpleInterface):
         return runtime
 
 
-class _ToNativeInputSpec(_GridInputSpec):
+class _ToNativeInputSpec(GridSpec):
     in_file = File(exists=True, mandatory=True, desc='stack, (H, W, N) or (H, W, N, C)')
     like = File(exists=True, mandatory=True, desc='volume whose grid the result lies on')
     threshold = traits.Float(desc='values at or above it become 1, others 0 (a mask)')
@@ -142,7 +161,7 @@ class ToNative(SimpleInterface):
 
     def _run_interface(self, runtime):
         like = nib.load(self.inputs.like)
-        grid = grid_of(self.inputs.like, self.inputs.spacing, self.inputs.slice_axis)
+        grid = self.inputs.grid(self.inputs.like)
         stack, _ = read_stack(self.inputs.in_file)
         if stack.ndim == 3:
             volume = grid.to_native(stack)

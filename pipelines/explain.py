@@ -59,6 +59,8 @@ def init_explain_wf(
     ------
     in_file
         3-D volume of a whole head.
+    quarter_turns
+        By which slices are turned in plane, so that the head is upright; 0 where not given.
 
     Outputs
     -------
@@ -68,7 +70,8 @@ def init_explain_wf(
         The same as stacks of slices at the network's spacing, for the report.
     """
     workflow = Workflow(name=name)
-    inputnode = Node(IdentityInterface(['in_file']), name='inputnode')
+    inputnode = Node(IdentityInterface(['in_file', 'quarter_turns']), name='inputnode')
+    inputnode.inputs.quarter_turns = 0
     outputnode = Node(IdentityInterface(['maps', 'stacks']), name='outputnode')
     explain = MapNode(
         Explain(
@@ -93,7 +96,11 @@ def init_explain_wf(
         explain.inputs.region = str(region)
     workflow.connect(
         [
-            (inputnode, explain, [('in_file', 'in_file')]),
+            (
+                inputnode,
+                explain,
+                [('in_file', 'in_file'), ('quarter_turns', 'quarter_turns')],
+            ),
             (explain, outputnode, [('out_file', 'maps'), ('stack_file', 'stacks')]),
         ]
     )

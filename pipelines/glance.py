@@ -6,7 +6,14 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from secondglance.imaging.species import BRAIN_SIZE
-from secondglance.interfaces.glance import DonorSaliency, Enhance, Lognormal, Refine, Saliency
+from secondglance.interfaces.glance import (
+    DonorSaliency,
+    Enhance,
+    Lognormal,
+    Orient,
+    Refine,
+    Saliency,
+)
 from secondglance.interfaces.placement import (
     BrainMask,
     MatchDonor,
@@ -14,6 +21,7 @@ from secondglance.interfaces.placement import (
     ReconcilePlacement,
 )
 from secondglance.interfaces.stacks import MergeSlabs, SplitSlabs, ToNative, ToStack
+from secondglance.models.choices import TURNS
 from secondglance.models.weights import default_refinement, weights_spacing
 
 
@@ -25,6 +33,7 @@ def init_glance_wf(
     species: str = 'rat',
     donor_species: str = 'rat',
     slice_axis: str = 'auto',
+    turn: str = TURNS[0],
     saliency: str = 'guided',
     target: str = 'brain',
     smooth: int = 0,
@@ -43,9 +52,9 @@ def init_glance_wf(
 
     ::
 
-        in_file → to_stack → slabs → [first_glance → enhance] → match → [place] → reconcile
-        donors  → donor_saliency ───────────────────────────────↗          ↓
-                                                          brain ←───── refine
+        in_file → orient → to_stack → slabs → [first_glance → enhance] → match → [place]
+        donors  → donor_saliency ────────────────────────────────────────↗        ↓
+                                                        brain ← refine ← reconcile
 
     Parameters
     ----------
@@ -59,6 +68,8 @@ def init_glance_wf(
     species, donor_species : {'rat', 'mouse'}
         A smaller brain is seen with smaller pixels.
     slice_axis : {'auto', 'i', 'j', 'k'}
+    turn : {'auto', '0', '90', '180', '270'}
+        Degrees by which slices are turned so that the head is upright.
         Voxel axis along which slices lie.
     saliency : str
         One of `secondglance.models.choices.SALIENCY_METHODS`.
@@ -99,6 +110,8 @@ def init_glance_wf(
     placement
         One row a slice: donor's slice, shift, peak, confidence of the shift, and the probability
         that the mask's Dice is at least 0.95 in it (.tsv).
+    quarter_turns
+        By which slices were turned in plane, so that the head is upright.
     donor
         Index of the donor taken, offset and scale of its slices, score (.json).
     confidence
@@ -123,6 +136,7 @@ def init_glance_wf(
 
     inputnode = Node(IdentityInterface(['in_file']), name='inputnode')
     outputs = ['brain_mask', 'saliency', 'enhanced', 'first_probabilities', 'placement', 'donor']
+    outputs += ['quarter_turns']
     stacks = ['stack', 'saliency_stack', 'enhanced_stack', 'mask_stack']
     stacks += ['first_probabilities_stack']
     outputnode = Node(
@@ -130,6 +144,8 @@ def init_glance_wf(
         name='outputnode',
     )
 
+    # Headers often do not say which way up a rodent lies
+    orient = Node(Orient(**grid, turn=turn, **network), n_procs=num_threads, name='orient')
     # Resampled in plane alone: the network knows one spacing
     to_stack = Node(ToStack(**grid), name='to_stack')
     slabs = Node(SplitSlabs(n_slabs=n_slabs, slices_per_job=slices_per_job), name='slabs')
@@ -197,7 +213,10 @@ def init_glance_wf(
 
     workflow.connect(
         [
+            (inputnode, orient, [('in_file', 'in_file')]),
             (inputnode, to_stack, [('in_file', 'in_file')]),
+            (orient, to_stack, [('quarter_turns', 'quarter_turns')]),
+            (orient, outputnode, [('quarter_turns', 'quarter_turns')]),
             (to_stack, slabs, [('out_file', 'in_file')]),
             (slabs, first_glance, [('out_files', 'in_file')]),
             (first_glance, enhance, [('saliency', 'in_file')]),
@@ -239,6 +258,7 @@ def init_glance_wf(
             (merge_enhanced, outputnode, [('out_file', 'enhanced_stack')]),
             (merge_first, outputnode, [('out_file', 'first_probabilities_stack')]),
             *[(inputnode, node, [('in_file', 'like')]) for node in native.values()],
+            *[(orient, node, [('quarter_turns', 'quarter_turns')]) for node in native.values()],
             *[(node, outputnode, [('out_file', field)]) for field, node in native.items()],
         ]
     )

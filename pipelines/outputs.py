@@ -79,6 +79,7 @@ def init_outputs_wf(
     for_report = [
         'engine',
         'donor',
+        'quarter_turns',
         'lognormal',
         'stack',
         'saliency_stack',

@@ -55,6 +55,8 @@ def init_segment_wf(
         3-D volume of a whole head.
     brain_mask
         Mask of the brain on the same grid.
+    quarter_turns
+        By which slices are turned in plane, so that the head is upright; 0 where not given.
 
     Outputs
     -------
@@ -72,7 +74,10 @@ def init_segment_wf(
     grid = {'spacing': spacing, 'slice_axis': slice_axis}
     split = {'n_slabs': n_slabs, 'slices_per_job': slices_per_job}
 
-    inputnode = Node(IdentityInterface(['in_file', 'brain_mask']), name='inputnode')
+    inputnode = Node(
+        IdentityInterface(['in_file', 'brain_mask', 'quarter_turns']), name='inputnode'
+    )
+    inputnode.inputs.quarter_turns = 0
     outputnode = Node(
         IdentityInterface(['dseg', 'probsegs', 'volumes', 'probabilities_stack']),
         name='outputnode',
@@ -112,6 +117,10 @@ def init_segment_wf(
             (second_glance, merge, [('out_file', 'in_files')]),
             (merge, native, [('out_file', 'in_file')]),
             (inputnode, native, [('in_file', 'like')]),
+            *[
+                (inputnode, node, [('quarter_turns', 'quarter_turns')])
+                for node in (to_stack, mask_stack, native)
+            ],
             (native, labels, [('out_file', 'in_file')]),
             (inputnode, labels, [('brain_mask', 'mask_file')]),
             (merge, outputnode, [('out_file', 'probabilities_stack')]),

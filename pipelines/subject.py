@@ -9,6 +9,7 @@ from nipype.pipeline.engine import Node, Workflow
 from secondglance import __version__
 from secondglance.imaging.species import HEAD_RADIUS_MM
 from secondglance.interfaces.bids import Scan
+from secondglance.models.choices import TURNS
 from secondglance.models.weights import REFINEMENT, default_refinement, read_header
 from secondglance.pipelines.explain import init_explain_wf
 from secondglance.pipelines.glance import init_glance_wf
@@ -41,6 +42,7 @@ class Settings:
     species: str = 'rat'
     donor_species: str = 'rat'
     slice_axis: str = 'auto'
+    turn: str = TURNS[0]
     mask_method: str = 'network'
     saliency: str = 'guided'
     target: str = 'brain'
@@ -150,6 +152,7 @@ def init_subject_wf(
         width=settings.enhance_width,
         mask_method=settings.mask_method,
         donor_species=settings.donor_species,
+        turn=settings.turn,
         cache_dir=cache_dir,
         **network,
     )
@@ -160,6 +163,9 @@ def init_subject_wf(
         settings=settings.resolved(),
         reference=settings.reference,
     )
+
+    def same(*names):
+        return [(f'outputnode.{n}', f'inputnode.{n}') for n in names]
 
     if names := explained_names(settings.resolved()):
         slabs = ('n_slabs', 'slices_per_job')
@@ -173,6 +179,7 @@ def init_subject_wf(
         workflow.connect(
             [
                 (preproc_wf, explain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
+                (glance_wf, explain_wf, same('quarter_turns')),
                 (
                     explain_wf,
                     outputs_wf,
@@ -184,9 +191,6 @@ def init_subject_wf(
             ]
         )
 
-    def same(*names):
-        return [(f'outputnode.{n}', f'inputnode.{n}') for n in names]
-
     workflow.connect(
         [
             (
@@ -196,7 +200,7 @@ def init_subject_wf(
             ),
             (preproc_wf, glance_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
             (preproc_wf, segment_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-            (glance_wf, segment_wf, same('brain_mask')),
+            (glance_wf, segment_wf, same('brain_mask', 'quarter_turns')),
             (preproc_wf, outputs_wf, same('b0_mean', 'confounds', 'transforms', 'engine')),
             (
                 glance_wf,
@@ -212,6 +216,7 @@ def init_subject_wf(
                         'lognormal_slices',
                         'first_probabilities',
                         'confidence',
+                        'quarter_turns',
                     ),
                     *('stack', 'saliency_stack', 'enhanced_stack', 'mask_stack'),
                     'first_probabilities_stack',

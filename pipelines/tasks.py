@@ -25,6 +25,7 @@ from secondglance.pipelines.cohort import load_pydra
 
 STAGES = {
     'motion_correction': preprocessing.SitkMotion,
+    'orient': glance.Orient,
     'to_stack': stacks.ToStack,
     'to_native': stacks.ToNative,
     'first_glance': glance.Saliency,

@@ -53,6 +53,22 @@ def test_own_spacing_is_identity_to_the_bit(rng):
     np.testing.assert_array_equal(grid.to_native(grid.to_stack(volume)), volume)
 
 
+@pytest.mark.parametrize('turns', [1, 2, 3, 5])
+def test_slices_are_turned_in_plane_and_come_back(oblique, turns, rng):
+    volume = rng.random(SHAPE, dtype=np.float32)
+    straight, turned = (slice_grid(SHAPE, oblique, 0.25, quarter_turns=k) for k in (0, turns))
+    np.testing.assert_allclose(
+        turned.to_stack(volume), np.rot90(straight.to_stack(volume), turns, (1, 2)), atol=1e-6
+    )
+    middle = nib.affines.apply_affine(oblique, (np.array(SHAPE) - 1) / 2)
+    smooth = blob(SHAPE, oblique, middle + np.array([0.3, -0.2, 0.4]))
+    stack = turned.to_stack(smooth)
+    np.testing.assert_allclose(
+        centroid(stack.transpose(1, 2, 0), turned.affine), centroid(smooth, oblique), atol=0.02
+    )
+    np.testing.assert_allclose(turned.to_native(stack), smooth, atol=0.02)
+
+
 def test_nothing_is_cropped():
     grid = slice_grid((11, 13, 4), np.diag([0.25, 0.25, 1, 1]), 0.375)
     # 2.75 mm and 3.25 mm hold 7.33 and 8.67 pixels

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from secondglance.data import donor_paths
@@ -17,12 +19,11 @@ def look(tmp_path, monkeypatch):
     def _look(folder, **inputs):
         (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / folder)
+        donor = {'images': [str(image)], 'masks': [str(mask)]}
         node = DonorSaliency(
-            images=[str(image)],
-            masks=[str(mask)],
             weights=str(default_weights()),
             spacing=weights_spacing(default_weights()),
-            **inputs,
+            **(donor | inputs),
         )
         found = node.run(cwd=str(tmp_path / folder)).outputs
         return [Path(found.enhanced).read_bytes(), Path(found.masks).read_bytes()]
@@ -42,3 +43,15 @@ def test_second_subject_finds_what_the_first_computed(look, tmp_path, monkeypatc
     left = [p.name for p in (tmp_path / 'shared' / 'donors').iterdir()]
     assert len(left) == 3
     assert not any(name.startswith('.') for name in left)
+
+
+def test_a_donor_of_ones_own_that_lies_on_its_back_is_looked_at_upright(tmp_path, look):
+    upright = look('bank')
+    for path in find_donor(donor_paths()[0]):
+        image = nib.load(path)
+        nib.save(image.__class__(image.dataobj[::-1, ::-1], image.affine), tmp_path / path.name)
+    image, mask = (str(tmp_path / path.name) for path in find_donor(donor_paths()[0]))
+    found = look('own', images=[image], masks=[mask])
+    for turned, straight in zip(found, upright, strict=True):
+        a, b = (nib.Nifti1Image.from_bytes(x).get_fdata() for x in (turned, straight))
+        np.testing.assert_allclose(a, b, atol=1e-4)

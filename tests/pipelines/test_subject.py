@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from secondglance.data import donor_paths, example_rat
+from secondglance.imaging.metrics import dice
 from secondglance.interfaces.bids import find_donor
 from secondglance.models.weights import default_weights
 from secondglance.workflows import main
@@ -63,6 +64,35 @@ def test_real_rat_is_found(run):
     scores = run.table('sub-02/dwi/sub-02_desc-metrics_scores.tsv').set_index('label')['dsc']
     assert list(scores.index) == ['brain']
     assert scores['brain'] > 0.97
+
+
+@pytest.mark.parametrize('told', [False, True])
+def test_a_head_on_its_back_is_turned_and_comes_back_as_it_lay(run, tmp_path, told):
+    image_path, _ = example_rat()
+    image = nib.load(image_path)
+    assert nib.aff2axcodes(image.affine)[:2] == ('R', 'S')
+    upside_down = tmp_path / 'study/sub-02/anat/sub-02_T2w.nii.gz'
+    upside_down.parent.mkdir(parents=True)
+    shutil.copy(run.example / 'dataset_description.json', tmp_path / 'study')
+    voxels = np.asarray(image.dataobj)
+    nib.save(nib.Nifti1Image(voxels[::-1, ::-1], image.affine), upside_down)
+    options = ['--suffix', 'T2w', '--turn', '180'] if told else ['--suffix', 'T2w']
+    back = Run(tmp_path, tmp_path / 'study')
+    assert back(*options, subject=['sub-02']) == 0
+    found = back.load('sub-02/anat/sub-02_desc-brain_mask.nii.gz').get_fdata()[::-1, ::-1] > 0
+    right = run.load('sub-02/dwi/sub-02_desc-brain_mask.nii.gz').get_fdata() > 0
+    assert dice(found, right) > 0.995
+    tissues = [
+        loaded.get_fdata()
+        for loaded in (
+            back.load('sub-02/anat/sub-02_dseg.nii.gz'),
+            run.load('sub-02/dwi/sub-02_dseg.nii.gz'),
+        )
+    ]
+    assert dice(tissues[0][::-1, ::-1] == 2, tissues[1] == 2) > 0.99
+    page = (tmp_path / 'out/sub-02_T2w.html').read_text()
+    assert 'turned by 180°' in page
+    assert ('turned by 180 degrees from what the header says' in page) is not told
 
 
 def test_known_motion_is_undone(run):

@@ -1,0 +1,36 @@
+"""Which way up a head lies."""
+
+import numpy as np
+import pytest
+
+from secondglance.data import donor_paths, example_rat
+from secondglance.interfaces.labelled import read_head
+from secondglance.models.orientation import quarter_turns
+from secondglance.models.weights import default_weights, load_weights
+
+
+@pytest.fixture(scope='module')
+def model():
+    return load_weights(default_weights())
+
+
+HEADS = [example_rat()[0], *(p / 'image.nii.gz' for p in donor_paths() if 'simulated' in p.name)]
+
+
+@pytest.mark.parametrize('path', HEADS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize('turned', range(4))
+def test_heads_are_set_upright(model, path, turned):
+    head = read_head(path, None, model.spacing)
+    found = quarter_turns(model, np.rot90(head.stack, turned, (1, 2)))
+    assert (found + turned) % 4 == 0
+
+
+@pytest.mark.parametrize('n_slices', [1, 2, 3])
+def test_few_slices_are_enough(model, n_slices):
+    middle = read_head(example_rat()[0], None, model.spacing).stack[6 : 6 + n_slices]
+    assert quarter_turns(model, np.rot90(middle, 2, (1, 2))) == 2
+
+
+def test_where_there_is_nothing_to_see_nothing_is_turned(model, rng):
+    assert quarter_turns(model, np.zeros((5, 64, 48), np.float32)) == 0
+    assert quarter_turns(model, rng.rayleigh(1.0, (5, 64, 64)).astype(np.float32)) == 0
