@@ -27,7 +27,7 @@ from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.interfaces.labelled import look_at_donors
 from secondglance.models.glances import look_twice
 from secondglance.models.inference import predict
-from secondglance.models.orientation import quarter_turns
+from secondglance.models.orientation import upright_grid
 from secondglance.models.weights import (
     REFINEMENT,
     default_refinement,
@@ -58,7 +58,7 @@ def main():
     if args.heads:
         refinement = load_weights(args.refinement, form=REFINEMENT)
         donors = [donor for _, donor in look_at_donors(model, donor_paths())]
-        print('head\tturned\tasked for\tmask\tdsc\tlarge slices\tconfidence')
+        print('head\tasked for\tmask\tdsc\tlarge slices\tconfidence')
         for path in sorted((args.heads / 'img_N3_intensity_normalized').glob('mouse*.nii')):
             name = path.name.replace('_norm', '_mask')
             judge_head(
@@ -74,21 +74,14 @@ def main():
         print('mean ± sd', *(f'{mean:.3f} ± {sd:.3f}' for mean, sd in told), sep='\t')
 
 
-def seen_as_rat(voxels, affine, model, turns=0):
-    """Grid of a mouse's slices with pixels so small that it looks like a rat."""
-    spacing = model.spacing * BRAIN_SIZE['mouse']
-    return slice_grid(voxels.shape, affine, spacing, quarter_turns=turns)
-
-
 def judge_head(path, reference, model, refinement, donors):
     """Print how good the masks of a whole head are."""
     image = nib.load(path)
     voxels = image.get_fdata(dtype=np.float32)
     # The mask lies on the same voxels, whatever its own header says
     truth = np.asarray(nib.load(reference).dataobj) > 0
-    grid = seen_as_rat(voxels, image.affine, model)
-    turns = quarter_turns(model, grid.to_stack(voxels))
-    grid = seen_as_rat(voxels, image.affine, model, turns)
+    # With pixels so small a mouse looks like a rat
+    grid = upright_grid(model, voxels, image.affine, model.spacing * BRAIN_SIZE['mouse'])
     positions = grid.positions / BRAIN_SIZE['mouse']
     area = truth.sum(axis=(0, 1))
     large = area > SMALL * area.max()
@@ -99,7 +92,6 @@ def judge_head(path, reference, model, refinement, donors):
         mask = grid.to_native(seen.brain.mask) >= 0.5
         print(
             path.name.split('.')[0],
-            f'{90 * turns}°',
             method,
             seen.brain.method,
             f'{dice(mask, truth):.3f}',
@@ -114,7 +106,7 @@ def judge_tissues(path, reference, model):
     image = nib.load(path)
     voxels = image.get_fdata(dtype=np.float32)
     labels = np.asarray(nib.load(reference).dataobj).astype(int)
-    grid = seen_as_rat(voxels, image.affine, model)
+    grid = slice_grid(voxels.shape, image.affine, model.spacing * BRAIN_SIZE['mouse'])
     seen = predict(model, grid.to_stack(np.where(labels > 0, voxels, 0)))
     native = np.stack([grid.to_native(seen[:, k]) for k in range(1, 1 + len(TISSUES))])
     known = np.isin(labels, sum(STRUCTURES.values(), ()))

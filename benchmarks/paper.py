@@ -7,7 +7,8 @@
 first part; every animal of the last part is then scanned as a whole head, and segmented without a
 mask, with a donor's mask placed by the cross-correlation of saliency, and with the true mask.
 Donors are animals trained on. The paper's scans are one protocol of one scanner, so are these.
-Below stands what the weights that ship make of those test animals that they never saw.
+Below stands what the weights that ship make of those test animals that they never saw; with
+``--shipped`` that alone.
 """
 
 import argparse
@@ -55,11 +56,30 @@ def main():
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--donors', type=int, default=8)
     parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--shipped', action='store_true', help='only the weights that ship')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
     warnings.filterwarnings('ignore', module='lightning')
     atlas = read_atlas(args.atlas)
+    split = split_animals(N_ANIMALS, np.random.default_rng([args.seed, 0]))
+    if not args.shipped:
+        repeat(args, atlas, split)
+    judge_shipped(args, atlas, split)
+
+
+def scanned(args, atlas, number, spacing, side):
+    """Scan a simulated animal as a whole head: images, labels and where the slices lie."""
+    animal = draw_animal(atlas, animal_rng(args.seed, number), spacing, side)
+    low, high = animal.extent_mm
+    centres = np.arange(low, high, APART_MM) + APART_MM / 2
+    maps = cut_slices(animal, centres, np.full(len(centres), APART_MM))
+    images, labels = render_as(maps, np.random.default_rng([number, 8]), spacing)
+    return images[:, 0].numpy(), labels[:, 0].numpy(), centres
+
+
+def repeat(args, atlas, split):
+    """Train and test as the paper did."""
     weights = args.work / 'paper.safetensors'
     if not weights.with_suffix('.json').exists():
         train(
@@ -72,23 +92,13 @@ def main():
             checkpoint_every=1000,
         )
     model = load_weights(weights)
-    split = split_animals(N_ANIMALS, np.random.default_rng([args.seed, 0]))
-
-    def scanned(number, spacing, side):
-        animal = draw_animal(atlas, animal_rng(args.seed, number), spacing, side)
-        low, high = animal.extent_mm
-        centres = np.arange(low, high, APART_MM) + APART_MM / 2
-        maps = cut_slices(animal, centres, np.full(len(centres), APART_MM))
-        images, labels = render_as(maps, np.random.default_rng([number, 8]), spacing)
-        return images[:, 0].numpy(), labels[:, 0].numpy(), centres
-
     donors = []
     for number in split.train[: args.donors]:
-        stack, labels, positions = scanned(number, model.spacing, 64)
+        stack, labels, positions = scanned(args, atlas, number, model.spacing, 64)
         donors.append(look_at_donor(model, stack, labels > 0, positions))
     found: dict[tuple[str, str], list[dict]] = {}
     for number in split.test:
-        stack, labels, positions = scanned(number, model.spacing, 64)
+        stack, labels, positions = scanned(args, atlas, number, model.spacing, 64)
         first = look_once(model, stack)
         placed = place_from_bank(first.enhanced, positions, donors)[0].mask
         compare(found, 'no mask', first.probabilities, None, labels, model)
@@ -96,13 +106,16 @@ def main():
         compare(found, 'mask by hand', *inside(model, stack, labels > 0), labels, model)
     tell(found, split.test)
 
+
+def judge_shipped(args, atlas, split):
+    """Test the weights that ship."""
     model = load_weights(default_weights())
     refinement = load_weights(default_refinement(), form=REFINEMENT)
     donors = [donor for _, donor in look_at_donors(model, donor_paths())]
     unseen = [number for number in split.test if number >= SHIPPED_SAW]
     found = {}
     for number in unseen:
-        stack, labels, positions = scanned(number, model.spacing, 80)
+        stack, labels, positions = scanned(args, atlas, number, model.spacing, 80)
         seen = look_twice(model, refinement, stack, positions, donors)
         mask = seen.brain.mask >= 0.5
         compare(found, 'no mask', seen.first.probabilities, None, labels, model)

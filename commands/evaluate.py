@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.species import BRAIN_SIZE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--reference', type=Path, metavar='DIR', help='derivatives with labels')
     parser.add_argument('--suffix', default='T2w', help='which image of each (T2w)')
     parser.add_argument('--subject', nargs='+', metavar='LABEL', help='default: all')
+    parser.add_argument('--species', choices=tuple(BRAIN_SIZE), default='rat', help='of these')
     parser.add_argument(
         '--donor', type=Path, nargs='+', metavar='DIR', help='default: the bank that ships'
     )
@@ -120,20 +122,25 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
 
     from secondglance.data import donor_paths
     from secondglance.imaging.metrics import scores
-    from secondglance.imaging.slices import slice_grid
     from secondglance.interfaces.labelled import find_labelled, look_at_donors
+    from secondglance.models.orientation import upright_grid
     from secondglance.reports.scores import Outlined
 
-    folders = args.donor or donor_paths()
-    donors = [donor for _, donor in look_at_donors(model, folders, args.device)]
+    relative_size = BRAIN_SIZE[args.species]
+    folders, donor_size = (args.donor, relative_size) if args.donor else (donor_paths(), 1.0)
+    donors = [donor for _, donor in look_at_donors(model, folders, args.device, donor_size)]
     rows, pictures = [], []
     labelled = list(find_labelled(args.bids_dir, args.suffix, args.subject, args.reference))
     for found in track(
         labelled, description='scans', transient=True, disable=not sys.stderr.isatty()
     ):
         size = nib.affines.voxel_sizes(found.affine)
-        grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
-        for condition, labels in _segmented(model, refinement, found, grid, donors, args.device):
+        grid = upright_grid(
+            model, found.voxels, found.affine, model.spacing * relative_size, args.device
+        )
+        for condition, labels in _segmented(
+            model, refinement, found, grid, donors, relative_size, args.device
+        ):
             for value, label in ((None, 'brain'), (1, 'WM'), (2, 'GM'), (3, 'CSF')):
                 if value is None:
                     pair = labels > 0, found.labels > 0
@@ -161,7 +168,7 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
     return rows, pictures
 
 
-def _segmented(model, refinement, found, grid, donors, device):
+def _segmented(model, refinement, found, grid, donors, relative_size, device):
     """Labels of one scan under every condition: ``(condition, (X, Y, Z) labels)``."""
     import numpy as np
 
@@ -179,9 +186,10 @@ def _segmented(model, refinement, found, grid, donors, device):
 
     first = look_once(model, stack, device=device)
     yield 'no mask', native(first.probabilities)
-    at = (grid.positions, donors)
+    # Slices lie where those of a rat of its shape would
+    at = (grid.positions / relative_size, donors)
     opinions, _ = opinions_on(first, refinement, stack, *at, model.spacing, device=device)
-    masks = masks_of(opinions, model.spacing, grid.thickness)
+    masks = masks_of(opinions, model.spacing, grid.thickness / relative_size)
     masks['similarity'] = place_from_bank(first.enhanced, *at, similarity=True)[0].mask.astype(
         'f4'
     )

@@ -100,7 +100,9 @@ def read_head(
     return Head(grid.to_stack(voxels), brain, grid)
 
 
-def look_at_donors(model, folders: Sequence[Path], device: str = 'cpu') -> list[tuple[str, Any]]:
+def look_at_donors(
+    model, folders: Sequence[Path], device: str = 'cpu', relative_size: float = 1.0
+) -> list[tuple[str, Any]]:
     """Look at the heads of donors as at subjects.
 
     Parameters
@@ -109,6 +111,8 @@ def look_at_donors(model, folders: Sequence[Path], device: str = 'cpu') -> list[
     folders : sequence of path
         Each with an image and its brain mask.
     device : str
+    relative_size : float
+        Of the donors' species, beside a rat's (`secondglance.imaging.species.BRAIN_SIZE`).
 
     Returns
     -------
@@ -124,8 +128,9 @@ def look_at_donors(model, folders: Sequence[Path], device: str = 'cpu') -> list[
 
     donors = []
     for folder in folders:
-        head = read_head(*find_donor(folder), model.spacing)
-        seen = look_at_donor(model, head.stack, head.brain, head.grid.positions, device=device)
+        head = read_head(*find_donor(folder), model.spacing * relative_size)
+        positions = head.grid.positions / relative_size
+        seen = look_at_donor(model, head.stack, head.brain, positions, device=device)
         donors.append((f'sub-{folder.name.rpartition("-")[2]}', seen))
     return donors
 
@@ -211,6 +216,7 @@ def read_labelled_scans(
     spacing: float,
     subjects: Sequence[str] | None = None,
     reference: Path | None = None,
+    relative_size: float = 1.0,
 ) -> list:
     """Read the labelled scans of a data set as stacks to train on.
 
@@ -220,6 +226,9 @@ def read_labelled_scans(
         As of `find_labelled`.
     spacing : float
         In-plane spacing of the stacks, in mm.
+    relative_size : float
+        Of the species, beside a rat's: a smaller one is seen with pixels as much smaller, and its
+        slices lie where those of a rat of its shape would.
 
     Returns
     -------
@@ -229,7 +238,7 @@ def read_labelled_scans(
 
     scans = []
     for found in find_labelled(bids_dir, suffix, subjects, reference):
-        grid = slice_grid(found.voxels.shape, found.affine, spacing)
+        grid = slice_grid(found.voxels.shape, found.affine, spacing * relative_size)
         brain = grid.to_stack(found.labels > 0) >= 0.5
         if found.tissues:
             shares = [grid.to_stack(found.labels == k) for k in (1, 2, 3)]
@@ -242,7 +251,7 @@ def read_labelled_scans(
                 name=found.scan.name,
                 images=grid.to_stack(found.voxels),
                 labels=labels.astype(np.int64),
-                positions=grid.positions,
+                positions=grid.positions / relative_size,
             )
         )
     return scans

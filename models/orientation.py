@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from secondglance.imaging.slices import SliceGrid, slice_grid
 from secondglance.models.inference import predict
 from secondglance.models.weights import LoadedModel
 
@@ -37,6 +38,31 @@ def quarter_turns(model: LoadedModel, stack: NDArray, device: str = 'cpu') -> in
     doubts = [_doubt(model, np.rot90(_middle(stack), k, (1, 2)), device) for k in range(4)]
     turns = int(np.argmin(doubts))
     return turns if doubts[turns] < _SURER * doubts[0] else 0
+
+
+def upright_grid(
+    model: LoadedModel, voxels: NDArray, affine: NDArray, spacing: float, device: str = 'cpu'
+) -> SliceGrid:
+    """Lay slices over a volume so that the head in them is upright.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Of the first glance.
+    voxels : (X, Y, Z) array
+    affine : (4, 4) array
+        Voxel to world mm, RAS+.
+    spacing : float
+        Of the stack in plane, mm: the model's own, for a rat.
+    device : str
+
+    Returns
+    -------
+    SliceGrid
+    """
+    as_told = slice_grid(voxels.shape, affine, spacing)
+    turns = quarter_turns(model, as_told.to_stack(voxels), device)
+    return slice_grid(voxels.shape, affine, spacing, quarter_turns=turns) if turns else as_told
 
 
 def _middle(stack: NDArray) -> NDArray:

@@ -71,6 +71,21 @@ def test_labelled_data_set_of_any_orientation(data_set, tmp_path):
     assert (tmp_path / 'out' / 'worst.png').stat().st_size > 5000
 
 
+def test_a_rat_as_small_as_a_mouse_and_on_its_back_is_judged_alike(data_set, tmp_path):
+    assert run('--bids-dir', data_set, '--output', tmp_path / 'rat') == 0
+    for path in data_set.rglob('*.nii.gz'):
+        image = nib.load(path)
+        small = image.affine @ np.diag([0.65, 0.65, 0.65, 1.0])
+        nib.save(nib.Nifti1Image(image.get_fdata()[::-1, :, ::-1], small), path)
+    call = ('--bids-dir', data_set, '--species', 'mouse', '--output', tmp_path / 'mouse')
+    assert run(*call) == 0
+    rat, mouse = (
+        pd.read_csv(tmp_path / name / 'scores.tsv', sep='\t') for name in ('rat', 'mouse')
+    )
+    np.testing.assert_allclose(mouse['dsc'], rat['dsc'], atol=2e-3)
+    np.testing.assert_allclose(mouse['hd95_mm'], 0.65 * rat['hd95_mm'], atol=0.05)
+
+
 def test_brain_masks_alone_judge_the_brain_alone(data_set, tmp_path):
     path = data_set / 'derivatives/reference/sub-01/anat/sub-01_dseg.nii.gz'
     labels = nib.load(path)

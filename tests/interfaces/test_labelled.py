@@ -9,9 +9,9 @@ from secondglance.interfaces.labelled import find_labelled, read_labelled_scans
 from secondglance.models.scans import UNKNOWN
 
 
-def save(voxels, path):
+def save(voxels, path, size=1.0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    affine = np.diag([0.4, 0.4, 1.0, 1.0])
+    affine = np.diag([0.4 * size, 0.4 * size, size, 1.0])
     nib.save(nib.Nifti1Image(np.asarray(voxels), affine), path)
 
 
@@ -49,6 +49,17 @@ def test_stacks_to_train_on_say_what_is_known(data_set):
     assert set(np.unique(known.labels)) == {0, 1, 2, 3}
     assert set(np.unique(masked.labels)) == {0, UNKNOWN}
     assert (known.labels > 0).sum() == (masked.labels == UNKNOWN).sum() == 20 * 20 * 5
+
+
+def test_a_smaller_species_is_seen_with_smaller_pixels(data_set):
+    [rat] = read_labelled_scans(data_set, 'T2w', 0.4, ['01'])
+    for path in data_set.rglob('*sub-01*.nii.gz'):
+        image = nib.load(path)
+        save(np.asarray(image.dataobj), path, 0.65)
+    [mouse] = read_labelled_scans(data_set, 'T2w', 0.4, ['01'], relative_size=0.65)
+    np.testing.assert_allclose(mouse.images, rat.images, rtol=1e-4)
+    np.testing.assert_array_equal(mouse.labels, rat.labels)
+    np.testing.assert_allclose(mouse.positions, rat.positions, rtol=1e-5)
 
 
 def test_faults_are_named(data_set):
