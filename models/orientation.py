@@ -15,6 +15,9 @@ _SLICES = 6
 _SURER = 0.85
 """A head is turned where that leaves no more than this share of the network's doubt."""
 
+_SEEN = 0.01
+"""Where less than this share of the pixels is taken for brain there is none to set upright."""
+
 
 def quarter_turns(model: LoadedModel, stack: NDArray, device: str = 'cpu') -> int:
     """Find by how many quarter turns a head must be turned in plane to lie upright.
@@ -73,6 +76,8 @@ def _middle(stack: NDArray) -> NDArray:
 
 def _doubt(model: LoadedModel, stack: NDArray, device: str) -> float:
     """Mean cross-entropy of the likeliest class with itself, where there may be brain."""
-    likeliest = (probabilities := predict(model, np.ascontiguousarray(stack), device)).max(axis=1)
+    probabilities = predict(model, np.ascontiguousarray(stack), device)
+    if (probabilities[:, 0] < 0.5).mean() < _SEEN:
+        return np.inf
     maybe = probabilities[:, 0] < 0.95
-    return float(-np.log(likeliest[maybe].clip(1e-6)).mean()) if maybe.any() else np.inf
+    return float(-np.log(probabilities.max(axis=1)[maybe].clip(1e-6)).mean())

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from secondglance.data import example_rat
 from secondglance.imaging.labels import CLASSES
+from secondglance.interfaces.labelled import read_head
 from secondglance.models.choices import MINIMUM_SIDE
 from secondglance.models.inference import (
     normalise_slices,
@@ -92,13 +94,12 @@ def test_prediction_follows_a_shift_by_the_stride(model):
 
 
 def test_shipped_weights_tell_brain_from_black():
-    # Not accuracy, only sense: black is background, and a large bright disc is brain.
+    # Not accuracy, only sense: black is background, and a real brain without background is brain.
     model = load_weights(default_weights())
-    rows, columns = np.mgrid[:48, :48]
-    disc = ((rows - 24) / 18) ** 2 + ((columns - 24) / 12) ** 2 < 1
-    found = predict(model, disc[None].astype(np.float32))[0].argmax(axis=0)
-    assert (found[~disc] == 0).mean() > 0.95
-    assert (found[disc] > 0).mean() > 0.9
+    head = read_head(*example_rat(), model.spacing)
+    found = predict(model, np.where(head.brain, head.stack, 0)).argmax(axis=1)
+    assert (found[~head.brain] == 0).mean() > 0.99
+    assert (found[head.brain] > 0).mean() > 0.97
 
 
 def test_smallest_side_holds_two_steps_of_the_stride():

@@ -18,7 +18,6 @@ from secondglance.models.unet import UNet
 from secondglance.models.weights import (
     FORMAT,
     REFINEMENT,
-    default_refinement,
     default_weights,
     load_weights,
     read_calibration,
@@ -197,10 +196,15 @@ def test_failed_save_leaves_nothing_behind(saved, monkeypatch):
 def test_shipped_weights_load_are_small_and_are_what_their_cards_say():
     folder = default_weights().parent
     shipped = sorted(folder.glob('*.safetensors'))
-    assert [path.stem for path in shipped] == ['default', 'refinement', 'simulated']
+    assert [path.stem for path in shipped] == [
+        'default',
+        'refinement',
+        'simulated',
+        'simulated_refinement',
+    ]
     assert sum(path.stat().st_size for path in shipped) <= 20e6
     for path in shipped:
-        form = REFINEMENT if path == default_refinement() else FORMAT
+        form = REFINEMENT if path.stem.endswith('refinement') else FORMAT
         model = load_weights(path, form=form)
         assert model.spacing == weights_spacing(path, form) == 0.3
         assert 'GPL-3.0' in model.metadata['derived_from']
@@ -208,7 +212,7 @@ def test_shipped_weights_load_are_small_and_are_what_their_cards_say():
         assert card['checksum'] == read_header(path, form)['checksum']
         # The example is judged with, never trained on
         assert 'sub-07' not in card.get('scans', {}).get('animals', [])
-    refined = read_header(default_refinement(), REFINEMENT)
-    assert refined['first'] == read_header(default_weights())['checksum']
-    weights = read_calibration(default_refinement()).weights
-    assert sum(weight > 0 for weight in weights[:-1]) >= 3
+    for path, first in ((shipped[1], shipped[0]), (shipped[3], shipped[2])):
+        assert read_header(path, REFINEMENT)['first'] == read_header(first)['checksum']
+        weights = read_calibration(path).weights
+        assert sum(weight > 0 for weight in weights[:-1]) >= 3
