@@ -25,6 +25,7 @@ if __name__ == '__main__' and __package__ is None:
 
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.models.choices import MASK_METHODS, SALIENCY_METHODS, TARGETS, TURNS
 
 DONE, FAILED, WRONG_CALL = 0, 1, 2
@@ -81,7 +82,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add('--motion', choices=('auto', 'fsl', 'sitk', 'none'), default='auto')
     add('--b0-threshold', type=float, default=50.0, metavar='B', help='s/mm² (50)')
     add('--all-b0', action='store_true', help='every volume is b0: an EPI time series')
-    add('--species', choices=('rat', 'mouse'), default='rat')
+    add('--species', choices=(AUTO, *BRAIN_SIZE), default=AUTO, help='found where not told')
     add('--slice-axis', choices=('auto', 'i', 'j', 'k'), default='auto')
     add(
         '--turn',

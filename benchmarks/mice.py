@@ -81,7 +81,7 @@ def judge_head(path, reference, model, refinement, donors):
     # The mask lies on the same voxels, whatever its own header says
     truth = np.asarray(nib.load(reference).dataobj) > 0
     # With pixels so small a mouse looks like a rat
-    grid = upright_grid(model, voxels, image.affine, model.spacing * BRAIN_SIZE['mouse'])
+    grid = upright_grid(model, voxels, image.affine, 'mouse')
     positions = grid.positions / BRAIN_SIZE['mouse']
     area = truth.sum(axis=(0, 1))
     large = area > SMALL * area.max()

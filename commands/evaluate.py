@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.species import BRAIN_SIZE
+from secondglance.imaging.species import AUTO, BRAIN_SIZE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--reference', type=Path, metavar='DIR', help='derivatives with labels')
     parser.add_argument('--suffix', default='T2w', help='which image of each (T2w)')
     parser.add_argument('--subject', nargs='+', metavar='LABEL', help='default: all')
-    parser.add_argument('--species', choices=tuple(BRAIN_SIZE), default='rat', help='of these')
+    parser.add_argument('--species', choices=(AUTO, *BRAIN_SIZE), default=AUTO)
     parser.add_argument(
         '--donor', type=Path, nargs='+', metavar='DIR', help='default: the bank that ships'
     )
@@ -126,18 +126,16 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
     from secondglance.models.orientation import upright_grid
     from secondglance.reports.scores import Outlined
 
-    relative_size = BRAIN_SIZE[args.species]
-    folders, donor_size = (args.donor, relative_size) if args.donor else (donor_paths(), 1.0)
-    donors = [donor for _, donor in look_at_donors(model, folders, args.device, donor_size)]
+    folders = args.donor or donor_paths()
+    donors = [donor for _, donor in look_at_donors(model, folders, args.device)]
     rows, pictures = [], []
     labelled = list(find_labelled(args.bids_dir, args.suffix, args.subject, args.reference))
     for found in track(
         labelled, description='scans', transient=True, disable=not sys.stderr.isatty()
     ):
         size = nib.affines.voxel_sizes(found.affine)
-        grid = upright_grid(
-            model, found.voxels, found.affine, model.spacing * relative_size, args.device
-        )
+        grid = upright_grid(model, found.voxels, found.affine, args.species, args.device)
+        relative_size = grid.spacing / model.spacing
         for condition, labels in _segmented(
             model, refinement, found, grid, donors, relative_size, args.device
         ):

@@ -190,7 +190,6 @@ def _settings(args):
         b0_threshold=args.b0_threshold,
         all_b0=args.all_b0,
         species=args.species,
-        donor_species=args.species if args.donor else 'rat',
         slice_axis=args.slice_axis,
         turn=args.turn,
         mask_method=args.mask_method,

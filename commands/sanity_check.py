@@ -43,6 +43,7 @@ def main(args: argparse.Namespace) -> int:
     from secondglance.imaging.species import BRAIN_SIZE
     from secondglance.interfaces.bids import find_donor
     from secondglance.interfaces.labelled import read_head
+    from secondglance.interfaces.stacks import species_of_mask
     from secondglance.models.inference import predict
     from secondglance.models.sanity import Head, check, verdicts
     from secondglance.models.weights import default_weights, load_weights, read_header
@@ -62,13 +63,12 @@ def main(args: argparse.Namespace) -> int:
     if not brain.any():
         raise InputError(f'{image_path} shows no brain to place a mask on: is it a whole head?')
     donors = []
-    # Donors that ship are rats
-    donor_spacing = spacing if args.donor else model.spacing
     for pair in map(find_donor, args.donor or donor_paths()):
-        donor = read_head(*pair, donor_spacing)
-        donors.append(Head(donor.stack, donor.grid.positions, donor.brain))
+        size = BRAIN_SIZE[species_of_mask(pair[1])]
+        donor = read_head(*pair, model.spacing * size)
+        donors.append(Head(donor.stack, donor.grid.positions / size, donor.brain))
     # A mouse's slices lie where those of a rat of its shape would
-    positions = grid.positions / (1 if args.donor else BRAIN_SIZE[args.species])
+    positions = grid.positions / BRAIN_SIZE[args.species]
     console = Console()
     with console.status('sanity-check') as status:
         found = check(

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from secondglance.imaging.species import BRAIN_SIZE
+from secondglance.imaging.species import AUTO, BRAIN_SIZE
 
 SIGMA = (
     'SIGMA version 2 (GPL-3.0), Barrière et al. 2019, Nature Communications, '
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--subject', nargs='+', metavar='LABEL', help='animals to train on (default: all)'
     )
-    parser.add_argument('--species', choices=tuple(BRAIN_SIZE), default='rat', help='of these')
+    parser.add_argument('--species', choices=(AUTO, *BRAIN_SIZE), default=AUTO)
     parser.add_argument('--steps', type=int, help='batches (default: by recipe)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--animals', type=int, help='simulated animals (default: by recipe)')
@@ -147,7 +147,7 @@ def main(args: argparse.Namespace) -> int:
             chosen.spacing,
             subjects=args.subject,
             reference=args.reference,
-            relative_size=BRAIN_SIZE[args.species],
+            species=args.species,
         )
         print(f'{len(scans)} scans of {len({one.animal for one in scans})} animals to train on.')
     given: dict[str, Any] = {
@@ -187,11 +187,7 @@ def _refine(args: argparse.Namespace, atlas, given: dict) -> dict:
     from secondglance.models.weights import default_weights, load_weights
 
     first = load_weights(args.first or default_weights())
-    donors = look_at_donors(
-        first,
-        args.donor or donor_paths(),
-        relative_size=BRAIN_SIZE[args.species] if args.donor else 1.0,
-    )
+    donors = look_at_donors(first, args.donor or donor_paths())
     card = train_refinement(atlas, args.output, first=first, donors=donors, **given)
     for name, values in card['test_dice'].items():
         print(
@@ -216,7 +212,7 @@ def _call(args: argparse.Namespace, recipe: str, atlas: Path) -> list[str]:
         call += ['--bids-dir', args.bids_dir.name, '--suffix', args.suffix]
     if args.subject:
         call += ['--subject', *args.subject]
-    if args.species != 'rat':
+    if args.species != AUTO:
         call += ['--species', args.species]
     return call
 

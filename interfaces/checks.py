@@ -110,6 +110,7 @@ def check_scan(scan, settings, reference: Path | None = None) -> None:
     from secondglance.imaging.gradients import select_b0
     from secondglance.imaging.species import BRAIN_SIZE
     from secondglance.interfaces.preprocessing import read_bvals
+    from secondglance.interfaces.stacks import affine_of
     from secondglance.models.weights import weights_spacing
 
     image, voxels = read_volume(scan.path)
@@ -120,10 +121,12 @@ def check_scan(scan, settings, reference: Path | None = None) -> None:
     except InputError as error:
         raise InputError(f'{scan.bval or scan.path}: {error}') from error
 
-    spacing = weights_spacing(settings.weights) * BRAIN_SIZE[settings.species]
+    # Where it is not said whose head it is, it may be the smallest
+    size = BRAIN_SIZE.get(settings.species, min(BRAIN_SIZE.values()))
+    spacing = weights_spacing(settings.weights) * size
     grid = slice_grid(
         image.shape[:3],
-        image.affine,
+        affine_of(image),
         spacing,
         slice_axis=settings.slice_axis,
         dim_info=image.header.get_dim_info()[2],

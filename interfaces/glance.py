@@ -23,17 +23,19 @@ from secondglance import __version__
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.lognormality import lognormal_fit
+from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.interfaces.stacks import (
     GridSpec,
-    SlicesSpec,
+    affine_of,
     grid_of,
     in_cwd,
     read_stack,
+    species_of_mask,
     write_like,
     write_stack,
 )
 from secondglance.models.choices import SALIENCY_METHODS, TARGETS, TURNS
-from secondglance.models.weights import FORMAT
+from secondglance.models.weights import FORMAT, weights_spacing
 
 
 def _device(name: str) -> str:
@@ -96,37 +98,56 @@ class _EnhanceSpec(BaseInterfaceInputSpec):
     )
 
 
-class _OrientInputSpec(_NetworkInputSpec, SlicesSpec):
+class _OrientInputSpec(_NetworkInputSpec):
     in_file = File(exists=True, mandatory=True, desc='3-D volume of a whole head')
+    slice_axis = traits.Enum(
+        'auto', 'i', 'j', 'k', usedefault=True, desc='voxel axis along which slices lie'
+    )
+    species = traits.Enum(AUTO, *BRAIN_SIZE, usedefault=True, desc='whose head, where known')
     turn = traits.Enum(
         *TURNS, usedefault=True, desc='degrees by which slices are turned, where known'
     )
 
 
 class _OrientOutputSpec(TraitedSpec):
+    species = traits.Enum(*BRAIN_SIZE, desc='whose head it is')
+    spacing = traits.Float(desc='of pixels with which it looks as large as a rat, mm')
     quarter_turns = traits.Int(desc='by which slices are turned in plane to be upright')
 
 
 class Orient(SimpleInterface):
-    """Find which way up the head lies, whatever its header says."""
+    """Find whose head it is, and which way up it lies, whatever its header says."""
 
     input_spec = _OrientInputSpec
     output_spec = _OrientOutputSpec
 
     def _run_interface(self, runtime):
-        if self.inputs.turn != TURNS[0]:
-            self._results['quarter_turns'] = int(self.inputs.turn) // 90
-            return runtime
-        import nibabel as nib
-
-        from secondglance.models.orientation import quarter_turns
-
-        grid = grid_of(self.inputs.in_file, self.inputs.spacing, self.inputs.slice_axis)
-        stack = grid.to_stack(np.asarray(nib.load(self.inputs.in_file).dataobj, np.float32))
-        self._results['quarter_turns'] = quarter_turns(
-            _model(self.inputs), stack, _device(self.inputs.device)
+        turn, species = self.inputs.turn, self.inputs.species
+        turns = None if turn == TURNS[0] else int(turn) // 90
+        if turns is None or species == AUTO:
+            species, turns = self._find(turns)
+        self._results.update(
+            species=species,
+            quarter_turns=turns,
+            spacing=weights_spacing(self.inputs.weights) * BRAIN_SIZE[species],
         )
         return runtime
+
+    def _find(self, turns: int | None) -> tuple[str, int]:
+        import nibabel as nib
+
+        from secondglance.models.orientation import find_pose
+
+        path = self.inputs.in_file
+        voxels = np.asarray(nib.load(path).dataobj, np.float32)
+        pose = find_pose(
+            _model(self.inputs),
+            lambda spacing: grid_of(path, spacing, self.inputs.slice_axis).to_stack(voxels),
+            species=self.inputs.species,
+            quarter_turns=turns,
+            device=_device(self.inputs.device),
+        )
+        return pose.species, pose.quarter_turns
 
 
 class _SaliencyInputSpec(_SaliencySpec):
@@ -222,17 +243,16 @@ class Lognormal(SimpleInterface):
 class _DonorSaliencyInputSpec(_SaliencySpec, _EnhanceSpec):
     images = InputMultiObject(File(exists=True), mandatory=True, desc='heads of the donors')
     masks = InputMultiObject(File(exists=True), mandatory=True, desc='their brain masks')
-    spacing = traits.Range(
-        low=0.0, exclude_low=True, mandatory=True, desc='in-plane spacing of the stack, mm'
-    )
     cache_dir = traits.Directory(
         nohash=True, desc='where other subjects find what was computed for this one'
     )
 
 
 class _DonorSaliencyOutputSpec(TraitedSpec):
-    enhanced = OutputMultiObject(File(exists=True), desc='enhanced saliency of each donor')
-    masks = OutputMultiObject(File(exists=True), desc='brain mask of each donor, as a stack')
+    enhanced = OutputMultiObject(
+        File(exists=True), desc='enhanced saliency of each donor, in the size of a rat'
+    )
+    masks = OutputMultiObject(File(exists=True), desc='brain mask of each, on the same grid')
 
 
 class DonorSaliency(SimpleInterface):
@@ -266,7 +286,7 @@ class DonorSaliency(SimpleInterface):
         for path in (self.inputs.weights, *self.inputs.images, *self.inputs.masks):
             with open(path, 'rb') as stream:
                 digest.update(hashlib.file_digest(stream, 'sha256').digest())
-        names = ('spacing', 'method', 'target', 'smooth', 'peak', 'width')
+        names = ('method', 'target', 'smooth', 'peak', 'width')
         digest.update(repr([getattr(self.inputs, name) for name in names]).encode())
         return Path(self.inputs.cache_dir, digest.hexdigest()[:24])
 
@@ -280,19 +300,21 @@ class DonorSaliency(SimpleInterface):
         for index, (image, mask) in enumerate(
             zip(self.inputs.images, self.inputs.masks, strict=True)
         ):
-            grid = grid_of(image, self.inputs.spacing, 'auto')
+            size = BRAIN_SIZE[species_of_mask(mask)]
+            grid = grid_of(image, model.spacing * size, 'auto')
             head = np.asarray(nib.load(image).dataobj, np.float32)
             stack = grid.to_stack(head)
             # Those that ship lie upright
             if Path(image).parent not in bank:
                 turns = quarter_turns(model, stack, _device(self.inputs.device))
-                grid = grid_of(image, self.inputs.spacing, 'auto', turns)
+                grid = grid_of(image, model.spacing * size, 'auto', turns)
                 stack = grid.to_stack(head)
             maps, _ = _look(self.inputs, model, stack)
             enhanced = enhance(maps, peak=self.inputs.peak, width=self.inputs.width)
             inside = grid.to_stack(np.asarray(nib.load(mask).dataobj, np.float32)) >= 0.5
+            as_rat = np.diag([1 / size] * 3 + [1.0])
             for name, voxels in (('enhanced', enhanced), ('masks', inside)):
-                write_stack(voxels, grid.affine, folder / f'donor-{index:02d}_{name}.nii')
+                write_stack(voxels, as_rat @ grid.affine, folder / f'donor-{index:02d}_{name}.nii')
 
 
 def _share(folder: Path, shared: Path) -> None:
@@ -358,7 +380,7 @@ class Explain(SimpleInterface):
                 )
             return weights
         if isdefined(self.inputs.voxel) and self.inputs.voxel:
-            to_stack = np.linalg.inv(grid.affine) @ image.affine
+            to_stack = np.linalg.inv(grid.affine) @ affine_of(image)
             h, w, n = np.rint((to_stack @ [*self.inputs.voxel, 1])[:3]).astype(int)
             weights = np.zeros(grid.stack_shape, np.float32)
             last = np.array(weights.shape) - 1

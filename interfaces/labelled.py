@@ -14,6 +14,7 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.gradients import select_b0
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.slices import SliceGrid, slice_grid
+from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.interfaces.bids import (
     Scan,
     find_donor,
@@ -23,6 +24,7 @@ from secondglance.interfaces.bids import (
 )
 from secondglance.interfaces.checks import check_donor, read_volume
 from secondglance.interfaces.preprocessing import read_bvals
+from secondglance.interfaces.stacks import affine_of, species_of_brain, species_of_mask
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Labelled:
     tissues : bool
         Whether `labels` tells tissues apart.
     affine : (4, 4) array
+        Voxel to mm of the animal.
     """
 
     scan: Scan
@@ -93,16 +96,14 @@ def read_head(
     if mask_path is not None:
         check_donor(image_path, mask_path)
     dim_info = image.header.get_dim_info()[2]
-    grid = slice_grid(voxels.shape, image.affine, spacing, slice_axis, dim_info)
+    grid = slice_grid(voxels.shape, affine_of(image), spacing, slice_axis, dim_info)
     brain = None
     if mask_path is not None:
         brain = grid.to_stack(np.asarray(read_volume(mask_path)[1]) > 0) >= 0.5
     return Head(grid.to_stack(voxels), brain, grid)
 
 
-def look_at_donors(
-    model, folders: Sequence[Path], device: str = 'cpu', relative_size: float = 1.0
-) -> list[tuple[str, Any]]:
+def look_at_donors(model, folders: Sequence[Path], device: str = 'cpu') -> list[tuple[str, Any]]:
     """Look at the heads of donors as at subjects.
 
     Parameters
@@ -111,13 +112,12 @@ def look_at_donors(
     folders : sequence of path
         Each with an image and its brain mask.
     device : str
-    relative_size : float
-        Of the donors' species, beside a rat's (`secondglance.imaging.species.BRAIN_SIZE`).
 
     Returns
     -------
     list of (str, secondglance.imaging.donors.Donor)
-        Each with the subject that it is: a donor's folder ends with the label of its animal.
+        Each, in the size of a rat, with the subject that it is: a donor's folder ends with the
+        label of its animal.
 
     Raises
     ------
@@ -128,8 +128,10 @@ def look_at_donors(
 
     donors = []
     for folder in folders:
-        head = read_head(*find_donor(folder), model.spacing * relative_size)
-        positions = head.grid.positions / relative_size
+        image, mask = find_donor(folder)
+        size = BRAIN_SIZE[species_of_mask(mask)]
+        head = read_head(image, mask, model.spacing * size)
+        positions = head.grid.positions / size
         seen = look_at_donor(model, head.stack, head.brain, positions, device=device)
         donors.append((f'sub-{folder.name.rpartition("-")[2]}', seen))
     return donors
@@ -207,7 +209,7 @@ def read_labelled(scan: Scan, reference: Path) -> Labelled:
             f'Reference {reference} must hold 0 background, 1 WM, 2 GM and 3 CSF, or be a brain '
             f'mask of 0 and 1; it holds {labels.min()} to {labels.max()}.'
         )
-    return Labelled(scan, voxels, labels, bool(labels.max() > 1), image.affine)
+    return Labelled(scan, voxels, labels, bool(labels.max() > 1), affine_of(image))
 
 
 def read_labelled_scans(
@@ -216,7 +218,7 @@ def read_labelled_scans(
     spacing: float,
     subjects: Sequence[str] | None = None,
     reference: Path | None = None,
-    relative_size: float = 1.0,
+    species: str = AUTO,
 ) -> list:
     """Read the labelled scans of a data set as stacks to train on.
 
@@ -226,9 +228,9 @@ def read_labelled_scans(
         As of `find_labelled`.
     spacing : float
         In-plane spacing of the stacks, in mm.
-    relative_size : float
-        Of the species, beside a rat's: a smaller one is seen with pixels as much smaller, and its
-        slices lie where those of a rat of its shape would.
+    species : {'auto', 'rat', 'mouse'}
+        A smaller one is seen with pixels as much smaller, and its slices lie where those of a rat
+        of its shape would; told by the size of what is labelled where not given.
 
     Returns
     -------
@@ -238,8 +240,11 @@ def read_labelled_scans(
 
     scans = []
     for found in find_labelled(bids_dir, suffix, subjects, reference):
+        inside = found.labels > 0
+        whose = species_of_brain(inside, found.affine) if species == AUTO else species
+        relative_size = BRAIN_SIZE[whose]
         grid = slice_grid(found.voxels.shape, found.affine, spacing * relative_size)
-        brain = grid.to_stack(found.labels > 0) >= 0.5
+        brain = grid.to_stack(inside) >= 0.5
         if found.tissues:
             shares = [grid.to_stack(found.labels == k) for k in (1, 2, 3)]
             labels = np.where(brain, np.argmax(shares, axis=0) + 1, 0)

@@ -24,6 +24,7 @@ from secondglance.imaging.placement import (
     standardise,
 )
 from secondglance.imaging.reconciliation import reconcile
+from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.interfaces.stacks import in_cwd, read_stack, write_stack
 from secondglance.models.choices import MASK_METHODS
 from secondglance.models.weights import read_calibration
@@ -42,7 +43,7 @@ class _MatchDonorInputSpec(BaseInterfaceInputSpec):
     similarity = traits.Bool(
         False, usedefault=True, desc='scale and turn the mask in plane, beside moving it'
     )
-    donor_scale = traits.Float(1.0, usedefault=True, desc='mm of the subject for one of a donor')
+    species = traits.Enum(*BRAIN_SIZE, usedefault=True, desc='whose head; donors are as rats')
 
 
 class _MatchDonorOutputSpec(TraitedSpec):
@@ -59,10 +60,10 @@ class MatchDonor(SimpleInterface):
 
     def _run_interface(self, runtime):
         enhanced, affine = read_stack(self.inputs.in_file)
-        donors = []
+        donors, size = [], BRAIN_SIZE[self.inputs.species]
         for saliency_file, mask_file in zip(self.inputs.enhanced, self.inputs.masks, strict=True):
             saliency, donor_affine = read_stack(saliency_file)
-            positions = slice_positions(donor_affine, len(saliency)) * self.inputs.donor_scale
+            positions = slice_positions(donor_affine, len(saliency)) * size
             donors.append(Donor(saliency, read_stack(mask_file)[0] >= 0.5, positions))
         positions = slice_positions(affine, len(enhanced))
         found = match_donors(enhanced, positions, donors, self.inputs.similarity)
@@ -185,7 +186,7 @@ class _BrainMaskInputSpec(BaseInterfaceInputSpec):
     placed = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
     placement = File(exists=True, mandatory=True, desc='a row a slice (.tsv)')
     refinement = File(exists=True, mandatory=True, desc='its weights, for the calibration')
-    brain_size = traits.Float(1.0, usedefault=True, desc="of the species, beside a rat's")
+    species = traits.Enum(*BRAIN_SIZE, usedefault=True, desc='whose brain')
     method = traits.Enum(*MASK_METHODS, usedefault=True, desc='whose mask is taken')
 
 
@@ -207,7 +208,7 @@ class BrainMask(SimpleInterface):
         first, affine = read_stack(self.inputs.in_file)
         placed = read_stack(self.inputs.placed)[0] >= 0.5
         table = pd.read_csv(self.inputs.placement, sep='\t')
-        spacing = np.linalg.norm(affine[:3, :3], axis=0) / self.inputs.brain_size
+        spacing = np.linalg.norm(affine[:3, :3], axis=0) / BRAIN_SIZE[self.inputs.species]
         opinions = Opinions(
             first=1 - first[:, 0],
             refined=read_stack(self.inputs.refined)[0],
@@ -235,6 +236,7 @@ class BrainMask(SimpleInterface):
                     'Confidence': taken.confidence,
                     'ConfidenceMeaning': f'probability of a Dice of at least {GOOD_DICE}',
                     'ConfidenceOfMethods': taken.candidates,
+                    'Species': self.inputs.species,
                     'BrainVolume': voxel * float((taken.mask >= 0.5).sum()),
                 }
             )

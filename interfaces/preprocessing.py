@@ -27,7 +27,7 @@ from secondglance.imaging.motion import (
 )
 from secondglance.imaging.species import HEAD_RADIUS_MM
 from secondglance.interfaces.checks import read_volume
-from secondglance.interfaces.stacks import in_cwd
+from secondglance.interfaces.stacks import affine_of, in_cwd, scale_of
 
 MCFLIRT_SCALE = 10.0
 """MCFLIRT is tuned to human voxels: it gets a header whose millimetres are ten times as many."""
@@ -179,7 +179,6 @@ class _MotionInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='b0 volumes, (X, Y, Z, B)')
     volumes = traits.List(traits.Int(), mandatory=True, desc='their places in the scan')
     engine = traits.Str(desc='what corrects the motion: another engine is another result')
-    species = traits.Enum(*HEAD_RADIUS_MM, usedefault=True, desc='whose head radius to take')
     num_threads = traits.Range(
         low=1, value=1, usedefault=True, nohash=True, desc='volumes at the same time'
     )
@@ -187,7 +186,7 @@ class _MotionInputSpec(BaseInterfaceInputSpec):
 
 class _MotionOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc='motion-corrected volumes')
-    confounds = File(exists=True, desc='motion and framewise displacement, a row a volume (.tsv)')
+    confounds = File(exists=True, desc='motion, a row a volume (.tsv)')
     transforms = File(exists=True, desc='matrices, world mm, volume to reference (.json)')
     engine = File(exists=True, desc='what corrected the motion (.json)')
 
@@ -215,7 +214,7 @@ class _MotionCorrection(SimpleInterface):
         else:
             matrices, reference, version = self._estimate(image, volumes, runtime)
         corrected = resample_motion(
-            volumes, image.affine, matrices, n_threads=self.inputs.num_threads
+            volumes, affine_of(image), matrices, n_threads=self.inputs.num_threads
         )
         self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_corrected')
         _save_like(corrected, image, self._results['out_file'])
@@ -225,12 +224,9 @@ class _MotionCorrection(SimpleInterface):
     def _write_tables(self, image, matrices, reference, version, runtime):
         import pandas as pd
 
-        middle = nib.affines.apply_affine(image.affine, (np.array(image.shape[:3]) - 1) / 2)
+        middle = nib.affines.apply_affine(affine_of(image), (np.array(image.shape[:3]) - 1) / 2)
         parameters = motion_parameters(matrices, middle)
         table = pd.DataFrame(parameters, columns=list(PARAMETERS))
-        table['framewise_displacement'] = framewise_displacement(
-            parameters, HEAD_RADIUS_MM[self.inputs.species]
-        )
         table.insert(0, 'volume', self.inputs.volumes)
         self._results['confounds'] = in_cwd(self.inputs.in_file, runtime, '_confounds', '.tsv')
         table.to_csv(self._results['confounds'], sep='\t', index=False, float_format='%.8g')
@@ -245,6 +241,7 @@ class _MotionCorrection(SimpleInterface):
                 'engine_version': version,
                 'n_b0': len(matrices),
                 'b0_volumes': list(self.inputs.volumes),
+                'header_scale': scale_of(image),
             },
         }
         for name, content in contents.items():
@@ -261,7 +258,7 @@ class SitkMotion(_MotionCorrection):
         import SimpleITK as sitk
 
         matrices, reference = estimate_motion(
-            volumes, image.affine, n_threads=self.inputs.num_threads
+            volumes, affine_of(image), n_threads=self.inputs.num_threads
         )
         return matrices, reference, sitk.Version_VersionString()
 
@@ -281,10 +278,42 @@ class McflirtMotion(_MotionCorrection):
     _engine = 'FSL MCFLIRT'
 
     def _estimate(self, image, volumes, runtime):
-        return mcflirt_matrices(volumes, image.affine, Path(runtime.cwd) / 'mcflirt')
+        return mcflirt_matrices(volumes, affine_of(image), Path(runtime.cwd) / 'mcflirt')
 
 
 ENGINES = {'fsl': McflirtMotion, 'sitk': SitkMotion, 'none': NoMotion}
+
+
+class _DisplacementInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='motion, a row a volume (.tsv)')
+    species = traits.Enum(*HEAD_RADIUS_MM, usedefault=True, desc='whose head radius to take')
+
+
+class _DisplacementOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc='the same with framewise displacement (.tsv)')
+    about = File(exists=True, desc='with which head radius (.json)')
+
+
+class Displacement(SimpleInterface):
+    """Tell how far a head of its size moved from volume to volume."""
+
+    input_spec = _DisplacementInputSpec
+    output_spec = _DisplacementOutputSpec
+
+    def _run_interface(self, runtime):
+        import pandas as pd
+
+        radius = HEAD_RADIUS_MM[self.inputs.species]
+        table = pd.read_csv(self.inputs.in_file, sep='\t')
+        table['framewise_displacement'] = framewise_displacement(
+            table[list(PARAMETERS)].to_numpy(), radius
+        )
+        self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_displaced', '.tsv')
+        table.to_csv(self._results['out_file'], sep='\t', index=False, float_format='%.8g')
+        self._results['about'] = in_cwd(self.inputs.in_file, runtime, '_displaced', '.json')
+        about = {'framewise_displacement': {'Units': 'mm', 'HeadRadius': radius}}
+        Path(self._results['about']).write_text(json.dumps(about) + '\n')
+        return runtime
 
 
 class _MeanVolumeInputSpec(BaseInterfaceInputSpec):

@@ -18,7 +18,7 @@ from nipype.interfaces.base import (
 from secondglance import __version__
 from secondglance.imaging.confidence import GOOD_DICE
 from secondglance.imaging.decision import DOUBTFUL
-from secondglance.imaging.species import BRAIN_SIZE
+from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.interfaces.stacks import read_stack
 
 LOW_CONFIDENCE = 0.5
@@ -35,6 +35,11 @@ REVERSED_SLICES = (
 TURNED_HEAD = (
     'The head lies turned by {} degrees from what the header says, and is shown upright: are its '
     'axes right?'
+)
+
+SCALED_HEADER = (
+    'The header has voxels {:g} times as long as they are, as software for humans wants it; all '
+    "lengths here are the animal's own."
 )
 
 VERSIONS = ('nipype', 'torch', 'SimpleITK', 'nibabel', 'numpy', 'scipy', 'fslpy')
@@ -55,6 +60,7 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
     engine = File(exists=True, mandatory=True, desc='what corrected the motion (.json)')
     placement = File(exists=True, mandatory=True, desc='a row a slice (.tsv)')
     donor = File(exists=True, mandatory=True, desc='donor taken (.json)')
+    species = traits.Enum(*BRAIN_SIZE, usedefault=True, desc='whose head it is')
     quarter_turns = traits.Int(0, usedefault=True, desc='by which the head was turned upright')
     lognormal = File(exists=True, mandatory=True, desc='fit of every slice (.json)')
     confidence = File(exists=True, mandatory=True, desc='how far to trust the mask (.json)')
@@ -95,6 +101,7 @@ class Report(SimpleInterface):
         settings['mask_taken'] = confidence['Method']
         donor_name = Path(settings['donors'][donor['donor']]).parent.name
         turned = 90 * self.inputs.quarter_turns
+        species, scale = self.inputs.species, engine.get('header_scale', 1)
         data = ReportData(
             title=self.inputs.scan_name,
             source=self.inputs.source,
@@ -106,6 +113,7 @@ class Report(SimpleInterface):
             labels=np.where(mask, second.argmax(1), 0),
             aspect=float(spacing[1] / spacing[0]),
             summary={
+                'Species': species + (', as it looks' if settings['species'] == AUTO else ''),
                 'Motion correction': f'{engine["engine"]} {engine["engine_version"]}'.strip(),
                 'b0 volumes': str(engine['n_b0']),
                 'Slices': f'{len(stack)}, {spacing[2]:.3g} mm apart, seen at {spacing[0]:.3g} mm'
@@ -135,9 +143,10 @@ class Report(SimpleInterface):
             mask_caption=CAPTIONS[settings['mask_taken']],
             methods=methods_text(__version__, engine, settings),
             warnings=[
+                *([SCALED_HEADER.format(scale)] if scale != 1 else []),
                 *([TURNED_HEAD.format(turned)] if turned and settings['turn'] == 'auto' else []),
                 *([REVERSED_SLICES] if donor['scale'] < 0 else []),
-                *placement_warnings(placement, confidence, BRAIN_SIZE[settings['species']]),
+                *placement_warnings(placement, confidence, BRAIN_SIZE[species]),
             ],
         )
         page = Path(runtime.cwd) / f'{self.inputs.scan_name}.html'

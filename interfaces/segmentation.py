@@ -18,7 +18,7 @@ from secondglance.imaging.metrics import (
     segmentation_metrics,
     tissue_volumes,
 )
-from secondglance.interfaces.stacks import in_cwd
+from secondglance.interfaces.stacks import affine_of, in_cwd
 
 
 def _write_tsv(rows: list[dict], path: str) -> str:
@@ -64,7 +64,7 @@ class Labels(SimpleInterface):
             nib.save(nib.Nifti1Image(probabilities[..., index], image.affine, image.header), path)
             self._results['probsegs'].append(path)
 
-        voxel_volume = abs(np.linalg.det(image.affine[:3, :3]))
+        voxel_volume = abs(np.linalg.det(affine_of(image)[:3, :3]))
         self._results['volumes'] = _write_tsv(
             tissue_volumes(dseg, voxel_volume),
             in_cwd(self.inputs.in_file, runtime, '_volumes', '.tsv'),
@@ -99,7 +99,7 @@ class Metrics(SimpleInterface):
         labels = np.asarray(found.dataobj).astype(np.uint8)
         mask = np.asarray(nib.load(self.inputs.brain_mask).dataobj) > 0
         reference = np.rint(np.asarray(nib.load(self.inputs.reference).dataobj)).astype(int)
-        voxel_size = nib.affines.voxel_sizes(found.affine)
+        voxel_size = nib.affines.voxel_sizes(affine_of(found))
         axis = slice_grid(found.shape, found.affine, float(min(voxel_size))).slice_axis
         # A reference of zeros and ones is a brain mask: it says nothing of tissues
         only_brain = reference.max() <= 1

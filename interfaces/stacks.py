@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
 from nipype.utils.filemanip import fname_presuffix
 
 from secondglance.imaging.slices import SliceGrid, slice_grid
+from secondglance.imaging.species import header_scale, species_of_section
 
 
 def read_stack(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -79,12 +80,37 @@ def grid_of(
     image = nib.load(path)
     return slice_grid(
         image.shape[:3],
-        image.affine,
+        affine_of(image),
         spacing,
         slice_axis=slice_axis,
         dim_info=image.header.get_dim_info()[2],
         quarter_turns=quarter_turns,
     )
+
+
+def scale_of(image) -> float:
+    """By how much the millimetres of an image's header are too many; mostly 1."""
+    return header_scale(image.shape, nib.affines.voxel_sizes(image.affine))
+
+
+def affine_of(image) -> np.ndarray:
+    """Affine (4, 4) of an image in the animal's own millimetres, whatever its header's are."""
+    scale = scale_of(image)
+    return image.affine if scale == 1 else np.diag([1 / scale] * 3 + [1.0]) @ image.affine
+
+
+def species_of_mask(path: str | Path) -> str:
+    """Name the species that a brain mask on disk is of; as of `species_of_brain`."""
+    image = nib.load(path)
+    return species_of_brain(np.asarray(image.dataobj) > 0, affine_of(image))
+
+
+def species_of_brain(brain: np.ndarray, affine: np.ndarray) -> str:
+    """Name the species that a brain mask (X, Y, Z) is of, by its largest section."""
+    grid = slice_grid(brain.shape, affine, float(nib.affines.voxel_sizes(affine).min()))
+    sections = brain.sum(axis=grid.in_plane)
+    h, w = (grid.voxel_size[axis] for axis in grid.in_plane)
+    return species_of_section(float(sections.max()) * h * w)
 
 
 def in_cwd(path: str | Path, runtime, suffix: str, ext: str | None = None) -> str:
@@ -93,8 +119,8 @@ def in_cwd(path: str | Path, runtime, suffix: str, ext: str | None = None) -> st
     return stem + (ext or '.nii')
 
 
-class SlicesSpec(BaseInterfaceInputSpec):
-    """How a stack of slices lies over a volume, but for the way up."""
+class GridSpec(BaseInterfaceInputSpec):
+    """How a stack of slices lies over a volume."""
 
     spacing = traits.Range(
         low=0.0, exclude_low=True, mandatory=True, desc='in-plane spacing of the stack, mm'
@@ -102,11 +128,6 @@ class SlicesSpec(BaseInterfaceInputSpec):
     slice_axis = traits.Enum(
         'auto', 'i', 'j', 'k', usedefault=True, desc='voxel axis along which slices lie'
     )
-
-
-class GridSpec(SlicesSpec):
-    """How a stack of slices lies over a volume."""
-
     quarter_turns = traits.Range(
         low=0, high=3, value=0, usedefault=True, desc='by which slices are turned to be upright'
     )

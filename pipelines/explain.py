@@ -5,7 +5,6 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
-from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.interfaces.glance import Explain
 from secondglance.models.weights import weights_spacing
 
@@ -17,7 +16,6 @@ def init_explain_wf(
     region: str | Path | tuple[int, int, int] | None = None,
     saliency: str = 'guided',
     smooth: int = 0,
-    species: str = 'rat',
     slice_axis: str = 'auto',
     device: str = 'auto',
     use_gpu: bool = False,
@@ -33,7 +31,7 @@ def init_explain_wf(
     Parameters
     ----------
     weights : path
-        Weights of the network; their in-plane spacing lays out the slices.
+        Of the network.
     targets : tuple of {'brain', 'WM', 'GM', 'CSF'}
         A map each.
     region : path, or voxel (i, j, k), optional
@@ -43,8 +41,6 @@ def init_explain_wf(
         One of `secondglance.models.choices.SALIENCY_METHODS`.
     smooth : int
         Noisy copies whose maps are averaged; 0 for none.
-    species : {'rat', 'mouse'}
-        A smaller brain is seen with smaller pixels.
     slice_axis : {'auto', 'i', 'j', 'k'}
         Voxel axis along which slices lie.
     device : str
@@ -59,6 +55,8 @@ def init_explain_wf(
     ------
     in_file
         3-D volume of a whole head.
+    spacing
+        Of the pixels with which it is looked at, mm; the network's own where not given.
     quarter_turns
         By which slices are turned in plane, so that the head is upright; 0 where not given.
 
@@ -70,7 +68,8 @@ def init_explain_wf(
         The same as stacks of slices at the network's spacing, for the report.
     """
     workflow = Workflow(name=name)
-    inputnode = Node(IdentityInterface(['in_file', 'quarter_turns']), name='inputnode')
+    inputnode = Node(IdentityInterface(['in_file', 'spacing', 'quarter_turns']), name='inputnode')
+    inputnode.inputs.spacing = weights_spacing(weights)
     inputnode.inputs.quarter_turns = 0
     outputnode = Node(IdentityInterface(['maps', 'stacks']), name='outputnode')
     explain = MapNode(
@@ -78,7 +77,6 @@ def init_explain_wf(
             weights=str(weights),
             method=saliency,
             smooth=smooth,
-            spacing=weights_spacing(weights) * BRAIN_SIZE[species],
             slice_axis=slice_axis,
             device=device,
             use_gpu=use_gpu,
@@ -99,7 +97,7 @@ def init_explain_wf(
             (
                 inputnode,
                 explain,
-                [('in_file', 'in_file'), ('quarter_turns', 'quarter_turns')],
+                [(n, n) for n in ('in_file', 'spacing', 'quarter_turns')],
             ),
             (explain, outputnode, [('out_file', 'maps'), ('stack_file', 'stacks')]),
         ]

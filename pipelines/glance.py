@@ -5,7 +5,7 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
-from secondglance.imaging.species import BRAIN_SIZE
+from secondglance.imaging.species import AUTO
 from secondglance.interfaces.glance import (
     DonorSaliency,
     Enhance,
@@ -22,7 +22,7 @@ from secondglance.interfaces.placement import (
 )
 from secondglance.interfaces.stacks import MergeSlabs, SplitSlabs, ToNative, ToStack
 from secondglance.models.choices import TURNS
-from secondglance.models.weights import default_refinement, weights_spacing
+from secondglance.models.weights import default_refinement
 
 
 def init_glance_wf(
@@ -30,8 +30,7 @@ def init_glance_wf(
     weights: str | Path,
     donors: list[tuple[Path, Path]],
     refinement: str | Path | None = None,
-    species: str = 'rat',
-    donor_species: str = 'rat',
+    species: str = AUTO,
     slice_axis: str = 'auto',
     turn: str = TURNS[0],
     saliency: str = 'guided',
@@ -65,12 +64,12 @@ def init_glance_wf(
     refinement : path, optional
         Weights of the network that makes one brain of all that was found; by default those that
         ship.
-    species, donor_species : {'rat', 'mouse'}
-        A smaller brain is seen with smaller pixels.
+    species : {'auto', 'rat', 'mouse'}
+        A smaller brain is seen with smaller pixels; found where not told.
     slice_axis : {'auto', 'i', 'j', 'k'}
-    turn : {'auto', '0', '90', '180', '270'}
-        Degrees by which slices are turned so that the head is upright.
         Voxel axis along which slices lie.
+    turn : {'auto', '0', '90', '180', '270'}
+        Degrees by which slices are turned so that the head is upright; found where not told.
     saliency : str
         One of `secondglance.models.choices.SALIENCY_METHODS`.
     target : {'brain', 'WM', 'GM', 'CSF'}
@@ -110,6 +109,10 @@ def init_glance_wf(
     placement
         One row a slice: donor's slice, shift, peak, confidence of the shift, and the probability
         that the mask's Dice is at least 0.95 in it (.tsv).
+    species
+        Whose head it is.
+    spacing
+        Of the pixels with which it was looked at, mm.
     quarter_turns
         By which slices were turned in plane, so that the head is upright.
     donor
@@ -124,9 +127,7 @@ def init_glance_wf(
     """
     workflow = Workflow(name=name)
     refinement = refinement or default_refinement()
-    known = weights_spacing(weights)
-    spacing = known * BRAIN_SIZE[species]
-    grid = {'spacing': spacing, 'slice_axis': slice_axis}
+    grid = {'slice_axis': slice_axis}
     network = {
         'weights': str(weights),
         'device': device,
@@ -136,7 +137,7 @@ def init_glance_wf(
 
     inputnode = Node(IdentityInterface(['in_file']), name='inputnode')
     outputs = ['brain_mask', 'saliency', 'enhanced', 'first_probabilities', 'placement', 'donor']
-    outputs += ['quarter_turns']
+    outputs += ['species', 'spacing', 'quarter_turns']
     stacks = ['stack', 'saliency_stack', 'enhanced_stack', 'mask_stack']
     stacks += ['first_probabilities_stack']
     outputnode = Node(
@@ -144,8 +145,13 @@ def init_glance_wf(
         name='outputnode',
     )
 
-    # Headers often do not say which way up a rodent lies
-    orient = Node(Orient(**grid, turn=turn, **network), n_procs=num_threads, name='orient')
+    # Headers often do not say which way up a rodent lies, nor whose head it is
+    orient = Node(
+        Orient(**grid, species=species, turn=turn, **network),
+        n_procs=num_threads,
+        name='orient',
+    )
+    found = [(name, name) for name in ('spacing', 'quarter_turns')]
     # Resampled in plane alone: the network knows one spacing
     to_stack = Node(ToStack(**grid), name='to_stack')
     slabs = Node(SplitSlabs(n_slabs=n_slabs, slices_per_job=slices_per_job), name='slabs')
@@ -170,7 +176,6 @@ def init_glance_wf(
         DonorSaliency(
             images=[str(image) for image, _ in donors],
             masks=[str(mask) for _, mask in donors],
-            spacing=known * BRAIN_SIZE[donor_species],
             method=saliency,
             target=target,
             smooth=smooth,
@@ -184,12 +189,7 @@ def init_glance_wf(
         name='donor_saliency',
     )
     # Which slice of which donor: found over the whole stack, not slab by slab
-    enlarged = BRAIN_SIZE[species] / BRAIN_SIZE[donor_species]
-    match = Node(
-        MatchDonor(donor_scale=enlarged, similarity=mask_method == 'similarity'),
-        mem_gb=0.5,
-        name='match',
-    )
+    match = Node(MatchDonor(similarity=mask_method == 'similarity'), mem_gb=0.5, name='match')
     place = MapNode(PlaceMask(), iterfield=['in_file', 'kernel_file'], mem_gb=0.3, name='place')
     kernel_slabs = Node(SplitSlabs(n_slabs=n_slabs, slices_per_job=slices_per_job), 'kernel_slabs')
     # Neighbouring slices lie beside each other: one that says otherwise is overruled
@@ -200,10 +200,7 @@ def init_glance_wf(
         mem_gb=1.0,
         name='refine',
     )
-    brain = Node(
-        BrainMask(method=mask_method, brain_size=BRAIN_SIZE[species], refinement=str(refinement)),
-        name='brain',
-    )
+    brain = Node(BrainMask(method=mask_method, refinement=str(refinement)), name='brain')
 
     native = {}
     for field, order in (('brain_mask', 0.5), ('saliency', None), ('enhanced', None)):
@@ -215,8 +212,10 @@ def init_glance_wf(
         [
             (inputnode, orient, [('in_file', 'in_file')]),
             (inputnode, to_stack, [('in_file', 'in_file')]),
-            (orient, to_stack, [('quarter_turns', 'quarter_turns')]),
-            (orient, outputnode, [('quarter_turns', 'quarter_turns')]),
+            (orient, to_stack, found),
+            (orient, match, [('species', 'species')]),
+            (orient, brain, [('species', 'species')]),
+            (orient, outputnode, [*found, ('species', 'species')]),
             (to_stack, slabs, [('out_file', 'in_file')]),
             (slabs, first_glance, [('out_files', 'in_file')]),
             (first_glance, enhance, [('saliency', 'in_file')]),
@@ -258,7 +257,7 @@ def init_glance_wf(
             (merge_enhanced, outputnode, [('out_file', 'enhanced_stack')]),
             (merge_first, outputnode, [('out_file', 'first_probabilities_stack')]),
             *[(inputnode, node, [('in_file', 'like')]) for node in native.values()],
-            *[(orient, node, [('quarter_turns', 'quarter_turns')]) for node in native.values()],
+            *[(orient, node, found) for node in native.values()],
             *[(node, outputnode, [('out_file', field)]) for field, node in native.items()],
         ]
     )

@@ -8,6 +8,7 @@ from nipype.pipeline.engine import Node, Workflow
 from secondglance.imaging.labels import CLASSES, TISSUES
 from secondglance.interfaces.bids import Scan
 from secondglance.interfaces.derivatives import Publish
+from secondglance.interfaces.preprocessing import Displacement
 from secondglance.interfaces.report import Report
 from secondglance.interfaces.segmentation import Metrics
 
@@ -26,7 +27,8 @@ def init_outputs_wf(
 
     ::
 
-        everything → report → publish
+        confounds, species → displacement → report → publish
+        everything                        ↗
         dseg, brain_mask, reference → metrics ↗
 
     Parameters
@@ -57,7 +59,8 @@ def init_outputs_wf(
     explained = explained_names(settings)
     endings = {
         'b0_mean': f'desc-b0mean_{suffix}.nii.gz',
-        'confounds': 'desc-confounds_timeseries.tsv',
+        'displacement': 'desc-confounds_timeseries.tsv',
+        'displacement_about': 'desc-confounds_timeseries.json',
         'transforms': 'desc-hmc_xfm.json',
         'brain_mask': 'desc-brain_mask.nii.gz',
         'confidence': 'desc-brain_mask.json',
@@ -73,12 +76,15 @@ def init_outputs_wf(
         'slice_metrics': 'desc-metrics_slices.tsv',
     }
     computed = [
-        field for field in endings if not field.startswith(('probseg_', 'metrics', 'explained_'))
+        field
+        for field in endings
+        if not field.startswith(('probseg_', 'metrics', 'explained_', 'displacement'))
     ]
     computed.remove('slice_metrics')
     for_report = [
         'engine',
         'donor',
+        'species',
         'quarter_turns',
         'lognormal',
         'stack',
@@ -87,10 +93,12 @@ def init_outputs_wf(
     ]
     for_report += ['mask_stack', 'first_probabilities_stack', 'probabilities_stack']
 
-    others = ['probsegs', 'first_probabilities', 'maps', 'map_stacks']
+    others = ['probsegs', 'first_probabilities', 'maps', 'map_stacks', 'confounds']
     inputnode = Node(IdentityInterface([*computed, *for_report, *others]), name='inputnode')
     outputnode = Node(IdentityInterface(['report', 'out_files']), name='outputnode')
 
+    # Only now is it known how large the head is that moved
+    displacement = Node(Displacement(), name='displacement')
     report = Node(
         Report(scan_name=scan.name, source=str(scan.path), settings=settings),
         mem_gb=1.0,
@@ -119,10 +127,13 @@ def init_outputs_wf(
                 (field, field)
                 for field in [
                     *for_report,
-                    *('confounds', 'placement', 'volumes', 'transforms', 'confidence'),
+                    *('placement', 'volumes', 'transforms', 'confidence'),
                 ]
             ],
         ),
+        (inputnode, displacement, [('confounds', 'in_file'), ('species', 'species')]),
+        (displacement, report, [('out_file', 'confounds')]),
+        (displacement, publish, [('out_file', 'displacement'), ('about', 'displacement_about')]),
         (inputnode, publish, [(field, field) for field in [*computed, 'engine']]),
         (report, publish, [('out_file', 'report'), ('figures', 'report_figures')]),
         (publish, outputnode, [('report', 'report'), ('out_files', 'out_files')]),
@@ -215,7 +226,6 @@ def _sidecars(scan: Scan, settings: dict) -> dict[str, dict]:
         'desc-confounds_timeseries.json': {
             **{f'trans_{a}': {'Units': 'mm'} for a in 'xyz'},
             **{f'rot_{a}': {'Units': 'rad'} for a in 'xyz'},
-            'framewise_displacement': {'Units': 'mm', 'HeadRadius': settings['head_radius_mm']},
         },
     }
 

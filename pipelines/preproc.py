@@ -12,7 +12,6 @@ def init_preproc_wf(
     motion: str = 'auto',
     b0_threshold: float = B0_THRESHOLD,
     all_b0: bool = False,
-    species: str = 'rat',
     n_procs: int = 1,
     name: str = 'preproc_wf',
 ) -> Workflow:
@@ -30,8 +29,6 @@ def init_preproc_wf(
         Largest b-value of a b0 volume, s/mm².
     all_b0 : bool
         Whether no volume is diffusion-weighted, as in an EPI time series.
-    species : {'rat', 'mouse'}
-        Whose head radius turns rotations into framewise displacement.
     n_procs : int
         Volumes that the embedded engine registers at the same time.
     name : str
@@ -48,7 +45,8 @@ def init_preproc_wf(
     b0_mean, b0_series
         Mean of the corrected b0 volumes, and they themselves.
     confounds
-        Motion and framewise displacement (.tsv).
+        Motion (.tsv); `secondglance.interfaces.preprocessing.Displacement` adds how far a head
+        of its size moved from volume to volume.
     transforms
         Matrices in world mm, volume to reference (.json).
     engine
@@ -65,7 +63,7 @@ def init_preproc_wf(
     engine = resolve_engine(motion)
     n_threads = n_procs if engine == 'sitk' else 1
     motion_correction = Node(
-        ENGINES[engine](species=species, num_threads=n_threads),
+        ENGINES[engine](num_threads=n_threads),
         n_procs=n_threads,
         mem_gb=1.0,
         name='motion_correction',

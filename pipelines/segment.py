@@ -5,7 +5,6 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
-from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.interfaces.glance import RemoveBackground, Segment
 from secondglance.interfaces.segmentation import Labels
 from secondglance.interfaces.stacks import MergeSlabs, SplitSlabs, ToNative, ToStack
@@ -15,7 +14,6 @@ from secondglance.models.weights import weights_spacing
 def init_segment_wf(
     *,
     weights: str | Path,
-    species: str = 'rat',
     slice_axis: str = 'auto',
     device: str = 'auto',
     use_gpu: bool = False,
@@ -34,9 +32,7 @@ def init_segment_wf(
     Parameters
     ----------
     weights : path
-        Weights of the network; their in-plane spacing lays out the slices.
-    species : {'rat', 'mouse'}
-        A smaller brain is seen with smaller pixels.
+        Weights of the network.
     slice_axis : {'auto', 'i', 'j', 'k'}
         Voxel axis along which slices lie.
     device : str
@@ -55,6 +51,8 @@ def init_segment_wf(
         3-D volume of a whole head.
     brain_mask
         Mask of the brain on the same grid.
+    spacing
+        Of the pixels with which it is looked at, mm; the network's own where not given.
     quarter_turns
         By which slices are turned in plane, so that the head is upright; 0 where not given.
 
@@ -70,13 +68,14 @@ def init_segment_wf(
         Class probabilities as a stack at the network's spacing, for the report.
     """
     workflow = Workflow(name=name)
-    spacing = weights_spacing(weights) * BRAIN_SIZE[species]
-    grid = {'spacing': spacing, 'slice_axis': slice_axis}
+    grid = {'slice_axis': slice_axis}
+    told = [(name, name) for name in ('spacing', 'quarter_turns')]
     split = {'n_slabs': n_slabs, 'slices_per_job': slices_per_job}
 
     inputnode = Node(
-        IdentityInterface(['in_file', 'brain_mask', 'quarter_turns']), name='inputnode'
+        IdentityInterface(['in_file', 'brain_mask', 'spacing', 'quarter_turns']), name='inputnode'
     )
+    inputnode.inputs.spacing = weights_spacing(weights)
     inputnode.inputs.quarter_turns = 0
     outputnode = Node(
         IdentityInterface(['dseg', 'probsegs', 'volumes', 'probabilities_stack']),
@@ -117,10 +116,7 @@ def init_segment_wf(
             (second_glance, merge, [('out_file', 'in_files')]),
             (merge, native, [('out_file', 'in_file')]),
             (inputnode, native, [('in_file', 'like')]),
-            *[
-                (inputnode, node, [('quarter_turns', 'quarter_turns')])
-                for node in (to_stack, mask_stack, native)
-            ],
+            *[(inputnode, node, told) for node in (to_stack, mask_stack, native)],
             (native, labels, [('out_file', 'in_file')]),
             (inputnode, labels, [('brain_mask', 'mask_file')]),
             (merge, outputnode, [('out_file', 'probabilities_stack')]),

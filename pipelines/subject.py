@@ -7,7 +7,7 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from secondglance import __version__
-from secondglance.imaging.species import HEAD_RADIUS_MM
+from secondglance.imaging.species import AUTO
 from secondglance.interfaces.bids import Scan
 from secondglance.models.choices import TURNS
 from secondglance.models.weights import REFINEMENT, default_refinement, read_header
@@ -39,8 +39,7 @@ class Settings:
     motion: str = 'auto'
     b0_threshold: float = 50.0
     all_b0: bool = False
-    species: str = 'rat'
-    donor_species: str = 'rat'
+    species: str = AUTO
     slice_axis: str = 'auto'
     turn: str = TURNS[0]
     mask_method: str = 'network'
@@ -74,7 +73,6 @@ class Settings:
             **plain,
             'weights_checksum': read_header(self.weights)['checksum'],
             'refinement_checksum': read_header(self.refinement, REFINEMENT)['checksum'],
-            'head_radius_mm': HEAD_RADIUS_MM[self.species],
         }
 
 
@@ -119,7 +117,6 @@ def init_subject_wf(
     n_slabs = 1 if gpu else settings.nprocs
     network = {
         'weights': settings.weights,
-        'species': settings.species,
         'slice_axis': settings.slice_axis,
         'device': settings.device,
         'use_gpu': gpu,
@@ -139,7 +136,6 @@ def init_subject_wf(
         motion=settings.motion,
         b0_threshold=settings.b0_threshold,
         all_b0=settings.all_b0,
-        species=settings.species,
         n_procs=settings.nprocs * settings.threads,
     )
     glance_wf = init_glance_wf(
@@ -151,7 +147,7 @@ def init_subject_wf(
         peak=settings.enhance_peak,
         width=settings.enhance_width,
         mask_method=settings.mask_method,
-        donor_species=settings.donor_species,
+        species=settings.species,
         turn=settings.turn,
         cache_dir=cache_dir,
         **network,
@@ -179,7 +175,7 @@ def init_subject_wf(
         workflow.connect(
             [
                 (preproc_wf, explain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-                (glance_wf, explain_wf, same('quarter_turns')),
+                (glance_wf, explain_wf, same('spacing', 'quarter_turns')),
                 (
                     explain_wf,
                     outputs_wf,
@@ -200,7 +196,7 @@ def init_subject_wf(
             ),
             (preproc_wf, glance_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
             (preproc_wf, segment_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-            (glance_wf, segment_wf, same('brain_mask', 'quarter_turns')),
+            (glance_wf, segment_wf, same('brain_mask', 'spacing', 'quarter_turns')),
             (preproc_wf, outputs_wf, same('b0_mean', 'confounds', 'transforms', 'engine')),
             (
                 glance_wf,
@@ -216,6 +212,7 @@ def init_subject_wf(
                         'lognormal_slices',
                         'first_probabilities',
                         'confidence',
+                        'species',
                         'quarter_turns',
                     ),
                     *('stack', 'saliency_stack', 'enhanced_stack', 'mask_stack'),

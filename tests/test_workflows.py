@@ -100,7 +100,7 @@ def tiny(study):
         (nan, 'NaN or infinite'),
         (constant, 'nothing but the value 0'),
         (negative, 'voxel sizes'),
-        (tiny, 'network needs 9.6 mm'),
+        (tiny, 'network needs 6.24 mm'),
     ],
     ids=lambda value: getattr(value, '__name__', None),
 )

@@ -9,7 +9,7 @@ import pytest
 from secondglance.data import donor_paths
 from secondglance.interfaces.bids import find_donor
 from secondglance.interfaces.glance import DonorSaliency
-from secondglance.models.weights import default_weights, weights_spacing
+from secondglance.models.weights import default_weights
 
 
 @pytest.fixture
@@ -22,7 +22,6 @@ def look(tmp_path, monkeypatch):
         donor = {'images': [str(image)], 'masks': [str(mask)]}
         node = DonorSaliency(
             weights=str(default_weights()),
-            spacing=weights_spacing(default_weights()),
             **(donor | inputs),
         )
         found = node.run(cwd=str(tmp_path / folder)).outputs
@@ -55,3 +54,21 @@ def test_a_donor_of_ones_own_that_lies_on_its_back_is_looked_at_upright(tmp_path
     for turned, straight in zip(found, upright, strict=True):
         a, b = (nib.Nifti1Image.from_bytes(x).get_fdata() for x in (turned, straight))
         np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_a_mouse_that_lends_its_mask_is_looked_at_as_a_rat(tmp_path, look):
+    """The same head with smaller voxels is the same to the network, and as large as it was."""
+    rat = look('bank')
+    paths = []
+    for path in find_donor(donor_paths()[0]):
+        image = nib.load(path)
+        affine = np.diag([0.65, 0.65, 0.65, 1]) @ image.affine
+        nib.save(image.__class__(np.asarray(image.dataobj), affine), tmp_path / path.name)
+        paths.append(str(tmp_path / path.name))
+    found = look('own', images=paths[:1], masks=paths[1:])
+    for mouse, known in zip(found, rat, strict=True):
+        a, b = (nib.Nifti1Image.from_bytes(x) for x in (mouse, known))
+        np.testing.assert_allclose(a.affine, b.affine, atol=1e-4)
+        # Rounding moves a gradient now and then
+        assert np.abs(a.get_fdata() - b.get_fdata()).mean() < 1e-3
+        assert np.abs(b.get_fdata()).mean() > 1e-2

@@ -44,7 +44,7 @@ def test_scans_with_a_reference_are_found(data_set):
 
 
 def test_stacks_to_train_on_say_what_is_known(data_set):
-    known, masked = read_labelled_scans(data_set, 'T2w', 0.4, ['01', 'sub-02'])
+    known, masked = read_labelled_scans(data_set, 'T2w', 0.4, ['01', 'sub-02'], species='rat')
     assert known.images.shape == (5, 40, 40)
     assert set(np.unique(known.labels)) == {0, 1, 2, 3}
     assert set(np.unique(masked.labels)) == {0, UNKNOWN}
@@ -52,14 +52,28 @@ def test_stacks_to_train_on_say_what_is_known(data_set):
 
 
 def test_a_smaller_species_is_seen_with_smaller_pixels(data_set):
-    [rat] = read_labelled_scans(data_set, 'T2w', 0.4, ['01'])
+    [rat] = read_labelled_scans(data_set, 'T2w', 0.4, ['01'], species='rat')
     for path in data_set.rglob('*sub-01*.nii.gz'):
         image = nib.load(path)
         save(np.asarray(image.dataobj), path, 0.65)
-    [mouse] = read_labelled_scans(data_set, 'T2w', 0.4, ['01'], relative_size=0.65)
+    [mouse] = read_labelled_scans(data_set, 'T2w', 0.4, ['01'], species='mouse')
     np.testing.assert_allclose(mouse.images, rat.images, rtol=1e-4)
     np.testing.assert_array_equal(mouse.labels, rat.labels)
     np.testing.assert_allclose(mouse.positions, rat.positions, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('zoom', 'species'), [(1.0, 'mouse'), (1.3, 'rat')])
+def test_the_size_of_what_is_labelled_tells_the_species(data_set, zoom, species):
+    """Of 64 and 108 mm²."""
+    for path in data_set.rglob('*sub-01*.nii.gz'):
+        save(np.asarray(nib.load(path).dataobj), path, zoom)
+    [found] = read_labelled_scans(data_set, 'T2w', 0.4, ['01'])
+    [told] = read_labelled_scans(data_set, 'T2w', 0.4, ['01'], species=species)
+    np.testing.assert_array_equal(found.images, told.images)
+    [other] = read_labelled_scans(
+        data_set, 'T2w', 0.4, ['01'], species={'rat': 'mouse', 'mouse': 'rat'}[species]
+    )
+    assert found.images.shape != other.images.shape
 
 
 def test_faults_are_named(data_set):

@@ -14,6 +14,7 @@ from secondglance.imaging.motion import residual_displacement, typical_volume
 from secondglance.interfaces.checks import read_volume
 from secondglance.interfaces.preprocessing import (
     PARAMETERS,
+    Displacement,
     McflirtMotion,
     MeanVolume,
     NoMotion,
@@ -139,7 +140,7 @@ def test_one_volume_is_left_as_it_is(engine, rng, save, oblique):
         nib.load(out.out_file).get_fdata()[..., 0], nib.load(path).get_fdata()
     )
     table = pd.read_csv(out.confounds, sep='\t')
-    assert list(table) == ['volume', *PARAMETERS, 'framewise_displacement']
+    assert list(table) == ['volume', *PARAMETERS]
     assert not table.to_numpy().any()
     assert json.loads(Path(out.engine).read_text())['engine'] == 'none: one volume'
 
@@ -233,7 +234,7 @@ def test_the_embedded_engine_writes_the_same_files(save, oblique, tmp_path):
     still = 100 * ndimage.gaussian_filter(rng.random((24, 24, 12)), 2).astype(np.float32)
     shifted = np.roll(still, 1, axis=0)
     path = save(np.stack([still, shifted, still], axis=-1), oblique, 'series.nii.gz')
-    out = SitkMotion(in_file=path, volumes=[0, 3, 9], species='mouse', num_threads=2).run().outputs
+    out = SitkMotion(in_file=path, volumes=[0, 3, 9], num_threads=2).run().outputs
     content = json.loads(Path(out.transforms).read_text())
     assert np.shape(content['matrices']) == (3, 4, 4)
     assert content['reference'] in content['volumes']
@@ -250,3 +251,34 @@ def test_the_embedded_engine_writes_the_same_files(save, oblique, tmp_path):
     # One voxel of 0.25 mm along the first axis
     moved = table.loc[1, list(PARAMETERS[:3])] - table.loc[0, list(PARAMETERS[:3])]
     np.testing.assert_allclose(np.linalg.norm(moved.astype(float)), 0.25, atol=0.05)
+
+
+@pytest.mark.parametrize(('species', 'radius'), [('rat', 10.0), ('mouse', 5.0)])
+def test_a_turn_moves_a_larger_head_farther(tmp_path, monkeypatch, species, radius):
+    monkeypatch.chdir(tmp_path)
+    table = pd.DataFrame(0.0, index=range(3), columns=['volume', *PARAMETERS])
+    table.loc[1:, 'rot_y'] = 0.01
+    table.loc[2, 'trans_x'] = -0.2
+    table.to_csv('motion.tsv', sep='\t', index=False)
+    out = Displacement(in_file=str(tmp_path / 'motion.tsv'), species=species).run().outputs
+    found = pd.read_csv(out.out_file, sep='\t')
+    np.testing.assert_allclose(found['framewise_displacement'], [0, 0.01 * radius, 0.2])
+    about = json.loads(Path(out.about).read_text())
+    assert about['framewise_displacement']['HeadRadius'] == radius
+
+
+def test_motion_is_told_in_the_animals_millimetres(save, oblique, tmp_path):
+    """A header whose millimetres are ten times too many, as software for humans wants it."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(8)
+    still = 100 * ndimage.gaussian_filter(rng.random((48, 24, 12)), 2).astype(np.float32)
+    series = np.stack([still, np.roll(still, 1, axis=0), still], axis=-1)
+    tables = []
+    for scale in (1, 10):
+        path = save(series, np.diag([scale, scale, scale, 1]) @ oblique, f'series{scale}.nii.gz')
+        out = SitkMotion(in_file=path, volumes=[0, 1, 2]).run().outputs
+        tables.append(pd.read_csv(out.confounds, sep='\t'))
+        assert json.loads(Path(out.engine).read_text())['header_scale'] == scale
+        np.testing.assert_allclose(nib.load(out.out_file).affine, nib.load(path).affine)
+    np.testing.assert_allclose(tables[0], tables[1], atol=1e-4)

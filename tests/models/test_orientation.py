@@ -1,11 +1,13 @@
 """Which way up a head lies."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from secondglance.data import donor_paths, example_rat
+from secondglance.imaging.slices import slice_grid
 from secondglance.interfaces.labelled import read_head
-from secondglance.models.orientation import quarter_turns
+from secondglance.models.orientation import find_pose, quarter_turns, upright_grid
 from secondglance.models.weights import default_weights, load_weights
 
 
@@ -34,3 +36,28 @@ def test_few_slices_are_enough(model, n_slices):
 def test_where_there_is_nothing_to_see_nothing_is_turned(model, rng):
     assert quarter_turns(model, np.zeros((5, 64, 48), np.float32)) == 0
     assert quarter_turns(model, rng.rayleigh(1.0, (5, 64, 64)).astype(np.float32)) == 0
+
+
+@pytest.mark.parametrize('path', HEADS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(('size', 'species'), [(1.0, 'rat'), (0.65, 'mouse')])
+def test_whose_head_it_is_is_seen(model, path, size, species):
+    image = nib.load(path)
+    affine = np.diag([size, size, size, 1]) @ image.affine
+    grid = upright_grid(model, np.asarray(image.dataobj, np.float32), affine)
+    assert grid.spacing == pytest.approx(model.spacing * size)
+
+
+def test_what_is_known_is_not_asked(model):
+    image = nib.load(example_rat()[0])
+    voxels = np.asarray(image.dataobj, np.float32)
+
+    def stack_at(spacing):
+        return slice_grid(voxels.shape, image.affine, spacing).to_stack(voxels)
+
+    pose = find_pose(model, stack_at, species='mouse', quarter_turns=3)
+    assert (pose.species, pose.quarter_turns) == ('mouse', 3)
+
+
+def test_where_there_is_nothing_to_see_it_is_a_rat(model):
+    pose = find_pose(model, lambda _: np.zeros((5, 64, 48), np.float32))
+    assert (pose.species, pose.quarter_turns) == ('rat', 0)

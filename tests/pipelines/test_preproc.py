@@ -40,10 +40,9 @@ def test_threads_go_to_the_engine_that_uses_them(motion, n_procs, threads):
 
 
 def test_options_reach_their_nodes():
-    workflow = init_preproc_wf(motion='none', b0_threshold=80.0, all_b0=True, species='mouse')
+    workflow = init_preproc_wf(motion='none', b0_threshold=80.0, all_b0=True)
     assert workflow.get_node('select_b0').inputs.threshold == 80.0
     assert workflow.get_node('select_b0').inputs.all_b0
-    assert workflow.get_node('motion_correction').inputs.species == 'mouse'
 
 
 def test_auto_without_fsl_is_embedded(monkeypatch):

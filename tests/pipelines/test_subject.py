@@ -264,29 +264,40 @@ def test_shifted_copy_of_the_donors_brain_is_found_exactly(seed):
     assert (found[large] == shift).all(1).mean() >= 0.95
 
 
-def test_a_mouse_is_a_small_rat_to_the_network(run, tmp_path):
-    """The real rat, its voxels shrunk: with its species named it looks the same."""
-    small = tmp_path / 'mice'
-    shutil.copytree(run.example, small)
-    for path in small.rglob('sub-02*.nii.gz'):
+@pytest.mark.parametrize(
+    ('factor', 'options', 'species'),
+    [(0.65, (), 'mouse'), (0.65, ('--species', 'mouse'), 'mouse'), (10, (), 'rat')],
+)
+def test_a_head_is_seen_as_large_as_a_rat(run, tmp_path, factor, options, species):
+    """The real rat with other voxels: a mouse by its size, or a header scaled for human software.
+
+    It looks the same, on the grid that it came on, and volumes are the animal's.
+    """
+    other = tmp_path / 'heads'
+    shutil.copytree(run.example, other)
+    for path in other.rglob('sub-02*.nii.gz'):
         image = nib.load(path)
-        shrink = np.diag([0.65, 0.65, 0.65, 1.0])
-        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), shrink @ image.affine), path)
-    assert (
-        main(
-            [
-                *('run', '--subject', 'sub-02', '--bids-dir', str(small), '--species', 'mouse'),
-                *('--output-dir', str(tmp_path / 'out'), '--work-dir', str(tmp_path / 'work')),
-            ]
-        )
-        == 0
+        scaled = np.diag([factor, factor, factor, 1.0]) @ image.affine
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), scaled), path)
+    call = ['run', '--subject', 'sub-02', '--bids-dir', str(other), *options]
+    call += ['--output-dir', str(tmp_path / 'out'), '--work-dir', str(tmp_path / 'work')]
+    assert main(call) == 0
+    stem = 'sub-02/dwi/sub-02_'
+    found = nib.load(tmp_path / f'out/{stem}desc-brain_mask.nii.gz')
+    known = run.load(f'{stem}desc-brain_mask.nii.gz')
+    assert dice(np.asarray(found.dataobj) > 0, np.asarray(known.dataobj) > 0) > 0.97
+    np.testing.assert_allclose(
+        found.affine, np.diag([factor, factor, factor, 1.0]) @ known.affine, rtol=1e-5
     )
-    name = 'sub-02/dwi/sub-02_desc-brain_mask.nii.gz'
-    masks = [
-        np.asarray(i.dataobj) > 0 for i in (nib.load(tmp_path / 'out' / name), run.load(name))
-    ]
-    both = 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum())
-    assert both > 0.97
+    told = json.loads((tmp_path / f'out/{stem}desc-brain_mask.json').read_text())
+    before = json.loads((run.folder / f'out/{stem}desc-brain_mask.json').read_text())
+    assert told['Species'] == species
+    size = 1 if factor == 10 else factor**3
+    assert told['BrainVolume'] == pytest.approx(before['BrainVolume'] * size, rel=0.03)
+    volumes = pd.read_csv(tmp_path / f'out/{stem}desc-tissue_volumes.tsv', sep='\t')
+    assert volumes['volume_mm3'].sum() == pytest.approx(told['BrainVolume'], rel=0.05)
+    report = (tmp_path / 'out/sub-02.html').read_text()
+    assert ('10 times as long' in report) == (factor == 10)
 
 
 def test_donor_folder_of_a_user_is_taken(run, tmp_path):

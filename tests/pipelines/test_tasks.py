@@ -35,7 +35,6 @@ def test_stages_in_pydra_are_those_of_the_graph(tmp_path):
             'donor_saliency',
             images=[str(donors[0][0])],
             masks=[str(donors[0][1])],
-            spacing=spacing,
             **network,
         )
     )
