@@ -15,6 +15,7 @@ from secondglance.imaging.artefacts import (
     elastic_displacement,
     smooth_field,
 )
+from secondglance.imaging.labels import BRAIN_SHARE
 
 SHAPE = (64, 64, 40)
 VOXEL_MM = (0.375, 0.375, 0.5)
@@ -164,7 +165,7 @@ def simulate_head(
     }
 
     classes = np.stack([parts[name] for name in ('WM', 'GM', 'CSF')])
-    labels = np.where(classes.sum(0) >= 0.5, classes.argmax(0) + 1, 0).astype(np.uint8)
+    labels = np.where(classes.sum(0) > BRAIN_SHARE, classes.argmax(0) + 1, 0).astype(np.uint8)
     # One brain: crumbs of the maps are no tissue
     pieces, n_pieces = ndimage.label(labels > 0)
     if n_pieces > 1:

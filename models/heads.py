@@ -32,6 +32,12 @@ from secondglance.models.synthesis import (
 BEYOND_MM = 4.0
 """How far before the brain slices are drawn, in mm; behind it lies the cord."""
 
+_SNOUT_MM = 9.0
+"""How far a few are drawn: through eyes, snout and air, where there is nothing to find."""
+
+_LOST = 0.02
+"""Share of slices that the coil does not reach."""
+
 _DISTANCE = len(MAPS)
 _SKULL = MAPS.index('skull')
 
@@ -65,7 +71,8 @@ def draw_heads(
     maps = []
     for animal in (animals[i] for i in rng.integers(len(animals), size=batch_size)):
         low, high = animal.extent_mm
-        beyond = BEYOND_MM if rng.random() < 0.3 else 0.0
+        kind = rng.random()
+        beyond = _SNOUT_MM if kind < 0.08 else BEYOND_MM if kind < 0.33 else 0.0
         centre = rng.uniform(low, high + beyond, 1)
         maps.append(cut_slices(animal, centre, rng.uniform(*THICKNESS_MM, 1)))
     posed = pose_freely(vary_tissues(torch.cat(maps), rng), rng, spacing)
@@ -107,6 +114,10 @@ def render_heads(
     around = around * column(np.exp(rng.uniform(np.log(0.2), np.log(1.6), b)))
     image = brain_signal(maps, rng, contrast) + (1 - tissue) * around
     image = scan(image, rng, spacing)
+    # Where the coil does not reach there is noise alone, and no brain to be seen
+    lost = torch.from_numpy(rng.random(b) < _LOST)[:, None, None, None]
+    noise = torch.hypot(normal((b, 1, h, w), rng), normal((b, 1, h, w), rng))
+    image, labels = torch.where(lost, noise, image), labels * ~lost
     mask = torch.where(stripped, imperfect_masks(tissue, rng), field_of_view((b, h, w), rng))
     image = image * mask
     normalised = torch.from_numpy(normalise_slices(image[:, 0].numpy()))[:, None]
@@ -253,7 +264,7 @@ def _surroundings(maps: torch.Tensor, rng: np.random.Generator, spacing: float) 
     shapes = smooth_noise((b, k, h, w), rng, np.ones(b), 6)
     shapes = shapes + smooth_noise((b, k, h, w), rng, rng.uniform(0.1, 0.9, b), 16)
     levels = torch.from_numpy(_levels(rng, (b, k)))[:, :, None, None].expand(-1, -1, h, w)
-    flesh = levels.gather(1, shapes.argmax(dim=1, keepdim=True))
+    flesh = levels.gather(1, shapes.max(dim=1, keepdim=True).indices)
     flesh = flesh * torch.exp(smooth_noise((b, 1, h, w), rng, rng.uniform(0.0, 0.4, b), 20))
     # Skin and the fat below it
     skin = (cover - distance) < column(rng.uniform(0.2, 1.5, b))
@@ -318,7 +329,7 @@ def _coil(shape: tuple[int, int, int], rng: np.random.Generator) -> torch.Tensor
     field = smooth_noise((b, 1, h, w), rng, rng.uniform(0.05, 0.4, b), 4)
     across = torch.linspace(-1, 1, h)[None, None, :, None]
     up = torch.linspace(-1, 1, w)[None, None, None, :]
-    fall = np.where(rng.random(b) < 0.5, rng.uniform(0.0, 1.2, b), 0.0)
+    fall = np.where(rng.random(b) < 0.6, rng.uniform(0.0, 2.0, b), 0.0)
     angle = np.where(rng.random(b) < 0.75, rng.normal(0, 0.3, b), rng.uniform(-np.pi, np.pi, b))
     ramp = column(fall * np.cos(angle)) * up + column(fall * np.sin(angle)) * across
     return torch.exp(field + ramp)
@@ -367,9 +378,9 @@ def _resolve(image: torch.Tensor, rng: np.random.Generator, spacing: float) -> t
 
 
 def _noisy(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Rician noise, none to a signal-to-noise ratio of about 5."""
+    """Rician noise, none to a signal-to-noise ratio of about 4."""
     b = len(image)
-    sigma = np.exp(rng.uniform(np.log(0.004), np.log(0.1), b)) * (rng.random(b) < 0.9)
+    sigma = np.exp(rng.uniform(np.log(0.004), np.log(0.13), b)) * (rng.random(b) < 0.9)
     level = column(sigma) * image.amax(dim=(1, 2, 3), keepdim=True).clamp(max=2.0)
     shape = tuple(image.shape)
     return torch.hypot(image + level * normal(shape, rng), level * normal(shape, rng))
