@@ -249,7 +249,7 @@ def fit(
     trainer = lightning.Trainer(
         accelerator='gpu' if plan.device.startswith('cuda') else 'cpu',
         devices=_devices(plan.device),
-        precision=module.recipe.precision,  # type: ignore[arg-type]
+        precision=_precision(module.recipe.precision, plan.device),  # type: ignore[arg-type]
         max_steps=module.steps,
         logger=False,
         enable_progress_bar=False,
@@ -282,6 +282,17 @@ class _Identity(lightning.Callback):
 
     def on_save_checkpoint(self, trainer, module, checkpoint) -> None:
         checkpoint['secondglance'] = self.identity
+
+
+def _precision(asked: str, device: str) -> str:
+    """What a recipe asks for; single where a CPU would only pretend to be quick in halves.
+
+    Without the instructions for it, a step in bfloat16 takes twice as long as one in float32.
+    """
+    if asked.startswith('bf16') and not device.startswith('cuda'):
+        quick = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return asked if quick else '32-true'
+    return asked
 
 
 def _devices(device: str) -> list[int] | str | int:
