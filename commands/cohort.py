@@ -13,6 +13,7 @@ MOST_SHOWN = 40
 """Scans of which a line is printed; all are in the table."""
 
 FIGURES = (
+    'species',
     'confidence',
     'brain_mm3',
     'WM_mm3',

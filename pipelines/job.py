@@ -192,7 +192,9 @@ def _figures(outputs: list[Path]) -> dict:
         if path.name.endswith('_desc-tissue_volumes.tsv'):
             figures |= {f'{row["label"]}_mm3': float(row['volume_mm3']) for row in _rows(path)}
         elif path.name.endswith('_desc-brain_mask.json'):
-            figures['confidence'] = round(json.loads(path.read_text())['Confidence'], 3)
+            told = json.loads(path.read_text())
+            figures['species'] = told['Species']
+            figures['confidence'] = round(told['Confidence'], 3)
         elif path.name.endswith('_desc-lognormal_slices.tsv'):
             rows = [row for row in _rows(path) if row['ks_distance'] != 'n/a']
             if rows:

@@ -70,6 +70,7 @@ def test_the_good_is_done_and_the_bad_says_why(cohort):
     }
     assert 'sub-03_dwi.nii.gz cannot be read' in rows['sub-03']['reason']
     assert '--suffix' in rows['sub-04']['reason']
+    assert rows['sub-02']['species'] == 'rat'
     assert 1000 < float(rows['sub-02']['brain_mm3']) < 2800
     assert 0 <= float(rows['sub-02']['lognormal_share']) <= 1
     assert not list((cohort.folder / 'out').rglob('sub-03*.nii.gz'))
