@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from secondglance.data import atlas_path
+from secondglance.imaging.labels import BRAIN_SHARE
 from secondglance.models.heads import draw_heads, random_grid, render_as, render_heads
 from secondglance.models.synthesis import (
     brain_labels,
@@ -80,7 +81,7 @@ def test_heads_surround_brains_and_stripped_ones_do_not(maps):
 
 def test_labels_are_those_of_the_maps_where_the_field_of_view_shows_them(maps):
     _, labels = render_heads(maps, np.random.default_rng(3), SPACING)
-    brain = maps[:, 1:4].sum(dim=1, keepdim=True) > 0.5
+    brain = maps[:, 1:4].sum(dim=1, keepdim=True) > BRAIN_SHARE
     assert not labels[~brain].any()
     assert (labels[brain] > 0).float().mean() > 0.8
     seen = labels > 0
@@ -111,10 +112,16 @@ def test_a_scan_to_order_has_the_noise_and_contrast_asked_for(maps):
     clean, labels = render_as(maps, np.random.default_rng(0), SPACING, snr=1e6, bias=0.0)
     noisy, _ = render_as(maps, np.random.default_rng(0), SPACING, snr=5.0, bias=0.0)
     # Deep grey and white matter, away from what blurs in
-    grey, white = labels == 2, labels == 1
+    deep = maps[:, 1:4].sum(dim=1, keepdim=True) > 0.99
+    grey, white = deep & (labels == 2), deep & (labels == 1)
     assert clean[white].mean() < clean[grey].mean()
     inverted, _ = render_as(
         maps, np.random.default_rng(0), SPACING, snr=1e6, bias=0.0, contrast=(1.0, 0.6, 0.2)
     )
     assert inverted[white].mean() > inverted[grey].mean()
-    assert noisy[grey].std() > clean[grey].std()
+    beside = grey[..., 1:] & grey[..., :-1]
+
+    def roughness(images):
+        return (images[..., 1:] - images[..., :-1])[beside].std()
+
+    assert roughness(noisy) > 1.3 * roughness(clean)
