@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from secondglance.data import example_rat
 from secondglance.imaging.errors import InputError
 from secondglance.interfaces.bids import find_scans
 from secondglance.interfaces.checks import check_scan
@@ -38,11 +39,14 @@ def test_map_lies_on_the_grid_of_the_head(head, tmp_path, monkeypatch):
     assert np.abs(found.get_fdata()).max() > 0
 
 
-def test_voxel_is_explained_by_what_lies_about_it(head, tmp_path, monkeypatch):
-    voxel = [30, 12, 1]
-    # Guided, nothing in mere noise need speak for brain
-    asked = {'target': 'brain', 'voxel': voxel, 'method': 'gradient'}
-    found = nib.load(explain(head, tmp_path, monkeypatch, **asked).out_file)
+@pytest.mark.parametrize('method', ['guided', 'gradient'])
+def test_voxel_is_explained_by_what_lies_about_it(method, tmp_path, monkeypatch):
+    rat, _ = example_rat()
+    few = tmp_path / 'few.nii.gz'
+    nib.save(nib.load(rat).slicer[:, :, 8:11], few)
+    voxel = [32, 39, 1]
+    asked = {'target': 'brain', 'voxel': voxel, 'method': method}
+    found = nib.load(explain(few, tmp_path, monkeypatch, **asked).out_file)
     magnitude = np.abs(found.get_fdata())
     # Slices do not see each other
     assert not magnitude[..., [0, 2]].any()
