@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.models.choices import SALIENCY_METHODS, TARGETS
 
 
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--donor', type=Path, nargs='+', metavar='DIR', help='default: the bank that ships')
     add('--saliency', choices=SALIENCY_METHODS, default='guided')
     add('--target', choices=TARGETS, default='brain')
-    add('--species', choices=('rat', 'mouse'), default='rat')
+    add('--species', choices=(AUTO, *BRAIN_SIZE), default=AUTO)
     add('--slice-axis', choices=('auto', 'i', 'j', 'k'), default='auto')
     add('--device', default='cpu', help='cpu or cuda (cpu)')
     add('--seed', type=int, default=0, help='of the random weights (0)')
@@ -40,11 +41,11 @@ def main(args: argparse.Namespace) -> int:
 
     from secondglance.data import donor_paths, example_rat
     from secondglance.imaging.brain import one_brain
-    from secondglance.imaging.species import BRAIN_SIZE
     from secondglance.interfaces.bids import find_donor
     from secondglance.interfaces.labelled import read_head
     from secondglance.interfaces.stacks import species_of_mask
     from secondglance.models.inference import predict
+    from secondglance.models.orientation import find_pose
     from secondglance.models.sanity import Head, check, verdicts
     from secondglance.models.weights import default_weights, load_weights, read_header
     from secondglance.reports.sanity import write_sanity
@@ -54,8 +55,15 @@ def main(args: argparse.Namespace) -> int:
     image_path, brain_path = (args.image, args.brain) if args.image else example_rat()
     weights = args.weights or default_weights()
     model = load_weights(weights, args.device)
-    spacing = model.spacing * BRAIN_SIZE[args.species]
-    head = read_head(image_path, brain_path, spacing, args.slice_axis)
+
+    def stack_at(spacing):
+        return read_head(image_path, None, spacing, args.slice_axis).stack
+
+    pose = find_pose(model, stack_at, species=args.species, device=args.device)
+    own_size = BRAIN_SIZE[pose.species]
+    head = read_head(
+        image_path, brain_path, model.spacing * own_size, args.slice_axis, pose.quarter_turns
+    )
     stack, brain, grid = head.stack, head.brain, head.grid
     if brain is None:
         seen = 1 - predict(model, stack, args.device)[:, 0]
@@ -68,7 +76,7 @@ def main(args: argparse.Namespace) -> int:
         donor = read_head(*pair, model.spacing * size)
         donors.append(Head(donor.stack, donor.grid.positions / size, donor.brain))
     # A mouse's slices lie where those of a rat of its shape would
-    positions = grid.positions / BRAIN_SIZE[args.species]
+    positions = grid.positions / own_size
     console = Console()
     with console.status('sanity-check') as status:
         found = check(
@@ -84,6 +92,7 @@ def main(args: argparse.Namespace) -> int:
     judged = verdicts(found)
     facts = {
         'image': str(image_path.name),
+        'species': pose.species,
         'brain': 'drawn by hand' if brain_path else 'as the network sees it',
         'saliency': args.saliency,
         'target': args.target,

@@ -68,7 +68,11 @@ class Head:
 
 
 def read_head(
-    image_path: Path, mask_path: Path | None, spacing: float, slice_axis: str = 'auto'
+    image_path: Path,
+    mask_path: Path | None,
+    spacing: float,
+    slice_axis: str = 'auto',
+    quarter_turns: int = 0,
 ) -> Head:
     """Read one volume of a head, and a mask of its brain, as a stack.
 
@@ -80,6 +84,8 @@ def read_head(
     spacing : float
         In plane, mm.
     slice_axis : {'auto', 'i', 'j', 'k'}
+    quarter_turns : int
+        By which the slices are turned.
 
     Returns
     -------
@@ -96,7 +102,9 @@ def read_head(
     if mask_path is not None:
         check_donor(image_path, mask_path)
     dim_info = image.header.get_dim_info()[2]
-    grid = slice_grid(voxels.shape, affine_of(image), spacing, slice_axis, dim_info)
+    grid = slice_grid(
+        voxels.shape, affine_of(image), spacing, slice_axis, dim_info, quarter_turns
+    )
     brain = None
     if mask_path is not None:
         brain = grid.to_stack(np.asarray(read_volume(mask_path)[1]) > 0) >= 0.5

@@ -1,8 +1,10 @@
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 
+from secondglance.data import example_rat
 from secondglance.workflows import main
 
 
@@ -37,3 +39,21 @@ def test_bad_calls_are_one_sentence(arguments, says, tmp_path, capsys):
     error = capsys.readouterr().err
     assert says in error
     assert error.count('\n') == 1
+
+
+def test_small_head_on_its_back_is_checked_as_a_mouse(tmp_path):
+    rat, mask = example_rat()
+    paths = []
+    for path, name in ((rat, 'image.nii.gz'), (mask, 'mask.nii.gz')):
+        image = nib.load(path)
+        # Half a turn about the head's long axis, and the voxels of a mouse
+        affine = np.diag([-0.65, 0.65, -0.65, 1]) @ image.affine
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), tmp_path / name)
+        paths.append(str(tmp_path / name))
+    folder = tmp_path / 'sanity'
+    call = ['sanity-check', '--output', str(folder), '--image', paths[0], '--brain', paths[1]]
+    assert main(call) == 0
+    assert json.loads((folder / 'sanity.json').read_text())['species'] == 'mouse'
+    trained = (folder / 'sanity.tsv').read_text().splitlines()
+    row = dict(zip(trained[0].split('\t'), trained[1].split('\t'), strict=True))
+    assert float(row['placed_dice']) > 0.88
