@@ -117,7 +117,8 @@ class Report(SimpleInterface):
                 'Motion correction': f'{engine["engine"]} {engine["engine_version"]}'.strip(),
                 'b0 volumes': str(engine['n_b0']),
                 'Slices': f'{len(stack)}, {spacing[2]:.3g} mm apart, seen at {spacing[0]:.3g} mm'
-                + (f', turned by {turned}°' if turned else ''),
+                + (f', turned by {turned}°' if turned else '')
+                + _without_signal(stack),
                 'Donor': f'{donor_name} (of {len(donor["scores"])}; '
                 f'correlation {max(donor["scores"]):.2f})',
                 'Mask method': settings['mask_taken'],
@@ -220,6 +221,12 @@ def placement_warnings(
         if beyond:
             warnings.append(f'{beyond} slices lie beyond the donor and have no mask.')
     return warnings
+
+
+def _without_signal(stack: np.ndarray) -> str:
+    """Slices that hold nothing, where there are any."""
+    lost = np.flatnonzero(np.ptp(stack, axis=(1, 2)) == 0)
+    return f', without signal: {", ".join(map(str, lost))}' if len(lost) else ''
 
 
 def _doubtful(rows: list[dict]) -> str:

@@ -141,15 +141,19 @@ def refine(
     Returns
     -------
     (N, H, W) float32 array
-        Probability of brain.
+        Probability of brain; zero in slices without signal, whatever their neighbours say.
     """
-    images = normalise_slices(np.asarray(stack))
+    stack = np.asarray(stack)
+    # Lost slices are no neighbours: those beyond them are
+    held = np.flatnonzero(np.ptp(stack, axis=(1, 2)))
+    images = normalise_slices(stack[held])
+    volumes = [np.asarray(volume)[held] for volume in (probability, enhanced, placed, positions)]
     net = model.net.to(device)
-    found = np.empty(images.shape, np.float32)
-    for start in range(0, len(images), batch_size):
-        chosen = np.arange(start, min(start + batch_size, len(images)))
-        seen = looked_at(images, probability, enhanced, placed, positions, chosen)
-        found[chosen] = refine_seen(net, seen, device)
+    found = np.zeros(stack.shape, np.float32)
+    for start in range(0, len(held), batch_size):
+        chosen = np.arange(start, min(start + batch_size, len(held)))
+        seen = looked_at(images, *volumes, chosen)
+        found[held[chosen]] = refine_seen(net, seen, device)
     return found
 
 

@@ -97,3 +97,25 @@ def test_how_many_slices_go_at_once_changes_nothing(head, rng, tmp_path):
     # Slices are normalised as the first glance's are
     again = refine(model, normalise_slices(stack) * 7, **given)
     np.testing.assert_allclose(whole, again, atol=1e-4)
+
+
+def test_lost_slices_show_no_brain_and_are_no_neighbours(head, rng, tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / 'r.safetensors'
+    save_weights(UNet((4, 8), N_CHANNELS, 1), path, {'spacing': '0.3'}, REFINEMENT)
+    model = load_weights(path, form=REFINEMENT)
+    stack = rng.uniform(0, 100, head['images'].shape)
+    stack[2] = 7.0
+    given = {k: v for k, v in head.items() if k != 'images'}
+    found = refine(model, stack, **given)
+    assert not found[2].any()
+    others = [0, 1, 3, 4]
+    alone = refine(model, stack[others], **{k: v[others] for k, v in given.items()})
+    np.testing.assert_allclose(found[others], alone, atol=1e-6)
+
+
+def test_of_nothing_it_makes_nothing(head, untaught):
+    given = {k: v for k, v in head.items() if k != 'images'}
+    found = refine(untaught, np.zeros(head['images'].shape), **given)
+    assert found.shape == head['images'].shape
+    assert not found.any()

@@ -317,9 +317,11 @@ def test_the_example_is_not_a_donor():
 
 
 def test_heads_that_are_not_what_they_seem_are_flagged(run, tmp_path):
-    """One whose slices run against its header, and one that is noise."""
+    """One whose slices run against its header and that lost one, and one that is noise."""
     image, mask = (nib.load(path) for path in example_rat())
-    voxels, brain = (np.asarray(i.dataobj)[:, :, ::-1] for i in (image, mask))
+    voxels, brain = (np.asarray(i.dataobj).copy()[:, :, ::-1] for i in (image, mask))
+    lost = voxels.shape[2] // 2
+    voxels[:, :, lost] = brain[:, :, lost] = 0
     noise = np.random.default_rng(0).rayleigh(100, voxels.shape)
     for label, content in (('01', voxels), ('02', noise)):
         path = tmp_path / f'sub-{label}/anat/sub-{label}_T2w.nii.gz'
@@ -336,3 +338,5 @@ def test_heads_that_are_not_what_they_seem_are_flagged(run, tmp_path):
     found = nib.load(tmp_path / 'out/sub-01/anat/sub-01_desc-brain_mask.nii.gz')
     found = np.asarray(found.dataobj) > 0
     assert 2 * (found & (brain > 0)).sum() / (found.sum() + (brain > 0).sum()) > 0.95
+    assert not found[:, :, lost].any()
+    assert f'without signal: {lost}' in (tmp_path / 'out/sub-01_T2w.html').read_text()
