@@ -3,13 +3,15 @@
 ``python benchmarks/outlines.py [--animals 6] [--bids-dir RAT_EPI] [--weights FILE]``
 
 Where what lies about the brain is as bright as the brain, no network sees where one ends. Slices
-of simulated heads of unseen shape (b0, T2w and EPI contrast, SNR 20), and of real ones, are grouped
-by the share of their outline that is hidden: inside and outside, over two pixels on each side,
-differ there by less than 15 %. Of each group the brain Dice of the first glance, slice by slice;
-the first and last 4 mm of a brain are left out. Last, how far wrong pixels lie from the outline.
+of simulated heads of unseen shape (b0, T2w and EPI contrast, SNR 20), and of real ones, are
+grouped by the share of their outline that is hidden: inside and outside, over two pixels on each
+side, differ there by less than 15 %. Of each group the brain Dice of the first glance, slice by
+slice; the first and last 4 mm of a brain are left out. Last, how far wrong pixels lie from the
+outline.
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +109,7 @@ def tell(kind, hidden, found, away):
     print(f'\n{kind}: {len(found)} slices, mean {found.mean():.3f}\n')
     print('| outline hidden | slices | mean Dice | median |')
     print('| --- | --- | --- | --- |')
-    for low, high in zip(SHARES[:-1], SHARES[1:], strict=True):
+    for low, high in itertools.pairwise(SHARES):
         group = found[(hidden >= low) & (hidden < high)]
         if len(group):
             name = f'{low:.0%} to {min(high, 1):.0%}'

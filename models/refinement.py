@@ -147,12 +147,14 @@ def refine(
     # Lost slices are no neighbours: those beyond them are
     held = np.flatnonzero(np.ptp(stack, axis=(1, 2)))
     images = normalise_slices(stack[held])
-    volumes = [np.asarray(volume)[held] for volume in (probability, enhanced, placed, positions)]
+    first, salient, moved, where = (
+        np.asarray(values)[held] for values in (probability, enhanced, placed, positions)
+    )
     net = model.net.to(device)
     found = np.zeros(stack.shape, np.float32)
     for start in range(0, len(held), batch_size):
         chosen = np.arange(start, min(start + batch_size, len(held)))
-        seen = looked_at(images, *volumes, chosen)
+        seen = looked_at(images, first, salient, moved, where, chosen)
         found[held[chosen]] = refine_seen(net, seen, device)
     return found
 
