@@ -102,9 +102,7 @@ def read_head(
     if mask_path is not None:
         check_donor(image_path, mask_path)
     dim_info = image.header.get_dim_info()[2]
-    grid = slice_grid(
-        voxels.shape, affine_of(image), spacing, slice_axis, dim_info, quarter_turns
-    )
+    grid = slice_grid(voxels.shape, affine_of(image), spacing, slice_axis, dim_info, quarter_turns)
     brain = None
     if mask_path is not None:
         brain = grid.to_stack(np.asarray(read_volume(mask_path)[1]) > 0) >= 0.5
