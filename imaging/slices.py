@@ -124,6 +124,17 @@ class SliceGrid:
         )
 
 
+def holds_signal(stack: ArrayLike) -> NDArray[np.bool_]:
+    """Tell which slices of a stack (N, H, W) hold anything: (N,); lost ones are all one value.
+
+    Examples
+    --------
+    >>> holds_signal([[[0, 0]], [[0, 3]]]).tolist()
+    [False, True]
+    """
+    return np.ptp(np.asarray(stack), axis=(1, 2)) > 0
+
+
 def slice_grid(
     shape: tuple[int, ...],
     affine: ArrayLike,

@@ -18,6 +18,7 @@ from nipype.interfaces.base import (
 from secondglance import __version__
 from secondglance.imaging.confidence import GOOD_DICE
 from secondglance.imaging.decision import DOUBTFUL
+from secondglance.imaging.slices import holds_signal
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.interfaces.stacks import read_stack
 
@@ -225,7 +226,7 @@ def placement_warnings(
 
 def _without_signal(stack: np.ndarray) -> str:
     """Slices that hold nothing, where there are any."""
-    lost = np.flatnonzero(np.ptp(stack, axis=(1, 2)) == 0)
+    lost = np.flatnonzero(~holds_signal(stack))
     return f', without signal: {", ".join(map(str, lost))}' if len(lost) else ''
 
 

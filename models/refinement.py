@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from secondglance.imaging.slices import holds_signal
 from secondglance.models.inference import normalise_slices, pad_to_stride
 
 CONTEXT_MM = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
@@ -145,7 +146,7 @@ def refine(
     """
     stack = np.asarray(stack)
     # Lost slices are no neighbours: those beyond them are
-    held = np.flatnonzero(np.ptp(stack, axis=(1, 2)))
+    held = np.flatnonzero(holds_signal(stack))
     images = normalise_slices(stack[held])
     first, salient, moved, where = (
         np.asarray(values)[held] for values in (probability, enhanced, placed, positions)

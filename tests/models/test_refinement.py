@@ -76,6 +76,14 @@ def untaught(tmp_path):
     return load_weights(path, form=REFINEMENT)
 
 
+@pytest.fixture
+def any_weights(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / 'any.safetensors'
+    save_weights(UNet((4, 8), N_CHANNELS, 1), path, {'spacing': '0.3'}, REFINEMENT)
+    return load_weights(path, form=REFINEMENT)
+
+
 def test_it_begins_as_the_first_glance_itself(head, untaught, rng):
     stack = rng.uniform(0, 100, head['images'].shape)
     given = {k: v for k, v in head.items() if k != 'images'}
@@ -83,34 +91,26 @@ def test_it_begins_as_the_first_glance_itself(head, untaught, rng):
     np.testing.assert_allclose(refined, head['probability'], atol=1e-4)
 
 
-def test_how_many_slices_go_at_once_changes_nothing(head, rng, tmp_path):
-    torch.manual_seed(0)
-    path = tmp_path / 'r.safetensors'
-    save_weights(UNet((4, 8), N_CHANNELS, 1), path, {'spacing': '0.3'}, REFINEMENT)
-    model = load_weights(path, form=REFINEMENT)
+def test_how_many_slices_go_at_once_changes_nothing(head, any_weights, rng):
     stack = rng.uniform(0, 100, head['images'].shape)
     given = {k: v for k, v in head.items() if k != 'images'}
-    whole, pieces = (refine(model, stack, **given, batch_size=b) for b in (32, 2))
+    whole, pieces = (refine(any_weights, stack, **given, batch_size=b) for b in (32, 2))
     np.testing.assert_allclose(whole, pieces, atol=1e-6)
     assert whole.shape == stack.shape
     assert np.ptp(whole) > 0.01
     # Slices are normalised as the first glance's are
-    again = refine(model, normalise_slices(stack) * 7, **given)
+    again = refine(any_weights, normalise_slices(stack) * 7, **given)
     np.testing.assert_allclose(whole, again, atol=1e-4)
 
 
-def test_lost_slices_show_no_brain_and_are_no_neighbours(head, rng, tmp_path):
-    torch.manual_seed(0)
-    path = tmp_path / 'r.safetensors'
-    save_weights(UNet((4, 8), N_CHANNELS, 1), path, {'spacing': '0.3'}, REFINEMENT)
-    model = load_weights(path, form=REFINEMENT)
+def test_lost_slices_show_no_brain_and_are_no_neighbours(head, any_weights, rng):
     stack = rng.uniform(0, 100, head['images'].shape)
     stack[2] = 7.0
     given = {k: v for k, v in head.items() if k != 'images'}
-    found = refine(model, stack, **given)
+    found = refine(any_weights, stack, **given)
     assert not found[2].any()
     others = [0, 1, 3, 4]
-    alone = refine(model, stack[others], **{k: v[others] for k, v in given.items()})
+    alone = refine(any_weights, stack[others], **{k: v[others] for k, v in given.items()})
     np.testing.assert_allclose(found[others], alone, atol=1e-6)
 
 
