@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from secondglance.imaging.donors import Donor, place_from_bank
+from secondglance.imaging.slices import holds_signal
 from secondglance.models.glances import look_once
 from secondglance.models.heads import random_grid, scan
 from secondglance.models.inference import normalise_slices
@@ -66,16 +67,18 @@ def look_at_head(model, head: HeadStack, donors: Sequence[Donor], device: str = 
     Returns
     -------
     SeenHead
+        Of the slices that hold signal: lost ones are nobody's neighbours.
     """
     first = look_once(model, head.images, device=device)
     placed = place_from_bank(first.enhanced, head.positions, donors)[0].mask
+    held = holds_signal(head.images)
     return SeenHead(
-        normalise_slices(head.images).astype(np.float16),
-        (1 - first.probabilities[:, 0]).astype(np.float16),
-        first.enhanced.astype(np.float16),
-        placed,
-        head.labels > 0,
-        np.asarray(head.positions, float),
+        normalise_slices(head.images[held]).astype(np.float16),
+        (1 - first.probabilities[held, 0]).astype(np.float16),
+        first.enhanced[held].astype(np.float16),
+        placed[held],
+        head.labels[held] > 0,
+        np.asarray(head.positions, float)[held],
     )
 
 

@@ -16,7 +16,15 @@ from secondglance.models import refining, seen
 from secondglance.models.recipes import REFINE
 from secondglance.models.refinement import N_CHANNELS
 from secondglance.models.scans import UNKNOWN, LabelledScan
-from secondglance.models.seen import SeenHead, draw_seen, load_seen, rescan, save_seen
+from secondglance.models.seen import (
+    SeenHead,
+    draw_seen,
+    load_seen,
+    look_at_head,
+    rescan,
+    save_seen,
+)
+from secondglance.models.stacks import HeadStack
 from secondglance.models.synthesis import read_atlas
 from secondglance.models.unet import UNet
 from secondglance.models.weights import (
@@ -160,6 +168,18 @@ def test_it_learns_what_the_first_glance_does_not_see(rng):
     found = refining._scores(module.net, heads)
     assert found['first'][0] < 0.75
     assert found['refined'][0] > 0.93
+
+
+def test_lost_slices_are_no_neighbours(first, donors, scan):
+    head = HeadStack(scan.images.copy(), (scan.labels != 0).astype(np.uint8), scan.positions)
+    whole = look_at_head(first, head, [donor for _, donor in donors])
+    head.images[2] = 7.0
+    held = [0, 1, 3, 4, 5]
+    seen = look_at_head(first, head, [donor for _, donor in donors])
+    np.testing.assert_array_equal(seen.positions, scan.positions[held])
+    for name in ('images', 'probability', 'brain'):
+        np.testing.assert_array_equal(getattr(seen, name), getattr(whole, name)[held])
+    assert seen.enhanced.shape == seen.placed.shape == seen.images.shape
 
 
 def test_what_was_seen_is_kept_whole(first, donors, rng, tmp_path):
