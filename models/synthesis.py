@@ -346,12 +346,23 @@ def brain_signal(
     `contrast` is the brightness of WM, GM and CSF; random where not given.
     """
     b, _, h, w = maps.shape
+    levels = tissue_levels((b, h, w), rng, contrast)
+    return (maps[:, _TISSUE] * levels).sum(1, keepdim=True)
+
+
+def tissue_levels(
+    shape: tuple[int, int, int],
+    rng: np.random.Generator,
+    contrast: tuple[float, float, float] | None = None,
+) -> torch.Tensor:
+    """Brightness (B, 3, H, W) of WM, GM and CSF at every pixel; as of `brain_signal`."""
+    b, h, w = shape
     drawn = [contrast or draw_contrast(rng) for _ in range(b)]
     means = torch.from_numpy(np.array(drawn, np.float32))
-    # No tissue is uniform: slow and less slow variations within each, and one over all.
+    # No tissue is uniform: slow and less slow variations within each
     within = smooth_noise((b, 3, h, w), rng, rng.uniform(0.0, 0.15, b), 7)
     within += smooth_noise((b, 3, h, w), rng, rng.uniform(0.0, 0.12, b), 20)
-    return (maps[:, _TISSUE] * means[:, :, None, None] * torch.exp(within)).sum(1, keepdim=True)
+    return means[:, :, None, None] * torch.exp(within)
 
 
 def _signal(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
