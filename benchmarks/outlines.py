@@ -23,7 +23,7 @@ from secondglance.imaging.metrics import dice
 from secondglance.interfaces.labelled import read_labelled_scans
 from secondglance.models.heads import render_as
 from secondglance.models.inference import normalise_slices, predict
-from secondglance.models.synthesis import cut_slices, draw_animal, read_atlas
+from secondglance.models.synthesis import cut_through, draw_animal, read_atlas
 from secondglance.models.weights import default_weights, load_weights
 
 CONTRASTS = {'b0': (0.45, 0.6, 1.0), 'T2w': (0.35, 0.55, 1.2), 'EPI': (0.5, 0.6, 0.7)}
@@ -65,9 +65,7 @@ def simulated(args, model):
         # The animals of the grid of scanners
         rng = np.random.default_rng([number, 6])
         animal = draw_animal(atlas, rng, model.spacing, 80, scale_range=(1.0, 1.0))
-        low, high = animal.extent_mm
-        centres = np.arange(low, high, APART_MM) + APART_MM / 2
-        maps = cut_slices(animal, centres, np.full(len(centres), APART_MM))
+        maps, centres = cut_through(animal, APART_MM)
         for contrast in CONTRASTS.values():
             images, labels = render_as(
                 maps, np.random.default_rng([number, 7]), model.spacing, contrast=contrast

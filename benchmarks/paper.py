@@ -27,7 +27,7 @@ from secondglance.models.glances import look_at_donor, look_once, look_twice
 from secondglance.models.heads import render_as
 from secondglance.models.inference import predict
 from secondglance.models.recipes import animal_rng, split_animals
-from secondglance.models.synthesis import cut_slices, draw_animal, read_atlas
+from secondglance.models.synthesis import cut_through, draw_animal, read_atlas
 from secondglance.models.training import train
 from secondglance.models.weights import (
     REFINEMENT,
@@ -71,9 +71,7 @@ def main():
 def scanned(args, atlas, number, spacing, side):
     """Scan a simulated animal as a whole head: images, labels and where the slices lie."""
     animal = draw_animal(atlas, animal_rng(args.seed, number), spacing, side)
-    low, high = animal.extent_mm
-    centres = np.arange(low, high, APART_MM) + APART_MM / 2
-    maps = cut_slices(animal, centres, np.full(len(centres), APART_MM))
+    maps, centres = cut_through(animal, APART_MM)
     images, labels = render_as(maps, np.random.default_rng([number, 8]), spacing)
     return images[:, 0].numpy(), labels[:, 0].numpy(), centres
 

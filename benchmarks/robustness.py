@@ -15,7 +15,7 @@ import torch
 from secondglance.data import atlas_path
 from secondglance.models.evaluation import score
 from secondglance.models.heads import render_as
-from secondglance.models.synthesis import cut_slices, draw_animal, read_atlas
+from secondglance.models.synthesis import cut_through, draw_animal, read_atlas
 from secondglance.models.weights import default_weights, load_weights
 
 CONTRASTS = {
@@ -55,9 +55,7 @@ def main():
     def cell(size=1.0, **scanner):
         dice = []
         for n, animal in enumerate(drawn[size]):
-            low, high = animal.extent_mm
-            centres = np.arange(low, high, APART_MM) + APART_MM / 2
-            maps = cut_slices(animal, centres, np.full(len(centres), APART_MM))
+            maps, _ = cut_through(animal, APART_MM)
             rng = np.random.default_rng([n, 7])
             images, labels = render_as(maps, rng, model.spacing, **scanner)
             dice.append(score(model.net, images, labels)[3])

@@ -24,7 +24,7 @@ from secondglance.imaging.metrics import dice
 from secondglance.models.inference import predict
 from secondglance.models.synthesis import (
     brain_labels,
-    cut_slices,
+    cut_through,
     draw_animal,
     read_atlas,
     tissue_levels,
@@ -68,8 +68,7 @@ def brain(atlas, number, spacing):
     animal = draw_animal(
         atlas, np.random.default_rng([number, 6]), spacing, 80, scale_range=(1.0, 1.0)
     )
-    centres = np.arange(*animal.extent_mm, APART_MM) + APART_MM / 2
-    maps = cut_slices(animal, centres, np.full(len(centres), APART_MM))
+    maps, _ = cut_through(animal, APART_MM)
     return maps[:, 1:4].transpose(0, 1).numpy(), brain_labels(maps)[:, 0].numpy()
 
 

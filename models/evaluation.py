@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from secondglance.imaging.labels import CLASSES, TISSUES
 from secondglance.models.heads import render_heads
-from secondglance.models.synthesis import Animal, cut_slices, render_slices
+from secondglance.models.synthesis import Animal, cut_through, render_slices
 from secondglance.models.unet import UNet
 
 BACKGROUNDS = ('true mask', 'imperfect mask', 'whole head')
@@ -36,9 +36,7 @@ def evaluation_slices(
     -------
     images, labels : tensor, shape (B, 1, H, W)
     """
-    low, high = animal.planes
-    centres = np.arange(low * 0.15, high * 0.15, _SLICES_APART_MM) + _SLICES_APART_MM / 2
-    maps = cut_slices(animal, centres, np.full(len(centres), _SLICES_APART_MM))
+    maps, _ = cut_through(animal, _SLICES_APART_MM)
     if background == 'whole head':
         return render_heads(maps, rng, animal.spacing)
     return render_slices(maps, rng, perfect_mask=background == 'true mask')

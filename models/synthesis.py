@@ -224,6 +224,25 @@ def cut_slices(animal: Animal, centres_mm: NDArray, thickness_mm: NDArray) -> to
     return slab / torch.from_numpy((last - first).astype(np.float32))[:, None, None, None]
 
 
+def cut_through(animal: Animal, thickness_mm: float) -> tuple[torch.Tensor, NDArray[np.float64]]:
+    """Cut the whole brain of an animal into slices that touch.
+
+    Parameters
+    ----------
+    animal : Animal
+    thickness_mm : float
+
+    Returns
+    -------
+    maps : tensor, shape (B, 6, H, W)
+        As of `cut_slices`.
+    centres_mm : array, shape (B,)
+    """
+    low, high = animal.extent_mm
+    centres = np.arange(low, high, thickness_mm) + thickness_mm / 2
+    return cut_slices(animal, centres, np.full(len(centres), thickness_mm)), centres
+
+
 def draw_batch(
     animals: list[Animal], rng: np.random.Generator, batch_size: int = 16
 ) -> tuple[torch.Tensor, torch.Tensor]:
