@@ -37,8 +37,8 @@ def _build_parser() -> argparse.ArgumentParser:
 
     Examples
     --------
-    >>> _build_parser().parse_args(['--subject', 'sub-01']).suffix
-    'dwi'
+    >>> _build_parser().parse_args(['--subject', 'sub-01']).mask_method
+    'network'
     """
     parser = argparse.ArgumentParser(
         prog='secondglance run',
@@ -46,15 +46,23 @@ def _build_parser() -> argparse.ArgumentParser:
         epilog='Other commands: secondglance simulate | train | evaluate | sanity-check',
     )
     parser.add_argument('--version', action='version', version=f'secondglance {__version__}')
-    add = parser.add_argument_group('what to segment').add_argument
+    what = parser.add_argument_group('what to segment')
+    add = what.add_mutually_exclusive_group(required=True).add_argument
     add(
         '--subject',
         '--participant-label',
         nargs='+',
-        required=True,
         metavar='LABEL',
         help='with or without sub-, or all',
     )
+    add(
+        '--image',
+        nargs='+',
+        type=Path,
+        metavar='FILE',
+        help='NIfTI files that lie in no data set',
+    )
+    add = what.add_argument
     add(
         '--bids-dir',
         type=Path,
@@ -63,14 +71,15 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     add('--session', help='only this session')
     add('--run', help='only this run')
-    add('--suffix', default='dwi', help='which image: dwi (default), bold, sbref, T2w, …')
+    add('--suffix', help='which image: dwi (default), bold, sbref, T2w, …')
     add('--reference', type=Path, help='reference segmentation, or a folder of derivatives')
     add = parser.add_argument_group('where it goes').add_argument
     add(
         '--output-dir',
         type=Path,
         default=os.environ.get('SECONDGLANCE_OUTPUT_DIR'),
-        help='default: $SECONDGLANCE_OUTPUT_DIR, else <bids-dir>/derivatives/secondglance',
+        help='default: $SECONDGLANCE_OUTPUT_DIR, else <bids-dir>/derivatives/secondglance, or '
+        './out for an --image',
     )
     add(
         '--work-dir',

@@ -33,7 +33,6 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from secondglance.commands.cohort import run_many
-    from secondglance.interfaces.bids import find_subjects
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     bids_dir, output_dir, reference = _folders(args, console)
@@ -41,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
     _check_writable(output_dir, '--output-dir')
     _check_writable(args.work_dir, '--work-dir')
 
-    everyone = args.subject == ['all']
-    subjects = find_subjects(bids_dir) if everyone else list(dict.fromkeys(args.subject))
-    if not subjects:
-        raise InputError(f'{bids_dir} holds no sub-… folder: give --bids-dir a BIDS data set.')
-    jobs, lost = _jobs(args, bids_dir, subjects, settings, output_dir, reference)
+    if args.image:
+        scans, lost = _scans_of_files(args, output_dir), []
+    else:
+        scans, lost = _scans_of_subjects(args, bids_dir)
+    jobs = _jobs(args, scans, settings, output_dir, reference)
     if len(jobs) + len(lost) > 1 or args.worker:
         return run_many(args, jobs, lost, output_dir, console)
     return _run_one(args, jobs[0], console)
@@ -85,12 +84,56 @@ def _failed(name: str, reason: str, console) -> int:
     return FAILED
 
 
-def _jobs(args, bids_dir, subjects, settings, output_dir, reference):
+def _scans_of_files(args, output_dir) -> list:
+    """Take every image that was named; no two results may lie in one place."""
+    from secondglance.interfaces.bids import scan_of_file
+    from secondglance.pipelines.records import image_of_record
+
+    if args.session or args.run:
+        raise InputError('--session and --run choose in a data set; an --image is one file.')
+    if len(args.image) > 1 and args.reference and args.reference.is_file():
+        raise InputError(f'Reference {args.reference} is of one image: give one --image.')
+    found: dict = {}
+    for path in dict.fromkeys(Path(os.path.abspath(path)) for path in args.image):
+        scan = scan_of_file(path, args.suffix)
+        other = found[scan.name].path if scan.name in found else image_of_record(output_dir, scan)
+        if other not in (None, path):
+            raise InputError(
+                f'{path} would be {scan.name} in {output_dir}, as {other} is: rename it, or give '
+                'each its own --output-dir.'
+            )
+        found[scan.name] = scan
+    return list(found.values())
+
+
+def _scans_of_subjects(args, bids_dir) -> tuple[list, list]:
     """Find every scan; a subject without one is an outcome, unless it is the only one."""
+    from secondglance.interfaces.bids import find_scans, find_subjects
+    from secondglance.pipelines.job import Outcome
+
+    everyone = args.subject == ['all']
+    subjects = find_subjects(bids_dir) if everyone else list(dict.fromkeys(args.subject))
+    if not subjects:
+        raise InputError(f'{bids_dir} holds no sub-… folder: give --bids-dir a BIDS data set.')
+    suffix = args.suffix or 'dwi'
+    scans, lost = [], []
+    for subject in subjects:
+        try:
+            scans += find_scans(bids_dir, subject, suffix, args.session, args.run)
+        except InputError as error:
+            if len(subjects) == 1:
+                raise
+            name = f'sub-{subject.removeprefix("sub-")}'
+            lost.append(Outcome(name, 'failed', reason=str(error)))
+    return scans, lost
+
+
+def _jobs(args, scans, settings, output_dir, reference) -> list:
+    """Say of every scan how it is to be segmented."""
     from dataclasses import replace
 
-    from secondglance.interfaces.bids import find_reference, find_scans
-    from secondglance.pipelines.job import Job, Outcome
+    from secondglance.interfaces.bids import find_reference
+    from secondglance.pipelines.job import Job
     from secondglance.pipelines.records import recipe
 
     common = {
@@ -105,26 +148,19 @@ def _jobs(args, bids_dir, subjects, settings, output_dir, reference):
         'stop_on_first_crash': args.stop_on_first_crash,
         'clean': args.clean,
     }
-    jobs, lost = [], []
-    for subject in subjects:
-        try:
-            scans = find_scans(bids_dir, subject, args.suffix, args.session, args.run)
-        except InputError as error:
-            if len(subjects) == 1:
-                raise
-            lost.append(
-                Outcome(f'sub-{subject.removeprefix("sub-")}', 'failed', reason=str(error))
-            )
-            continue
-        for scan in scans:
-            found = find_reference(reference, scan) if reference else None
-            jobs.append(Job(scan, replace(settings, reference=found), **common))
-    return jobs, lost
+    jobs = []
+    for scan in scans:
+        found = find_reference(reference, scan) if reference else None
+        jobs.append(Job(scan, replace(settings, reference=found), **common))
+    return jobs
 
 
-def _folders(args, console) -> tuple[Path, Path, Path | None]:
+def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
     """Resolve data set, output folder and reference; make the example where none is named."""
-    if args.bids_dir:
+    bids_dir = None
+    if args.image:
+        output_dir = args.output_dir or Path('out')
+    elif args.bids_dir:
         bids_dir = Path(args.bids_dir).resolve()
         output_dir = args.output_dir or bids_dir / 'derivatives' / 'secondglance'
     else:
@@ -138,8 +174,9 @@ def _folders(args, console) -> tuple[Path, Path, Path | None]:
             console.print(f'No --bids-dir given: the example rat in {bids_dir} is used.')
         output_dir = args.output_dir or Path('out')
     reference = args.reference
-    if reference is None and (bids_dir / 'derivatives' / 'reference').is_dir():
-        reference = bids_dir / 'derivatives' / 'reference'
+    if reference is None and bids_dir is not None:
+        known = bids_dir / 'derivatives' / 'reference'
+        reference = known if known.is_dir() else None
     elif reference is not None and not reference.exists():
         raise InputError(f'Reference {reference} is not there: check --reference.')
     return bids_dir, Path(output_dir).resolve(), reference

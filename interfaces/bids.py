@@ -157,10 +157,8 @@ def find_scans(
         entities, its_suffix = parse_name(path)
         if its_suffix != suffix or not wanted.items() <= entities.items():
             continue
-        ordered = {key: entities[key] for key in _ENTITIES if key in entities}
-        ordered |= {k: v for k, v in entities.items() if k not in ordered}
         bval = _inherited(path, bids_dir, '.bval')
-        scans.append(Scan(path, ordered, suffix, path.parent.name, bval))
+        scans.append(Scan(path, _in_order(entities), suffix, path.parent.name, bval))
     if not scans:
         there = sorted({parse_name(p)[1] for p in folder.rglob('*.nii*')})
         raise InputError(
@@ -169,6 +167,54 @@ def find_scans(
             + f' in {folder}: choose with --suffix (there are: {", ".join(there) or "none"}).'
         )
     return scans
+
+
+def scan_of_file(path: Path, suffix: str | None = None) -> Scan:
+    """Take one image that need not lie in a data set, nor be named as in one.
+
+    Parameters
+    ----------
+    path : Path
+        The letters and digits of its name become the subject's label, unless it is named by BIDS.
+    suffix : str, optional
+        What the image is; where not given, what its name says, ``dwi`` where a ``.bval`` of its
+        name lies beside it, or ``head``.
+
+    Returns
+    -------
+    Scan
+
+    Raises
+    ------
+    InputError
+        If the name has no letter and no digit.
+
+    Examples
+    --------
+    >>> scan_of_file(Path('scans/rat_12.nii.gz')).name, scan_of_file(Path('sub-3_T2w.nii')).name
+    ('sub-rat12_head', 'sub-3_T2w')
+    """
+    bare = path.name.removesuffix('.gz').removesuffix('.nii')
+    entities, own_suffix = parse_name(path)
+    beside = path.with_name(f'{bare}.bval')
+    bval = beside if beside.is_file() else None
+    if _LABEL.fullmatch(entities.get('sub', '')):
+        entities = _in_order(entities)
+        suffix = suffix or own_suffix
+    else:
+        label = ''.join(_LABEL.findall(bare))
+        if not label:
+            raise InputError(f'{path} has no letter or digit in its name: rename it.')
+        entities = {'sub': label}
+        suffix = suffix or ('head' if bval is None else 'dwi')
+    datatype = {'dwi': 'dwi', 'bold': 'func', 'sbref': 'func'}.get(suffix, 'anat')
+    return Scan(path, entities, suffix, datatype, bval)
+
+
+def _in_order(entities: dict[str, str]) -> dict[str, str]:
+    """Entities in the order of the specification, those that it does not know last."""
+    ordered = {key: entities[key] for key in _ENTITIES if key in entities}
+    return ordered | {k: v for k, v in entities.items() if k not in ordered}
 
 
 def find_reference(reference: Path, scan: Scan) -> Path | None:

@@ -186,7 +186,7 @@ def _item(items, index):
 
 
 def _sidecars(scan: Scan, settings: dict) -> dict[str, dict]:
-    sources = {'Sources': [f'bids:raw:{Path(*scan.path.parts[-_depth(scan) :])}']}
+    sources = {'Sources': [_source(scan)]}
     saliency = {
         **sources,
         'Method': settings['saliency'],
@@ -230,9 +230,11 @@ def _sidecars(scan: Scan, settings: dict) -> dict[str, dict]:
     }
 
 
-def _depth(scan: Scan) -> int:
-    """How many parts of the path lie inside the data set."""
-    return len(scan.folder.parts) + 1
+def _source(scan: Scan) -> str:
+    """Name of the image: within its data set, or alone where it lies in none."""
+    within = scan.folder / scan.path.name
+    in_data_set = scan.path.parts[-len(within.parts) :] == within.parts
+    return f'bids:raw:{within}' if in_data_set else scan.path.name
 
 
 def _toml(settings: dict) -> str:

@@ -114,6 +114,21 @@ def write_record(
     write_whole(record_path(folder, scan), json.dumps(content, indent=1) + '\n')
 
 
+def image_of_record(folder: Path, scan: Scan) -> Path | None:
+    """Find the image that what lies in an output folder under a scan's name was made from.
+
+    Returns
+    -------
+    Path or None
+        None where there is no record, or where it is of an image with the scan's own content.
+    """
+    try:
+        path, *_, digest = json.loads(record_path(folder, scan).read_text())['inputs']['image']
+        return None if digest == _content(scan.path) else Path(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -> Record | None:
     """Find the record of a scan that still says what would be made of it.
 

@@ -1,6 +1,7 @@
 """The command line: exit codes, and one clear sentence for what cannot be used."""
 
 import gzip
+import json
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,8 @@ def call(study, tmp_path, capsys):
     def _call(*options, subject='sub-01'):
         code = main(
             [
-                *('--subject', subject, '--bids-dir', str(study), '--nprocs', '1'),
+                *(('--subject', subject, '--bids-dir', str(study)) if subject else ()),
+                *('--nprocs', '1'),
                 *('--output-dir', str(tmp_path / 'out'), '--work-dir', str(tmp_path / 'work')),
                 *options,
             ]
@@ -213,6 +215,41 @@ def test_bids_app_call(study, tmp_path):
     )
     assert code == 0
     assert (tmp_path / 'app/sub-02.html').is_file()
+
+
+def test_images_of_no_data_set(study, call, tmp_path):
+    head = nib.load(study / 'sub-02/dwi/sub-02_dwi.nii.gz')
+    paths = [tmp_path / 'a/my rat.nii.gz', tmp_path / 'b/my-rat.nii.gz', tmp_path / 'c/other.nii']
+    for shift, path in enumerate(paths):
+        path.parent.mkdir()
+        nib.save(nib.Nifti1Image(head.get_fdata() + shift, head.affine), path)
+
+    def image(*chosen, options=()):
+        return call('--image', *map(str, chosen), *options, subject=None)
+
+    assert image(paths[0])[0] == 0
+    assert (tmp_path / 'out/sub-myrat_head.html').is_file()
+    mask = tmp_path / 'out/sub-myrat/anat/sub-myrat_desc-brain_mask.nii.gz'
+    assert nib.load(mask).shape == head.shape
+    told = json.loads(mask.with_name('sub-myrat_desc-brain_mask.json').read_text())
+    assert told['Sources'] == ['my rat.nii.gz']
+    # Another animal of that name must not take its place, the same one elsewhere may
+    before = {path: path.read_bytes() for path in outputs(tmp_path)}
+    for chosen in ((paths[1],), (paths[2], paths[1])):
+        code, sentence = image(*chosen)
+        assert code == 2
+        assert 'sub-myrat_head' in sentence
+        assert str(paths[0]) in sentence
+    assert {path: path.read_bytes() for path in outputs(tmp_path)} == before
+    moved = shutil.copytree(tmp_path / 'a', tmp_path / 'moved') / 'my rat.nii.gz'
+    assert image(moved, options=['--dry-run'])[0] == 0
+    # Nor may two of one call
+    code, sentence = image(*paths[:2], options=['--output-dir', str(tmp_path / 'new')])
+    assert code == 2
+    assert '--output-dir' in sentence
+    assert image(paths[2], options=['--run', '1'])[0] == 2
+    assert image(*paths[::2], options=['--reference', str(paths[0])])[0] == 2
+    assert image(tmp_path / 'none.nii')[0] == 1
 
 
 def test_names_from_files_are_escaped_in_the_report(study, tmp_path):

@@ -8,6 +8,7 @@ from secondglance.interfaces.bids import (
     find_reference,
     find_scans,
     find_subjects,
+    scan_of_file,
     subject_label,
 )
 
@@ -75,6 +76,27 @@ def test_subjects_are_sorted(study):
     assert find_subjects(study) == ['01', '02']
     with pytest.raises(InputError, match='not a folder'):
         find_subjects(study / 'nowhere')
+
+
+def test_a_file_of_no_data_set_is_named_by_its_own_name(tmp_path):
+    plain = scan_of_file(tmp_path / 'rat 12_left.x.nii.gz')
+    assert plain.entities == {'sub': 'rat12leftx'}
+    assert (plain.suffix, plain.bval, str(plain.folder)) == ('head', None, 'sub-rat12leftx/anat')
+    assert scan_of_file(plain.path, 'sbref').folder.name == 'func'
+    (tmp_path / 'rat 12_left.x.bval').touch()
+    series = scan_of_file(plain.path)
+    assert series.bval == tmp_path / 'rat 12_left.x.bval'
+    assert (series.name, series.folder.name) == ('sub-rat12leftx', 'dwi')
+    with pytest.raises(InputError, match='no letter'):
+        scan_of_file(tmp_path / '_-_.nii')
+
+
+def test_a_file_named_as_in_a_data_set_keeps_its_name(study):
+    (there,) = find_scans(study, '02', run='1')
+    alone = scan_of_file(there.path)
+    assert (alone.entities, alone.suffix, alone.name) == (there.entities, 'dwi', there.name)
+    assert list(scan_of_file(Path('sub-1_run-2_ses-b_T2w.nii')).entities) == ['sub', 'ses', 'run']
+    assert scan_of_file(Path('sub-_T2w.nii')).entities == {'sub': 'subT2w'}
 
 
 def test_reference_is_found_by_name(study):
