@@ -202,7 +202,7 @@ def scan_of_file(path: Path, suffix: str | None = None) -> Scan:
         entities = _in_order(entities)
         suffix = suffix or own_suffix
     else:
-        label = ''.join(_LABEL.findall(bare))
+        label = ''.join(_LABEL.findall(bare.removeprefix('sub-')))
         if not label:
             raise InputError(f'{path} has no letter or digit in its name: rename it.')
         entities = {'sub': label}

@@ -96,7 +96,8 @@ def test_a_file_named_as_in_a_data_set_keeps_its_name(study):
     alone = scan_of_file(there.path)
     assert (alone.entities, alone.suffix, alone.name) == (there.entities, 'dwi', there.name)
     assert list(scan_of_file(Path('sub-1_run-2_ses-b_T2w.nii')).entities) == ['sub', 'ses', 'run']
-    assert scan_of_file(Path('sub-_T2w.nii')).entities == {'sub': 'subT2w'}
+    assert scan_of_file(Path('sub-7.nii')).name == 'sub-7_head'
+    assert scan_of_file(Path('sub-_T2w.nii')).name == 'sub-T2w_head'
 
 
 def test_reference_is_found_by_name(study):
