@@ -25,7 +25,7 @@ FIGURES = (
 
 
 def run_many(args, jobs: list, lost: list, output_dir: Path, console) -> int:
-    """Run what is not yet finished, and write ``cohort.tsv``.
+    """Run what is not yet finished, and write ``cohort.tsv`` and ``cohort.html``.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def run_many(args, jobs: list, lost: list, output_dir: Path, console) -> int:
         console.print(f'{len(todo)} of {len(jobs)} scans to do.')
         outcomes |= {outcome.scan: outcome for outcome in _run(args, todo, console)}
     ordered = [*(outcomes[job.scan.name] for job in jobs), *lost]
-    table = write_cohort(ordered, output_dir)
-    _summarise(ordered, table, console, tried={job.scan.name for job in todo})
+    page = write_cohort(ordered, output_dir)
+    _summarise(ordered, page, console, tried={job.scan.name for job in todo})
     return FAILED if any(outcome.status == 'failed' for outcome in ordered) else DONE
 
 
@@ -116,8 +116,20 @@ def _plan(jobs, lost, outcomes, console) -> int:
 
 
 def write_cohort(outcomes: list, output_dir: Path) -> Path:
-    """Write a row a scan: its status, seconds, what to look at, why it failed, and figures."""
+    """Write a row a scan, and a page that shows them all.
+
+    Parameters
+    ----------
+    outcomes : list of secondglance.pipelines.job.Outcome
+    output_dir : Path
+
+    Returns
+    -------
+    Path
+        Of the page.
+    """
     from secondglance.imaging.files import write_whole
+    from secondglance.reports.cohort import write_cohort_page
 
     lines = ['\t'.join(('scan', 'status', 'seconds', 'flags', 'reason', *FIGURES))]
     for outcome in outcomes:
@@ -136,18 +148,18 @@ def write_cohort(outcomes: list, output_dir: Path) -> Path:
     path = output_dir / 'cohort.tsv'
     try:
         write_whole(path, '\n'.join([*lines, '']))
+        return write_cohort_page(outcomes, output_dir)
     except OSError as error:
         raise InputError(
             f'{path} cannot be written ({error.strerror}): choose another --output-dir.'
         ) from error
-    return path
 
 
-def _summarise(outcomes: list, table: Path, console, tried: set[str]) -> None:
+def _summarise(outcomes: list, page: Path, console, tried: set[str]) -> None:
     counts = Counter(outcome.status for outcome in outcomes)
     flagged = [outcome for outcome in outcomes if outcome.flags]
     told = [f'{counts[status]} {status}' for status in ('done', 'cached', 'failed')]
-    console.print(f'{", ".join(told)}, {len(flagged)} to look at: {table}')
+    console.print(f'{", ".join(told)}, {len(flagged)} to look at: {page}')
     for outcome in flagged[:MOST_SHOWN]:
         console.print(f'  look at {outcome.scan}: {" ".join(outcome.flags)}', markup=False)
     failed = [outcome for outcome in outcomes if outcome.status == 'failed']

@@ -8,6 +8,7 @@ from secondglance.imaging.files import write_whole
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports import figures
 from secondglance.reports.data import ReportData
+from secondglance.reports.page import environment
 
 
 def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
@@ -69,17 +70,6 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     write_whole(html_path, page)
 
 
-def environment():
-    """Make what fills the templates: every text is escaped, a missing one is an error."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
-    made.filters['figure'] = _number
-    return made
-
-
 def _counted(names: list[str]) -> str:
     """Count names, the most frequent first.
 
@@ -90,18 +80,3 @@ def _counted(names: list[str]) -> str:
     """
     counts = Counter(name for name in names if name)
     return ', '.join(f'{name} {count}' for name, count in counts.most_common())
-
-
-def _number(value) -> str:
-    """Write a table's value: numbers short, nothing for what is not defined.
-
-    Examples
-    --------
-    >>> _number(0.98765), _number(float('nan')), _number('WM'), _number(1712.3)
-    ('0.988', '–', 'WM', '1712')
-    """
-    if isinstance(value, float):
-        if value != value:
-            return '–'
-        return f'{value:.0f}' if abs(value) >= 100 else f'{value:.3f}'
-    return str(value)

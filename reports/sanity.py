@@ -7,7 +7,7 @@ import numpy as np
 
 from secondglance.imaging.files import write_whole
 from secondglance.reports import figures
-from secondglance.reports.render import environment
+from secondglance.reports.page import environment
 from secondglance.reports.scores import write_table
 
 N_SHOWN = 9

@@ -74,6 +74,11 @@ def test_the_good_is_done_and_the_bad_says_why(cohort):
     assert 1000 < float(rows['sub-02']['brain_mm3']) < 2800
     assert 0 <= float(rows['sub-02']['lognormal_share']) <= 1
     assert not list((cohort.folder / 'out').rglob('sub-03*.nii.gz'))
+    page = (cohort.folder / 'out/cohort.html').read_text()
+    assert 'sub-03_dwi.nii.gz cannot be read' in page
+    for name in ('sub-02.html', 'sub-02/figures/sub-02_mask.png'):
+        assert f'"{name}"' in page
+        assert (cohort.folder / 'out' / name).is_file()
 
 
 def test_a_finished_scans_cache_is_removed_when_asked(cohort):
