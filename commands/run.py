@@ -97,7 +97,7 @@ def _scans_of_files(args, output_dir) -> list:
     for path in dict.fromkeys(Path(os.path.abspath(path)) for path in args.image):
         scan = scan_of_file(path, args.suffix)
         other = found[scan.name].path if scan.name in found else image_of_record(output_dir, scan)
-        if other not in (None, path):
+        if other is not None:
             raise InputError(
                 f'{path} would be {scan.name} in {output_dir}, as {other} is: rename it, or give '
                 'each its own --output-dir.'

@@ -23,6 +23,7 @@ from nipype.interfaces.io import add_traits
 
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
+from secondglance.reports.data import figures_folder
 
 _STALE_SECONDS = 24 * 3600
 
@@ -179,7 +180,7 @@ class Publish(SimpleInterface):
             report = Path(self.inputs.report)
             figures = Path(self.inputs.report_figures)
             for figure in sorted(figures.iterdir()):
-                files[str(Path(stem.split('_')[0], 'figures', figure.name))] = figure
+                files[f'{figures_folder(stem)}/{figure.name}'] = figure
             # Last: a report that is there speaks of files that are there
             files[report.name] = report
         self._results['out_files'] = [str(p) for p in publish(files, self.inputs.output_dir)]

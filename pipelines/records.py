@@ -120,11 +120,12 @@ def image_of_record(folder: Path, scan: Scan) -> Path | None:
     Returns
     -------
     Path or None
-        None where there is no record, or where it is of an image with the scan's own content.
+        None where there is no record, or where it is of the scan's own image, here or elsewhere.
     """
     try:
         path, *_, digest = json.loads(record_path(folder, scan).read_text())['inputs']['image']
-        return None if digest == _content(scan.path) else Path(path)
+        same = path == str(scan.path) or digest == _content(scan.path)
+        return None if same else Path(path)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -6,6 +6,7 @@ from statistics import median
 
 from secondglance.imaging.files import write_whole
 from secondglance.imaging.labels import TISSUES
+from secondglance.reports.data import figures_folder
 from secondglance.reports.page import environment
 
 VOLUME = 'brain_mm3'
@@ -71,7 +72,7 @@ def _shown(outcome, usual: dict[str, float], output_dir: Path) -> dict:
             facts[-1] += f', {brain / middle:.2f} of the median'
         if brain > 0:
             facts += [f'{t} {figures[f"{t}_mm3"] / brain:.0%}' for t in TISSUES]
-    picture = f'{outcome.scan.partition("_")[0]}/figures/{outcome.scan}_mask.png'
+    picture = f'{figures_folder(outcome.scan)}/{outcome.scan}_mask.png'
     return {
         'name': outcome.scan,
         'facts': facts,

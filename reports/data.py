@@ -5,6 +5,17 @@ from dataclasses import dataclass, field
 from numpy.typing import NDArray
 
 
+def figures_folder(name: str) -> str:
+    """Where a report's figures lie, from where its page lies.
+
+    Examples
+    --------
+    >>> figures_folder('sub-01_run-2_T2w')
+    'sub-01/figures'
+    """
+    return f'{name.partition("_")[0]}/figures'
+
+
 @dataclass(frozen=True)
 class ReportData:
     """Everything that a report shows; what is None or empty leaves its section out.

@@ -7,7 +7,7 @@ from secondglance.imaging.comparison import changes
 from secondglance.imaging.files import write_whole
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports import figures
-from secondglance.reports.data import ReportData
+from secondglance.reports.data import ReportData, figures_folder
 from secondglance.reports.page import environment
 
 
@@ -24,12 +24,11 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     """
     figures_dir.mkdir(parents=True, exist_ok=True)
     prefix = html_path.stem
-    subject = prefix.split('_')[0]
     made: dict[str, str] = {}
 
     def figure(name: str, extension: str) -> Path:
         path = figures_dir / f'{prefix}_{name}.{extension}'
-        made[name] = f'{subject}/figures/{path.name}'
+        made[name] = f'{figures_folder(prefix)}/{path.name}'
         return path
 
     base = figures.grey(data.image)
