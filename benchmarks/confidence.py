@@ -15,17 +15,15 @@ import numpy as np
 from scipy import stats
 
 from secondglance.data import atlas_path, donor_paths
-from secondglance.imaging.confidence import GOOD_DICE
-from secondglance.imaging.decision import decide
+from secondglance.imaging.grids import slices_apart
+from secondglance.imaging.mask.quality import GOOD_DICE
+from secondglance.imaging.mask.selection import decide
 from secondglance.imaging.metrics import dice
-from secondglance.imaging.slices import slices_apart
-from secondglance.interfaces.labelled import look_at_donors, read_labelled_scans
 from secondglance.interfaces.report import placement_warnings
 from secondglance.models.choices import MASK_METHODS
-from secondglance.models.disasters import DISASTERS, spoil
-from secondglance.models.glances import look_once, opinions_on
-from secondglance.models.stacks import HeadStack, draw_head
-from secondglance.models.synthesis import draw_animal, read_atlas
+from secondglance.models.donors import look_at_donors
+from secondglance.models.segment import look_once, opinions_on
+from secondglance.models.training.scans import read_labelled_scans
 from secondglance.models.weights import (
     REFINEMENT,
     calibration_of,
@@ -33,6 +31,10 @@ from secondglance.models.weights import (
     default_weights,
     load_weights,
 )
+from secondglance.simulation.animal import draw_animal
+from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.failures import DISASTERS, spoil
+from secondglance.simulation.head_stack import HeadStack, draw_head
 
 
 def main():

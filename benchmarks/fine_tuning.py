@@ -22,17 +22,19 @@ import numpy as np
 import torch
 
 from secondglance.data import atlas_path, donor_paths
-from secondglance.imaging.brain import one_brain
-from secondglance.imaging.donors import place_from_bank
+from secondglance.files.labelled import find_labelled
+from secondglance.imaging.grids import slice_grid
+from secondglance.imaging.mask.cleaning import one_brain
 from secondglance.imaging.metrics import scores
-from secondglance.imaging.slices import slice_grid
-from secondglance.interfaces.labelled import find_labelled, look_at_donors, read_labelled_scans
-from secondglance.models.glances import look_at_donor, look_once
-from secondglance.models.refinement import refine
-from secondglance.models.refining import train_refinement
-from secondglance.models.synthesis import read_atlas
-from secondglance.models.training import train
+from secondglance.imaging.placement.donors import place_from_bank
+from secondglance.models.brain_refinement import refine
+from secondglance.models.donors import look_at_donors
+from secondglance.models.segment import look_at_donor, look_once
+from secondglance.models.training.refinement import train_refinement
+from secondglance.models.training.scans import read_labelled_scans
+from secondglance.models.training.segmentation import train
 from secondglance.models.weights import REFINEMENT, load_weights
+from secondglance.simulation.atlas import read_atlas
 
 N_DONORS = 4
 SCORES = ('dsc', 'hd95_mm', 'sensitivity', 'precision')

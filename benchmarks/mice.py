@@ -20,14 +20,14 @@ import nibabel as nib
 import numpy as np
 
 from secondglance.data import donor_paths
+from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import dice
-from secondglance.imaging.slices import slice_grid
 from secondglance.imaging.species import BRAIN_SIZE
-from secondglance.interfaces.labelled import look_at_donors
-from secondglance.models.glances import look_twice
+from secondglance.models.donors import look_at_donors
 from secondglance.models.inference import predict
-from secondglance.models.orientation import upright_grid
+from secondglance.models.pose import upright_grid
+from secondglance.models.segment import look_twice
 from secondglance.models.weights import (
     REFINEMENT,
     default_refinement,

@@ -12,10 +12,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from secondglance.commands.simulate import read_maps
 from secondglance.imaging.motion import estimate_motion, residual_displacement
-from secondglance.imaging.simulation import draw_motion, simulate_dwi, simulate_head
-from secondglance.interfaces.preprocessing import mcflirt_matrices, mcflirt_path
+from secondglance.interfaces.mcflirt import mcflirt_matrices, mcflirt_path
+from secondglance.simulation.atlas import read_maps
+from secondglance.simulation.diffusion import draw_motion, simulate_dwi
+from secondglance.simulation.whole_head import simulate_head
 
 N_VOLUMES = 12
 

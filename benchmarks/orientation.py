@@ -19,12 +19,14 @@ from scipy import ndimage
 
 from secondglance.data import atlas_path
 from secondglance.imaging.species import BRAIN_SIZE
-from secondglance.interfaces.labelled import read_labelled_scans
-from secondglance.models.heads import render_heads
-from secondglance.models.orientation import find_pose, quarter_turns
-from secondglance.models.stacks import THICKNESS_MM, along_head
-from secondglance.models.synthesis import cut_slices, draw_animal, draw_contrast, read_atlas
+from secondglance.models.pose import find_pose, quarter_turns
+from secondglance.models.training.scans import read_labelled_scans
 from secondglance.models.weights import default_weights, load_weights
+from secondglance.simulation.animal import cut_slices, draw_animal
+from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.contrast import draw_contrast
+from secondglance.simulation.head import render_heads
+from secondglance.simulation.head_stack import THICKNESS_MM, along_head
 
 
 def main():

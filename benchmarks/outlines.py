@@ -19,12 +19,14 @@ import torch
 from scipy import ndimage
 
 from secondglance.data import atlas_path
+from secondglance.imaging.intensity import normalise_slices
 from secondglance.imaging.metrics import dice
-from secondglance.interfaces.labelled import read_labelled_scans
-from secondglance.models.heads import render_as
-from secondglance.models.inference import normalise_slices, predict
-from secondglance.models.synthesis import cut_through, draw_animal, read_atlas
+from secondglance.models.inference import predict
+from secondglance.models.training.scans import read_labelled_scans
 from secondglance.models.weights import default_weights, load_weights
+from secondglance.simulation.animal import cut_through, draw_animal
+from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.head import render_as
 
 CONTRASTS = {'b0': (0.45, 0.6, 1.0), 'T2w': (0.35, 0.55, 1.2), 'EPI': (0.5, 0.6, 0.7)}
 ALIKE = 0.15

@@ -20,21 +20,22 @@ import numpy as np
 import torch
 
 from secondglance.data import atlas_path, donor_paths
-from secondglance.imaging.donors import place_from_bank
 from secondglance.imaging.metrics import scores
-from secondglance.interfaces.labelled import look_at_donors
-from secondglance.models.glances import look_at_donor, look_once, look_twice
-from secondglance.models.heads import render_as
+from secondglance.imaging.placement.donors import place_from_bank
+from secondglance.models.donors import look_at_donors
 from secondglance.models.inference import predict
-from secondglance.models.recipes import animal_rng, split_animals
-from secondglance.models.synthesis import cut_through, draw_animal, read_atlas
-from secondglance.models.training import train
+from secondglance.models.segment import look_at_donor, look_once, look_twice
+from secondglance.models.training.recipes import animal_rng, split_animals
+from secondglance.models.training.segmentation import train
 from secondglance.models.weights import (
     REFINEMENT,
     default_refinement,
     default_weights,
     load_weights,
 )
+from secondglance.simulation.animal import cut_through, draw_animal
+from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.head import render_as
 
 N_ANIMALS = 144
 APART_MM = 0.5

@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from secondglance.imaging.slices import slice_grid
+from secondglance.imaging.grids import slice_grid
 from secondglance.reports.figures import grey, heat, mosaic, save_png, tissues
 
 

@@ -23,20 +23,24 @@ import torch
 from scipy import ndimage
 
 from secondglance.data import atlas_path, donor_paths
-from secondglance.imaging.brain import one_brain
-from secondglance.imaging.decision import masks_of
-from secondglance.imaging.donors import Donor, kernels_of, place_from_bank
+from secondglance.files.heads import read_head
 from secondglance.imaging.enhancement import enhance
+from secondglance.imaging.grids import slice_grid, slices_apart
+from secondglance.imaging.intensity import normalise_slices
 from secondglance.imaging.labels import TISSUES
+from secondglance.imaging.mask.cleaning import one_brain
+from secondglance.imaging.mask.selection import masks_of
 from secondglance.imaging.metrics import dice
-from secondglance.imaging.placement import best_shift, correlate, place_mask, standardise
-from secondglance.imaging.slices import slice_grid, slices_apart
-from secondglance.interfaces.labelled import read_head
-from secondglance.models.glances import FirstGlance, opinions_on
-from secondglance.models.inference import normalise_slices, predict
-from secondglance.models.saliency import saliency_stack
-from secondglance.models.stacks import draw_head
-from secondglance.models.synthesis import draw_animal, read_atlas
+from secondglance.imaging.placement.correlation import (
+    best_shift,
+    correlate,
+    place_mask,
+    standardise,
+)
+from secondglance.imaging.placement.donors import Donor, kernels_of, place_from_bank
+from secondglance.models.inference import predict
+from secondglance.models.saliency.attribution import saliency_stack
+from secondglance.models.segment import FirstGlance, opinions_on
 from secondglance.models.unet import UNet
 from secondglance.models.weights import (
     REFINEMENT,
@@ -45,6 +49,9 @@ from secondglance.models.weights import (
     default_weights,
     load_weights,
 )
+from secondglance.simulation.animal import draw_animal
+from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.head_stack import draw_head
 
 SAME_ANIMAL = ({'01', '09'},)
 DONORS = {

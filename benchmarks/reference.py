@@ -17,11 +17,12 @@ from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
 from secondglance.data import donor_paths
+from secondglance.files.labelled import find_labelled
+from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.motion import estimate_motion
-from secondglance.imaging.slices import slice_grid
-from secondglance.interfaces.labelled import find_labelled, look_at_donors
-from secondglance.models.glances import look_twice
+from secondglance.models.donors import look_at_donors
+from secondglance.models.segment import look_twice
 from secondglance.models.weights import REFINEMENT, load_weights
 
 

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from secondglance.data import atlas_path
-from secondglance.models.evaluation import score
-from secondglance.models.heads import render_as
-from secondglance.models.synthesis import cut_through, draw_animal, read_atlas
+from secondglance.models.training.evaluation import score
 from secondglance.models.weights import default_weights, load_weights
+from secondglance.simulation.animal import cut_through, draw_animal
+from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.head import render_as
 
 CONTRASTS = {
     'b0': (0.45, 0.6, 1.0),

@@ -21,13 +21,13 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from secondglance.imaging.donors import Donor, place_from_bank
 from secondglance.imaging.enhancement import enhance
+from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.lognormality import lognormal_fit
 from secondglance.imaging.metrics import dice
-from secondglance.imaging.slices import slice_grid
+from secondglance.imaging.placement.donors import Donor, place_from_bank
 from secondglance.models.choices import SALIENCY_METHODS
-from secondglance.models.saliency import saliency, saliency_stack
+from secondglance.models.saliency.attribution import saliency, saliency_stack
 from secondglance.models.weights import default_weights, load_weights
 
 DONORS = {'02', '05', '10', '14'}

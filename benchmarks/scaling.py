@@ -25,7 +25,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from secondglance.interfaces.bids import find_scans
+from secondglance.files.bids import find_scans
 
 COMMAND = [sys.executable, '-m', 'secondglance.workflows']
 

@@ -22,14 +22,16 @@ from scipy import ndimage, optimize, special
 from secondglance.data import atlas_path
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import dice
-from secondglance.imaging.tidying import CORD_MM
-from secondglance.interfaces.labelled import read_labelled_scans
-from secondglance.models.evaluation import dice_per_class
-from secondglance.models.heads import render_as
 from secondglance.models.inference import predict
-from secondglance.models.stacks import draw_head
-from secondglance.models.synthesis import column, cut_slices, draw_animal, read_atlas
+from secondglance.models.training.evaluation import dice_per_class
+from secondglance.models.training.scans import read_labelled_scans
 from secondglance.models.weights import default_weights, load_weights
+from secondglance.simulation.animal import cut_slices, draw_animal
+from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.atlas_repair import CORD_MM
+from secondglance.simulation.head import render_as
+from secondglance.simulation.head_stack import draw_head
+from secondglance.simulation.random_fields import column
 
 BAND_MM = 1.0
 

@@ -22,14 +22,10 @@ from secondglance.data import atlas_path
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import dice
 from secondglance.models.inference import predict
-from secondglance.models.synthesis import (
-    brain_labels,
-    cut_through,
-    draw_animal,
-    read_atlas,
-    tissue_levels,
-)
 from secondglance.models.weights import default_weights, load_weights
+from secondglance.simulation.animal import cut_through, draw_animal
+from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.contrast import brain_labels, tissue_levels
 
 B0 = (0.45, 0.6, 1.0)
 SNRS = (10, 20, 40, np.inf)

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from secondglance.data import atlas_path
-from secondglance.models.recipes import RECIPES
-from secondglance.models.synthesis import read_atlas
-from secondglance.models.training import train
+from secondglance.models.training.recipes import RECIPES
+from secondglance.models.training.segmentation import train
 from secondglance.models.unet import UNet
+from secondglance.simulation.atlas import read_atlas
 
 SIZES = {
     'four levels': (16, 32, 64, 128),

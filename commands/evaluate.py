@@ -91,8 +91,9 @@ def _on_animals(model, args: argparse.Namespace) -> list[dict]:
 
     from secondglance.data import atlas_path
     from secondglance.imaging.labels import TISSUES
-    from secondglance.models.evaluation import BACKGROUNDS, evaluation_slices, score
-    from secondglance.models.synthesis import draw_animal, read_atlas
+    from secondglance.models.training.evaluation import BACKGROUNDS, evaluation_slices, score
+    from secondglance.simulation.animal import draw_animal
+    from secondglance.simulation.atlas import read_atlas
 
     atlas = read_atlas(args.atlas or atlas_path())
     rows = []
@@ -121,9 +122,10 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
     from rich.progress import track
 
     from secondglance.data import donor_paths
+    from secondglance.files.labelled import find_labelled
     from secondglance.imaging.metrics import scores
-    from secondglance.interfaces.labelled import find_labelled, look_at_donors
-    from secondglance.models.orientation import upright_grid
+    from secondglance.models.donors import look_at_donors
+    from secondglance.models.pose import upright_grid
     from secondglance.reports.scores import Outlined
 
     folders = args.donor or donor_paths()
@@ -170,10 +172,10 @@ def _segmented(model, refinement, found, grid, donors, relative_size, device):
     """Labels of one scan under every condition: ``(condition, (X, Y, Z) labels)``."""
     import numpy as np
 
-    from secondglance.imaging.decision import masks_of
-    from secondglance.imaging.donors import place_from_bank
-    from secondglance.models.glances import look_once, opinions_on
+    from secondglance.imaging.mask.selection import masks_of
+    from secondglance.imaging.placement.donors import place_from_bank
     from secondglance.models.inference import predict
+    from secondglance.models.segment import look_once, opinions_on
 
     stack = grid.to_stack(found.voxels)
 

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
-    from secondglance.commands.cohort import run_many
+    from secondglance.commands.run_cohort import run_many
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     bids_dir, output_dir, reference = _folders(args, console)
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_one(args, job, console) -> int:
     """Run the one scan that was asked for, with one line a stage."""
-    from secondglance.pipelines.job import build, run_job
+    from secondglance.pipelines.execution.job import build, run_job
 
     name = job.scan.name
     if args.dry_run:
@@ -86,8 +86,8 @@ def _failed(name: str, reason: str, console) -> int:
 
 def _scans_of_files(args, output_dir) -> list:
     """Take every image that was named; no two results may lie in one place."""
-    from secondglance.interfaces.bids import scan_of_file
-    from secondglance.pipelines.records import image_of_record
+    from secondglance.files.bids import scan_of_file
+    from secondglance.pipelines.execution.records import image_of_record
 
     if args.session or args.run:
         raise InputError('--session and --run choose in a data set; an --image is one file.')
@@ -108,8 +108,8 @@ def _scans_of_files(args, output_dir) -> list:
 
 def _scans_of_subjects(args, bids_dir) -> tuple[list, list]:
     """Find every scan; a subject without one is an outcome, unless it is the only one."""
-    from secondglance.interfaces.bids import find_scans, find_subjects
-    from secondglance.pipelines.job import Outcome
+    from secondglance.files.bids import find_scans, find_subjects
+    from secondglance.pipelines.execution.job import Outcome
 
     everyone = args.subject == ['all']
     subjects = find_subjects(bids_dir) if everyone else list(dict.fromkeys(args.subject))
@@ -132,9 +132,9 @@ def _jobs(args, scans, settings, output_dir, reference) -> list:
     """Say of every scan how it is to be segmented."""
     from dataclasses import replace
 
-    from secondglance.interfaces.bids import find_reference
-    from secondglance.pipelines.job import Job
-    from secondglance.pipelines.records import recipe
+    from secondglance.files.bids import find_reference
+    from secondglance.pipelines.execution.job import Job
+    from secondglance.pipelines.execution.records import recipe
 
     common = {
         'output_dir': output_dir,
@@ -185,8 +185,8 @@ def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
 def _settings(args):
     """Turn the call's options into the settings of the graph, with every default resolved."""
     from secondglance.data import donor_paths
-    from secondglance.interfaces.bids import find_donor
-    from secondglance.interfaces.checks import check_donor
+    from secondglance.files.bids import find_donor
+    from secondglance.files.nifti import check_donor
     from secondglance.models.weights import (
         REFINEMENT,
         default_refinement,
@@ -194,9 +194,9 @@ def _settings(args):
         load_weights,
         read_calibration,
     )
-    from secondglance.pipelines.engine import available_cores
+    from secondglance.pipelines.execution.nipype_engine import available_cores
     from secondglance.pipelines.preproc import resolve_engine
-    from secondglance.pipelines.subject import Settings
+    from secondglance.pipelines.settings import Settings
 
     nprocs = 1 if args.nprocs is None else args.nprocs
     if nprocs < 1:

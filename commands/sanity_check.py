@@ -40,13 +40,13 @@ def main(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from secondglance.data import donor_paths, example_rat
-    from secondglance.imaging.brain import one_brain
-    from secondglance.interfaces.bids import find_donor
-    from secondglance.interfaces.labelled import read_head
-    from secondglance.interfaces.stacks import species_of_mask
+    from secondglance.files.bids import find_donor
+    from secondglance.files.geometry import species_of_mask
+    from secondglance.files.heads import read_head
+    from secondglance.imaging.mask.cleaning import one_brain
     from secondglance.models.inference import predict
-    from secondglance.models.orientation import find_pose
-    from secondglance.models.sanity import Head, check, verdicts
+    from secondglance.models.pose import find_pose
+    from secondglance.models.saliency.sanity import Head, check, verdicts
     from secondglance.models.weights import default_weights, load_weights, read_header
     from secondglance.reports.sanity import write_sanity
 

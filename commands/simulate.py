@@ -5,7 +5,6 @@ import gzip
 import json
 import math
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,12 +13,14 @@ import numpy as np
 
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
+from secondglance.simulation.atlas import read_maps
 
 SIMULATED_TERMS = (
     'Simulated from tissue maps of the SIGMA rat brain atlas, version 2 (GPL-3.0), and under the '
     'same licence.\nCite Barrière, D.A., et al., Nature Communications 10, 5699 (2019), '
     'doi 10.1038/s41467-019-13575-7.\n'
 )
+
 
 B_VALUE = 1000.0
 """s/mm², usual for the brain of a living rat."""
@@ -113,54 +114,6 @@ def make_example(folder: Path) -> None:
         )
 
 
-def read_maps(folder: Path | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Read the tissue maps of an atlas.
-
-    Parameters
-    ----------
-    folder : Path, optional
-        With one file each whose name, in small letters or capitals, ends in ``wm``, ``gm``,
-        ``csf`` and, if there is one, ``skull``, or in ``WM_probseg`` and so on as in BIDS,
-        before ``.nii`` or ``.nii.gz``; values in [0, 1]. By default the atlas that ships.
-
-    Returns
-    -------
-    maps : dict of (X, Y, Z) arrays
-    affine : (4, 4) array
-
-    Raises
-    ------
-    InputError
-        If a map is missing, is no volume of probabilities, or lies on another grid.
-    """
-    from secondglance.data import atlas_path
-    from secondglance.interfaces.checks import read_volume
-
-    folder = folder or atlas_path()
-    maps, affines = {}, []
-    for tissue in ('wm', 'gm', 'csf', 'skull'):
-        ending = re.compile(rf'{tissue}(_probseg)?\.nii(\.gz)?$', re.IGNORECASE)
-        files = sorted(path for path in folder.glob('*.nii*') if ending.search(path.name))
-        if not files and tissue == 'skull':
-            continue
-        if len(files) != 1:
-            raise InputError(
-                f'Atlas {folder} must hold one file named *{tissue}.nii.gz, found {len(files)}.'
-            )
-        image, voxels = read_volume(files[0])
-        # Interpolated maps overshoot a little; 0 to 100 or 0 to 255 is another matter
-        if voxels.ndim != 3 or voxels.min() < -0.05 or voxels.max() > 1.05:
-            raise InputError(
-                f'{files[0]} has shape {voxels.shape} and values from {voxels.min():g} to '
-                f'{voxels.max():g}: a tissue map is one volume of probabilities from 0 to 1.'
-            )
-        maps[tissue] = np.clip(voxels, 0, 1)
-        affines.append(image.affine)
-    if len({m.shape for m in maps.values()}) > 1 or not np.allclose(affines, affines[0]):
-        raise InputError(f'The tissue maps of atlas {folder} lie on different grids.')
-    return maps, affines[0]
-
-
 def write_animal(
     folder: Path,
     label: str,
@@ -187,7 +140,8 @@ def write_animal(
         Standard deviation of each translation.
     snr : float
     """
-    from secondglance.imaging.simulation import draw_motion, simulate_dwi, simulate_head
+    from secondglance.simulation.diffusion import draw_motion, simulate_dwi
+    from secondglance.simulation.whole_head import simulate_head
 
     head = simulate_head(*atlas, rng)
     n_volumes = b0_volumes + dwi_volumes

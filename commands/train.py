@@ -121,11 +121,11 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(
             f'Training needs {error.name}; install it with `pip install secondglance[train]`.'
         ) from error
-    from secondglance.interfaces.labelled import read_labelled_scans
-    from secondglance.models.recipes import RECIPES, REFINE
-    from secondglance.models.synthesis import read_atlas
-    from secondglance.models.training import train
+    from secondglance.models.training.recipes import RECIPES, REFINE
+    from secondglance.models.training.scans import read_labelled_scans
+    from secondglance.models.training.segmentation import train
     from secondglance.models.weights import default_weights
+    from secondglance.simulation.atlas import read_atlas
 
     # Our own lines say how far it is; Lightning's talk of hardware it did not find.
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
@@ -182,8 +182,8 @@ def main(args: argparse.Namespace) -> int:
 def _refine(args: argparse.Namespace, atlas, given: dict) -> dict:
     """Train a refinement, donors looked at by the network whose first glance it refines."""
     from secondglance.data import donor_paths
-    from secondglance.interfaces.labelled import look_at_donors
-    from secondglance.models.refining import train_refinement
+    from secondglance.models.donors import look_at_donors
+    from secondglance.models.training.refinement import train_refinement
     from secondglance.models.weights import default_weights, load_weights
 
     first = load_weights(args.first or default_weights())

@@ -13,21 +13,17 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from secondglance.imaging.brain import agreement
-from secondglance.imaging.confidence import GOOD_DICE, Opinions
-from secondglance.imaging.decision import decide
-from secondglance.imaging.donors import Donor, match_donors
-from secondglance.imaging.placement import (
+from secondglance.files.stacks import read_stack, write_stack
+from secondglance.imaging.placement.correlation import (
     best_shift,
     correlate,
     place_mask,
     standardise,
 )
-from secondglance.imaging.reconciliation import reconcile
+from secondglance.imaging.placement.donors import Donor, match_donors
+from secondglance.imaging.placement.shifts import reconcile
 from secondglance.imaging.species import BRAIN_SIZE
-from secondglance.interfaces.stacks import in_cwd, read_stack, write_stack
-from secondglance.models.choices import MASK_METHODS
-from secondglance.models.weights import read_calibration
+from secondglance.interfaces.stacks import in_cwd
 
 
 def slice_positions(affine: np.ndarray, n_slices: int) -> np.ndarray:
@@ -177,68 +173,4 @@ class ReconcilePlacement(SimpleInterface):
                 'replaced': replaced,
             }
         ).to_csv(self._results['placement'], sep='\t', index=False, float_format='%.6g')
-        return runtime
-
-
-class _BrainMaskInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc='first glance, (H, W, N, 4)')
-    refined = File(exists=True, mandatory=True, desc='probability of brain, (H, W, N)')
-    placed = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
-    placement = File(exists=True, mandatory=True, desc='a row a slice (.tsv)')
-    refinement = File(exists=True, mandatory=True, desc='its weights, for the calibration')
-    species = traits.Enum(*BRAIN_SIZE, usedefault=True, desc='whose brain')
-    method = traits.Enum(*MASK_METHODS, usedefault=True, desc='whose mask is taken')
-
-
-class _BrainMaskOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc='mask, soft at its outline, (H, W, N)')
-    placement = File(exists=True, desc='the rows, with how far each slice is to be trusted (.tsv)')
-    confidence = File(exists=True, desc='how far the whole mask is to be trusted (.json)')
-
-
-class BrainMask(SimpleInterface):
-    """Take a method's mask, or what stands in for it; say how far it is to be trusted."""
-
-    input_spec = _BrainMaskInputSpec
-    output_spec = _BrainMaskOutputSpec
-
-    def _run_interface(self, runtime):
-        import pandas as pd
-
-        first, affine = read_stack(self.inputs.in_file)
-        placed = read_stack(self.inputs.placed)[0] >= 0.5
-        table = pd.read_csv(self.inputs.placement, sep='\t')
-        spacing = np.linalg.norm(affine[:3, :3], axis=0) / BRAIN_SIZE[self.inputs.species]
-        opinions = Opinions(
-            first=1 - first[:, 0],
-            refined=read_stack(self.inputs.refined)[0],
-            placed=placed,
-            peaks=table['peak'].to_numpy(),
-            voxel_mm3=float(np.prod(spacing)),
-        )
-        calibration = read_calibration(self.inputs.refinement)
-        taken = decide(
-            self.inputs.method, opinions, float(spacing[0]), float(spacing[2]), calibration
-        )
-        path = in_cwd(self.inputs.placed, runtime, '_brain')
-        self._results['out_file'] = write_stack(taken.mask, affine, path)
-        table['agreement'] = agreement(taken.mask >= 0.5, placed)
-        table['probability'] = taken.slice_confidence
-        self._results['placement'] = in_cwd(self.inputs.placed, runtime, '_agreed', '.tsv')
-        table.to_csv(self._results['placement'], sep='\t', index=False, float_format='%.6g')
-        voxel = float(np.prod(np.linalg.norm(affine[:3, :3], axis=0)))
-        self._results['confidence'] = in_cwd(self.inputs.placed, runtime, '_confidence', '.json')
-        Path(self._results['confidence']).write_text(
-            json.dumps(
-                {
-                    'Method': taken.method,
-                    'MethodAskedFor': self.inputs.method,
-                    'Confidence': taken.confidence,
-                    'ConfidenceMeaning': f'probability of a Dice of at least {GOOD_DICE}',
-                    'ConfidenceOfMethods': taken.candidates,
-                    'Species': self.inputs.species,
-                    'BrainVolume': voxel * float((taken.mask >= 0.5).sum()),
-                }
-            )
-        )
         return runtime

@@ -1,8 +1,6 @@
 """Interfaces of the preprocessing: b0 volumes, their motion, their mean."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -16,131 +14,22 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from secondglance.files.geometry import affine_of, scale_of
+from secondglance.files.gradients import read_bvals
+from secondglance.files.nifti import read_volume
+from secondglance.imaging.diffusion import B0_THRESHOLD, select_b0
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.gradients import B0_THRESHOLD, select_b0
 from secondglance.imaging.motion import (
     estimate_motion,
     framewise_displacement,
     motion_parameters,
     resample_motion,
-    typical_volume,
 )
 from secondglance.imaging.species import HEAD_RADIUS_MM
-from secondglance.interfaces.checks import read_volume
-from secondglance.interfaces.stacks import affine_of, in_cwd, scale_of
-
-MCFLIRT_SCALE = 10.0
-"""MCFLIRT is tuned to human voxels: it gets a header whose millimetres are ten times as many."""
+from secondglance.interfaces.mcflirt import mcflirt_matrices
+from secondglance.interfaces.stacks import in_cwd
 
 PARAMETERS = ('trans_x', 'trans_y', 'trans_z', 'rot_x', 'rot_y', 'rot_z')
-
-
-def read_bvals(path: str | Path) -> np.ndarray:
-    """Read a ``.bval`` file.
-
-    Returns
-    -------
-    (T,) array
-        s/mm².
-
-    Raises
-    ------
-    InputError
-        If it cannot be read as numbers.
-    """
-    try:
-        return np.array(Path(path).read_text().split(), dtype=float)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(f'{path} cannot be read as b-values ({error}): mend it.') from error
-
-
-def mcflirt_path() -> Path | None:
-    """Where FSL's MCFLIRT is, by ``FSLDIR``; None where it is not."""
-    fsldir = os.environ.get('FSLDIR')
-    if not fsldir:
-        return None
-    path = Path(fsldir) / 'bin' / 'mcflirt'
-    return path if path.is_file() and os.access(path, os.X_OK) else None
-
-
-def resolve_engine(motion: str) -> str:
-    """Turn ``auto`` into the engine that is there.
-
-    Parameters
-    ----------
-    motion : {'auto', 'fsl', 'sitk', 'none'}
-
-    Returns
-    -------
-    {'fsl', 'sitk', 'none'}
-
-    Raises
-    ------
-    InputError
-        If ``fsl`` is asked for and not there.
-    """
-    if motion == 'auto':
-        return 'fsl' if mcflirt_path() else 'sitk'
-    if motion == 'fsl' and not mcflirt_path():
-        raise InputError(
-            f'FSL is asked for, but $FSLDIR/bin/mcflirt is not there (FSLDIR is '
-            f'{os.environ.get("FSLDIR", "not set")}): set FSLDIR or give --motion sitk.'
-        )
-    return motion
-
-
-def mcflirt_matrices(
-    volumes: np.ndarray, affine: np.ndarray, folder: Path
-) -> tuple[np.ndarray, int, str]:
-    """Let MCFLIRT find the motion.
-
-    Parameters
-    ----------
-    volumes : (X, Y, Z, B) array
-    affine : (4, 4) array
-        Voxel to world mm.
-    folder : Path
-        For what MCFLIRT reads and writes; emptied first, as MCFLIRT does not refresh matrices
-        that an earlier run left.
-
-    Returns
-    -------
-    matrices : (B, 4, 4) array
-        World mm, volume to reference.
-    reference : int
-    version : str
-        FSL's.
-
-    Raises
-    ------
-    InputError
-        If MCFLIRT fails.
-    """
-    from fsl.data.image import Image
-    from fsl.transform.flirt import fromFlirt, readFlirt
-    from fsl.wrappers import mcflirt
-
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    scaled = folder / 'scaled.nii.gz'
-    nib.save(nib.Nifti1Image(volumes, np.diag([*[MCFLIRT_SCALE] * 3, 1]) @ affine), scaled)
-    reference = typical_volume(volumes)
-    try:
-        mcflirt(str(scaled), out=str(folder / 'out'), cost='corratio', refvol=reference, mats=True)
-        flirts = [
-            readFlirt(str(folder / 'out.mat' / f'MAT_{t:04d}')) for t in range(volumes.shape[3])
-        ]
-    except Exception as error:  # fslpy, subprocess and numpy each have their own
-        reason = ' '.join(str(error).split())
-        raise InputError(
-            f'MCFLIRT failed ({reason}): mend FSL in {os.environ.get("FSLDIR")} or give '
-            '--motion sitk.'
-        ) from error
-    space = Image(str(scaled))
-    matrices = np.stack([fromFlirt(flirt, space, space, 'world', 'world') for flirt in flirts])
-    matrices[:, :3, 3] /= MCFLIRT_SCALE
-    version = Path(os.environ['FSLDIR']) / 'etc' / 'fslversion'
-    return matrices, reference, version.read_text().strip() if version.is_file() else 'unknown'
 
 
 class _SelectB0InputSpec(BaseInterfaceInputSpec):

@@ -16,11 +16,11 @@ from nipype.interfaces.base import (
 )
 
 from secondglance import __version__
-from secondglance.imaging.confidence import GOOD_DICE
-from secondglance.imaging.decision import DOUBTFUL
-from secondglance.imaging.slices import holds_signal
+from secondglance.files.stacks import read_stack
+from secondglance.imaging.grids import holds_signal
+from secondglance.imaging.mask.quality import GOOD_DICE
+from secondglance.imaging.mask.selection import DOUBTFUL
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
-from secondglance.interfaces.stacks import read_stack
 
 LOW_CONFIDENCE = 0.5
 """Mean confidence of the placement below which a scan is flagged."""
@@ -84,7 +84,7 @@ class Report(SimpleInterface):
     output_spec = _ReportOutputSpec
 
     def _run_interface(self, runtime):
-        from secondglance.imaging.comparison import compare_glances
+        from secondglance.imaging.glance_changes import compare_glances
         from secondglance.reports.data import ReportData
         from secondglance.reports.methods import CAPTIONS, methods_text
         from secondglance.reports.render import render_report

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from secondglance.imaging.confidence import Calibration
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
+from secondglance.imaging.mask.quality import Calibration
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,12 +74,12 @@ class LoadedModel:
 
 def default_weights() -> Path:
     """Path of the weights that ship with the package."""
-    return Path(__file__).parent / 'weights' / 'default.safetensors'
+    return Path(__file__).parent / 'pretrained' / 'default.safetensors'
 
 
 def default_refinement() -> Path:
     """Path of the refinement that ships with the package."""
-    return Path(__file__).parent / 'weights' / 'refinement.safetensors'
+    return Path(__file__).parent / 'pretrained' / 'refinement.safetensors'
 
 
 def read_header(path: str | os.PathLike[str], form: str = FORMAT) -> dict[str, str]:
@@ -203,7 +203,7 @@ def save_weights(
     """
     from safetensors.torch import save
 
-    from secondglance.models.inference import NORMALISATION
+    from secondglance.imaging.intensity import NORMALISATION
 
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     checksum = tensor_checksum(tensors)
@@ -253,7 +253,7 @@ def load_weights(
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from secondglance.models.inference import NORMALISATION
+    from secondglance.imaging.intensity import NORMALISATION
 
     metadata = read_header(path, form)
     spacing = weights_spacing(path, form)

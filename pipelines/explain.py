@@ -5,7 +5,7 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
-from secondglance.interfaces.glance import Explain
+from secondglance.interfaces.saliency import Explain
 from secondglance.models.weights import weights_spacing
 
 

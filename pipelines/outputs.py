@@ -5,12 +5,12 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from secondglance.files.bids import Scan
 from secondglance.imaging.labels import CLASSES, TISSUES
-from secondglance.interfaces.bids import Scan
 from secondglance.interfaces.derivatives import Publish
+from secondglance.interfaces.metrics import Metrics
 from secondglance.interfaces.preprocessing import Displacement
 from secondglance.interfaces.report import Report
-from secondglance.interfaces.segmentation import Metrics
 
 LABELS_TSV = 'index\tname\n' + ''.join(f'{i}\t{name}\n' for i, name in enumerate(CLASSES))
 
@@ -45,7 +45,7 @@ def init_outputs_wf(
 
     Inputs
     ------
-    Outputs of `preproc_wf`, `glance_wf` and `segment_wf` under their own names.
+    Outputs of `preproc_wf`, `brain_wf` and `tissues_wf` under their own names.
 
     Outputs
     -------

@@ -3,8 +3,9 @@
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from secondglance.imaging.gradients import B0_THRESHOLD
-from secondglance.interfaces.preprocessing import ENGINES, MeanVolume, SelectB0, resolve_engine
+from secondglance.imaging.diffusion import B0_THRESHOLD
+from secondglance.interfaces.mcflirt import resolve_engine
+from secondglance.interfaces.preprocessing import ENGINES, MeanVolume, SelectB0
 
 
 def init_preproc_wf(

@@ -1,79 +1,17 @@
 """From one raw scan to tissue maps: the whole graph."""
 
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from secondglance import __version__
-from secondglance.imaging.species import AUTO
-from secondglance.interfaces.bids import Scan
-from secondglance.models.choices import TURNS
-from secondglance.models.weights import REFINEMENT, default_refinement, read_header
+from secondglance.files.bids import Scan
+from secondglance.pipelines.brain import init_brain_wf
 from secondglance.pipelines.explain import init_explain_wf
-from secondglance.pipelines.glance import init_glance_wf
 from secondglance.pipelines.outputs import explained_names, init_outputs_wf
 from secondglance.pipelines.preproc import init_preproc_wf
-from secondglance.pipelines.segment import init_segment_wf
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What may be chosen for a run; each is explained at the command line.
-
-    Attributes
-    ----------
-    weights : Path
-    donors : tuple of (image, mask)
-    motion : {'auto', 'fsl', 'sitk', 'none'}
-    b0_threshold : float
-        s/mm².
-    nprocs, threads : int
-        Processes, and the threads of each: how fast, never what.
-    """
-
-    weights: Path
-    donors: tuple[tuple[Path, Path], ...]
-    refinement: Path = field(default_factory=default_refinement)
-    motion: str = 'auto'
-    b0_threshold: float = 50.0
-    all_b0: bool = False
-    species: str = AUTO
-    slice_axis: str = 'auto'
-    turn: str = TURNS[0]
-    mask_method: str = 'network'
-    saliency: str = 'guided'
-    target: str = 'brain'
-    smooth: int = 0
-    enhance_peak: float = 2.0
-    enhance_width: float = 0.5
-    explain: tuple[str, ...] = ()
-    explain_region: Path | tuple[int, int, int] | None = None
-    device: str = 'cpu'
-    slices_per_job: int = 0
-    nprocs: int = 1
-    threads: int = 1
-    reference: Path | None = field(default=None)
-
-    def resolved(self) -> dict:
-        """Return the settings as plain values, with what they resolve to."""
-        plain = {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in asdict(self).items()
-        }
-        if isinstance(self.explain_region, tuple):
-            plain['explain_region'] = ','.join(map(str, self.explain_region))
-        plain['donors'] = [str(image) for image, _ in self.donors]
-        # These change how fast, never what
-        for key in ('nprocs', 'threads', 'slices_per_job'):
-            del plain[key]
-        return {
-            'version': __version__,
-            **plain,
-            'weights_checksum': read_header(self.weights)['checksum'],
-            'refinement_checksum': read_header(self.refinement, REFINEMENT)['checksum'],
-        }
+from secondglance.pipelines.settings import Settings
+from secondglance.pipelines.tissues import init_tissues_wf
 
 
 def init_subject_wf(
@@ -88,13 +26,13 @@ def init_subject_wf(
 
     ::
 
-        inputnode → preproc_wf → glance_wf → segment_wf → outputs_wf
+        inputnode → preproc_wf → brain_wf → tissues_wf → outputs_wf
                                → explain_wf (when maps are asked for) ↗
 
     Parameters
     ----------
     scan : Scan
-        The image, as :func:`secondglance.interfaces.bids.find_scans` gives it.
+        The image, as :func:`secondglance.files.bids.find_scans` gives it.
     output_dir : path
         Root of the derivatives.
     settings : Settings
@@ -138,7 +76,7 @@ def init_subject_wf(
         all_b0=settings.all_b0,
         n_procs=settings.nprocs * settings.threads,
     )
-    glance_wf = init_glance_wf(
+    brain_wf = init_brain_wf(
         refinement=settings.refinement,
         donors=list(settings.donors),
         saliency=settings.saliency,
@@ -152,7 +90,7 @@ def init_subject_wf(
         cache_dir=cache_dir,
         **network,
     )
-    segment_wf = init_segment_wf(**network)
+    tissues_wf = init_tissues_wf(**network)
     outputs_wf = init_outputs_wf(
         scan=scan,
         output_dir=output_dir,
@@ -175,7 +113,7 @@ def init_subject_wf(
         workflow.connect(
             [
                 (preproc_wf, explain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-                (glance_wf, explain_wf, same('spacing', 'quarter_turns')),
+                (brain_wf, explain_wf, same('spacing', 'quarter_turns')),
                 (
                     explain_wf,
                     outputs_wf,
@@ -194,12 +132,12 @@ def init_subject_wf(
                 preproc_wf,
                 [('in_file', 'inputnode.in_file'), ('bval_file', 'inputnode.bval_file')],
             ),
-            (preproc_wf, glance_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-            (preproc_wf, segment_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-            (glance_wf, segment_wf, same('brain_mask', 'spacing', 'quarter_turns')),
+            (preproc_wf, brain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
+            (preproc_wf, tissues_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
+            (brain_wf, tissues_wf, same('brain_mask', 'spacing', 'quarter_turns')),
             (preproc_wf, outputs_wf, same('b0_mean', 'confounds', 'transforms', 'engine')),
             (
-                glance_wf,
+                brain_wf,
                 outputs_wf,
                 same(
                     *(
@@ -220,14 +158,14 @@ def init_subject_wf(
                 ),
             ),
             (
-                segment_wf,
+                tissues_wf,
                 outputs_wf,
                 same('dseg', 'probsegs', 'volumes', 'probabilities_stack'),
             ),
             (outputs_wf, outputnode, [('outputnode.report', 'report')]),
-            (glance_wf, outputnode, [('outputnode.brain_mask', 'brain_mask')]),
+            (brain_wf, outputnode, [('outputnode.brain_mask', 'brain_mask')]),
             (
-                segment_wf,
+                tissues_wf,
                 outputnode,
                 [('outputnode.dseg', 'dseg'), ('outputnode.probsegs', 'probsegs')],
             ),

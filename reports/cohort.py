@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from secondglance.imaging.files import write_whole
+from secondglance.files.atomic import write_whole
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports.data import figures_folder
 from secondglance.reports.page import environment
@@ -17,7 +17,7 @@ def write_cohort_page(outcomes: Sequence, output_dir: Path) -> Path:
 
     Parameters
     ----------
-    outcomes : sequence of secondglance.pipelines.job.Outcome
+    outcomes : sequence of secondglance.pipelines.execution.job.Outcome
     output_dir : Path
         Where the reports are.
 

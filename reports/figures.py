@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from secondglance.imaging.comparison import ADDED, CHANGED, REMOVED
+from secondglance.imaging.glance_changes import ADDED, CHANGED, REMOVED
 
 COLOURS = {1: (230, 159, 0), 2: (86, 180, 233), 3: (204, 121, 167)}
 """WM, GM and CSF as RGB: told apart by colour-blind eyes too (Okabe and Ito)."""

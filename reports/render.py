@@ -3,8 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from secondglance.imaging.comparison import changes
-from secondglance.imaging.files import write_whole
+from secondglance.files.atomic import write_whole
+from secondglance.imaging.glance_changes import changes
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports import figures
 from secondglance.reports.data import ReportData, figures_folder

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from secondglance.imaging.files import write_whole
+from secondglance.files.atomic import write_whole
 from secondglance.reports import figures
 from secondglance.reports.page import environment
 from secondglance.reports.scores import write_table
@@ -21,8 +21,8 @@ def write_sanity(
 
     Parameters
     ----------
-    found : secondglance.models.sanity.Sanity
-    verdicts : list of secondglance.models.sanity.Verdict
+    found : secondglance.models.saliency.sanity.Sanity
+    verdicts : list of secondglance.models.saliency.sanity.Verdict
     facts : dict of str
         What was checked, shown first.
     folder : Path
@@ -89,7 +89,7 @@ def _draw_cascade(found, path: Path) -> None:
 
 
 def _draw_curves(found, path: Path) -> None:
-    from secondglance.models.sanity import SHARES
+    from secondglance.models.saliency.sanity import SHARES
 
     figure, axes = figures.plots(2, 'tissue still seen', 'tissue seen')
     for axis, (kind, curves) in zip(axes, found.curves.items(), strict=True):

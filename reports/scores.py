@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from secondglance.imaging.files import write_whole
+from secondglance.files.atomic import write_whole
 
 FAILED = 0.9
 """A brain whose Dice is lower is a failure: its tissues are of no use."""

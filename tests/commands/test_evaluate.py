@@ -11,9 +11,10 @@ import torch
 from secondglance.commands import evaluate
 from secondglance.data import atlas_path
 from secondglance.imaging.errors import InputError
-from secondglance.models.heads import render_as
-from secondglance.models.synthesis import cut_slices, draw_animal, read_atlas
 from secondglance.reports.scores import summary_of
+from secondglance.simulation.animal import cut_slices, draw_animal
+from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.head import render_as
 
 
 def run(*call):

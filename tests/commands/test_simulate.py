@@ -5,10 +5,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from secondglance.commands.simulate import make_example, read_maps
+from secondglance.commands.simulate import make_example
 from secondglance.data import atlas_path, donor_paths, example_rat
+from secondglance.files.bids import find_reference, find_scans, find_subjects
 from secondglance.imaging.errors import InputError
-from secondglance.interfaces.bids import find_reference, find_scans, find_subjects
+from secondglance.simulation.atlas import read_maps
 from secondglance.workflows import main
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from secondglance.files.gradients import read_bvals
+from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.motion import residual_displacement, typical_volume
-from secondglance.interfaces.checks import read_volume
+from secondglance.interfaces.mcflirt import mcflirt_path, resolve_engine
 from secondglance.interfaces.preprocessing import (
     PARAMETERS,
     Displacement,
@@ -20,9 +22,6 @@ from secondglance.interfaces.preprocessing import (
     NoMotion,
     SelectB0,
     SitkMotion,
-    mcflirt_path,
-    read_bvals,
-    resolve_engine,
 )
 
 # Stands where MCFLIRT would: records how it was called, and finds that volume 1 moved by 5 mm
@@ -116,8 +115,9 @@ def test_a_stale_folder_of_matrices_is_not_read(fake_fsl, series, tmp_path):
 def test_real_mcflirt_recovers_known_motion(save):
     from nibabel.affines import apply_affine
 
-    from secondglance.commands.simulate import read_maps
-    from secondglance.imaging.simulation import draw_motion, simulate_dwi, simulate_head
+    from secondglance.simulation.atlas import read_maps
+    from secondglance.simulation.diffusion import draw_motion, simulate_dwi
+    from secondglance.simulation.whole_head import simulate_head
 
     rng = np.random.default_rng(4)
     head = simulate_head(*read_maps(), rng)

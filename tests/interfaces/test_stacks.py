@@ -2,15 +2,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from secondglance.imaging.placement import centre_on
-from secondglance.interfaces.stacks import (
-    MergeSlabs,
-    SplitSlabs,
-    ToNative,
-    ToStack,
-    read_stack,
-    write_stack,
-)
+from secondglance.files.stacks import read_stack, write_stack
+from secondglance.imaging.placement.correlation import centre_on
+from secondglance.interfaces.stacks import MergeSlabs, SplitSlabs, ToNative, ToStack
 
 
 @pytest.fixture(autouse=True)

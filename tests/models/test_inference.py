@@ -5,14 +5,11 @@ import pytest
 import torch
 
 from secondglance.data import example_rat
+from secondglance.files.heads import read_head
+from secondglance.imaging.intensity import normalise_slices
 from secondglance.imaging.labels import CLASSES
-from secondglance.interfaces.labelled import read_head
 from secondglance.models.choices import MINIMUM_SIDE
-from secondglance.models.inference import (
-    normalise_slices,
-    pad_to_stride,
-    predict,
-)
+from secondglance.models.inference import pad_to_stride, predict
 from secondglance.models.unet import UNet
 from secondglance.models.weights import LoadedModel, default_weights, load_weights
 

@@ -11,9 +11,9 @@ from nipype.pipeline.engine import Node, Workflow
 
 import secondglance
 from secondglance.data import donor_paths, example_rat
-from secondglance.interfaces.bids import find_donor
+from secondglance.files.bids import find_donor
 from secondglance.models.weights import default_weights
-from secondglance.pipelines import init_glance_wf, init_preproc_wf, init_segment_wf
+from secondglance.pipelines import init_brain_wf, init_preproc_wf, init_tissues_wf
 
 
 def test_sub_workflows_run_inside_another(tmp_path, monkeypatch):
@@ -23,19 +23,19 @@ def test_sub_workflows_run_inside_another(tmp_path, monkeypatch):
     raw = Node(IdentityInterface(['out_file']), name='raw')
     raw.inputs.out_file = str(image)
     preproc_wf = init_preproc_wf(motion='none')
-    glance_wf = init_glance_wf(
+    brain_wf = init_brain_wf(
         weights=default_weights(), donors=[find_donor(folder) for folder in donor_paths()[:1]]
     )
-    segment_wf = init_segment_wf(weights=default_weights())
+    tissues_wf = init_tissues_wf(weights=default_weights())
     tissues = Node(IdentityInterface(['dseg', 'mask']), name='tissues')
     lab_wf.connect(
         [
             (raw, preproc_wf, [('out_file', 'inputnode.in_file')]),
-            (preproc_wf, glance_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-            (preproc_wf, segment_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-            (glance_wf, segment_wf, [('outputnode.brain_mask', 'inputnode.brain_mask')]),
-            (segment_wf, tissues, [('outputnode.dseg', 'dseg')]),
-            (glance_wf, tissues, [('outputnode.brain_mask', 'mask')]),
+            (preproc_wf, brain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
+            (preproc_wf, tissues_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
+            (brain_wf, tissues_wf, [('outputnode.brain_mask', 'inputnode.brain_mask')]),
+            (tissues_wf, tissues, [('outputnode.dseg', 'dseg')]),
+            (brain_wf, tissues, [('outputnode.brain_mask', 'mask')]),
         ]
     )
     lab_wf.config['execution'] = {'crashdump_dir': str(tmp_path)}

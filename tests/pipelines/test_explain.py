@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from secondglance.data import example_rat
+from secondglance.files.bids import find_scans
 from secondglance.imaging.errors import InputError
-from secondglance.interfaces.bids import find_scans
-from secondglance.interfaces.checks import check_scan
-from secondglance.interfaces.glance import Explain
-from secondglance.models.saliency import saliency_stack
+from secondglance.interfaces.saliency import Explain
+from secondglance.models.saliency.attribution import saliency_stack
 from secondglance.models.weights import default_weights, load_weights
 from secondglance.pipelines import Settings, init_explain_wf
+from secondglance.pipelines.execution.checks import check_scan
 from secondglance.workflows import main
 
 

@@ -4,14 +4,14 @@ import pytest
 from nipype.pipeline.engine import MapNode
 
 from secondglance.data import donor_paths
-from secondglance.interfaces.bids import find_donor, find_scans
+from secondglance.files.bids import find_donor, find_scans
 from secondglance.models.weights import default_weights
 from secondglance.pipelines import (
     Settings,
-    init_glance_wf,
+    init_brain_wf,
     init_preproc_wf,
-    init_segment_wf,
     init_subject_wf,
+    init_tissues_wf,
 )
 
 DONORS = [find_donor(folder) for folder in donor_paths()]
@@ -32,7 +32,7 @@ def test_engine_is_the_one_asked_for(motion, node):
     list(product(['guided', 'gradient'], ['brain', 'CSF'], ['auto', 'j'])),
 )
 def test_options_reach_their_nodes(saliency, target, axis):
-    workflow = init_glance_wf(
+    workflow = init_brain_wf(
         weights=default_weights(), donors=DONORS, saliency=saliency, target=target, slice_axis=axis
     )
     for name in ('first_glance', 'donor_saliency'):
@@ -43,8 +43,8 @@ def test_options_reach_their_nodes(saliency, target, axis):
 
 
 def test_network_stages_run_over_slabs():
-    glance = init_glance_wf(weights=default_weights(), donors=DONORS, n_slabs=3)
-    segment = init_segment_wf(weights=default_weights(), n_slabs=3)
+    glance = init_brain_wf(weights=default_weights(), donors=DONORS, n_slabs=3)
+    segment = init_tissues_wf(weights=default_weights(), n_slabs=3)
     for workflow, names in (
         (glance, ('first_glance', 'enhance', 'place')),
         (segment, ('remove_background', 'second_glance')),
@@ -60,9 +60,9 @@ def test_gpu_nodes_are_counted_and_take_one_slab(example, tmp_path):
         output_dir=tmp_path,
         settings=settings(device='cuda', nprocs=4),
     )
-    assert workflow.get_node('glance_wf.first_glance').is_gpu_node()
-    assert workflow.get_node('segment_wf.second_glance').is_gpu_node()
-    assert workflow.get_node('glance_wf.slabs').inputs.n_slabs == 1
+    assert workflow.get_node('brain_wf.first_glance').is_gpu_node()
+    assert workflow.get_node('tissues_wf.second_glance').is_gpu_node()
+    assert workflow.get_node('brain_wf.slabs').inputs.n_slabs == 1
 
 
 def test_subject_graph_is_one_graph_without_cycles(example, tmp_path):
@@ -95,9 +95,9 @@ def test_weights_checksum_is_in_the_settings():
 
 
 def test_slurm_is_asked_for_what_each_node_needs_and_the_users_word_comes_last():
-    from secondglance.pipelines.engine import _ask_slurm
+    from secondglance.pipelines.execution.nipype_engine import _ask_slurm
 
-    workflow = init_glance_wf(weights=default_weights(), donors=DONORS, num_threads=3)
+    workflow = init_brain_wf(weights=default_weights(), donors=DONORS, num_threads=3)
     _ask_slurm(workflow, '--mem=9G')
     asked = workflow.get_node('first_glance').plugin_args
     assert asked == {'sbatch_args': '--cpus-per-task=3 --mem=1024M --mem=9G', 'overwrite': True}
@@ -105,7 +105,7 @@ def test_slurm_is_asked_for_what_each_node_needs_and_the_users_word_comes_last()
 
 
 def test_cores_are_those_that_slurm_gave(monkeypatch):
-    from secondglance.pipelines.engine import available_cores
+    from secondglance.pipelines.execution.nipype_engine import available_cores
 
     monkeypatch.setenv('SLURM_CPUS_PER_TASK', '7')
     assert available_cores() == 7

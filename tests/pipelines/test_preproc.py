@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from nibabel.affines import apply_affine
 
+from secondglance.files.bids import find_scans
 from secondglance.imaging.motion import residual_displacement
-from secondglance.interfaces.bids import find_scans
 from secondglance.pipelines import init_preproc_wf
 from secondglance.pipelines.preproc import resolve_engine
 

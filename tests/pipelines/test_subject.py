@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from secondglance.data import donor_paths, example_rat
+from secondglance.files.bids import find_donor
 from secondglance.imaging.metrics import dice
-from secondglance.interfaces.bids import find_donor
 from secondglance.models.weights import default_weights
 from secondglance.workflows import main
 
@@ -225,13 +225,14 @@ def test_shifted_copy_of_the_donors_brain_is_found_exactly(seed):
     """In another head, with other noise, the donor's own brain moved by whole pixels."""
     from scipy import ndimage
 
-    from secondglance.commands.simulate import read_maps
     from secondglance.imaging.enhancement import enhance
-    from secondglance.imaging.placement import best_shift, correlate, standardise
-    from secondglance.imaging.simulation import oblique_affine, simulate_dwi, simulate_head
-    from secondglance.imaging.slices import slice_grid
-    from secondglance.models.saliency import saliency_stack
+    from secondglance.imaging.grids import slice_grid
+    from secondglance.imaging.placement.correlation import best_shift, correlate, standardise
+    from secondglance.models.saliency.attribution import saliency_stack
     from secondglance.models.weights import load_weights
+    from secondglance.simulation.atlas import read_maps
+    from secondglance.simulation.diffusion import simulate_dwi
+    from secondglance.simulation.whole_head import oblique_affine, simulate_head
 
     model = load_weights(default_weights())
     rng = np.random.default_rng([9, seed])

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from secondglance.pipelines.job import Outcome
+from secondglance.pipelines.execution.job import Outcome
 from secondglance.reports.cohort import in_order, write_cohort_page
 
 

@@ -1,0 +1,170 @@
+"""Many scans in one call: what is to be done, its progress, and what became of each."""
+
+from collections import Counter
+from pathlib import Path
+
+from secondglance.commands.run import DONE, FAILED
+from secondglance.imaging.errors import InputError
+
+MEMORY_GB = 1.5
+"""Most that one scan of usual size needs."""
+
+
+MOST_SHOWN = 40
+"""Scans of which a line is printed; all are in the table."""
+
+
+FIGURES = (
+    'species',
+    'confidence',
+    'brain_mm3',
+    'WM_mm3',
+    'GM_mm3',
+    'CSF_mm3',
+    'lognormal_share',
+    'lognormal_distance',
+)
+
+
+def run_many(args, jobs: list, lost: list, output_dir: Path, console) -> int:
+    """Run what is not yet finished, and write ``cohort.tsv`` and ``cohort.html``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Of ``secondglance run``.
+    jobs : list of secondglance.pipelines.execution.job.Job
+    lost : list of secondglance.pipelines.execution.job.Outcome
+        Subjects that have no scan.
+    output_dir : Path
+    console : rich.console.Console
+
+    Returns
+    -------
+    int
+        0 all done, 1 some failed.
+    """
+    from secondglance.pipelines.execution.job import known
+
+    found = {job.scan.name: known(job) for job in jobs}
+    if args.retry_failed:
+        found = {n: o for n, o in found.items() if o is None or o.status != 'failed'}
+    outcomes = {name: outcome for name, outcome in found.items() if outcome}
+    todo = [job for job in jobs if job.scan.name not in outcomes]
+    if args.dry_run:
+        return _plan(jobs, lost, outcomes, console)
+    if todo:
+        console.print(f'{len(todo)} of {len(jobs)} scans to do.')
+        outcomes |= {outcome.scan: outcome for outcome in _run(args, todo, console)}
+    ordered = [*(outcomes[job.scan.name] for job in jobs), *lost]
+    page = write_cohort(ordered, output_dir)
+    _summarise(ordered, page, console, tried={job.scan.name for job in todo})
+    return FAILED if any(outcome.status == 'failed' for outcome in ordered) else DONE
+
+
+def _run(args, todo: list, console) -> list:
+    from dataclasses import replace
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeElapsedColumn as Elapsed
+
+    from secondglance.pipelines.execution.cohort import LOCAL_WORKERS, run_cohort, share_cores
+    from secondglance.pipelines.execution.nipype_engine import available_cores, read_arguments
+
+    worker = args.worker or 'cf'
+    cores = available_cores()
+    at_once = min(args.nprocs or cores, len(todo))
+    if args.mem_gb:
+        at_once = max(1, min(at_once, int(args.mem_gb / MEMORY_GB)))
+    if todo[0].settings.device.startswith('cuda'):
+        # One card: side by side, subjects would run it out of memory
+        at_once = 1
+    if worker in LOCAL_WORKERS:
+        todo = share_cores(todo, at_once, cores)
+    else:
+        todo = [replace(job, per_attempt=True) for job in todo]
+    columns = (TextColumn('  {task.description}'), BarColumn(bar_width=24), MofNCompleteColumn())
+    with Progress(*columns, Elapsed(), console=console) as bar:
+        task = bar.add_task('scans', total=len(todo))
+
+        def told(outcome):
+            bar.advance(task)
+            if outcome.status == 'failed':
+                say = f'  {outcome.scan} failed: secondglance: {outcome.reason}'
+                bar.console.print(say, markup=False)
+            elif len(todo) <= MOST_SHOWN:
+                bar.console.print(f'  {outcome.scan}  {outcome.seconds:.1f} s', markup=False)
+
+        arguments = read_arguments(args.worker_args, '--worker-args')
+        return run_cohort(todo, worker=worker, at_once=at_once, worker_args=arguments, told=told)
+
+
+def _plan(jobs, lost, outcomes, console) -> int:
+    """Print what would be done."""
+    lines = [
+        (job.scan.name, outcomes[job.scan.name].status if job.scan.name in outcomes else 'to do')
+        for job in jobs
+    ]
+    for name, status in lines[:MOST_SHOWN]:
+        console.print(f'  {name}  {status}', markup=False)
+    if len(lines) > MOST_SHOWN:
+        console.print(f'  … and {len(lines) - MOST_SHOWN} more')
+    for outcome in lost:
+        console.print(f'  {outcome.scan}: {outcome.reason}', markup=False)
+    counts = Counter(status for _, status in lines)
+    told = ', '.join(f'{count} {status}' for status, count in counts.items())
+    console.print(f'Nothing was run. {len(jobs)} scans: {told}.')
+    return FAILED if lost else DONE
+
+
+def write_cohort(outcomes: list, output_dir: Path) -> Path:
+    """Write a row a scan, and a page that shows them all.
+
+    Parameters
+    ----------
+    outcomes : list of secondglance.pipelines.execution.job.Outcome
+    output_dir : Path
+
+    Returns
+    -------
+    Path
+        Of the page.
+    """
+    from secondglance.files.atomic import write_whole
+    from secondglance.reports.cohort import write_cohort_page
+
+    lines = ['\t'.join(('scan', 'status', 'seconds', 'flags', 'reason', *FIGURES))]
+    for outcome in outcomes:
+        cells = (
+            outcome.scan,
+            outcome.status,
+            f'{outcome.seconds:.1f}',
+            ' '.join(outcome.flags),
+            outcome.reason,
+            *(outcome.figures.get(name) for name in FIGURES),
+        )
+        plain = (
+            ' '.join(str(cell).split()) if cell not in (None, '') else 'n/a' for cell in cells
+        )
+        lines.append('\t'.join(plain))
+    path = output_dir / 'cohort.tsv'
+    try:
+        write_whole(path, '\n'.join([*lines, '']))
+        return write_cohort_page(outcomes, output_dir)
+    except OSError as error:
+        raise InputError(
+            f'{path} cannot be written ({error.strerror}): choose another --output-dir.'
+        ) from error
+
+
+def _summarise(outcomes: list, page: Path, console, tried: set[str]) -> None:
+    counts = Counter(outcome.status for outcome in outcomes)
+    flagged = [outcome for outcome in outcomes if outcome.flags]
+    told = [f'{counts[status]} {status}' for status in ('done', 'cached', 'failed')]
+    console.print(f'{", ".join(told)}, {len(flagged)} to look at: {page}')
+    for outcome in flagged[:MOST_SHOWN]:
+        console.print(f'  look at {outcome.scan}: {" ".join(outcome.flags)}', markup=False)
+    failed = [outcome for outcome in outcomes if outcome.status == 'failed']
+    for outcome in failed[:MOST_SHOWN]:
+        again = '' if outcome.scan in tried else ' (before; --retry-failed tries again)'
+        console.print(f'  {outcome.scan} failed{again}: {outcome.reason}', markup=False)

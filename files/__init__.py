@@ -1,0 +1,1 @@
+"""Reading and writing: NIfTI, BIDS, atlas and label files, atomic writing."""

@@ -1,0 +1,267 @@
+"""Finding scans in a BIDS data set, and naming what is derived from them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from secondglance.imaging.errors import InputError
+
+_LABEL = re.compile(r'[A-Za-z0-9]+')
+
+
+# The order of entities in a file name, from the BIDS specification
+_ENTITIES = ('sub', 'ses', 'task', 'acq', 'ce', 'rec', 'dir', 'run', 'echo', 'part', 'chunk')
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One image of one subject, as named in its BIDS data set.
+
+    Attributes
+    ----------
+    path : Path
+    entities : dict of str
+        Entities of the name in BIDS order, ``{'sub': '01', 'run': '1'}``.
+    suffix : str
+        Last part of the name, such as ``dwi``.
+    datatype : str
+        Folder of the subject, such as ``dwi`` or ``func``.
+    bval : Path or None
+        The ``.bval`` file that applies.
+    """
+
+    path: Path
+    entities: dict[str, str]
+    suffix: str
+    datatype: str
+    bval: Path | None = None
+
+    @property
+    def subject(self) -> str:
+        """Label of the subject with its prefix, ``sub-01``."""
+        return f'sub-{self.entities["sub"]}'
+
+    @property
+    def stem(self) -> str:
+        """Entities joined as in the file name, without suffix: ``sub-01_run-1``."""
+        return '_'.join(f'{key}-{value}' for key, value in self.entities.items())
+
+    @property
+    def name(self) -> str:
+        """Stem, and suffix unless it is ``dwi``: what the report is named by."""
+        return self.stem if self.suffix == 'dwi' else f'{self.stem}_{self.suffix}'
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the derivatives, below the output directory."""
+        session = [f'ses-{self.entities["ses"]}'] if 'ses' in self.entities else []
+        return Path(self.subject, *session, self.datatype)
+
+
+def subject_label(label: str) -> str:
+    """Strip the ``sub-`` prefix of a label and check what is left.
+
+    Raises
+    ------
+    InputError
+        If the label has a character that BIDS forbids, such as a path's.
+
+    Examples
+    --------
+    >>> subject_label('sub-01'), subject_label('01')
+    ('01', '01')
+    """
+    bare = label.removeprefix('sub-')
+    if not _LABEL.fullmatch(bare):
+        raise InputError(
+            f'Subject label {label!r} is not of letters and digits alone: give it as in the '
+            'name of its folder, for example --subject sub-01.'
+        )
+    return bare
+
+
+def find_subjects(bids_dir: Path) -> list[str]:
+    """List the labels, without prefix, of the subjects in a BIDS data set, sorted."""
+    if not bids_dir.is_dir():
+        raise InputError(f'{bids_dir} is not a folder: give --bids-dir a BIDS data set.')
+    return sorted(p.name[4:] for p in bids_dir.glob('sub-*') if p.is_dir())
+
+
+def parse_name(path: Path) -> tuple[dict[str, str], str]:
+    """Split a BIDS file name in entities and suffix.
+
+    Examples
+    --------
+    >>> parse_name(Path('sub-01_task-rest_run-2_sbref.nii.gz'))
+    ({'sub': '01', 'task': 'rest', 'run': '2'}, 'sbref')
+    """
+    *pairs, suffix = path.name.split('.')[0].split('_')
+    entities = dict(pair.split('-', 1) for pair in pairs if '-' in pair)
+    return entities, suffix
+
+
+def _inherited(path: Path, bids_dir: Path, extension: str) -> Path | None:
+    """Find the side-car that applies to an image by BIDS' inheritance principle."""
+    entities, suffix = parse_name(path)
+    folder = path.parent
+    while True:
+        for candidate in sorted(folder.glob(f'*{suffix}{extension}')):
+            its_entities, its_suffix = parse_name(candidate)
+            if its_suffix == suffix and its_entities.items() <= entities.items():
+                return candidate
+        if folder in (bids_dir, folder.parent):
+            return None
+        folder = folder.parent
+
+
+def find_scans(
+    bids_dir: Path,
+    subject: str,
+    suffix: str = 'dwi',
+    session: str | None = None,
+    run: str | None = None,
+) -> list[Scan]:
+    """Find the images of a subject; other subjects' folders are never opened.
+
+    Parameters
+    ----------
+    bids_dir : Path
+    subject : str
+        Label, with or without prefix.
+    suffix : str
+        Which image: dwi, bold, sbref, T2w, …
+    session, run : str, optional
+        Keep these alone, with or without ``ses-`` and ``run-``.
+
+    Returns
+    -------
+    list of Scan
+        Sorted by path, at least one.
+
+    Raises
+    ------
+    InputError
+        If there is no such subject (those that are get listed) or no such image.
+    """
+    label = subject_label(subject)
+    folder = bids_dir / f'sub-{label}'
+    if not folder.is_dir():
+        there = find_subjects(bids_dir)
+        listed = ', '.join(f'sub-{s}' for s in there[:20]) + (' …' if len(there) > 20 else '')
+        raise InputError(f'sub-{label} is not in {bids_dir}: it holds {listed or "no subject"}.')
+    wanted = {}
+    if session:
+        wanted['ses'] = session.removeprefix('ses-')
+    if run:
+        wanted['run'] = run.removeprefix('run-')
+    scans = []
+    for path in sorted([*folder.rglob(f'*_{suffix}.nii'), *folder.rglob(f'*_{suffix}.nii.gz')]):
+        entities, its_suffix = parse_name(path)
+        if its_suffix != suffix or not wanted.items() <= entities.items():
+            continue
+        bval = _inherited(path, bids_dir, '.bval')
+        scans.append(Scan(path, _in_order(entities), suffix, path.parent.name, bval))
+    if not scans:
+        there = sorted({parse_name(p)[1] for p in folder.rglob('*.nii*')})
+        raise InputError(
+            f'sub-{label} has no image named …_{suffix}.nii.gz'
+            + (f' with {wanted}' if wanted else '')
+            + f' in {folder}: choose with --suffix (there are: {", ".join(there) or "none"}).'
+        )
+    return scans
+
+
+def scan_of_file(path: Path, suffix: str | None = None) -> Scan:
+    """Take one image that need not lie in a data set, nor be named as in one.
+
+    Parameters
+    ----------
+    path : Path
+        The letters and digits of its name become the subject's label, unless it is named by BIDS.
+    suffix : str, optional
+        What the image is; where not given, what its name says, ``dwi`` where a ``.bval`` of its
+        name lies beside it, or ``head``.
+
+    Returns
+    -------
+    Scan
+
+    Raises
+    ------
+    InputError
+        If the name has no letter and no digit.
+
+    Examples
+    --------
+    >>> scan_of_file(Path('scans/rat_12.nii.gz')).name, scan_of_file(Path('sub-3_T2w.nii')).name
+    ('sub-rat12_head', 'sub-3_T2w')
+    """
+    bare = path.name.removesuffix('.gz').removesuffix('.nii')
+    entities, own_suffix = parse_name(path)
+    beside = path.with_name(f'{bare}.bval')
+    bval = beside if beside.is_file() else None
+    if _LABEL.fullmatch(entities.get('sub', '')):
+        entities = _in_order(entities)
+        suffix = suffix or own_suffix
+    else:
+        label = ''.join(_LABEL.findall(bare.removeprefix('sub-')))
+        if not label:
+            raise InputError(f'{path} has no letter or digit in its name: rename it.')
+        entities = {'sub': label}
+        suffix = suffix or ('head' if bval is None else 'dwi')
+    datatype = {'dwi': 'dwi', 'bold': 'func', 'sbref': 'func'}.get(suffix, 'anat')
+    return Scan(path, entities, suffix, datatype, bval)
+
+
+def _in_order(entities: dict[str, str]) -> dict[str, str]:
+    """Entities in the order of the specification, those that it does not know last."""
+    ordered = {key: entities[key] for key in _ENTITIES if key in entities}
+    return ordered | {k: v for k, v in entities.items() if k not in ordered}
+
+
+def find_reference(reference: Path, scan: Scan) -> Path | None:
+    """Find the reference segmentation of a scan.
+
+    Parameters
+    ----------
+    reference : Path
+        The file itself, or a derivatives folder that holds ``…_dseg`` or
+        ``…_desc-brain_mask`` under the scan's own name.
+    scan : Scan
+
+    Returns
+    -------
+    Path or None
+        None where a folder has none for this scan.
+    """
+    if reference.is_file():
+        return reference
+    for ending in ('_dseg', '_desc-brain_mask'):
+        for extension in ('.nii.gz', '.nii'):
+            candidate = reference / scan.folder / f'{scan.stem}{ending}{extension}'
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+def find_donor(folder: Path) -> tuple[Path, Path]:
+    """Find the image and the brain mask of a donor in its folder.
+
+    Returns
+    -------
+    image, mask : Path
+
+    Raises
+    ------
+    InputError
+        Unless the folder holds two NIfTI files, one of them with ``mask`` in its name.
+    """
+    files = sorted(p for p in folder.glob('*.nii*') if p.is_file())
+    masks = [p for p in files if 'mask' in p.name]
+    images = [p for p in files if 'mask' not in p.name]
+    if len(masks) != 1 or len(images) != 1:
+        raise InputError(
+            f'Donor {folder} must hold two NIfTI files, an image and a brain mask with "mask" in '
+            f'its name; found {[p.name for p in files]}.'
+        )
+    return images[0], masks[0]

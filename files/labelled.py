@@ -1,0 +1,117 @@
+"""Reading labelled scans of a BIDS data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secondglance.files.bids import Scan, find_reference, find_scans, find_subjects
+from secondglance.files.geometry import affine_of
+from secondglance.files.gradients import read_bvals
+from secondglance.files.nifti import read_volume
+from secondglance.imaging.diffusion import select_b0
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.labels import CLASSES
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One scan with its reference, on its own grid.
+
+    Attributes
+    ----------
+    scan : Scan
+    voxels : (X, Y, Z) float32 array
+        Of a series the mean, of diffusion scans that of the b0 volumes.
+    labels : (X, Y, Z) int array
+        Places in `CLASSES`; a brain mask has ones alone.
+    tissues : bool
+        Whether `labels` tells tissues apart.
+    affine : (4, 4) array
+        Voxel to mm of the animal.
+    """
+
+    scan: Scan
+    voxels: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    tissues: bool
+    affine: NDArray[np.float64]
+
+
+def find_labelled(
+    bids_dir: Path,
+    suffix: str,
+    subjects: Sequence[str] | None = None,
+    reference: Path | None = None,
+) -> Iterator[Labelled]:
+    """Read the scans of a data set that have a reference.
+
+    Parameters
+    ----------
+    bids_dir : path
+    suffix : str
+        Which image: T2w, sbref, dwi, …
+    subjects : sequence of str, optional
+        Labels, with or without prefix; all where not given.
+    reference : path, optional
+        Derivatives with ``_dseg`` or ``_desc-brain_mask``; ``derivatives/reference`` where not
+        given.
+
+    Yields
+    ------
+    Labelled
+
+    Raises
+    ------
+    InputError
+        If a subject named is not there, a file cannot be read, grids differ, labels are others
+        than 0 to 3, or no scan has a reference.
+    """
+    folder = reference or bids_dir / 'derivatives' / 'reference'
+    if not folder.is_dir():
+        raise InputError(
+            f'{folder} is not a folder: give --reference the derivatives with labels.'
+        )
+    n_found = 0
+    for subject in subjects or find_subjects(bids_dir):
+        try:
+            scans = find_scans(bids_dir, subject, suffix)
+        except InputError:
+            if subjects:
+                raise
+            continue
+        for scan in scans:
+            path = find_reference(folder, scan)
+            if path is not None:
+                n_found += 1
+                yield read_labelled(scan, path)
+    if not n_found:
+        raise InputError(
+            f'No …_{suffix} image in {bids_dir} has a reference in {folder}: is --suffix right?'
+        )
+
+
+def read_labelled(scan: Scan, reference: Path) -> Labelled:
+    """Read one scan and its reference; errors as of `find_labelled`."""
+    image, voxels = read_volume(scan.path)
+    labels = np.rint(read_volume(reference)[1]).astype(np.int64)
+    if voxels.ndim == 4:
+        bvals = read_bvals(scan.bval) if scan.bval is not None else None
+        chosen = select_b0(bvals, voxels.shape[3], all_b0=bvals is None)
+        voxels = voxels[..., chosen].mean(axis=3)
+    labels = labels if labels.ndim == 3 else labels[..., 0]
+    if labels.shape != voxels.shape:
+        raise InputError(
+            f'Reference {reference} has shape {labels.shape}, but {scan.path} has '
+            f'{voxels.shape}; resample it to the grid of the image.'
+        )
+    if labels.min() < 0 or labels.max() >= len(CLASSES):
+        raise InputError(
+            f'Reference {reference} must hold 0 background, 1 WM, 2 GM and 3 CSF, or be a brain '
+            f'mask of 0 and 1; it holds {labels.min()} to {labels.max()}.'
+        )
+    return Labelled(scan, voxels, labels, bool(labels.max() > 1), affine_of(image))

@@ -1,0 +1,254 @@
+"""How a volume's own grid becomes a stack of canonical slices, and back."""
+
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from secondglance.imaging.errors import InputError
+
+COARSER = 1.01
+"""By how much the coarsest voxel axis must exceed the others to be taken as the slice axis."""
+
+
+ANTERIOR = 1
+"""The canonical axis from posterior to anterior: rodent brains are cut across it."""
+
+
+@dataclass(frozen=True)
+class SliceGrid:
+    """The layout of a stack of slices over a volume; made by :func:`slice_grid`.
+
+    A stack is (N, H, W): N slices towards the positive end of the canonical axis closest to the
+    slice axis (anterior, for coronal slices), H and W along the two others in canonical order
+    (left to right, ventral to dorsal). Slices are resampled in plane about the common centre of
+    the field of view; through the plane nothing is interpolated.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the volume.
+    spacing : float
+        Of the stack in plane, mm.
+    slice_axis : int
+        Voxel axis of the volume along which slices lie.
+    in_plane : tuple of int
+        Voxel axes of the volume that become H and W.
+    flips : tuple of bool
+        Whether slice axis, H and W run against the volume's voxel axes.
+    voxel_size : tuple of float
+        Of the volume, mm.
+    stack_shape : tuple of int
+        (N, H, W).
+    affine : (4, 4) array
+        Voxel of the stack on disk, which is (H, W, N), to world mm.
+    """
+
+    shape: tuple[int, int, int]
+    spacing: float
+    slice_axis: int
+    in_plane: tuple[int, int]
+    flips: tuple[bool, bool, bool]
+    voxel_size: tuple[float, float, float]
+    stack_shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices."""
+        return self.stack_shape[0]
+
+    @property
+    def thickness(self) -> float:
+        """Distance of neighbouring slices, mm."""
+        return self.voxel_size[self.slice_axis]
+
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        """Position of each slice along the stack, mm from the middle of the volume, (N,)."""
+        index = np.arange(self.n_slices, dtype=np.float64)
+        return (index - (self.n_slices - 1) / 2) * self.thickness
+
+    @property
+    def _flipped(self) -> tuple[int, ...]:
+        """Axes of the stack that run against the volume's."""
+        return tuple(axis for axis, flip in enumerate(self.flips) if flip)
+
+    def to_stack(self, volume: ArrayLike, order: int = 1) -> NDArray[np.float32]:
+        """Resample a volume to the stack.
+
+        Parameters
+        ----------
+        volume : (X, Y, Z) array
+        order : int
+            Order of the interpolating spline, 0 to 3.
+
+        Returns
+        -------
+        (N, H, W) float32 array
+            Zero beyond the field of view.
+        """
+        volume = np.asarray(volume, np.float32)
+        if volume.shape != self.shape:
+            raise ValueError(f'volume has shape {volume.shape}, its grid {self.shape}')
+        slices = volume.transpose(self.slice_axis, *self.in_plane)
+        slices = np.flip(slices, self._flipped)
+        steps = [self.spacing / self.voxel_size[axis] for axis in self.in_plane]
+        # Going coarser, what lies between the new pixels is averaged, not skipped
+        widths = [0.5 * np.sqrt(max(step**2 - 1, 0)) if step > 1.02 else 0.0 for step in steps]
+        if order > 0 and any(widths):
+            slices = ndimage.gaussian_filter(slices, (0, *widths), mode='nearest')
+        return _resample(slices, steps, self.stack_shape, order)
+
+    def to_native(self, stack: ArrayLike, order: int = 1) -> NDArray[np.float32]:
+        """Resample a stack to the volume's own grid: the inverse of :meth:`to_stack`.
+
+        Parameters
+        ----------
+        stack : (N, H, W) array
+        order : int
+
+        Returns
+        -------
+        (X, Y, Z) float32 array
+        """
+        stack = np.asarray(stack, np.float32)
+        if stack.shape != self.stack_shape:
+            raise ValueError(f'stack has shape {stack.shape}, its grid {self.stack_shape}')
+        steps = [self.voxel_size[axis] / self.spacing for axis in self.in_plane]
+        shape = (self.n_slices, *(self.shape[axis] for axis in self.in_plane))
+        slices = np.flip(_resample(stack, steps, shape, order), self._flipped)
+        return np.ascontiguousarray(
+            slices.transpose(np.argsort([self.slice_axis, *self.in_plane]))
+        )
+
+
+def holds_signal(stack: ArrayLike) -> NDArray[np.bool_]:
+    """Tell which slices of a stack (N, H, W) hold anything: (N,); lost ones are all one value.
+
+    Examples
+    --------
+    >>> holds_signal([[[0, 0]], [[0, 3]]]).tolist()
+    [False, True]
+    """
+    return np.ptp(np.asarray(stack), axis=(1, 2)) > 0
+
+
+def slice_grid(
+    shape: tuple[int, ...],
+    affine: ArrayLike,
+    spacing: float,
+    slice_axis: str = 'auto',
+    dim_info: int | None = None,
+    quarter_turns: int = 0,
+) -> SliceGrid:
+    """Lay a stack of slices over a volume.
+
+    Parameters
+    ----------
+    shape : tuple of three int
+    affine : (4, 4) array
+        Voxel to world mm, RAS+.
+    spacing : float
+        In-plane spacing of the stack, mm.
+    slice_axis : {'auto', 'i', 'j', 'k'}
+        ``auto`` is `dim_info` if given, else the coarsest voxel axis, else (isotropic) the one
+        closest to the anterior-posterior direction.
+    dim_info : int, optional
+        Slice axis that the NIfTI header names.
+    quarter_turns : int
+        By which slices are turned in plane, where the header does not say how the head lies; the
+        stack is then ``numpy.rot90(stack, quarter_turns, axes=(1, 2))`` of what it else were.
+
+    Returns
+    -------
+    SliceGrid
+
+    Raises
+    ------
+    InputError
+        If the affine cannot be inverted or the spacing is not positive.
+    """
+    affine = np.asarray(affine, np.float64)
+    size = nib.affines.voxel_sizes(affine)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise InputError('The affine of the image cannot be inverted: mend its header.')
+    if not spacing > 0:
+        raise InputError(f'An in-plane spacing of {spacing} mm is not positive.')
+    orientation = nib.orientations.io_orientation(affine)
+    canonical = orientation[:, 0].astype(int)  # of each voxel axis
+    if slice_axis != 'auto':
+        axis = 'ijk'.index(slice_axis)
+    elif dim_info is not None:
+        axis = int(dim_info)
+    elif size.max() > COARSER * np.sort(size)[1]:
+        axis = int(size.argmax())
+    else:
+        axis = int(np.flatnonzero(canonical == ANTERIOR)[0])
+    rest = sorted((a for a in range(3) if a != axis), key=lambda a: canonical[a])
+    flips = tuple(bool(orientation[a, 1] < 0) for a in (axis, *rest))
+    for _ in range(quarter_turns % 4):
+        rest = rest[::-1]
+        flips = (flips[0], not flips[2], flips[1])
+    in_plane_shape = tuple(max(1, int(np.ceil(shape[a] * size[a] / spacing - 1e-3))) for a in rest)
+    stack_shape = (int(shape[axis]), *in_plane_shape)
+
+    # From an index of the stack on disk (H, W, N) to a voxel of the volume
+    to_voxel = np.zeros((4, 4))
+    to_voxel[3, 3] = 1
+    steps = {rest[0]: spacing / size[rest[0]], rest[1]: spacing / size[rest[1]], axis: 1.0}
+    for column, (a, n, flip) in enumerate(
+        zip((*rest, axis), (*in_plane_shape, shape[axis]), (*flips[1:], flips[0]), strict=True)
+    ):
+        step = -steps[a] if flip else steps[a]
+        to_voxel[a, column] = step
+        to_voxel[a, 3] = (shape[a] - 1) / 2 - step * (n - 1) / 2
+    return SliceGrid(
+        shape=(int(shape[0]), int(shape[1]), int(shape[2])),
+        spacing=float(spacing),
+        slice_axis=axis,
+        in_plane=(rest[0], rest[1]),
+        flips=(flips[0], flips[1], flips[2]),
+        voxel_size=(float(size[0]), float(size[1]), float(size[2])),
+        stack_shape=(stack_shape[0], stack_shape[1], stack_shape[2]),
+        affine=affine @ to_voxel,
+    )
+
+
+def _resample(
+    slices: NDArray, steps: list[float], shape: tuple[int, ...], order: int
+) -> NDArray[np.float32]:
+    """Resample in plane about the centre; `steps` are input pixels per output pixel."""
+    if slices.shape == tuple(shape) and np.allclose(steps, 1):
+        return np.array(slices, np.float32)
+    matrix = [1.0, *steps]
+    offset = [
+        (n_in - 1) / 2 - step * (n_out - 1) / 2
+        for n_in, n_out, step in zip(slices.shape, shape, matrix, strict=True)
+    ]
+    # The outermost pixels reach half a pixel beyond their centres: nearest, then cut
+    out = ndimage.affine_transform(
+        slices, matrix, offset=offset, output_shape=tuple(shape), order=order, mode='nearest'
+    )
+    for axis, (n_in, n_out, step, start) in enumerate(
+        zip(slices.shape, shape, matrix, offset, strict=True)
+    ):
+        where = start + step * np.arange(n_out)
+        beyond = np.flatnonzero((where < -0.5 - 1e-6) | (where > n_in - 0.5 + 1e-6))
+        if len(beyond):
+            out[(slice(None),) * axis + (beyond,)] = 0
+    return np.asarray(out, np.float32)
+
+
+def slices_apart(positions: ArrayLike) -> float:
+    """Mean distance of neighbouring slices, mm; 1 mm for a single one.
+
+    Examples
+    --------
+    >>> slices_apart([0.0, 0.5, 1.0])
+    0.5
+    """
+    positions = np.asarray(positions, float)
+    return float(np.diff(positions).mean()) if len(positions) > 1 else 1.0

@@ -1,0 +1,1 @@
+"""The brain mask: cleaning, quality, selection."""

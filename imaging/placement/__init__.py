@@ -1,0 +1,1 @@
+"""Placement of a donor's brain mask: correlation, slice matching, similarity, shifts."""

@@ -1,0 +1,265 @@
+"""A brain mask for a whole head from another animal: match, correlate, reconcile, place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.placement.correlation import (
+    best_shift,
+    centre_on,
+    correlate,
+    place_mask,
+    standardise,
+)
+from secondglance.imaging.placement.shifts import reconcile
+from secondglance.imaging.placement.similarity import align, rim_kernels, transform
+from secondglance.imaging.placement.slice_matching import SliceMatch, match_slices
+
+
+@dataclass(frozen=True)
+class Donor:
+    """Another animal, as a stack at the network's spacing.
+
+    Attributes
+    ----------
+    enhanced : (M, h, w) array
+        Enhanced saliency of its whole head, in [0, 1], of the weights that look at the subject.
+    mask : (M, h, w) bool array
+        Its brain.
+    positions : (M,) array
+        Of its slices, mm, ascending.
+    """
+
+    enhanced: NDArray
+    mask: NDArray
+    positions: NDArray
+
+
+@dataclass(frozen=True)
+class StackPlacement:
+    """A donor's mask on a subject.
+
+    Attributes
+    ----------
+    mask : (N, H, W) bool array
+        Empty in slices that the donor does not reach.
+    shifts : (N, 2) array
+        Pixels along H and W by which the donor's mask, centred in the frame, was moved.
+    peaks, ratios : (N,) arrays
+        Correlation coefficient at the slice's own best shift, and over its second peak.
+    confidence : (N,) array
+        In [0, 1]; see :func:`~secondglance.imaging.placement.shifts.reconcile`.
+    donor_slice : (N,) int array
+        -1 where the donor does not reach.
+    replaced : (N,) bool array
+        Whether the other slices overruled the slice's own shift.
+    score : float
+        Mean correlation by which donors are compared.
+    """
+
+    mask: NDArray[np.bool_]
+    shifts: NDArray[np.float64]
+    peaks: NDArray[np.float32]
+    ratios: NDArray[np.float32]
+    confidence: NDArray[np.float64]
+    donor_slice: NDArray[np.int64]
+    replaced: NDArray[np.bool_]
+    score: float
+
+
+def place_stack(
+    enhanced: ArrayLike, positions: ArrayLike, donor: Donor, tolerance_px: float = 2.0
+) -> StackPlacement:
+    """Place a donor's brain mask on a subject.
+
+    Parameters
+    ----------
+    enhanced : (N, H, W) array
+        The subject's enhanced saliency.
+    positions : (N,) array
+        Of its slices, mm, ascending.
+    donor : Donor
+    tolerance_px : float
+        Distance from the fit over slices beyond which a shift is replaced.
+
+    Returns
+    -------
+    StackPlacement
+
+    Examples
+    --------
+    >>> enhanced = np.zeros((1, 5, 5))
+    >>> enhanced[0, 1:4, 1:4] = [[0, 1, 0], [1, 0, 1], [0, 1, 1]]
+    >>> donor = Donor(enhanced, np.pad(np.ones((1, 3, 3), bool), [(0, 0), (1, 1), (1, 1)]), [0.0])
+    >>> moved = np.roll(enhanced, 1, axis=2)
+    >>> place_stack(moved, [0.0], donor).shifts
+    array([[0., 1.]])
+    """
+    return place_from_bank(enhanced, positions, [donor], tolerance_px)[0]
+
+
+def place_from_bank(
+    enhanced: ArrayLike,
+    positions: ArrayLike,
+    donors: Sequence[Donor],
+    tolerance_px: float = 2.0,
+    similarity: bool = False,
+) -> tuple[StackPlacement, int]:
+    """Place the mask of the donor whose slices correlate best with the subject's.
+
+    Parameters
+    ----------
+    enhanced : (N, H, W) array
+        The subject's enhanced saliency.
+    positions : (N,) array
+        mm, ascending.
+    donors : sequence of Donor
+    tolerance_px : float
+    similarity : bool
+        Whether the mask may be scaled and turned in plane, or is moved alone (the paper).
+
+    Returns
+    -------
+    StackPlacement
+    int
+        Index of the donor taken.
+
+    Raises
+    ------
+    InputError
+        If there is no donor.
+    """
+    found = match_donors(enhanced, positions, donors, similarity)
+    placed = _place(np.asarray(enhanced, np.float32), positions, found, tolerance_px)
+    return placed, found.index
+
+
+@dataclass(frozen=True)
+class MatchedDonor:
+    """The donor that fits a subject best, laid out slice by slice for it.
+
+    Attributes
+    ----------
+    index : int
+        Of the donor taken.
+    scores : list of float
+        Mean correlation of every donor.
+    match : SliceMatch
+    kernels : (N, H, W) float32 array
+        For each slice of the subject its donor slice's kernel, in the middle of the frame.
+    mask : (N, H, W) bool array
+        That slice's mask; empty where the donor does not reach.
+    scale, degrees : float
+        By which both were scaled and turned.
+    """
+
+    index: int
+    scores: list[float]
+    match: SliceMatch
+    kernels: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    scale: float = 1.0
+    degrees: float = 0.0
+
+
+def match_donors(
+    enhanced: ArrayLike, positions: ArrayLike, donors: Sequence[Donor], similarity: bool = False
+) -> MatchedDonor:
+    """Find the best correlated donor, which slice goes with which, and, if asked, its size.
+
+    Parameters
+    ----------
+    enhanced, positions, donors, similarity
+        As of :func:`place_from_bank`.
+
+    Returns
+    -------
+    MatchedDonor
+
+    Raises
+    ------
+    InputError
+        If there is no donor.
+    """
+    if not len(donors):
+        raise InputError('There is no donor to take a brain mask from: name at least one.')
+    enhanced = np.asarray(enhanced, np.float32)
+    shape = (enhanced.shape[1], enhanced.shape[2])
+    framed = [kernels_of(donor, shape) for donor in donors]
+    matches = [
+        match_slices(enhanced, positions, kernels, donor.positions)
+        for donor, (kernels, _) in zip(donors, framed, strict=True)
+    ]
+    scores = [float(match.score) for match in matches]
+    best = int(np.argmax(scores))
+    match, (kernels, mask), donor = matches[best], framed[best], donors[best]
+    scale, degrees = 1.0, 0.0
+    if similarity:
+        (rim,) = centre_on(donor.mask, shape, rim_kernels(donor.enhanced, donor.mask))
+        scale, degrees = align(enhanced, _chosen(rim, match))
+        # Slices match better in the right size, and the size is found better by the right slices
+        match = match_slices(
+            enhanced, positions, transform(kernels, scale, degrees), donor.positions
+        )
+        scale, degrees = align(enhanced, _chosen(rim, match))
+        kernels = transform(kernels, scale, degrees)
+        mask = transform(mask.astype(np.float32), scale, degrees) >= 0.5
+    return MatchedDonor(
+        best, scores, match, _chosen(kernels, match), _chosen(mask, match), scale, degrees
+    )
+
+
+def _chosen(stack: NDArray, match: SliceMatch) -> NDArray:
+    """Take for each slice of the subject its donor slice, or nothing beyond the donor's reach."""
+    reached = (match.nearest >= 0)[:, None, None]
+    return np.where(reached, stack[np.maximum(match.nearest, 0)], np.zeros((), stack.dtype))
+
+
+def kernels_of(
+    donor: Donor, shape: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Make a donor's kernels: its enhanced saliency inside its mask (Matos et al. 2019, Fig. 7a).
+
+    Parameters
+    ----------
+    donor : Donor
+    shape : (H, W)
+        In-plane size of the subject.
+
+    Returns
+    -------
+    kernels : (M, H, W) float32 array
+    mask : (M, H, W) bool array
+        Both with the brain in the middle of the frame.
+    """
+    mask = np.asarray(donor.mask, bool)
+    kernels = np.where(mask, np.asarray(donor.enhanced, np.float32), np.float32(0))
+    kernels, mask = centre_on(mask, shape, kernels, mask)
+    return kernels, mask
+
+
+def _place(
+    enhanced: NDArray, positions: ArrayLike, found: MatchedDonor, tolerance_px: float
+) -> StackPlacement:
+    """Move the matched slices of a mask to where they correlate best."""
+    match = found.match
+    reached = match.nearest >= 0
+    shifts, peaks, ratios = best_shift(
+        correlate(standardise(enhanced), standardise(found.kernels))
+    )
+    agreed, replaced, confidence = reconcile(
+        shifts, np.where(reached, np.maximum(peaks, 0), 0), positions, tolerance_px
+    )
+    return StackPlacement(
+        mask=np.stack([place_mask(m, shift) for m, shift in zip(found.mask, agreed, strict=True)]),
+        shifts=agreed,
+        peaks=peaks,
+        ratios=ratios,
+        confidence=confidence,
+        donor_slice=match.nearest,
+        replaced=replaced,
+        score=match.score,
+    )

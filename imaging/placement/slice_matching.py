@@ -1,0 +1,161 @@
+"""Which slice of a donor goes with which slice of a subject."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from secondglance.imaging.placement.correlation import peaks_with, standardise
+
+REVERSED = 0.95
+"""Part of its score that counts for a stack whose slices run against the donor's: a header that
+lies is rarer than chance."""
+
+
+SCALES = np.linspace(0.85, 1.15, 13)
+"""Donor millimetres per subject millimetre along the slices that are tried."""
+
+
+OFFSET_STEP = 0.25
+"""Step of the offsets that are tried, mm."""
+
+
+LEAST_OVERLAP = 0.5
+"""Part of the shorter stack that a match must cover."""
+
+
+EXTENSION_MM = 1.0
+"""How far past half a slice beyond its end a donor's last slice may still stand in: brains are
+often cut off by the field of view, a donor's as a subject's."""
+
+
+EXTENSION_CORRELATION = 0.5
+"""Part of the median correlation of the matched slices that such a slice must reach, since
+beyond the brain there is nothing to place."""
+
+
+@dataclass(frozen=True)
+class SliceMatch:
+    """The donor's slice for each of the subject's.
+
+    Attributes
+    ----------
+    donor_position : (N,) array
+        Index into the donor's slices, between whole ones too; NaN where it does not reach.
+    nearest : (N,) int array
+        The nearest donor slice, -1 where the donor does not reach.
+    offset_mm, scale : float
+        Donor position = scale × subject position + offset; a negative scale is that of slices
+        that run the other way than their header says.
+    score : float
+        Mean correlation of the matched slices, less where the two stacks overlap little.
+    correlation : (N, M) array
+        Highest normalised correlation of every slice with every kernel.
+    """
+
+    donor_position: NDArray[np.float64]
+    nearest: NDArray[np.int64]
+    offset_mm: float
+    scale: float
+    score: float
+    correlation: NDArray[np.float32]
+
+
+def match_slices(
+    subject: ArrayLike,
+    subject_positions: ArrayLike,
+    kernels: ArrayLike,
+    donor_positions: ArrayLike,
+) -> SliceMatch:
+    """Match slices by the offset and spacing at which they correlate best.
+
+    Parameters
+    ----------
+    subject : (N, H, W) array
+        Enhanced saliency.
+    subject_positions : (N,) array
+        Along the stack, mm, ascending.
+    kernels : (M, H, W) array
+        The donor's enhanced saliency inside its mask.
+    donor_positions : (M,) array
+        mm, ascending.
+
+    Returns
+    -------
+    SliceMatch
+        A slice beyond the donor's end by up to half a donor slice takes the end slice; by
+        `EXTENSION_MM` more, only if it looks like it (`EXTENSION_CORRELATION`).
+    """
+    positions = np.asarray(subject_positions, float)
+    donor = np.asarray(donor_positions, float)
+    table = peak_correlations(subject, kernels)
+    n, m = table.shape
+    spacing = (donor[-1] - donor[0]) / (m - 1) if m > 1 else 1.0
+    extent = min(np.ptp(positions), np.ptp(donor)) if m > 1 and n > 1 else 0.0
+    # Where subject and donor are centred alike, equal scores are settled in favour of that
+    reach = (np.ptp(positions) + np.ptp(donor)) / 2
+    offsets = np.arange(-reach, reach + OFFSET_STEP / 2, OFFSET_STEP)
+    best = (-np.inf, 0.0, 1.0)
+    scales = np.asarray(SCALES) if n > 1 and m > 1 else np.ones(1)
+    for scale in (*scales, *-scales) if n > 2 and m > 2 else scales:
+        index = (scale * positions + offsets[:, None] - donor[0]) / spacing
+        inside = (index >= -0.5) & (index <= m - 0.5)
+        n_inside = inside.sum(axis=1)
+        covered = n_inside * (np.ptp(positions) / max(n - 1, 1))
+        scores = np.where(inside, _interpolated(table, index), 0).sum(axis=1)
+        # A longer overlap is better evidence: the mean alone would favour a few good slices
+        scores = scores / np.maximum(n_inside, 1) * np.sqrt(n_inside / n)
+        if scale < 0:
+            scores *= REVERSED
+        scores -= 1e-4 * np.abs(offsets) + 1e-3 * abs(abs(scale) - 1)
+        scores[(n_inside == 0) | (covered < LEAST_OVERLAP * extent)] = -np.inf
+        at = int(scores.argmax())
+        if scores[at] > best[0]:
+            best = (float(scores[at]), float(offsets[at]), float(scale))
+    score, offset, scale = best
+    index = (scale * positions + offset - donor[0]) / spacing
+    inside = (index >= -0.5) & (index <= m - 0.5)
+    end = np.clip(np.rint(index), 0, m - 1).astype(np.int64)
+    alike = table[np.arange(n), end]
+    beyond = np.maximum(-0.5 - index, index - (m - 0.5)) * spacing  # mm; negative inside
+    if inside.any():
+        least = max(EXTENSION_CORRELATION * float(np.median(alike[inside])), 1e-6)
+        inside |= (beyond <= EXTENSION_MM + 1e-6) & (alike >= least)
+    nearest = np.where(inside, end, -1)
+    return SliceMatch(
+        donor_position=np.where(inside, np.clip(index, 0, m - 1), np.nan),
+        nearest=nearest,
+        offset_mm=offset,
+        scale=scale,
+        score=float(score),
+        correlation=table,
+    )
+
+
+def peak_correlations(images: ArrayLike, kernels: ArrayLike) -> NDArray[np.float32]:
+    """Highest normalised correlation over all shifts, of every image with every kernel.
+
+    Parameters
+    ----------
+    images : (N, H, W) array
+    kernels : (M, H, W) array
+
+    Returns
+    -------
+    (N, M) array
+        Zero for an image or a kernel of one value.
+    """
+    peaks = peaks_with(standardise(images))
+    # One kernel at a time against all images keeps the memory to that of a stack
+    return np.stack([peaks(kernel) for kernel in standardise(kernels)], axis=1)
+
+
+def _interpolated(table: NDArray, index: NDArray) -> NDArray:
+    """Read the table's row n at the broken column index[..., n]."""
+    m = table.shape[1]
+    index = np.clip(index, 0, m - 1)
+    low = np.minimum(index.astype(int), max(m - 2, 0))
+    high = np.minimum(low + 1, m - 1)
+    part = index - low
+    rows = np.arange(len(table))
+    return (1 - part) * table[rows, low] + part * table[rows, high]

@@ -1,0 +1,89 @@
+"""Interface that compares a segmentation with a reference."""
+
+import nibabel as nib
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+)
+
+from secondglance.files.geometry import affine_of
+from secondglance.files.tables import write_tsv
+from secondglance.imaging.labels import CLASSES
+from secondglance.imaging.metrics import (
+    dice,
+    per_slice_metrics,
+    segmentation_metrics,
+)
+from secondglance.interfaces.stacks import in_cwd
+
+
+class _MetricsInputSpec(BaseInterfaceInputSpec):
+    dseg = File(exists=True, mandatory=True, desc='labels found')
+    brain_mask = File(exists=True, mandatory=True, desc='brain mask found')
+    reference = File(exists=True, mandatory=True, desc='reference labels, or a brain mask')
+    first_probabilities = File(
+        exists=True, desc='the first glance, (X, Y, Z, 4): scored beside the second'
+    )
+
+
+class _MetricsOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc='metrics of the volume, a row a class (.tsv)')
+    slices_file = File(exists=True, desc='metrics of every slice (.tsv)')
+
+
+class Metrics(SimpleInterface):
+    """Compare a segmentation with a reference, for every class and the brain."""
+
+    input_spec = _MetricsInputSpec
+    output_spec = _MetricsOutputSpec
+
+    def _run_interface(self, runtime):
+        from secondglance.imaging.grids import slice_grid
+
+        found = nib.load(self.inputs.dseg)
+        labels = np.asarray(found.dataobj).astype(np.uint8)
+        mask = np.asarray(nib.load(self.inputs.brain_mask).dataobj) > 0
+        reference = np.rint(np.asarray(nib.load(self.inputs.reference).dataobj)).astype(int)
+        voxel_size = nib.affines.voxel_sizes(affine_of(found))
+        axis = slice_grid(found.shape, found.affine, float(min(voxel_size))).slice_axis
+        # A reference of zeros and ones is a brain mask: it says nothing of tissues
+        only_brain = reference.max() <= 1
+        tables = []
+        for function, options in (
+            (segmentation_metrics, {}),
+            (per_slice_metrics, {'axis': axis}),
+        ):
+            # The brain is judged by the mask, the tissues by the labels
+            rows = function(mask.astype(int), (reference > 0).astype(int), voxel_size, **options)
+            rows = [row for row in rows if row['label'] == 'brain']
+            if not only_brain:
+                rows += [
+                    row
+                    for row in function(labels, reference, voxel_size, **options)
+                    if row['label'] in CLASSES
+                ]
+            tables.append(rows)
+        if isdefined(self.inputs.first_probabilities):
+            self._add_first(tables[0], reference)
+        for key, rows, suffix in zip(
+            ('out_file', 'slices_file'), tables, ('_metrics', '_slices'), strict=True
+        ):
+            self._results[key] = write_tsv(rows, in_cwd(self.inputs.dseg, runtime, suffix, '.tsv'))
+        return runtime
+
+    def _add_first(self, rows, reference):
+        """Put the Dice of the first glance beside that of the second."""
+        first = np.asarray(nib.load(self.inputs.first_probabilities).dataobj)
+        labels = first.argmax(-1)
+        for row in rows:
+            if row['label'] == 'brain':
+                # As a mask is made of it: more likely tissue than not
+                found, true = first[..., 0] < 0.5, reference > 0
+            else:
+                value = CLASSES.index(row['label'])
+                found, true = labels == value, reference == value
+            row['dsc_first_glance'] = dice(found, true)

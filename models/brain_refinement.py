@@ -1,0 +1,179 @@
+"""A second opinion on where the brain is: a network that looks at neighbouring slices, too.
+
+Matos et al. 2019 place another animal's mask by a translation and name *another connectionist
+system* as the way on. This is it: a small U-Net that sees a slice of the image with its
+neighbours, what the first glance thought of them, the saliency, and the placed mask, and says
+anew which pixels are brain. What a slice alone cannot tell, such as where brain becomes cord or
+olfactory nerve, its neighbours tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from secondglance.imaging.grids import holds_signal
+from secondglance.imaging.intensity import normalise_slices
+from secondglance.models.inference import pad_to_stride
+
+CONTEXT_MM = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
+"""Distances, along the stack, at which the first glance is looked at, mm."""
+
+
+NEAR_MM = (-1.0, 0.0, 1.0)
+"""The same for the image."""
+
+
+FAR_MM = (-2.0, 0.0, 2.0)
+"""The same for the placed mask."""
+
+
+N_CHANNELS = len(CONTEXT_MM) + len(NEAR_MM) + len(FAR_MM) + 1
+
+
+LOGIT_LIMIT = 6.0
+"""Logits of the first glance are cut off here: what it is sure of can still be overruled."""
+
+
+def looked_at(
+    images: ArrayLike,
+    probability: ArrayLike,
+    enhanced: ArrayLike,
+    placed: ArrayLike,
+    positions: ArrayLike,
+    chosen: ArrayLike | None = None,
+) -> NDArray[np.float32]:
+    """Lay out what the network sees of each slice.
+
+    Parameters
+    ----------
+    images : (N, H, W) array
+        Normalised by `normalise_slices`.
+    probability : (N, H, W) array
+        Of brain, by the first glance.
+    enhanced : (N, H, W) array
+        Enhanced saliency, in [0, 1].
+    placed : (N, H, W) array
+        Another animal's mask, placed; 0 or 1.
+    positions : (N,) array
+        Of the slices, mm, ascending.
+    chosen : sequence of int, optional
+        Which slices; all where not given.
+
+    Returns
+    -------
+    (M, 14, H, W) float32 array
+        The first glance's logits at `CONTEXT_MM`, the image at `NEAR_MM`, the placed mask at
+        `FAR_MM`, and the saliency. Beyond the stack there is nothing: zeros, and no brain.
+    """
+    positions = np.asarray(positions, float)
+    chosen = np.arange(len(positions)) if chosen is None else np.asarray(chosen)
+    here = positions[chosen]
+    parts = []
+    for volume, offsets, made, empty in (
+        (probability, CONTEXT_MM, _scaled_logits, -1.0),
+        (images, NEAR_MM, _single, 0.0),
+        (placed, FAR_MM, _single, 0.0),
+        (enhanced, (0.0,), _single, 0.0),
+    ):
+        parts += [_at(np.asarray(volume), positions, here + d, made, empty) for d in offsets]
+    return np.stack(parts, axis=1)
+
+
+def logits_of(probability: ArrayLike) -> NDArray[np.float32]:
+    """Logits of a probability, within ± `LOGIT_LIMIT`."""
+    least = 1 / (1 + np.exp(LOGIT_LIMIT))
+    p = np.clip(np.asarray(probability, np.float32), least, 1 - least)
+    return np.log(p / (1 - p)).astype(np.float32)
+
+
+def _scaled_logits(probability: NDArray) -> NDArray[np.float32]:
+    return logits_of(probability) / LOGIT_LIMIT
+
+
+def _single(values: NDArray) -> NDArray[np.float32]:
+    return values.astype(np.float32)
+
+
+def _at(
+    volume: NDArray,
+    positions: NDArray,
+    where: NDArray,
+    made: Callable[[NDArray], NDArray[np.float32]],
+    empty: float,
+) -> NDArray[np.float32]:
+    """What is `made` of slices, (M, H, W), at positions between those of a stack.
+
+    `empty` half a slice beyond it.
+    """
+    n = len(positions)
+    index = np.interp(where, positions, np.arange(n))
+    low = np.minimum(index.astype(int), max(n - 2, 0))
+    high = np.minimum(low + 1, n - 1)
+    part = (index - low)[:, None, None].astype(np.float32)
+    between = (1 - part) * made(volume[low]) + part * made(volume[high])
+    apart = (positions[-1] - positions[0]) / (n - 1) if n > 1 else 1.0
+    beyond = (where < positions[0] - apart / 2) | (where > positions[-1] + apart / 2)
+    return np.where(beyond[:, None, None], np.float32(empty), between)
+
+
+def refine(
+    model,
+    stack: ArrayLike,
+    probability: ArrayLike,
+    enhanced: ArrayLike,
+    placed: ArrayLike,
+    positions: ArrayLike,
+    device: str = 'cpu',
+    batch_size: int = 32,
+) -> NDArray[np.float32]:
+    """Say anew which pixels of a whole head are brain.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Of the refinement.
+    stack : (N, H, W) array
+        Intensities in any unit.
+    probability, enhanced, placed, positions
+        As of `looked_at`.
+    device : str
+    batch_size : int
+        Slices at once.
+
+    Returns
+    -------
+    (N, H, W) float32 array
+        Probability of brain; zero in slices without signal, whatever their neighbours say.
+    """
+    stack = np.asarray(stack)
+    # Lost slices are no neighbours: those beyond them are
+    held = np.flatnonzero(holds_signal(stack))
+    images = normalise_slices(stack[held])
+    first, salient, moved, where = (
+        np.asarray(values)[held] for values in (probability, enhanced, placed, positions)
+    )
+    net = model.net.to(device)
+    found = np.zeros(stack.shape, np.float32)
+    for start in range(0, len(held), batch_size):
+        chosen = np.arange(start, min(start + batch_size, len(held)))
+        seen = looked_at(images, first, salient, moved, where, chosen)
+        found[held[chosen]] = refine_seen(net, seen, device)
+    return found
+
+
+def refine_seen(net, seen: NDArray[np.float32], device: str = 'cpu') -> NDArray[np.float32]:
+    """Probability (M, H, W) of brain from what `looked_at` laid out."""
+    padded, (rows, columns) = pad_to_stride(torch.from_numpy(seen), net.stride)
+    with torch.no_grad():
+        logits = refined_logits(net.eval(), padded.to(device))[..., rows, columns]
+    return logits.sigmoid()[:, 0].cpu().numpy()
+
+
+def refined_logits(net, seen: torch.Tensor) -> torch.Tensor:
+    """Logits (B, 1, H, W) of brain: those of the first glance, and what the network adds."""
+    middle = CONTEXT_MM.index(0.0)
+    return LOGIT_LIMIT * seen[:, middle : middle + 1] + net(seen).float()

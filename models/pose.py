@@ -1,0 +1,167 @@
+"""How a head lies, and whose it is: headers of rodents' scans often say otherwise, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secondglance.imaging.grids import SliceGrid, slice_grid
+from secondglance.imaging.species import AUTO, BRAIN_SIZE, species_of_section
+from secondglance.models.inference import predict
+from secondglance.models.weights import LoadedModel
+
+_SLICES = 6
+"""Slices that are looked at, from the middle three fifths of a stack."""
+
+
+_SURER = 0.85
+"""A head is turned where that leaves no more than this share of the network's doubt."""
+
+
+_SEEN = 0.01
+"""Where less than this share of the pixels is taken for brain there is none to set upright."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How a head is to be looked at.
+
+    Attributes
+    ----------
+    species : str
+        One of `BRAIN_SIZE`.
+    quarter_turns : int
+        0 to 3; ``numpy.rot90(stack, quarter_turns, axes=(1, 2))`` is upright.
+    """
+
+    species: str
+    quarter_turns: int
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a network thinks of a few slices in one pose."""
+
+    doubt: float
+    section: float
+
+
+def find_pose(
+    model: LoadedModel,
+    stack_at: Callable[[float], NDArray],
+    *,
+    species: str = AUTO,
+    quarter_turns: int | None = None,
+    device: str = 'cpu',
+) -> Pose:
+    """Find whose head it is, and by how many quarter turns it must be turned to lie upright.
+
+    Scanners ask how a patient lies, and what is answered for a rodent may put its dorsal side
+    anywhere. A network that has seen most heads upright doubts least where a head is. Whose head
+    it is, is told by the area of the brain's largest section, as seen with the pixels by which the
+    network doubts less.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Of the first glance.
+    stack_at : callable
+        From the spacing of the pixels, mm, to the whole head as a stack (N, H, W).
+    species : str
+        ``auto`` to find it, or one of `BRAIN_SIZE`.
+    quarter_turns : int, optional
+        Where it is known.
+    device : str
+
+    Returns
+    -------
+    Pose
+        In case of doubt not turned, and a rat.
+    """
+    asked = range(4) if quarter_turns is None else (quarter_turns,)
+    looks: dict[str, dict[int, _Look]] = {}
+    for name in BRAIN_SIZE if species == AUTO else (species,):
+        spacing = model.spacing * BRAIN_SIZE[name]
+        few = _middle(stack_at(spacing))
+        looks[name] = {k: _look(model, np.rot90(few, k, (1, 2)), spacing, device) for k in asked}
+    best = {name: min(of.values(), key=lambda look: look.doubt) for name, of in looks.items()}
+    surest = min(best, key=lambda name: best[name].doubt)
+    if species == AUTO:
+        seen = np.isfinite(best[surest].doubt)
+        species = species_of_section(best[surest].section) if seen else next(iter(BRAIN_SIZE))
+    if quarter_turns is not None:
+        return Pose(species, quarter_turns)
+    doubts = [looks[species][k].doubt for k in asked]
+    turns = int(np.argmin(doubts))
+    return Pose(species, turns if doubts[turns] < _SURER * doubts[0] else 0)
+
+
+def quarter_turns(model: LoadedModel, stack: NDArray, device: str = 'cpu') -> int:
+    """Find by how many quarter turns a head at the network's own spacing must be turned.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Of the first glance.
+    stack : (N, H, W) array
+    device : str
+
+    Returns
+    -------
+    int
+        As of `Pose`.
+    """
+    return find_pose(model, lambda _: stack, species='rat', device=device).quarter_turns
+
+
+def upright_grid(
+    model: LoadedModel, voxels: NDArray, affine: NDArray, species: str = AUTO, device: str = 'cpu'
+) -> SliceGrid:
+    """Lay slices over a volume so that the head in them is upright and as large as a rat's.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Of the first glance.
+    voxels : (X, Y, Z) array
+    affine : (4, 4) array
+        Voxel to world mm, RAS+.
+    species : str
+        ``auto`` to find it, or one of `BRAIN_SIZE`.
+    device : str
+
+    Returns
+    -------
+    SliceGrid
+        Its spacing beside the model's is the size of the species beside a rat's.
+    """
+
+    def laid(spacing: float, turns: int = 0) -> SliceGrid:
+        return slice_grid(voxels.shape, affine, spacing, quarter_turns=turns)
+
+    def stack_at(spacing: float) -> NDArray:
+        return laid(spacing).to_stack(voxels)
+
+    pose = find_pose(model, stack_at, species=species, device=device)
+    return laid(model.spacing * BRAIN_SIZE[pose.species], pose.quarter_turns)
+
+
+def _middle(stack: NDArray) -> NDArray:
+    """A few slices from the middle of a stack."""
+    n = len(stack)
+    return stack[np.unique(np.linspace(0.2 * n, 0.8 * n - 1, _SLICES).clip(0, n - 1).astype(int))]
+
+
+def _look(model: LoadedModel, stack: NDArray, spacing: float, device: str) -> _Look:
+    """Mean cross-entropy of the likeliest class with itself, where brain may be; its section."""
+    probabilities = predict(model, np.ascontiguousarray(stack), device)
+    brain = probabilities[:, 0] < 0.5
+    section = float(brain.sum(axis=(1, 2)).max()) * spacing**2
+    if brain.mean() < _SEEN:
+        return _Look(np.inf, section)
+    maybe = probabilities[:, 0] < 0.95
+    doubt = float(-np.log(probabilities.max(axis=1)[maybe].clip(1e-6)).mean())
+    return _Look(doubt, section)

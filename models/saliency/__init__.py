@@ -1,0 +1,1 @@
+"""Saliency: attribution of a target to pixels, and tests of it."""

@@ -1,0 +1,259 @@
+"""What held the network's attention: gradients of a target with respect to every pixel.
+
+The forward pass that a map needs is also the first segmentation, so both come out of one call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.intensity import normalise_slices
+from secondglance.imaging.labels import CLASSES, TISSUES
+from secondglance.models.choices import SALIENCY_METHODS, TARGETS
+from secondglance.models.inference import pad_to_stride
+from secondglance.models.saliency.rectifiers import (
+    DeconvnetReLU,
+    GuidedReLU,
+    RefuseFunctionalReLU,
+    calls,
+    check_rectifiers,
+    twin_of,
+)
+
+_RELUS = {'guided': GuidedReLU, 'deconvnet': DeconvnetReLU}
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """SmoothGrad: the mean of the maps of noisy copies of an image.
+
+    Attributes
+    ----------
+    copies : int
+        How many; none leaves the image as it is.
+    noise : float
+        Standard deviation, as a share of the range of each image.
+    seed : int
+        Of the noise.
+
+    References
+    ----------
+    Smilkov et al., *SmoothGrad: removing noise by adding noise*, 2017, arXiv:1706.03825.
+    """
+
+    copies: int = 0
+    noise: float = 0.1
+    seed: int = 0
+
+
+NOT_SMOOTHED = Smoothing()
+
+
+INTEGRATION_STEPS = 32
+"""Points between a black image and the image at which integrated gradients are taken."""
+
+
+def saliency(
+    net: nn.Module,
+    images: torch.Tensor,
+    target: str = 'brain',
+    method: str = 'guided',
+    *,
+    region: torch.Tensor | None = None,
+    smoothing: Smoothing = NOT_SMOOTHED,
+    steps: int = INTEGRATION_STEPS,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attribute a target to each pixel, and give the logits of the same forward pass.
+
+    The network is never touched: the pass runs through a copy of its tree of modules that shares
+    the tensors, made for this call alone. So calls may run side by side, and one that fails
+    leaves nothing behind.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        From images to logits ``(B, 4, H, W)``; seen in evaluation mode, whatever its own mode.
+    images : tensor, shape (B, 1, H, W)
+        As the network was trained on; H and W are multiples of its stride.
+    target : str
+        One of `TARGETS`: the sum of that tissue's logits, or of those of the three tissues.
+        Logits, since softmax saturates and its gradient is then empty.
+    method : str
+        One of `SALIENCY_METHODS`: guided backpropagation, Deconvnet, the gradient, the gradient
+        times the pixel, or the mean gradient on the way from a black image times the pixel.
+    region : tensor, shape (B, H, W), optional
+        Weight of each pixel's logits in the sum, such as a mask or a single voxel; by default one
+        everywhere.
+    smoothing : Smoothing
+        Whether to take the mean over noisy copies, of any method.
+    steps : int
+        Points of integrated gradients, by Gauss-Legendre quadrature.
+
+    Returns
+    -------
+    saliency : tensor, shape (B, H, W)
+        Signed. Unit of the logits per unit of normalised intensity; of the two last methods, unit
+        of the logits.
+    logits : tensor, shape (B, 4, H, W)
+        Of the images as they are, without a graph.
+
+    Raises
+    ------
+    InputError
+        For an unknown target or method; for a network in which guided backpropagation or
+        Deconvnet would miss a ReLU: none as a module, a functional one, one in place.
+
+    References
+    ----------
+    Springenberg et al., *Striving for simplicity: the all convolutional net*, ICLR 2015, figure 1;
+    Zeiler and Fergus, *Visualizing and understanding convolutional networks*, ECCV 2014;
+    Sundararajan et al., *Axiomatic attribution for deep networks*, ICML 2017;
+    Matos et al. 2019, section 2.2.
+    """
+    if target not in TARGETS:
+        raise InputError(f'Target {target!r} is not known; choose one of {", ".join(TARGETS)}.')
+    if method not in SALIENCY_METHODS:
+        raise InputError(
+            f'Saliency method {method!r} is not known; choose one of '
+            f'{", ".join(SALIENCY_METHODS)}.'
+        )
+    follow = _Follower(net, method, target, region)
+    # Also where the caller has switched gradients off.
+    with torch.inference_mode(False), torch.enable_grad():
+        images = images.detach().clone()
+        if smoothing.copies:
+            logits = follow.logits(images)
+            spread = smoothing.noise * (images.amax((1, 2, 3)) - images.amin((1, 2, 3)))
+            generator = torch.Generator().manual_seed(smoothing.seed)
+            total = torch.zeros_like(images[:, 0])
+            for _ in range(smoothing.copies):
+                # The same for every slice: how a stack is cut into batches changes nothing
+                noise = torch.randn(images.shape[1:], generator=generator, dtype=images.dtype)
+                noisy = images + spread[:, None, None, None] * noise.to(images.device)
+                total += _attribute(follow, noisy, method, steps)[0]
+            return total / smoothing.copies, logits
+        found, seen = _attribute(follow, images, method, steps)
+        return found, follow.logits(images) if seen is None else seen
+
+
+def _attribute(
+    follow: _Follower, images: torch.Tensor, method: str, steps: int
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Map of a method, and the logits where the images themselves passed the network."""
+    if method != 'integrated-gradients':
+        gradient, logits = follow.gradient(images)
+        return gradient * images[:, 0] if method == 'input-x-gradient' else gradient, logits
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    total = torch.zeros_like(images[:, 0])
+    for node, weight in zip(nodes, weights, strict=True):
+        total += weight / 2 * follow.gradient((node + 1) / 2 * images)[0]
+    return total * images[:, 0], None
+
+
+class _Follower:
+    """A network's twin, and the target that is followed back through it."""
+
+    def __init__(
+        self, net: nn.Module, method: str, target: str, region: torch.Tensor | None
+    ) -> None:
+        self.function = _RELUS.get(method)
+        if self.function is not None:
+            check_rectifiers(net)
+        self.twin = twin_of(net, self.function)
+        names = TISSUES if target == 'brain' else (target,)
+        self.channels = [CLASSES.index(name) for name in names]
+        self.region = region
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        strict = contextlib.nullcontext() if self.function is None else RefuseFunctionalReLU()
+        with strict:
+            logits: torch.Tensor = self.twin(images)
+        if self.function is not None and not calls(self.twin):
+            raise InputError(
+                'No torch.nn.ReLU of the network took part in its forward pass, so there is '
+                'nothing to guide; ask for `gradient`, or use a network with ReLUs.'
+            )
+        return logits
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return self.forward(images)
+
+    def gradient(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        source = images.detach().requires_grad_(True)
+        logits = self.forward(source)
+        wanted = logits[:, self.channels]
+        if self.region is not None:
+            wanted = wanted * self.region[:, None].to(wanted)
+        (gradient,) = torch.autograd.grad(wanted.sum(), source)
+        return gradient[:, 0], logits.detach()
+
+
+def saliency_stack(
+    model,
+    stack: NDArray,
+    target: str = 'brain',
+    method: str = 'guided',
+    device: str = 'cpu',
+    batch_size: int = 64,
+    *,
+    region: NDArray | None = None,
+    smoothing: Smoothing = NOT_SMOOTHED,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Saliency and first segmentation of a stack of slices.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    stack : array, shape (N, H, W)
+        Intensities in any unit, at the in-plane spacing of the weights; of any size.
+    target, method : str
+        See `saliency`.
+    device : str
+        Torch device.
+    batch_size : int
+        Slices at once.
+    region : array, shape (N, H, W), optional
+        Weight of each pixel's logits in the target.
+    smoothing : Smoothing
+
+    Returns
+    -------
+    maps : array of float32, shape (N, H, W)
+        Signed, of the normalised intensity.
+    probabilities : array of float32, shape (N, 4, H, W)
+        In [0, 1]; the same as `secondglance.models.inference.predict` returns.
+
+    Raises
+    ------
+    InputError
+        See `saliency`.
+    """
+    images = torch.from_numpy(normalise_slices(np.asarray(stack)))[:, None]
+    padded, inside = pad_to_stride(images, model.stride)
+    weight = None
+    if region is not None:
+        weight, _ = pad_to_stride(torch.from_numpy(np.asarray(region, np.float32)), model.stride)
+    net = model.net.to(device)
+    maps = np.empty(stack.shape, np.float32)
+    probabilities = np.empty((len(stack), len(model.classes), *stack.shape[1:]), np.float32)
+    for start in range(0, len(stack), batch_size):
+        part = slice(start, start + batch_size)
+        gradient, logits = saliency(
+            net,
+            padded[part].to(device),
+            target,
+            method,
+            region=None if weight is None else weight[part],
+            smoothing=smoothing,
+        )
+        maps[part] = gradient[..., *inside].cpu().numpy()
+        probabilities[part] = logits.softmax(dim=1)[..., *inside].cpu().numpy()
+    return maps, probabilities

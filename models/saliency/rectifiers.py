@@ -1,0 +1,170 @@
+"""A network whose ReLUs pass the gradient otherwise, for the time of one call.
+
+The network itself is never touched: a copy of its tree of modules, which shares the tensors, has
+its ReLUs replaced. What cannot be replaced is refused, never passed by.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from secondglance.imaging.errors import InputError
+
+_FUNCTIONAL_RECTIFIERS = {
+    torch.relu,
+    torch.relu_,
+    torch.Tensor.relu,
+    torch.Tensor.relu_,
+    nn.functional.relu,
+    nn.functional.threshold,
+    nn.functional.relu6,
+    nn.functional.leaky_relu,
+    nn.functional.elu,
+    nn.functional.gelu,
+    nn.functional.silu,
+}
+
+
+_CLAMPS = {torch.clamp, torch.clamp_min, torch.Tensor.clamp, torch.Tensor.clamp_min}
+
+
+_OTHER_RECTIFIERS = (
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.RReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Softplus,
+    nn.Hardswish,
+)
+
+
+# The operators themselves: what watches for functional ReLUs must not find these
+_relu = torch.ops.aten.relu.default
+
+
+_relu_backward = torch.ops.aten.threshold_backward.default
+
+
+class GuidedReLU(torch.autograd.Function):
+    """ReLU whose gradient passes only where input and arriving gradient are positive."""
+
+    @staticmethod
+    def forward(ctx: Any, features: torch.Tensor) -> torch.Tensor:
+        rectified: torch.Tensor = _relu(features)
+        ctx.save_for_backward(rectified)
+        return rectified
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: torch.Tensor) -> torch.Tensor:
+        (rectified,) = ctx.saved_tensors
+        return _relu_backward(_relu(arriving[0]), rectified, 0)  # type: ignore[no-any-return]
+
+
+class DeconvnetReLU(torch.autograd.Function):
+    """ReLU whose gradient passes only where the arriving gradient is positive."""
+
+    @staticmethod
+    def forward(ctx: Any, features: torch.Tensor) -> torch.Tensor:
+        return _relu(features)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: torch.Tensor) -> torch.Tensor:
+        return _relu(arriving[0])  # type: ignore[no-any-return]
+
+
+class Rectifier(nn.Module):
+    """Stands in for one `torch.nn.ReLU` during one call."""
+
+    def __init__(self, function: type[torch.autograd.Function]) -> None:
+        super().__init__()
+        self.function = function
+        self.calls = 0
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.function.apply(features)  # type: ignore[no-any-return]
+
+
+class RefuseFunctionalReLU(TorchFunctionMode):
+    """Stops at a ReLU that is no module and so could not be guided."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if func in _FUNCTIONAL_RECTIFIERS or (
+            func in _CLAMPS and _lowest(func, args, kwargs) == 0
+        ):
+            raise InputError(
+                'The network rectifies with a function (such as torch.relu), which guided '
+                'backpropagation cannot reach; use a torch.nn.ReLU module for each.'
+            )
+        return func(*args, **(kwargs or {}))
+
+
+def _lowest(func: Any, args: tuple, kwargs: dict | None) -> Any:
+    given = (kwargs or {}).get('min', args[1] if len(args) > 1 else None)
+    return None if isinstance(given, torch.Tensor) else given
+
+
+def check_rectifiers(net: nn.Module) -> None:
+    """Raise `InputError` where a ReLU cannot be guided, or where there is none."""
+    relus = [module for module in net.modules() if isinstance(module, nn.ReLU)]
+    if not relus:
+        raise InputError(
+            'The network has no torch.nn.ReLU module, so there is nothing to guide and the map '
+            'would be the plain gradient; ask for `gradient`, or use a network with ReLUs.'
+        )
+    if any(module.inplace for module in relus):
+        raise InputError(
+            'The network has an in-place ReLU, which overwrites what guiding it needs; '
+            'build it with torch.nn.ReLU(inplace=False).'
+        )
+    for module in net.modules():
+        if isinstance(module, _OTHER_RECTIFIERS):
+            raise InputError(
+                f'The network has a {type(module).__name__}, for which guided backpropagation is '
+                'not defined; use a network with torch.nn.ReLU, or ask for `gradient`.'
+            )
+
+
+def twin_of(module: nn.Module, function: type[torch.autograd.Function] | None) -> nn.Module:
+    """Copy the tree of modules, not their tensors, with each ReLU replaced by a rectifier.
+
+    A module used in two places of the tree stays one module in two places.
+    """
+    copies: dict[int, nn.Module] = {}
+
+    def duplicate(original: nn.Module) -> nn.Module:
+        if id(original) not in copies:
+            if function is not None and isinstance(original, nn.ReLU):
+                copies[id(original)] = Rectifier(function)
+                return copies[id(original)]
+            twin = copies[id(original)] = copy.copy(original)
+            # copy.copy shares these dictionaries; the twin must own the ones that change.
+            twin._modules = {
+                name: None if child is None else duplicate(child)
+                for name, child in original._modules.items()
+            }
+            # Parameters are shared by value but need no gradient, whatever the original's do.
+            twin._parameters = {
+                name: None if p is None else nn.Parameter(p.detach(), requires_grad=False)
+                for name, p in original._parameters.items()
+            }
+            twin.training = False
+        return copies[id(original)]
+
+    return duplicate(module)
+
+
+def calls(twin: nn.Module) -> int:
+    """Count how often rectifiers took part in a forward pass."""
+    return sum(module.calls for module in twin.modules() if isinstance(module, Rectifier))

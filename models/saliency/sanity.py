@@ -1,0 +1,352 @@
+"""Whether saliency depends on what a network has learnt, and on what it looks at.
+
+A map that stays the same when the weights are thrown dice for shows the image, not the network
+(Adebayo et al., *Sanity checks for saliency maps*, NeurIPS 2018); guided backpropagation is known
+for it (Nie et al., ICML 2018). What matters here is also asked: where a mask is placed by it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import nn
+
+from secondglance.imaging.enhancement import enhance
+from secondglance.imaging.intensity import normalise_slices
+from secondglance.imaging.labels import TISSUES
+from secondglance.imaging.map_similarity import rank_correlation, ssim
+from secondglance.imaging.metrics import dice
+from secondglance.imaging.placement.donors import Donor, place_from_bank, place_stack
+from secondglance.models.inference import predict
+from secondglance.models.saliency.attribution import saliency_stack
+from secondglance.models.unet import UNet
+
+SHARES = np.linspace(0, 1, 11)
+"""Of the pixels of a slice that are deleted, or inserted."""
+
+
+BLUR_PX = 6.0
+"""Width of what stands where a pixel was deleted: nothing to see, but no new edge."""
+
+
+N_RANDOM = 3
+"""Random networks whose placement is compared with the trained one's."""
+
+
+N_CURVE_SLICES = 12
+"""Slices with the largest brains, in which pixels are deleted and inserted."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head as a stack at the network's spacing.
+
+    Attributes
+    ----------
+    stack : (N, H, W) array
+        Intensities.
+    positions : (N,) array
+        Of the slices, mm, ascending.
+    brain : (N, H, W) bool array
+        Its brain, as a person drew it or as the network sees it.
+    """
+
+    stack: NDArray
+    positions: NDArray
+    brain: NDArray
+
+
+@dataclass
+class Sanity:
+    """What the checks found.
+
+    Attributes
+    ----------
+    rows : list of dict
+        A row a map: ``test``, ``what``, ``rank_correlation`` and ``ssim`` to the map of the
+        trained network (means over slices with brain), and ``placed_dice``, the Dice of the mask
+        that it places with the brain (NaN where no mask was placed).
+    curves : dict of (11,) arrays
+        ``deletion`` and ``insertion`` by ``saliency``, ``edges`` and ``chance``: share of the
+        tissue still seen, as the named shares of pixels are gone or back.
+    maps : dict of (N, H, W) arrays
+        Those to be shown.
+    """
+
+    rows: list[dict] = field(default_factory=list)
+    curves: dict[str, dict[str, NDArray]] = field(default_factory=dict)
+    maps: dict[str, NDArray] = field(default_factory=dict)
+
+    def of(self, test: str, what: str | None = None) -> list[dict]:
+        """Rows of a test."""
+        return [r for r in self.rows if r['test'] == test and what in (None, r['what'])]
+
+    def area(self, kind: str, by: str) -> float:
+        """Area under a curve, in [0, 1]."""
+        return float(np.trapezoid(self.curves[kind][by], SHARES))
+
+
+def blocks(net: UNet) -> list[tuple[str, nn.Module]]:
+    """Blocks of a network from its output to its input."""
+    up = [(f'expanding {n}', net.expanding[n]) for n in reversed(range(len(net.expanding)))]
+    down = [
+        (f'contracting {n}', net.contracting[n]) for n in reversed(range(len(net.contracting)))
+    ]
+    return [('head', net.head), *up, *down]
+
+
+def randomised(net: UNet, names: Sequence[str], seed: int = 0) -> UNet:
+    """Copy a network with some blocks as they were before any training."""
+    other = copy.deepcopy(net)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, block in blocks(other):
+            if name in names:
+                for module in block.modules():
+                    if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+                        module.reset_parameters()
+    return other
+
+
+def edges(stack: NDArray) -> NDArray[np.float32]:
+    """Sobel magnitude of each slice: what needs no network."""
+    images = normalise_slices(np.asarray(stack))
+    return np.hypot(ndimage.sobel(images, axis=1), ndimage.sobel(images, axis=2))
+
+
+def check(
+    model,
+    subject: Head,
+    donors: Sequence[Head],
+    *,
+    method: str = 'guided',
+    target: str = 'brain',
+    device: str = 'cpu',
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Sanity:
+    """Throw dice for weights, and see what becomes of the saliency of a head.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    subject : Head
+    donors : sequence of Head
+        The one that the trained network's saliency takes is used throughout.
+    method, target, device : str
+        As of `secondglance.models.saliency.attribution.saliency_stack`.
+    seed : int
+        Of the dice.
+    progress : callable
+        Told the name of each step.
+
+    Returns
+    -------
+    Sanity
+    """
+
+    def look(net, stack, target=target):
+        return saliency_stack(replace(model, net=net), stack, target, method, device)
+
+    progress('the trained network')
+    maps, first = look(model.net, subject.stack)
+    enhanced = enhance(maps)
+    seen = [_as_donor(look(model.net, donor.stack)[0], donor) for donor in donors]
+    donor = donors[place_from_bank(enhanced, subject.positions, seen)[1]]
+    with_brain = subject.brain.any(axis=(1, 2))
+    found = Sanity(maps={'trained': maps, 'edges': edges(subject.stack)})
+
+    def record(test, what, other, donor_map=None):
+        row = {
+            'test': test,
+            'what': what,
+            'rank_correlation': _mean(rank_correlation(maps, other)[with_brain]),
+            'ssim': _mean(ssim(maps, other)[with_brain]),
+            'placed_dice': float('nan'),
+        }
+        if donor_map is not None:
+            as_donor = _as_donor(donor_map, donor)
+            mask = place_stack(enhance(other), subject.positions, as_donor).mask
+            row['placed_dice'] = dice(mask, subject.brain)
+        found.rows.append(row)
+
+    record('trained', 'as it is', maps, look(model.net, donor.stack)[0])
+    gone: list[str] = []
+    for name, _ in blocks(model.net):
+        progress(f'randomised down to {name}')
+        gone.append(name)
+        net = randomised(model.net, gone, seed)
+        other = look(net, subject.stack)[0]
+        record('cascade', name, other, look(net, donor.stack)[0])
+        if name == 'head':
+            found.maps['head randomised'] = other
+        one = randomised(model.net, [name], seed)
+        record('single block', name, look(one, subject.stack)[0])
+    found.maps['all randomised'] = other
+    # One throw may be lucky, or not
+    for n in range(N_RANDOM):
+        progress(f'random network {n + 1}')
+        net = randomised(model.net, gone, seed + n)
+        record(
+            'random network',
+            f'seed {seed + n}',
+            *(look(net, h.stack)[0] for h in (subject, donor)),
+        )
+    progress('controls')
+    record('control', 'edges', edges(subject.stack), edges(donor.stack))
+    rng = np.random.default_rng(seed)
+    record('control', 'chance', *(rng.normal(size=h.stack.shape) for h in (subject, donor)))
+    if target == 'brain':
+        tissue = {name: look(model.net, subject.stack, name)[0] for name in TISSUES}
+        for name, other in tissue.items():
+            record('other class', name, other)
+    else:
+        for name in (n for n in TISSUES if n != target):
+            record('other class', name, look(model.net, subject.stack, name)[0])
+    progress('deletion and insertion')
+    chosen = np.sort(np.argsort(-subject.brain.sum(axis=(1, 2)))[:N_CURVE_SLICES])
+    orders = {
+        'saliency': np.abs(maps[chosen]),
+        'edges': edges(subject.stack)[chosen],
+        'chance': rng.random(maps[chosen].shape),
+    }
+    for kind in ('deletion', 'insertion'):
+        found.curves[kind] = {
+            by: _curve(model, subject.stack[chosen], first[chosen], order, kind, device)
+            for by, order in orders.items()
+        }
+    return found
+
+
+def _as_donor(maps: NDArray, donor: Head) -> Donor:
+    return Donor(enhance(maps), donor.brain, donor.positions)
+
+
+def _curve(
+    model, stack: NDArray, first: NDArray, order: NDArray, kind: str, device: str
+) -> NDArray[np.float64]:
+    """Share of the tissue still seen, as pixels go or come back, the most salient first."""
+    blurred = ndimage.gaussian_filter(stack, (0, BLUR_PX, BLUR_PX))
+    tissue = 1 - first[:, 0]
+    inside = tissue >= 0.5
+    whole = max(float(tissue[inside].sum()), 1e-12)
+    n, pixels = len(order), order[0].size
+    rank = np.argsort(np.argsort(-order.reshape(n, -1), axis=1), axis=1).reshape(order.shape)
+    curve = []
+    for chosen in _chosen(rank, pixels):
+        keep = ~chosen if kind == 'deletion' else chosen
+        seen = 1 - predict(model, np.where(keep, stack, blurred), device)[:, 0]
+        curve.append(float(seen[inside].sum()) / whole)
+    return np.array(curve)
+
+
+def _chosen(rank: NDArray, pixels: int) -> Iterator[NDArray[np.bool_]]:
+    for share in SHARES:
+        yield rank < round(share * pixels)
+
+
+def _mean(values: NDArray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float('nan')
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One question, its answer and what the answer rests on."""
+
+    question: str
+    passed: bool
+    words: str
+
+
+LIKE = 0.5
+"""Rank correlation from which on two maps are called alike."""
+
+
+BETTER = 0.01
+"""Dice by which a mask must lie better for one map to place better than another."""
+
+
+def verdicts(found: Sanity) -> list[Verdict]:
+    """Say in plain words what the checks mean.
+
+    Parameters
+    ----------
+    found : Sanity
+
+    Returns
+    -------
+    list of Verdict
+    """
+    (trained,) = found.of('trained')
+    cascade = found.of('cascade')
+    everything = cascade[-1]
+    (edge,), (chance,) = found.of('control', 'edges'), found.of('control', 'chance')
+    out = []
+
+    n_left = sum(row['rank_correlation'] >= LIKE for row in cascade)
+    out.append(
+        Verdict(
+            'Does the map depend on what the network has learnt?',
+            n_left <= len(cascade) // 2,
+            f'With all weights random its rank correlation to the trained one is '
+            f'{everything["rank_correlation"]:.2f} (SSIM {everything["ssim"]:.2f}); '
+            f'{n_left} of {len(cascade)} blocks could be thrown, from the output on, before it '
+            f'fell below {LIKE}.',
+        )
+    )
+    out.append(
+        Verdict(
+            'Is it more than the edges of the image?',
+            edge['rank_correlation'] < LIKE,
+            f'Its rank correlation to the Sobel edges is {edge["rank_correlation"]:.2f} '
+            f'(SSIM {edge["ssim"]:.2f}).',
+        )
+    )
+    random = max(found.of('random network'), key=lambda row: row['placed_dice'])
+    better = [
+        trained['placed_dice'] > row['placed_dice'] + BETTER for row in (edge, random, chance)
+    ]
+    out.append(
+        Verdict(
+            'Does it place a mask better than what knows nothing of brains?',
+            all(better),
+            f'Dice of the placed mask: {trained["placed_dice"]:.3f} by the trained network, '
+            f'{edge["placed_dice"]:.3f} by edges, {random["placed_dice"]:.3f} by the best of '
+            f'{N_RANDOM} random networks, {chance["placed_dice"]:.3f} by noise; '
+            f'{cascade[-2]["placed_dice"]:.3f} where '
+            f'only {cascade[-1]["what"]} is trained.',
+        )
+    )
+    others = found.of('other class')
+    alike = _mean(np.array([row['rank_correlation'] for row in others]))
+    out.append(
+        Verdict(
+            'Does it tell one class from another?',
+            alike < 0.9,
+            'Mean rank correlation to the maps of '
+            f'{", ".join(row["what"] for row in others)}: {alike:.2f}.',
+        )
+    )
+    faithful = found.area('deletion', 'saliency') < found.area('deletion', 'chance') and (
+        found.area('insertion', 'saliency') > found.area('insertion', 'chance')
+    )
+    out.append(
+        Verdict(
+            'Do the pixels that it marks matter to the network?',
+            faithful,
+            'Tissue still seen, mean over shares of deleted pixels: '
+            f'{found.area("deletion", "saliency"):.2f} in order of saliency, '
+            f'{found.area("deletion", "edges"):.2f} of edges, '
+            f'{found.area("deletion", "chance"):.2f} by chance; of inserted ones '
+            f'{found.area("insertion", "saliency"):.2f}, {found.area("insertion", "edges"):.2f} '
+            f'and {found.area("insertion", "chance"):.2f}.',
+        )
+    )
+    return out

@@ -1,0 +1,1 @@
+"""Training: recipes, loop, samples, evaluation, calibration."""

@@ -1,0 +1,170 @@
+"""What a training was asked to do: its split, its identity, where it resumes, and its card."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import secondglance
+from secondglance.files.atomic import write_whole
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.intensity import NORMALISATION
+from secondglance.models.training.recipes import Recipe, Split, split_animals
+from secondglance.models.training.scans import LabelledScan
+from secondglance.models.unet import UNet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training as it was asked for.
+
+    Attributes
+    ----------
+    output : path
+        Weights, ``.safetensors``; the model card goes beside it, ``.json``.
+    steps : int
+        Batches.
+    seed : int
+        Of cohort, split, first weights and slices.
+    n_animals : int
+        Simulated animals in all.
+    checkpoint_dir : path, optional
+        Where the state to resume from is kept; by default beside `output`.
+    resume : bool
+        Go on from the last checkpoint where there is one.
+    checkpoint_every : int
+        Steps between checkpoints, validation and preliminary weights.
+    scans : sequence of LabelledScan
+        Real scans to train on, beside the simulated animals.
+    patience : int
+        Checkpoints without gain after which to stop; 0 never stops early.
+    device : str
+        ``cpu``, ``cuda`` (all GPUs) or ``cuda:N``.
+    source, command : str
+        What the data derive from, and the call; both for the model card.
+
+    Raises
+    ------
+    InputError
+        For too few steps.
+    """
+
+    output: Path
+    steps: int
+    seed: int = 0
+    n_animals: int = 36
+    checkpoint_dir: Path | None = None
+    resume: bool = True
+    checkpoint_every: int = 200
+    scans: Sequence[LabelledScan] = ()
+    patience: int = 0
+    device: str = 'cpu'
+    source: str = ''
+    command: str = ''
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f'{self.steps} steps are too few; train for at least one.')
+
+    @property
+    def folder(self) -> Path:
+        """Where checkpoints go; made where it is not there."""
+        found = self.checkpoint_dir or self.output.with_suffix('.checkpoints')
+        found.mkdir(parents=True, exist_ok=True)
+        return found
+
+    @property
+    def split(self) -> Split:
+        """Which animal is in which part."""
+        return split_animals(self.n_animals, np.random.default_rng([self.seed, 0]))
+
+    def identity(self, recipe: Recipe, **more: str) -> dict[str, Any]:
+        """What makes this training another than others, for its checkpoints."""
+        names = {'scans': sorted(one.name for one in self.scans)} if self.scans else {}
+        return {
+            'recipe': recipe.name,
+            'seed': self.seed,
+            'steps': self.steps,
+            'n_animals': self.n_animals,
+            **names,
+            **more,
+        }
+
+    def checkpoint(self, identity: dict[str, Any]) -> tuple[int, Path | None]:
+        """Step and path of the checkpoint to go on from, or (0, None)."""
+        if not self.resume:
+            return 0, None
+        return last_checkpoint(self.folder / 'last.ckpt', identity)
+
+    def metadata(self, recipe: Recipe) -> dict[str, str]:
+        """What the header of the weights says."""
+        return {
+            'spacing': str(recipe.spacing),
+            'recipe': recipe.name,
+            'seed': str(self.seed),
+            'steps': str(self.steps),
+            'version': secondglance.__version__,
+            'derived_from': self.source,
+        }
+
+    def write_card(
+        self, recipe: Recipe, net: UNet, checksum: str, first: dict[str, Any], last: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Write the model card, `first` what it is and `last` what it is worth; return it."""
+        card = {
+            **first,
+            'animals': asdict(self.split),
+            'scans': {
+                'animals': sorted({one.animal for one in self.scans}),
+                'names': sorted(one.name for one in self.scans),
+            },
+            'in_plane_spacing_mm': recipe.spacing,
+            'normalisation': NORMALISATION,
+            'recipe': asdict(recipe),
+            'architecture': net.architecture,
+            'parameters': sum(p.numel() for p in net.parameters()),
+            'seed': self.seed,
+            'steps': self.steps,
+            **last,
+            'command': self.command,
+            'checksum': checksum,
+            'versions': {
+                'secondglance': secondglance.__version__,
+                'torch': torch.__version__,
+                'numpy': np.__version__,
+            },
+            'date': datetime.datetime.now(datetime.UTC).date().isoformat(),
+            'limits': (
+                'The figures are of simulated animals of the same atlas and say little about '
+                'another scanner or strain: judge it on scans of yours with `secondglance '
+                'evaluate`.'
+            ),
+        }
+        text = json.dumps(card, indent=2, ensure_ascii=False) + '\n'
+        write_whole(self.output.with_suffix('.json'), text)
+        return card
+
+
+def last_checkpoint(path: Path, identity: dict[str, Any]) -> tuple[int, Path | None]:
+    """Step at which a checkpoint was taken and its path, or (0, None) where there is none."""
+    if not path.exists():
+        return 0, None
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # of a broken file torch raises whatever its bytes lead to
+        raise InputError(
+            f'Checkpoint {path} cannot be read; start afresh with --no-resume.'
+        ) from error
+    if state.get('secondglance') != identity:
+        raise InputError(
+            f'Checkpoint {path} is of another training ({state.get("secondglance")}); '
+            'name another output, or start afresh with --no-resume.'
+        )
+    return int(state['global_step']), path

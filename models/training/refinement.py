@@ -1,0 +1,279 @@
+"""Training of the refinement: heads are drawn and looked at once, then learnt from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.grids import slices_apart
+from secondglance.imaging.mask.cleaning import one_brain
+from secondglance.imaging.metrics import dice
+from secondglance.imaging.placement.donors import Donor
+from secondglance.models.brain_refinement import N_CHANNELS, looked_at, refine_seen, refined_logits
+from secondglance.models.training.calibration import Judged, calibrate, judge_masks
+from secondglance.models.training.evaluation import spread
+from secondglance.models.training.loop import (
+    AveragedTraining,
+    Progress,
+    SeededBatches,
+    draw_curves,
+    fit,
+)
+from secondglance.models.training.plan import Plan
+from secondglance.models.training.recipes import REFINE, Recipe
+from secondglance.models.training.refinement_samples import (
+    SeenHead,
+    draw_seen,
+    load_seen,
+    look_at_head,
+    rescan,
+    save_seen,
+)
+from secondglance.models.training.scans import LabelledScan
+from secondglance.models.unet import UNet
+from secondglance.models.weights import REFINEMENT, LoadedModel, load_weights, save_weights
+from secondglance.simulation.animal import Animal, draw_animal
+from secondglance.simulation.atlas import Atlas
+from secondglance.simulation.failures import DISASTERS, spoil
+from secondglance.simulation.head_stack import HeadStack, draw_head
+
+HEADS_EACH = 6
+"""Heads that are drawn of every simulated animal."""
+
+
+SCANS_EACH = 5
+"""How often a labelled scan is looked at: once as it is, then through other scanners."""
+
+
+class _SeenBatches(SeededBatches):
+    """Slices of simulated heads that were looked at, and of labelled scans."""
+
+    def __init__(
+        self,
+        heads: list[SeenHead],
+        known: list[SeenHead],
+        seed: int,
+        recipe: Recipe,
+        start: int,
+    ) -> None:
+        super().__init__(seed, start)
+        self.heads, self.known, self.recipe = heads, known, recipe
+
+    def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw what the refinement looks at and the truth, of one step."""
+        recipe = self.recipe
+        return draw_seen(
+            self.heads, rng, recipe.batch_size, recipe.side, self.known, recipe.scan_share
+        )
+
+
+class RefinementTraining(AveragedTraining):
+    """The refinement and its loss.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    steps : int
+    """
+
+    def __init__(self, recipe: Recipe, steps: int) -> None:
+        from monai.losses import DiceLoss
+
+        net = UNet(recipe.channels, N_CHANNELS, 1)
+        # It begins as the first glance itself
+        torch.nn.init.zeros_(net.head.weight)
+        torch.nn.init.zeros_(net.head.bias)  # type: ignore[arg-type]
+        super().__init__(net, recipe, steps)
+        self.dice = DiceLoss(sigmoid=True, batch=True)
+
+    def training_step(
+        self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
+    ) -> torch.Tensor:
+        """Loss of one batch of slices."""
+        seen, brain = batch
+        logits = refined_logits(self.net, seen.contiguous(memory_format=torch.channels_last))
+        entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, brain)
+        return self.dice(logits, brain) + self.recipe.cross_entropy * entropy
+
+
+def train_refinement(
+    atlas: Atlas,
+    output: Path,
+    *,
+    first: LoadedModel,
+    donors: Sequence[tuple[str, Donor]],
+    init_weights: Path | None = None,
+    **asked: Any,
+) -> dict[str, Any]:
+    """Train a refinement on simulated heads, and on labelled scans.
+
+    Parameters
+    ----------
+    atlas : Atlas
+    output : path
+        Weights, ``.safetensors``; the model card goes beside it, ``.json``.
+    first : LoadedModel
+        Whose first glance is refined.
+    donors : sequence of (animal, Donor)
+        Looked at by `first`; an animal never lends its mask to itself.
+    init_weights : path, optional
+        Refinement to go on from.
+    **asked
+        Attributes of `secondglance.models.training.plan.Plan`; the heads are kept with the
+        checkpoints.
+
+    Returns
+    -------
+    dict
+        The model card.
+
+    Raises
+    ------
+    InputError
+        For too few animals or steps, weights to start from that do not fit, or a checkpoint of
+        another training.
+    """
+    plan = Plan(output, **{'steps': REFINE.steps, 'n_animals': REFINE.n_animals, **asked})
+    seed, split = plan.seed, plan.split
+    started_from = None
+    known = {'first': first.checksum}
+    if init_weights is not None:
+        started_from = load_weights(init_weights, form=REFINEMENT)
+        if started_from.net.channels != REFINE.channels:
+            raise InputError(f'Refinement {init_weights} is of another size; start from another.')
+        known['init_weights'] = started_from.checksum
+    identity = plan.identity(REFINE, **known)
+    start, checkpoint = plan.checkpoint(identity)
+    torch.manual_seed(seed)
+    module = RefinementTraining(REFINE, plan.steps)
+    if started_from is not None:
+        module.go_on_from(started_from.net)
+
+    kept = plan.folder / f'heads-{first.checksum[:12]}-{seed}'
+    pool = _Pool(kept, first, donors, plan.device)
+    parts = {
+        part: [head for n in getattr(split, part) for head in pool.animal(atlas, seed, n)]
+        for part in ('train', 'validation', 'test')
+    }
+    scans = [head for n, one in enumerate(plan.scans) for head in pool.scan(one, seed, n)]
+    metadata = {**plan.metadata(REFINE), 'first': first.checksum}
+
+    def judge(net: UNet) -> dict[str, float]:
+        found = _scores(net, parts['validation'])
+        return {name: float(values.mean()) for name, values in found.items()}
+
+    def save(net: UNet, step: int) -> str:
+        return save_weights(net, output, {**metadata, 'step': str(step)}, REFINEMENT)
+
+    progress = Progress(judge, save, plan)
+    batches = _SeenBatches(parts['train'], scans, seed, REFINE, start)
+    net = fit(module, batches, progress, plan, identity, checkpoint)
+    draw_curves(progress.rows, output)
+    save_weights(net, output, metadata, REFINEMENT)
+    judged = list(_judged(split.validation, atlas, seed, first, output, donors, plan.device))
+    metadata['calibration'] = json.dumps(calibrate(judged).to_plain())
+    checksum = save_weights(net, output, metadata, REFINEMENT)
+    what = {
+        'what': 'secondglance refinement: brain, from a first glance and its neighbours',
+        'data': f'{plan.n_animals} animals simulated from the tissue maps of '
+        f'{plan.source or "an atlas"}, {HEADS_EACH} heads each',
+        'refines': first.checksum,
+        'started_from': started_from.checksum if started_from else None,
+    }
+    tested = {
+        name: {'n_animals': len(split.test), 'n_heads': len(values), **spread(values)}
+        for name, values in _scores(net, parts['test']).items()
+    }
+    return plan.write_card(REFINE, net, checksum, what, {'test_dice': tested})
+
+
+class _Pool:
+    """Heads that were looked at, kept on disk: looking takes longer than drawing."""
+
+    def __init__(
+        self,
+        folder: Path,
+        first: LoadedModel,
+        donors: Sequence[tuple[str, Donor]],
+        device: str,
+    ) -> None:
+        self.folder, self.first, self.donors, self.device = folder, first, donors, device
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def animal(self, atlas: Atlas, seed: int, number: int) -> list[SeenHead]:
+        """Heads of one simulated animal."""
+        paths = [self.folder / f'animal-{number:03d}-{j}.npz' for j in range(HEADS_EACH)]
+        if not all(path.exists() for path in paths):
+            drawn, rng = _animal(atlas, seed, number)
+            for path in paths:
+                self._look(draw_head(drawn, rng), path)
+            print(f'looked at animal {number}', flush=True)
+        return [load_seen(path) for path in paths]
+
+    def scan(self, one: LabelledScan, seed: int, number: int) -> list[SeenHead]:
+        """One labelled scan, as it is and through other scanners."""
+        paths = [self.folder / f'scan-{number:03d}-{j}.npz' for j in range(SCANS_EACH)]
+        if not all(path.exists() for path in paths):
+            rng = np.random.default_rng([seed, 6, number])
+            heads = [HeadStack(one.images, (one.labels != 0).astype(np.uint8), one.positions)]
+            for _ in paths[1:]:
+                heads.append(rescan(one, rng, REFINE.spacing, REFINE.side))
+            for head, path in zip(heads, paths, strict=True):
+                self._look(head, path, one.animal)
+            print(f'looked at {one.name}', flush=True)
+        return [load_seen(path) for path in paths]
+
+    def _look(self, head: HeadStack, path: Path, animal: str = '') -> None:
+        others = [donor for name, donor in self.donors if name != animal]
+        save_seen(look_at_head(self.first, head, others, self.device), path)
+
+
+def _animal(atlas: Atlas, seed: int, number: int) -> tuple[Animal, np.random.Generator]:
+    """One animal of the cohort; not one that the first glance was trained on with this seed."""
+    rng = np.random.default_rng([seed, 8, number])
+    return draw_animal(atlas, rng, REFINE.spacing, REFINE.side), rng
+
+
+def _judged(
+    numbers: Sequence[int],
+    atlas: Atlas,
+    seed: int,
+    first: LoadedModel,
+    refinement: Path,
+    donors: Sequence[tuple[str, Donor]],
+    device: str,
+) -> Iterator[Judged]:
+    """Masks of heads of simulated animals, as drawn and spoilt in every way."""
+    found = load_weights(refinement, form=REFINEMENT)
+    bank = [donor for _, donor in donors]
+    for number in numbers:
+        animal, _ = _animal(atlas, seed, number)
+        rng = np.random.default_rng([seed, 7, number])
+        for _ in range(HEADS_EACH // 2):
+            heads = [draw_head(animal, rng) for _ in range(2)]
+            heads.append(spoil(draw_head(animal, rng), DISASTERS[int(rng.integers(5))], rng))
+            for head in heads:
+                yield from judge_masks(first, found, head, bank, device)
+        print(f'judged animal {number}', flush=True)
+
+
+def _scores(net: UNet, heads: Sequence[SeenHead]) -> dict[str, NDArray[np.float64]]:
+    """Brain Dice of whole heads: by the first glance, and refined."""
+    found: dict[str, list[float]] = {'first': [], 'refined': []}
+    for head in heads:
+        seen = looked_at(head.images, head.probability, head.enhanced, head.placed, head.positions)
+        apart = slices_apart(head.positions)
+        for name, probability in (
+            ('first', head.probability.astype(np.float32)),
+            ('refined', refine_seen(net, seen)),
+        ):
+            brain = one_brain(probability, REFINE.spacing, apart, head.placed) >= 0.5
+            found[name].append(dice(brain, head.brain))
+    return {name: np.array(values) for name, values in found.items()}

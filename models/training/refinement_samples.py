@@ -1,0 +1,211 @@
+"""Heads as a refinement is taught by them: what a first glance made of each, and the truth."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from secondglance.imaging.grids import holds_signal
+from secondglance.imaging.intensity import normalise_slices
+from secondglance.imaging.placement.donors import Donor, place_from_bank
+from secondglance.models.brain_refinement import CONTEXT_MM, N_CHANNELS, NEAR_MM, looked_at
+from secondglance.models.segment import look_once
+from secondglance.models.training.scans import LabelledScan, frame, recolour
+from secondglance.simulation.head import random_grid
+from secondglance.simulation.head_stack import HeadStack, along_head
+from secondglance.simulation.random_fields import smooth_noise
+from secondglance.simulation.scanner import scan
+
+_N_CONTEXT = len(CONTEXT_MM)
+
+
+@dataclass(frozen=True)
+class SeenHead:
+    """A head after its first glance; stacks at the network's spacing.
+
+    Attributes
+    ----------
+    images : (N, H, W) float16 array
+        Normalised slices.
+    probability : (N, H, W) float16 array
+        Of brain, by the first glance.
+    enhanced : (N, H, W) float16 array
+        Enhanced saliency.
+    placed : (N, H, W) bool array
+        Another animal's mask.
+    brain : (N, H, W) bool array
+        The truth.
+    positions : (N,) array
+        mm, ascending.
+    """
+
+    images: NDArray[np.float16]
+    probability: NDArray[np.float16]
+    enhanced: NDArray[np.float16]
+    placed: NDArray[np.bool_]
+    brain: NDArray[np.bool_]
+    positions: NDArray[np.float64]
+
+
+def look_at_head(model, head: HeadStack, donors: Sequence[Donor], device: str = 'cpu') -> SeenHead:
+    """Take the first glance at a head whose truth is known, and place a mask on it.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    head : HeadStack
+    donors : sequence of Donor
+        Other animals, looked at by the same model.
+    device : str
+
+    Returns
+    -------
+    SeenHead
+        Of the slices that hold signal: lost ones are nobody's neighbours.
+    """
+    first = look_once(model, head.images, device=device)
+    placed = place_from_bank(first.enhanced, head.positions, donors)[0].mask
+    held = holds_signal(head.images)
+    return SeenHead(
+        normalise_slices(head.images[held]).astype(np.float16),
+        (1 - first.probabilities[held, 0]).astype(np.float16),
+        first.enhanced[held].astype(np.float16),
+        placed[held],
+        head.labels[held] > 0,
+        np.asarray(head.positions, float)[held],
+    )
+
+
+def save_seen(head: SeenHead, path: Path) -> None:
+    """Write a head (.npz), whole or not at all."""
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial.npz')
+    try:
+        np.savez(partial, **{f.name: getattr(head, f.name) for f in fields(head)})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_seen(path: Path) -> SeenHead:
+    """Read what `save_seen` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        return SeenHead(**{f.name: stored[f.name] for f in fields(SeenHead)})
+
+
+def rescan(one: LabelledScan, rng: np.random.Generator, spacing: float, side: int) -> HeadStack:
+    """See a labelled scan in another pose, through another scanner.
+
+    Parameters
+    ----------
+    one : LabelledScan
+    rng : numpy.random.Generator
+    spacing : float
+        In plane, mm.
+    side : int
+        Pixels of the square slices.
+
+    Returns
+    -------
+    HeadStack
+        Labels are one in the brain.
+    """
+    images = torch.from_numpy(normalise_slices(one.images))
+    brain = torch.from_numpy((one.labels != 0).astype(np.float32))
+    slices = torch.stack([frame(torch.stack(p), side) for p in zip(images, brain, strict=True)])
+    n = len(slices)
+    grid, _ = random_grid((1, side, side), rng, spacing)
+    posed = functional.grid_sample(slices, grid.expand(n, -1, -1, -1), align_corners=False)
+    along = along_head(rng, one.positions)
+    image = scan(recolour(posed[:, :1], along), along, spacing)
+    inside = (posed[:, 1] > 0.5).numpy()
+    return HeadStack(image[:, 0].numpy(), inside.astype(np.uint8), one.positions)
+
+
+def draw_seen(
+    heads: Sequence[SeenHead],
+    rng: np.random.Generator,
+    batch_size: int,
+    side: int,
+    known: Sequence[SeenHead] = (),
+    known_share: float = 0.4,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw slices with all that the refinement looks at, and the truth.
+
+    A slice in four has a first glance that doubts, has lost a neighbour, or a placed mask that
+    is off or not there: the network must not trust any one of them blindly.
+
+    Parameters
+    ----------
+    heads : sequence of SeenHead
+        Simulated.
+    rng : numpy.random.Generator
+    batch_size : int
+    side : int
+        Pixels of the square slices.
+    known : sequence of SeenHead
+        Of real scans.
+    known_share : float
+        Share of the batch that is drawn from them.
+
+    Returns
+    -------
+    seen : tensor of float32, shape (B, 14, H, W)
+        As of `secondglance.models.brain_refinement.looked_at`.
+    brain : tensor of float32, shape (B, 1, H, W)
+    """
+    seen, brain = [], []
+    for k in range(batch_size):
+        pool = known if known and k < round(known_share * batch_size) else heads
+        head = pool[int(rng.integers(len(pool)))]
+        n = int(rng.integers(len(head.positions)))
+        if rng.random() < 0.3:  # a header that lies, or a stack cut the other way
+            head, n = _reversed(head), len(head.positions) - 1 - n
+        channels = looked_at(
+            head.images, head.probability, head.enhanced, head.placed, head.positions, [n]
+        )
+        truth = head.brain[n : n + 1].astype(np.float32)
+        both = torch.from_numpy(np.concatenate([channels[0], truth]))
+        if rng.random() < 0.5:
+            both = both.flip(1)
+        both = frame(both, side, outside=_OUTSIDE)
+        seen.append(both[:-1])
+        brain.append(both[-1:])
+    return _disturbed(torch.stack(seen), rng), torch.stack(brain)
+
+
+def _reversed(head: SeenHead) -> SeenHead:
+    """The same head with its slices in the other order."""
+    stacks = {f.name: getattr(head, f.name)[::-1] for f in fields(head)}
+    return SeenHead(**{**stacks, 'positions': -stacks['positions']})
+
+
+_OUTSIDE = torch.tensor([-1.0] * _N_CONTEXT + [0.0] * (N_CHANNELS - _N_CONTEXT + 1))
+
+
+def _disturbed(seen: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Spoil some of what the network is told."""
+    b, _, h, w = seen.shape
+    placed = slice(_N_CONTEXT + len(NEAR_MM), N_CHANNELS - 1)
+    doubt = torch.from_numpy(np.where(rng.random(b) < 0.15, rng.uniform(0.3, 1.0, b), 1.0))
+    seen[:, :_N_CONTEXT] *= doubt.float()[:, None, None, None]
+    error = smooth_noise((b, 1, h, w), rng, np.where(rng.random(b) < 0.15, 0.3, 0.0), 6)
+    seen[:, :_N_CONTEXT] = (seen[:, :_N_CONTEXT] + error).clamp(-1, 1)
+    for i in range(b):
+        if rng.random() < 0.04:
+            seen[i, int(rng.integers(_N_CONTEXT))] = -1.0
+        if rng.random() < 0.1:
+            seen[i, placed] = 0.0
+        elif rng.random() < 0.2:
+            off = tuple(int(v) for v in rng.integers(-4, 5, 2))
+            seen[i, placed] = seen[i, placed].roll(off, dims=(1, 2))
+    gain = torch.from_numpy(rng.uniform(0.8, 1.2, b)).float()[:, None, None, None]
+    near = slice(_N_CONTEXT, _N_CONTEXT + len(NEAR_MM))
+    seen[:, near] = (seen[:, near] * gain).clamp(0, 1.5)
+    return seen

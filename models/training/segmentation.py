@@ -1,0 +1,208 @@
+"""Training of the network of the two glances: animals split, slices drawn, and the model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.labels import TISSUES
+from secondglance.models.training.evaluation import (
+    BACKGROUNDS,
+    evaluation_slices,
+    score,
+    summarise,
+)
+from secondglance.models.training.loop import (
+    AveragedTraining,
+    Progress,
+    SeededBatches,
+    draw_curves,
+    fit,
+)
+from secondglance.models.training.plan import Plan
+from secondglance.models.training.recipes import RECIPES, Recipe, animal_rng
+from secondglance.models.training.scans import UNKNOWN, LabelledScan, draw_scans
+from secondglance.models.unet import UNet
+from secondglance.models.weights import LoadedModel, load_weights, save_weights
+from secondglance.simulation.animal import Animal, draw_animal
+from secondglance.simulation.atlas import Atlas
+from secondglance.simulation.brains import draw_batch
+from secondglance.simulation.head import draw_heads
+
+
+class _Batches(SeededBatches):
+    """Slices of simulated animals, and of labelled scans where there are any."""
+
+    def __init__(
+        self,
+        animals: list[Animal],
+        scans: list[LabelledScan],
+        seed: int,
+        recipe: Recipe,
+        start: int,
+    ) -> None:
+        super().__init__(seed, start)
+        self.animals, self.scans, self.recipe = animals, scans, recipe
+
+    def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw images and labels of one step."""
+        recipe = self.recipe
+        n_scans = round(recipe.batch_size * recipe.scan_share) if self.scans else 0
+        if recipe.heads:
+            drawn = draw_heads(self.animals, rng, recipe.batch_size - n_scans, recipe.spacing)
+        else:
+            drawn = draw_batch(self.animals, rng, recipe.batch_size - n_scans)
+        if not n_scans:
+            return drawn
+        free = 0.35 if recipe.heads else 1.0
+        real = draw_scans(
+            self.scans, rng, n_scans, recipe.spacing, recipe.side, background_free=free
+        )
+        return torch.cat([drawn[0], real[0]]), torch.cat([drawn[1], real[1]])
+
+
+class SegmentationTraining(AveragedTraining):
+    """The network of the two glances and its loss.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    steps : int
+        Length of the whole training; the cosine of the learning rate ends there.
+    """
+
+    def __init__(self, recipe: Recipe, steps: int) -> None:
+        from monai.losses import DiceLoss
+
+        super().__init__(UNet(recipe.channels), recipe, steps)
+        # Dice of the batch as one: a class missing from one slice must not dominate.
+        self.dice = DiceLoss(softmax=True, to_onehot_y=True, batch=recipe.cross_entropy > 0)
+
+    def training_step(
+        self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
+    ) -> torch.Tensor:
+        """Loss of one batch of slices."""
+        images, labels = batch
+        logits = self.net(images.contiguous(memory_format=torch.channels_last)).float()
+        masked = (labels == UNKNOWN).flatten(1).any(dim=1)
+        loss = logits.new_zeros(())
+        if not masked.all():
+            loss = loss + (~masked).float().mean() * self._loss(logits[~masked], labels[~masked])
+        if masked.any():
+            # Of these slices it is known where the brain is, but not which tissue is where
+            brain = logits[masked, 1:].logsumexp(dim=1, keepdim=True)
+            two = torch.cat([logits[masked, :1], brain], dim=1)
+            loss = loss + masked.float().mean() * self._loss(two, (labels[masked] != 0).long())
+        return loss
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = self.dice(logits, labels)
+        if self.recipe.cross_entropy:
+            entropy = torch.nn.functional.cross_entropy(logits, labels[:, 0])
+            loss = loss + self.recipe.cross_entropy * entropy
+        return loss
+
+
+def train(
+    atlas: Atlas,
+    output: Path,
+    *,
+    recipe: str = 'robust',
+    init_weights: Path | None = None,
+    **asked: Any,
+) -> dict[str, Any]:
+    """Train a network on slices of animals simulated from an atlas, and on labelled scans.
+
+    Parameters
+    ----------
+    atlas : Atlas
+    output : path
+        Weights, ``.safetensors``; the model card goes beside it, ``.json``.
+    recipe : str
+        One of `RECIPES`.
+    init_weights : path, optional
+        Weights to go on from, of the recipe's architecture and spacing.
+    **asked
+        Attributes of `secondglance.models.training.plan.Plan`.
+
+    Returns
+    -------
+    dict
+        The model card.
+
+    Raises
+    ------
+    InputError
+        For an unknown recipe, too few animals or steps, weights to start from that do not fit, or
+        a checkpoint of another training.
+    """
+    if recipe not in RECIPES:
+        raise InputError(f'Recipe {recipe!r} is not known; choose one of {sorted(RECIPES)}.')
+    chosen = RECIPES[recipe]
+    plan = Plan(output, **{'steps': chosen.steps, 'n_animals': chosen.n_animals, **asked})
+    seed, split = plan.seed, plan.split
+    started_from = None if init_weights is None else _fitting(init_weights, chosen)
+    known = {} if started_from is None else {'init_weights': started_from.checksum}
+    identity = plan.identity(chosen, **known)
+    start, checkpoint = plan.checkpoint(identity)
+
+    def animals(numbers: tuple[int, ...]) -> list[Animal]:
+        return [
+            draw_animal(atlas, animal_rng(seed, n), chosen.spacing, chosen.side) for n in numbers
+        ]
+
+    torch.manual_seed(seed)
+    module = SegmentationTraining(chosen, plan.steps)
+    if started_from is not None:
+        module.go_on_from(started_from.net)
+    metadata = plan.metadata(chosen)
+    shown = 'whole head' if chosen.heads else 'true mask'
+    validation = [
+        evaluation_slices(animal, np.random.default_rng([seed, 3, n]), background=shown)
+        for n, animal in zip(split.validation, animals(split.validation), strict=True)
+    ]
+
+    def judge(net: UNet) -> dict[str, float]:
+        scores = np.mean([score(net, *pair) for pair in validation], axis=0)
+        return dict(zip((*TISSUES, 'brain'), map(float, scores), strict=True))
+
+    def save(net: UNet, step: int) -> str:
+        return save_weights(net, output, {**metadata, 'step': str(step)})
+
+    progress = Progress(judge if validation else None, save, plan)
+    batches = _Batches(animals(split.train), list(plan.scans), seed, chosen, start)
+    net = fit(module, batches, progress, plan, identity, checkpoint)
+    tested = list(zip(split.test, animals(split.test), strict=True))
+    scores = {}
+    for background in BACKGROUNDS:
+        slices = (
+            evaluation_slices(animal, np.random.default_rng([seed, 4, n]), background=background)
+            for n, animal in tested
+        )
+        scores[background] = np.array([score(net, *pair) for pair in slices])
+    draw_curves(progress.rows, output)
+    checksum = save_weights(net, output, metadata)
+    what = {
+        'what': 'secondglance U-Net: background, WM, GM, CSF of coronal slices, '
+        + ('of whole heads and background-free' if chosen.heads else 'background-free'),
+        'data': f'{plan.n_animals} animals simulated from the tissue maps of '
+        f'{plan.source or "an atlas"}',
+        'started_from': started_from.checksum if started_from else None,
+    }
+    tested_as = {name: summarise(values) for name, values in scores.items()}
+    return plan.write_card(chosen, net, checksum, what, {'test_dice': tested_as})
+
+
+def _fitting(path: Path, recipe: Recipe) -> LoadedModel:
+    """Weights to start from, if a recipe can go on from them."""
+    found = load_weights(path)
+    if found.net.channels != recipe.channels or found.spacing != recipe.spacing:
+        raise InputError(
+            f'Weights {path} have channels {found.net.channels} at {found.spacing} mm, recipe '
+            f'{recipe.name!r} {recipe.channels} at {recipe.spacing} mm; start from others.'
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Running scans: job, record, cohort, Pydra tasks, Nipype configuration."""

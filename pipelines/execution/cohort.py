@@ -1,0 +1,193 @@
+"""Many scans at once: one Pydra task a scan, each running that scan's own graph.
+
+Pydra is known in this module, and in `secondglance.pipelines.execution.tasks`, alone.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+
+from secondglance.imaging.errors import InputError
+from secondglance.pipelines.execution.job import Job, Outcome, for_attempt, run_job
+
+LOCAL_WORKERS = ('cf', 'serial')
+"""Workers that run on this machine; all others hand tasks to a batch system."""
+
+
+MOST_SUBMITTED = 200
+"""Tasks that a batch system is given at a time, unless the worker's arguments say otherwise."""
+
+
+def run_cohort(
+    jobs: Sequence[Job],
+    *,
+    worker: str = 'cf',
+    at_once: int = 1,
+    worker_args: dict | None = None,
+    told: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Run scans side by side; whatever becomes of one, the others go on.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    worker : str
+        Pydra's: ``cf`` on this machine, or ``slurm``, ``sge``, ``dask``, ``psij-slurm``, …
+    at_once : int
+        Scans at a time on this machine.
+    worker_args : dict, optional
+        Of the worker, such as ``{'sbatch_args': '--mem=4G'}``; ``max_jobs`` limits how many are
+        given to a batch system at a time.
+    told : callable
+        Told each outcome as it comes.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of `jobs`.
+
+    Raises
+    ------
+    InputError
+        If there is no such worker, or it does not know an argument.
+    """
+    arguments = dict(worker_args or {})
+    local = worker in LOCAL_WORKERS
+    most = at_once if local else int(arguments.pop('max_jobs', MOST_SUBMITTED))
+    # Tasks and results pass through files, which the machines of a batch system must share
+    shared = Path(jobs[0].work_dir)
+    shared.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix='cohort-', dir=shared))
+    try:
+        outcomes = _round(jobs, worker, most, arguments, folder / 'all', told)
+        # A process that was killed takes the pool of all with it: who was it?
+        for index, outcome in enumerate(outcomes):
+            if outcome is None:
+                alone = _round([jobs[index]], worker, 1, arguments, folder / str(index), told)
+                outcomes[index] = alone[0] or _killed(jobs[index], told)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _killed(job: Job, told: Callable[[Outcome], None]) -> Outcome:
+    outcome = Outcome(
+        job.scan.name,
+        'failed',
+        reason='Its process was killed, most likely for want of memory: give fewer --nprocs.',
+    )
+    told(outcome)
+    return outcome
+
+
+def _round(
+    jobs: Sequence[Job],
+    worker: str,
+    most: int,
+    arguments: dict,
+    folder: Path,
+    told: Callable[[Outcome], None],
+) -> list[Outcome | None]:
+    """Run each job once; None where its process, or the pool it was in, was killed."""
+    pydra = load_pydra()
+    plugin = worker
+    if worker == 'cf':
+        plugin, arguments = _processes(pydra), {'n_procs': most, **arguments}
+    try:
+        submitter = pydra.Submitter(plugin=plugin, **arguments)
+    except NotImplementedError as error:
+        raise InputError(f'--worker {worker} is not one that Pydra has: {error}.') from error
+    except TypeError as error:
+        raise InputError(f'--worker-args: {error}.') from error
+    tasks = [
+        _segment(pydra)(name=f'scan{index}', job=job, cache_dir=folder)
+        for index, job in enumerate(jobs)
+    ]
+
+    stopped: list[str] = []
+
+    async def one(index: int, gate: asyncio.Semaphore) -> Outcome | None:
+        name = jobs[index].scan.name
+        async with gate:
+            if stopped:
+                outcome = Outcome(name, 'failed', reason='Not started: another failed before it.')
+                told(outcome)
+                return outcome
+            try:
+                await submitter.submit_from_call(tasks[index], False, None)
+                outcome = tasks[index].result().output.out
+            except BrokenProcessPool:
+                return None
+            except Exception as error:
+                reason = ' '.join(str(error).split()) or type(error).__name__
+                outcome = Outcome(name, 'failed', reason=f'Its task was lost ({reason}).')
+            if outcome.status == 'failed' and jobs[index].stop_on_first_crash:
+                stopped.append(name)
+        told(outcome)
+        return outcome
+
+    async def everything() -> list[Outcome | None]:
+        gate = asyncio.Semaphore(max(1, most))
+        return list(await asyncio.gather(*(one(index, gate) for index in range(len(jobs)))))
+
+    with submitter:
+        found: list[Outcome | None] = submitter.loop.run_until_complete(everything())
+    return found
+
+
+def segment_job(job: Job) -> Outcome:
+    """Run one scan wherever the worker put it; nothing that happens there is raised."""
+    try:
+        return run_job(for_attempt(job, dict(os.environ)))
+    except Exception as error:
+        reason = ' '.join(str(error).split())
+        return Outcome(job.scan.name, 'failed', reason=f'{type(error).__name__}: {reason}.')
+
+
+def load_pydra():
+    """Import Pydra without its asking the network for newer versions of itself."""
+    os.environ.setdefault('NO_ET', '1')
+    import pydra
+
+    return pydra
+
+
+def _segment(pydra):
+    """Make the task: Pydra's decorator, without loading Pydra for those who run one scan."""
+    pydra.mark.annotate({'return': {'out': Outcome}})(segment_job)
+    return pydra.mark.task(segment_job)
+
+
+def _processes(pydra):
+    """Make Pydra's worker of processes, which are started afresh instead of forked.
+
+    A fork of a process in which torch or CUDA has started threads can hang.
+    """
+    from pydra.engine.workers import ConcurrentFuturesWorker, Worker
+
+    class Processes(ConcurrentFuturesWorker):
+        plugin_name = 'cf'
+
+        def __init__(self, n_procs=1):
+            Worker.__init__(self)
+            self.n_procs = n_procs
+            context = multiprocessing.get_context('forkserver')
+            context.set_forkserver_preload(['secondglance.pipelines.execution.job'])
+            self.pool = ProcessPoolExecutor(n_procs, mp_context=context)
+
+    return Processes
+
+
+def share_cores(jobs: Sequence[Job], at_once: int, cores: int) -> list[Job]:
+    """Share the cores among scans that run side by side."""
+    threads = max(1, cores // at_once)
+    return [
+        replace(job, settings=replace(job.settings, nprocs=1, threads=threads)) for job in jobs
+    ]

@@ -1,0 +1,247 @@
+"""How a graph is run: plugin, cache, progress, and what a failure says."""
+
+import logging
+import os
+import re
+from pathlib import Path
+
+from nipype.pipeline.engine import Workflow
+
+from secondglance.imaging.errors import InputError
+
+# Local jobs last milliseconds: the engine's own two seconds between two looks would be most of
+# the run. Batch systems are asked at the engine's own pace.
+LOCAL_POLL_SECONDS = 0.02
+
+
+_SLURM_PLUGINS = ('SLURM', 'SLURMGraph')
+
+
+_LOCAL_PLUGINS = ('Linear', 'MultiProc', 'LegacyMultiProc')
+
+
+STAGES = {
+    'preproc_wf': 'motion correction, b0 mean',
+    'brain_wf': 'first glance, placement',
+    'tissues_wf': 'second glance',
+    'outputs_wf': 'report, derivatives',
+}
+
+
+def available_cores() -> int:
+    """Count the cores that are ours: of a Slurm job those that it asked for."""
+    return int(os.environ.get('SLURM_CPUS_PER_TASK') or len(os.sched_getaffinity(0)))
+
+
+def configure(
+    workflow: Workflow, *, verbose: bool = False, stop_on_first_crash: bool = False
+) -> None:
+    """Set what the engine must know before the graph runs: cache by content, crash files as text.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Its `base_dir` is set.
+    verbose : bool
+        Show the engine's own log.
+    stop_on_first_crash : bool
+    """
+    workflow.config['execution'] = {
+        'hash_method': 'content',
+        'crashfile_format': 'txt',
+        'crashdump_dir': str(Path(workflow.base_dir) / 'crash'),
+        'poll_sleep_duration': LOCAL_POLL_SECONDS,
+        'stop_on_first_crash': str(stop_on_first_crash).lower(),
+        'remove_unnecessary_outputs': 'false',
+        'create_report': 'false',
+    }
+    level = logging.INFO if verbose else logging.CRITICAL
+    for name in ('nipype', 'nipype.workflow', 'nipype.interface', 'nipype.utils'):
+        logging.getLogger(name).setLevel(level)
+
+
+def run_workflow(
+    workflow: Workflow,
+    *,
+    nprocs: int = 1,
+    threads: int = 1,
+    mem_gb: float | None = None,
+    plugin: str | None = None,
+    plugin_args_file: Path | None = None,
+    gpu: bool = False,
+    console=None,
+):
+    """Run a graph to its end, showing one line a stage.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Configured by :func:`configure`.
+    nprocs : int
+        Processes; one runs everything in this process.
+    threads : int
+        Threads of a process.
+    mem_gb : float, optional
+        Memory that the plugin may hand out.
+    plugin : str, optional
+        Any of Nipype's plugins.
+    plugin_args_file : Path, optional
+        YAML file of the plugin's arguments.
+    gpu : bool
+        Whether nodes of the network are counted against one GPU.
+    console : rich.console.Console, optional
+
+    Returns
+    -------
+    networkx.DiGraph
+        Of the nodes that were run, each with its `result`.
+
+    Raises
+    ------
+    InputError
+        With the sentence of the node that failed, or with the last line of its traceback and
+        where the whole of it is.
+    """
+    plugin = plugin or ('Linear' if nprocs == 1 else 'MultiProc')
+    arguments = read_arguments(plugin_args_file, '--plugin-args')
+    if plugin in _LOCAL_PLUGINS:
+        # A fork of a process in which torch has started threads can hang
+        defaults = {
+            'n_procs': nprocs * threads,
+            'mp_context': 'forkserver',
+            'n_gpu_procs': int(gpu),
+        }
+        if mem_gb:
+            defaults['memory_gb'] = mem_gb
+        arguments = {**defaults, **arguments}
+    else:
+        del workflow.config['execution']['poll_sleep_duration']
+        # The engine's batch plugins ask for it, and containers have none
+        os.environ.setdefault('LOGNAME', 'secondglance')
+    if plugin in _SLURM_PLUGINS:
+        _ask_slurm(workflow, str(arguments.get('sbatch_args', '')))
+    progress = _Progress(workflow, console)
+    arguments['status_callback'] = progress.update
+    _quiet_workers(Path(workflow.base_dir))
+    try:
+        with progress:
+            return workflow.run(plugin=plugin, plugin_args=arguments)
+    except Exception as error:
+        raise InputError(_sentence(error, Path(workflow.base_dir) / 'crash')) from error
+
+
+def _ask_slurm(workflow: Workflow, users: str) -> None:
+    """Ask for the CPUs and memory that each node says it needs: the engine does not.
+
+    What the user asks for comes last, and so counts.
+    """
+    for name in workflow.list_node_names():
+        node = workflow.get_node(name)
+        cpus, megabytes = int(node.n_procs or 1), int(1024 * node.mem_gb)
+        asked = f'--cpus-per-task={cpus} --mem={megabytes}M {users}'.strip()
+        node.plugin_args = {'sbatch_args': asked, 'overwrite': True}
+
+
+def _quiet_workers(folder: Path) -> None:
+    """Have the engine's other processes log as this one does: each reads a file at its start."""
+    level = logging.getLevelName(logging.getLogger('nipype.workflow').level)
+    settings = folder / 'nipype'
+    settings.mkdir(parents=True, exist_ok=True)
+    loggers = ('workflow', 'interface', 'utils')
+    lines = [f'{name}_level = {level}' for name in loggers]
+    (settings / 'nipype.cfg').write_text('\n'.join(['[logging]', *lines, '']))
+    os.environ.setdefault('NIPYPE_CONFIG_DIR', str(settings))
+
+
+def read_arguments(path: Path | None, option: str) -> dict:
+    """Read names with values from a YAML file that an option of the call names."""
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f'{option} {path} cannot be read as YAML: {error}.') from error
+    if not isinstance(content, dict):
+        raise InputError(f'{option} {path} must hold names with values, such as n_procs: 4.')
+    return content
+
+
+def _sentence(error: BaseException, crash_dir: Path) -> str:
+    """Say in one sentence what a node's traceback says.
+
+    Examples
+    --------
+    >>> _sentence(RuntimeError('Traceback …\\nx.errors.InputError: No b0 in a.nii.'), Path('c'))
+    'No b0 in a.nii.'
+    """
+    chain = []
+    link: BaseException | None = error
+    while link is not None:
+        chain.append(f'{type(link).__name__}: {link}')
+        link = link.__cause__
+    text = '\n'.join(chain)
+    if found := re.search(r'InputError: (.+)', text):
+        return found[1].strip()
+    if re.search(r'No space left on device', text):
+        return 'The disk is full: make room, or choose another --work-dir and --output-dir.'
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r'[\w.]*(Error|Exception|Killed)\b', line)]
+    what = (errors or lines or ['unknown error'])[-1]
+    return f'A stage stopped with {what!r}; the whole of it is in {crash_dir}.'
+
+
+class _Progress:
+    """One line a stage, with how many of its nodes are done."""
+
+    def __init__(self, workflow: Workflow, console):
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn('  {task.description:<28}'),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=console is None,
+        )
+        counts: dict[str, int] = {}
+        for name in workflow.list_node_names():
+            stage = name.split('.')[0]
+            if stage in STAGES and not name.endswith(('inputnode', 'outputnode')):
+                counts[stage] = counts.get(stage, 0) + 1
+        self._tasks = {
+            stage: self._bar.add_task(STAGES[stage], total=counts[stage])
+            for stage in STAGES
+            if stage in counts
+        }
+
+    def __getstate__(self):
+        # The engine writes nodes to disk, and this with them: there it has nothing to show
+        return {'_tasks': {}}
+
+    def __enter__(self):
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        # What was cached has reported nothing
+        if kind is None:
+            for task in self._tasks.values():
+                self._bar.update(task, completed=self._bar.tasks[task].total)
+        self._bar.stop()
+
+    def update(self, node, status: str) -> None:
+        """Take note of a node that started, ended or failed."""
+        parts = node.fullname.split('.')
+        stage = next((part for part in parts if part in self._tasks), None)
+        # The parts of a MapNode report too, as nodes of their own
+        if stage and status == 'end' and not parts[-1].startswith('_'):
+            self._bar.advance(self._tasks[stage])

@@ -1,0 +1,203 @@
+"""What a scan was made from, kept beside its results: what is finished is not made again."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from secondglance.files.atomic import write_whole
+from secondglance.files.bids import Scan
+from secondglance.pipelines.settings import Settings
+
+
+@dataclass(frozen=True)
+class Record:
+    """A scan that was finished, or that failed.
+
+    Attributes
+    ----------
+    key : str
+        Digest of inputs, weights, donors, parameters and version.
+    seconds : float
+        What it took.
+    flags : tuple of str
+        What its report says to look at.
+    figures : dict
+        What a cohort's table shows of it.
+    failure : str
+        Why it failed; empty where it was finished.
+    """
+
+    key: str
+    seconds: float
+    flags: tuple[str, ...] = ()
+    figures: dict = field(default_factory=dict)
+    failure: str = ''
+
+
+def recipe(settings: Settings) -> str:
+    """Digest of all that is the same for every scan of a call: parameters, files, version.
+
+    Files count by content, wherever they lie. The reference is the scan's own, and what only
+    changes the speed is left out.
+    """
+    plain = settings.resolved()
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        if item.name == 'reference':
+            plain.pop(item.name, None)
+        elif _has_path(value):
+            plain[item.name] = _content(value)
+    return _digest(plain)
+
+
+def scan_key(recipe: str, inputs: dict[str, str]) -> str:
+    """Digest of a recipe and of the contents of a scan's own files."""
+    return _digest([recipe, inputs])
+
+
+def record_path(folder: Path, scan: Scan) -> Path:
+    """Where a scan is on record: in the output folder, or in the work folder if it failed."""
+    return Path(folder) / 'logs' / f'{scan.stem}_{scan.suffix}.json'
+
+
+def write_record(
+    folder: Path,
+    scan: Scan,
+    reference: Path | None,
+    recipe: str,
+    *,
+    outputs: Sequence[Path] = (),
+    seconds: float = 0.0,
+    flags: Sequence[str] = (),
+    figures: dict | None = None,
+    failure: str = '',
+) -> None:
+    """Note what became of a scan, what it was made from, and what came out.
+
+    Parameters
+    ----------
+    folder : Path
+        The output folder; of a failure, which leaves no output, the work folder.
+    scan : Scan
+    reference : Path or None
+    recipe : str
+        From :func:`recipe`.
+    outputs : sequence of Path
+        What was written for this scan.
+    seconds : float
+    flags : sequence of str
+    figures : dict, optional
+    failure : str
+    """
+    inputs = {
+        role: [str(path), *_stamp(path), _content(path)]
+        for role, path in _inputs(scan, reference).items()
+        if path.is_file()
+    }
+    content = {
+        'key': scan_key(recipe, {role: entry[-1] for role, entry in inputs.items()}),
+        'seconds': round(seconds, 2),
+        'flags': list(flags),
+        'figures': figures or {},
+        'failure': failure,
+        'inputs': inputs,
+        'outputs': {
+            str(path.relative_to(folder)): _stamp(path)
+            for path in outputs
+            # Shared by all subjects, written by each
+            if path.name != 'dataset_description.json'
+        },
+    }
+    write_whole(record_path(folder, scan), json.dumps(content, indent=1) + '\n')
+
+
+def image_of_record(folder: Path, scan: Scan) -> Path | None:
+    """Find the image that what lies in an output folder under a scan's name was made from.
+
+    Returns
+    -------
+    Path or None
+        None where there is no record, or where it is of the scan's own image, here or elsewhere.
+    """
+    try:
+        path, *_, digest = json.loads(record_path(folder, scan).read_text())['inputs']['image']
+        same = path == str(scan.path) or digest == _content(scan.path)
+        return None if same else Path(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -> Record | None:
+    """Find the record of a scan that still says what would be made of it.
+
+    Inputs whose size and time are those of the record are not read again; every output must be
+    there as it was written.
+
+    Returns
+    -------
+    Record or None
+        None if there is none, if anything changed, or if something is missing.
+    """
+    folder = Path(folder)
+    try:
+        content = json.loads(record_path(folder, scan).read_text())
+        digests = {}
+        for role, path in _inputs(scan, reference).items():
+            known, *stamp, digest = content['inputs'].get(role, ('', ''))
+            same = known == str(path) and stamp == _stamp(path)
+            digests[role] = digest if same else _content(path)
+        if scan_key(recipe, digests) != content['key']:
+            return None
+        for name, stamp in content['outputs'].items():
+            if _stamp(folder / name) != stamp:
+                return None
+        return Record(
+            content['key'],
+            content['seconds'],
+            tuple(content['flags']),
+            dict(content['figures']),
+            str(content['failure']),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _inputs(scan: Scan, reference: Path | None) -> dict[str, Path]:
+    files = {'image': scan.path, 'bval': scan.bval, 'reference': reference}
+    return {role: Path(path) for role, path in files.items() if path is not None}
+
+
+def _stamp(path: Path) -> list[int]:
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _has_path(value) -> bool:
+    if isinstance(value, tuple | list):
+        return any(_has_path(item) for item in value)
+    return isinstance(value, Path)
+
+
+def _content(value):
+    """Replace every path by the digest of its file."""
+    if isinstance(value, tuple | list):
+        return [_content(item) for item in value]
+    if isinstance(value, Path):
+        with value.open('rb') as stream:
+            return hashlib.file_digest(stream, 'sha256').hexdigest()
+    return value
+
+
+def _digest(content) -> str:
+    """Digest of plain values.
+
+    Examples
+    --------
+    >>> _digest({'a': 1, 'b': 2}) == _digest({'b': 2, 'a': 1})
+    True
+    """
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

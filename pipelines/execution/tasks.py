@@ -1,0 +1,106 @@
+"""The stages as Pydra tasks, for laboratories whose pipelines are Pydra's.
+
+Each runs the same interface as the node of the Nipype graph, so its files are the same::
+
+    import pydra
+    from secondglance.pipelines.tasks import stage
+
+    workflow = pydra.Workflow(name='mine', input_spec=['volume'])
+    workflow.add(
+        stage('to_stack', in_file=workflow.lzin.volume, spacing=0.3)
+    )
+    workflow.add(
+        stage('first_glance', in_file=workflow.to_stack.lzout.out_file, weights='w.safetensors')
+    )
+"""
+
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+from secondglance.imaging.errors import InputError
+from secondglance.interfaces.brain import BrainMask, Refine
+from secondglance.interfaces.donors import DonorSaliency
+from secondglance.interfaces.placement import MatchDonor, PlaceMask, ReconcilePlacement
+from secondglance.interfaces.pose import Orient
+from secondglance.interfaces.preprocessing import SitkMotion
+from secondglance.interfaces.saliency import Enhance, Explain, Lognormal, Saliency
+from secondglance.interfaces.stacks import ToNative, ToStack
+from secondglance.interfaces.tissues import Labels, RemoveBackground, Segment
+from secondglance.pipelines.execution.cohort import load_pydra
+
+STAGES = {
+    'motion_correction': SitkMotion,
+    'orient': Orient,
+    'to_stack': ToStack,
+    'to_native': ToNative,
+    'first_glance': Saliency,
+    'donor_saliency': DonorSaliency,
+    'enhance': Enhance,
+    'lognormal': Lognormal,
+    'match': MatchDonor,
+    'place': PlaceMask,
+    'reconcile': ReconcilePlacement,
+    'refine': Refine,
+    'brain': BrainMask,
+    'remove_background': RemoveBackground,
+    'second_glance': Segment,
+    'labels': Labels,
+    'explain': Explain,
+}
+"""Interfaces by the names that their nodes have."""
+
+
+def stage(
+    name: str, *, task_name: str | None = None, cache_dir: str | Path | None = None, **inputs
+):
+    """Make a Pydra task of a stage.
+
+    Parameters
+    ----------
+    name : str
+        One of `STAGES`.
+    task_name : str, optional
+        Of the task, by default `name`.
+    cache_dir : path, optional
+        Where Pydra keeps results.
+    **inputs
+        Of the interface, as values or as other tasks' outputs.
+
+    Returns
+    -------
+    pydra.engine.task.FunctionTask
+        Its outputs have the names of the interface's.
+
+    Raises
+    ------
+    InputError
+        For a stage or an input that there is not.
+    """
+    pydra = load_pydra()
+    if name not in STAGES:
+        raise InputError(f'Stage {name!r} is not one of {", ".join(STAGES)}.')
+    interface = STAGES[name]
+    known = interface.input_spec().copyable_trait_names()
+    if unknown := set(inputs) - set(known):
+        raise InputError(
+            f'Stage {name!r} has no input {", ".join(sorted(unknown))}; it has {", ".join(known)}.'
+        )
+    outputs = interface.output_spec().copyable_trait_names()
+
+    def run_stage(**given):
+        # Pydra runs a task in the folder of its results
+        found = interface(**given).run(cwd=os.getcwd()).outputs.get()
+        values = tuple(found[output] for output in outputs)
+        return values if len(values) > 1 else values[0]
+
+    parameters = [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=Any) for key in inputs
+    ]
+    run_stage.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run_stage.__annotations__ = dict.fromkeys(inputs, Any)
+    run_stage.__annotations__['return'] = dict.fromkeys(outputs, Any)
+    run_stage.__name__ = run_stage.__qualname__ = name
+    options = {} if cache_dir is None else {'cache_dir': cache_dir}
+    return pydra.mark.task(run_stage)(name=task_name or name, **inputs, **options)

@@ -1,0 +1,1 @@
+"""Simulated animals: atlas, animal, head, contrast, scanner artefacts, diffusion series."""

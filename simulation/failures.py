@@ -1,0 +1,67 @@
+"""Heads that go wrong, to see whether that is noticed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from secondglance.simulation.head_stack import HeadStack
+
+DISASTERS: tuple[str, ...] = ('empty slices', 'half brain', 'wrong species', 'turned', 'blank')
+"""Kinds of `spoil`."""
+
+
+def spoil(head: HeadStack, kind: str, rng: np.random.Generator) -> HeadStack:
+    """Spoil a head; the truth is what is still to be seen.
+
+    Parameters
+    ----------
+    head : HeadStack
+    kind : str
+        One of `DISASTERS`: a fifth to half of the slices lost; one side of the head without
+        signal; an animal a third to half the size; lying on its side or back; noise alone.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    HeadStack
+
+    Raises
+    ------
+    ValueError
+        For another kind.
+    """
+    images, labels = head.images.copy(), head.labels.copy()
+    if kind == 'empty slices':
+        n = len(images)
+        lost = rng.choice(n, max(1, int(n * rng.uniform(0.2, 0.5))), replace=False)
+        images[lost], labels[lost] = 0, 0
+    elif kind == 'half brain':
+        middle = np.flatnonzero((labels > 0).any(axis=(0, 2))).mean()
+        gone = slice(None, int(middle)) if rng.random() < 0.5 else slice(int(middle), None)
+        images[:, gone], labels[:, gone] = 0, 0
+    elif kind == 'wrong species':
+        images, labels = _smaller(images, labels, rng.uniform(0.35, 0.5))
+    elif kind == 'turned':
+        turns = int(rng.integers(1, 4))
+        images = np.rot90(images, turns, axes=(1, 2)).copy()
+        labels = np.rot90(labels, turns, axes=(1, 2)).copy()
+    elif kind == 'blank':
+        images = rng.rayleigh(1.0, images.shape).astype(np.float32)
+        labels[:] = 0
+    else:
+        raise ValueError(f'{kind!r} is not one of {DISASTERS}')
+    return HeadStack(images, labels, head.positions)
+
+
+def _smaller(images, labels, size):
+    """Shrink slices about their middle."""
+    theta = torch.eye(2, 3) / size
+    grid = functional.affine_grid(
+        theta.expand(len(images), -1, -1), [len(images), 1, *images.shape[1:]], align_corners=False
+    )
+    image, label = torch.from_numpy(images)[:, None], torch.from_numpy(labels).float()[:, None]
+    image = functional.grid_sample(image, grid, padding_mode='border', align_corners=False)
+    label = functional.grid_sample(label, grid, mode='nearest', align_corners=False)
+    return image[:, 0].numpy(), label[:, 0].numpy().astype(np.uint8)

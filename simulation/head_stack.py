@@ -1,0 +1,165 @@
+"""Simulated whole heads as stacks of neighbouring slices.
+
+`secondglance.simulation.head` draws every slice by itself. Here all slices of one head share pose,
+contrast, coil and thickness; muscle, ear tubes and the coil's field change smoothly from slice to
+slice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import special
+from torch.nn import functional
+
+from secondglance.simulation.animal import Animal, cut_slices
+from secondglance.simulation.contrast import draw_contrast, vary_tissues
+from secondglance.simulation.head import random_grid, render_heads
+
+THICKNESS_MM = (0.3, 1.2)
+"""Distance of neighbouring slices that is drawn, mm."""
+
+
+BEYOND_MM = 4.0
+"""How far before the brain a stack may reach, and how much of the cord it may lack, mm."""
+
+
+_FINEST = 32
+"""Points along an axis from which on random values are noise, each by itself."""
+
+
+@dataclass(frozen=True)
+class HeadStack:
+    """A whole head as a stack at the network's spacing.
+
+    Attributes
+    ----------
+    images : (N, H, W) float32 array
+    labels : (N, H, W) uint8 array
+        Places in `secondglance.imaging.labels.CLASSES`.
+    positions : (N,) array
+        Of the slices, mm, ascending.
+    """
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    positions: NDArray[np.float64]
+
+
+class AlongHead:
+    """Random values whose first axis runs along a head: each as ever, neighbours alike.
+
+    Offers what the drawing of slices asks of a `numpy.random.Generator`. A value a slice has the
+    distribution that was asked for, and is correlated with that of a slice d mm away by
+    exp(−(d / reach)² / 2); a single value, and noise as fine as a slice, are drawn as ever.
+    """
+
+    def __init__(self, rng: np.random.Generator, positions: NDArray, reach_mm: float) -> None:
+        self._rng = rng
+        start, end = positions[0] - 3 * reach_mm, positions[-1] + 3 * reach_mm
+        knots = np.arange(start, end + reach_mm, reach_mm)
+        weights = np.exp(-(((positions[:, None] - knots) / reach_mm) ** 2))
+        self._weights = weights / np.linalg.norm(weights, axis=1, keepdims=True)
+
+    def _smooth(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Standard normal values, alike along the first axis."""
+        knots = self._rng.standard_normal((self._weights.shape[1], int(np.prod(shape[1:]))))
+        return (self._weights @ knots).reshape(shape)
+
+    def _shape(self, size) -> tuple[int, ...] | None:
+        if size is None:
+            return None
+        shape = (int(size),) if isinstance(size, int | np.integer) else tuple(size)
+        return shape if shape[0] == len(self._weights) else None
+
+    def random(self, size=None):
+        shape = self._shape(size)
+        if shape is None:
+            return self._rng.random(size)
+        return np.clip(special.ndtr(self._smooth(shape)), 0.0, 1.0 - 1e-12)
+
+    def uniform(self, low=0.0, high=1.0, size=None):
+        return low + (np.asarray(high) - low) * self.random(size)
+
+    def normal(self, loc=0.0, scale=1.0, size=None):
+        shape = self._shape(size)
+        return (
+            self._rng.normal(loc, scale, size)
+            if shape is None
+            else (loc + scale * self._smooth(shape))
+        )
+
+    def standard_normal(self, size, dtype=np.float64):
+        shape = self._shape(size)
+        if shape is None or shape[-1] >= _FINEST:
+            return self._rng.standard_normal(size, dtype=dtype)
+        return self._smooth(shape).astype(dtype)
+
+    def integers(self, low, high, size=None):
+        if self._shape(size) is None:
+            return self._rng.integers(low, high, size)
+        return np.floor(self.uniform(low, high, size)).astype(np.int64)
+
+    def choice(self, values, size, p):
+        return np.asarray(values)[np.searchsorted(np.cumsum(p)[:-1], self.random(size), 'right')]
+
+
+def along_head(rng: np.random.Generator, positions: NDArray) -> np.random.Generator:
+    """Give what draws along one head, with neighbours alike over 3 to 60 mm."""
+    reach = float(np.exp(rng.uniform(np.log(3.0), np.log(60.0))))
+    return cast(np.random.Generator, AlongHead(rng, positions, reach))
+
+
+def draw_head(
+    animal: Animal, rng: np.random.Generator, thickness: float | None = None
+) -> HeadStack:
+    """Scan an animal as a whole head.
+
+    One in four stacks is cut off within the brain at one end, the others reach up to `BEYOND_MM`
+    past its front, and end in the cord or the medulla; one in ten has lost a slice.
+
+    Parameters
+    ----------
+    animal : Animal
+    rng : numpy.random.Generator
+    thickness : float, optional
+        Distance of the slices, mm; within `THICKNESS_MM` where not given.
+
+    Returns
+    -------
+    HeadStack
+    """
+    thickness = float(rng.uniform(*THICKNESS_MM)) if thickness is None else thickness
+    low, high = animal.extent_mm
+    ends = np.array([low, high]) + rng.uniform(0.0, BEYOND_MM, 2)
+    if rng.random() < 0.25:
+        inwards = rng.uniform(0.1, 0.4) * (high - low)
+        end = int(rng.integers(2))
+        ends[end] = (low + inwards, high - inwards)[end]
+    positions = np.arange(ends[0], ends[1], thickness)
+    n = len(positions)
+    along = along_head(rng, positions)
+    maps = vary_tissues(cut_slices(animal, positions, np.full(n, thickness)), along)
+    maps = _posed(maps, rng, along, animal.spacing)
+    images, labels = render_heads(maps, along, animal.spacing, contrast=draw_contrast(rng))
+    if rng.random() < 0.1 and n > 4:
+        lost = int(rng.integers(1, n - 1))
+        images[lost], labels[lost] = 0, 0
+    return HeadStack(
+        images[:, 0].numpy(), labels[:, 0].numpy().astype(np.uint8), positions - positions.mean()
+    )
+
+
+def _posed(maps, rng, along, spacing):
+    """Pose the slices of one head alike, with a little of its own for each."""
+    n, _, h, w = maps.shape
+    grid, scale = random_grid((1, h, w), rng, spacing)
+    drift = torch.from_numpy(np.asarray(along.normal(0.0, 0.02, (n, 2)), np.float32))
+    grid = grid + drift[:, None, None]
+    posed = functional.grid_sample(maps, grid, padding_mode='border', align_corners=False)
+    posed[:, -1] *= float(scale[0])
+    return posed

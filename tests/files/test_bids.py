@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import pytest
+
+from secondglance.files.bids import (
+    find_donor,
+    find_reference,
+    find_scans,
+    find_subjects,
+    scan_of_file,
+    subject_label,
+)
+from secondglance.imaging.errors import InputError
+
+
+@pytest.fixture
+def study(tmp_path):
+    for name in (
+        'sub-01/dwi/sub-01_dwi.nii.gz',
+        'sub-01/dwi/sub-01_dwi.bval',
+        'sub-02/ses-b/dwi/sub-02_ses-b_run-1_dwi.nii.gz',
+        'sub-02/ses-b/dwi/sub-02_ses-b_run-2_dwi.nii',
+        'sub-02/ses-a/func/sub-02_ses-a_task-rest_sbref.nii.gz',
+        'dwi.bval',
+        'derivatives/reference/sub-02/ses-b/dwi/sub-02_ses-b_run-2_desc-brain_mask.nii.gz',
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def test_prefix_may_be_left_out(study):
+    assert find_scans(study, '01') == find_scans(study, 'sub-01')
+
+
+def test_own_side_car_goes_before_an_inherited_one(study):
+    assert find_scans(study, '01')[0].bval.name == 'sub-01_dwi.bval'
+    assert find_scans(study, '02')[0].bval == study / 'dwi.bval'
+
+
+def test_session_and_run_choose(study):
+    assert [s.stem for s in find_scans(study, '02')] == [
+        'sub-02_ses-b_run-1',
+        'sub-02_ses-b_run-2',
+    ]
+    (scan,) = find_scans(study, '02', run='run-2', session='b')
+    assert scan.stem == 'sub-02_ses-b_run-2'
+    assert scan.folder == Path('sub-02/ses-b/dwi')
+
+
+def test_name_has_the_suffix_unless_it_is_dwi(study):
+    assert find_scans(study, '01')[0].name == 'sub-01'
+    (scan,) = find_scans(study, '02', 'sbref')
+    assert scan.name == 'sub-02_ses-a_task-rest_sbref'
+    assert scan.bval is None
+
+
+def test_absent_subject_is_told_who_is_there(study):
+    with pytest.raises(InputError, match='sub-01, sub-02'):
+        find_scans(study, '03')
+
+
+def test_absent_image_is_told_what_is_there(study):
+    with pytest.raises(InputError, match=r'--suffix \(there are: dwi\)'):
+        find_scans(study, '01', 'T2w')
+
+
+@pytest.mark.parametrize('label', ['../etc', 'sub-../..', 'a/b', '', '01*'])
+def test_label_cannot_leave_the_folder(study, label):
+    with pytest.raises(InputError, match='letters and digits'):
+        subject_label(label)
+
+
+def test_subjects_are_sorted(study):
+    assert find_subjects(study) == ['01', '02']
+    with pytest.raises(InputError, match='not a folder'):
+        find_subjects(study / 'nowhere')
+
+
+def test_a_file_of_no_data_set_is_named_by_its_own_name(tmp_path):
+    plain = scan_of_file(tmp_path / 'rat 12_left.x.nii.gz')
+    assert plain.entities == {'sub': 'rat12leftx'}
+    assert (plain.suffix, plain.bval, str(plain.folder)) == ('head', None, 'sub-rat12leftx/anat')
+    assert scan_of_file(plain.path, 'sbref').folder.name == 'func'
+    (tmp_path / 'rat 12_left.x.bval').touch()
+    series = scan_of_file(plain.path)
+    assert series.bval == tmp_path / 'rat 12_left.x.bval'
+    assert (series.name, series.folder.name) == ('sub-rat12leftx', 'dwi')
+    with pytest.raises(InputError, match='no letter'):
+        scan_of_file(tmp_path / '_-_.nii')
+
+
+def test_a_file_named_as_in_a_data_set_keeps_its_name(study):
+    (there,) = find_scans(study, '02', run='1')
+    alone = scan_of_file(there.path)
+    assert (alone.entities, alone.suffix, alone.name) == (there.entities, 'dwi', there.name)
+    assert list(scan_of_file(Path('sub-1_run-2_ses-b_T2w.nii')).entities) == ['sub', 'ses', 'run']
+    assert scan_of_file(Path('sub-7.nii')).name == 'sub-7_head'
+    assert scan_of_file(Path('sub-_T2w.nii')).name == 'sub-T2w_head'
+
+
+def test_reference_is_found_by_name(study):
+    first, second = find_scans(study, '02')
+    root = study / 'derivatives/reference'
+    assert find_reference(root, first) is None
+    assert find_reference(root, second).name.endswith('run-2_desc-brain_mask.nii.gz')
+
+
+def test_donor_needs_an_image_and_a_mask(tmp_path):
+    (tmp_path / 'rat.nii.gz').touch()
+    with pytest.raises(InputError, match='two NIfTI files'):
+        find_donor(tmp_path)
+    (tmp_path / 'rat_mask.nii').touch()
+    assert [p.name for p in find_donor(tmp_path)] == ['rat.nii.gz', 'rat_mask.nii']

@@ -1,0 +1,92 @@
+"""Labelled scans of a data set: found, read, refused."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from secondglance.files.labelled import find_labelled
+from secondglance.imaging.errors import InputError
+from secondglance.models.training.scans import UNKNOWN, read_labelled_scans
+
+
+def save(voxels, path, size=1.0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    affine = np.diag([0.4 * size, 0.4 * size, size, 1.0])
+    nib.save(nib.Nifti1Image(np.asarray(voxels), affine), path)
+
+
+@pytest.fixture
+def data_set(tmp_path):
+    """sub-01 with tissues, sub-02 with a brain mask, sub-03 with nothing; a series for sub-04."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros((40, 40, 5), np.uint8)
+    labels[10:30, 10:30], labels[15:25, 15:25], labels[18:22, 18:22] = 2, 1, 3
+    reference = tmp_path / 'derivatives' / 'reference'
+    for subject in ('01', '02', '03', '04'):
+        head = (rng.normal(100, 5, labels.shape) + 50 * labels).astype(np.float32)
+        name = f'sub-{subject}/anat/sub-{subject}_T2w.nii.gz'
+        save(np.stack([head, head + 10], -1) if subject == '04' else head, tmp_path / name)
+    save(labels, reference / 'sub-01/anat/sub-01_dseg.nii.gz')
+    save((labels > 0).astype(np.uint8), reference / 'sub-02/anat/sub-02_desc-brain_mask.nii.gz')
+    save((labels > 0).astype(np.uint8), reference / 'sub-04/anat/sub-04_desc-brain_mask.nii.gz')
+    return tmp_path
+
+
+def test_scans_with_a_reference_are_found(data_set):
+    found = list(find_labelled(data_set, 'T2w'))
+    assert [(f.scan.subject, f.tissues) for f in found] == [
+        ('sub-01', True),
+        ('sub-02', False),
+        ('sub-04', False),
+    ]
+    series = nib.load(data_set / 'sub-04/anat/sub-04_T2w.nii.gz').get_fdata(dtype=np.float32)
+    np.testing.assert_allclose(found[2].voxels, series.mean(axis=3), rtol=1e-6)
+
+
+def test_stacks_to_train_on_say_what_is_known(data_set):
+    known, masked = read_labelled_scans(data_set, 'T2w', 0.4, ['01', 'sub-02'], species='rat')
+    assert known.images.shape == (5, 40, 40)
+    assert set(np.unique(known.labels)) == {0, 1, 2, 3}
+    assert set(np.unique(masked.labels)) == {0, UNKNOWN}
+    assert (known.labels > 0).sum() == (masked.labels == UNKNOWN).sum() == 20 * 20 * 5
+
+
+def test_a_smaller_species_is_seen_with_smaller_pixels(data_set):
+    [rat] = read_labelled_scans(data_set, 'T2w', 0.4, ['01'], species='rat')
+    for path in data_set.rglob('*sub-01*.nii.gz'):
+        image = nib.load(path)
+        save(np.asarray(image.dataobj), path, 0.65)
+    [mouse] = read_labelled_scans(data_set, 'T2w', 0.4, ['01'], species='mouse')
+    np.testing.assert_allclose(mouse.images, rat.images, rtol=1e-4)
+    np.testing.assert_array_equal(mouse.labels, rat.labels)
+    np.testing.assert_allclose(mouse.positions, rat.positions, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('zoom', 'species'), [(1.0, 'mouse'), (1.3, 'rat')])
+def test_the_size_of_what_is_labelled_tells_the_species(data_set, zoom, species):
+    """Of 64 and 108 mm²."""
+    for path in data_set.rglob('*sub-01*.nii.gz'):
+        save(np.asarray(nib.load(path).dataobj), path, zoom)
+    [found] = read_labelled_scans(data_set, 'T2w', 0.4, ['01'])
+    [told] = read_labelled_scans(data_set, 'T2w', 0.4, ['01'], species=species)
+    np.testing.assert_array_equal(found.images, told.images)
+    [other] = read_labelled_scans(
+        data_set, 'T2w', 0.4, ['01'], species={'rat': 'mouse', 'mouse': 'rat'}[species]
+    )
+    assert found.images.shape != other.images.shape
+
+
+def test_faults_are_named(data_set):
+    with pytest.raises(InputError, match='--suffix'):
+        list(find_labelled(data_set, 'bold'))
+    with pytest.raises(InputError, match='sub-09'):
+        list(find_labelled(data_set, 'T2w', ['09']))
+    with pytest.raises(InputError, match='--reference'):
+        list(find_labelled(data_set, 'T2w', reference=data_set / 'nowhere'))
+    path = data_set / 'derivatives/reference/sub-01/anat/sub-01_dseg.nii.gz'
+    save(np.full((40, 40, 5), 7, np.uint8) * np.eye(40, dtype=np.uint8)[..., None], path)
+    with pytest.raises(InputError, match='0 to 7'):
+        list(find_labelled(data_set, 'T2w', ['01']))
+    save(np.eye(30, dtype=np.uint8)[..., None], path)
+    with pytest.raises(InputError, match='resample'):
+        list(find_labelled(data_set, 'T2w', ['01']))

@@ -1,0 +1,110 @@
+"""One brain from probabilities: no islands, no holes, bridges cut, the outline kept."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from secondglance.imaging.mask.cleaning import agreement, expected_dice, one_brain
+
+
+@pytest.fixture
+def blob():
+    """A ball of soft edge in 7 slices of 40 × 40 pixels of 0.3 mm, 0.6 mm apart."""
+    n, h, w = np.meshgrid(np.arange(7) - 3, np.arange(40) - 18, np.arange(40) - 21, indexing='ij')
+    radius = np.sqrt((0.6 * n) ** 2 + (0.3 * h) ** 2 + (0.3 * w) ** 2)
+    return 1 / (1 + np.exp((radius - 3.1) / 0.1))
+
+
+def test_a_whole_brain_stays_as_it_is(blob):
+    found = one_brain(blob, 0.3, 0.6)
+    assert np.array_equal(found >= 0.5, blob >= 0.5)
+    edge = ndimage.binary_dilation(blob >= 0.5) & (blob > 0.05) & (found > 0)
+    # Between pixels, too: what interpolates the outline is what was given
+    np.testing.assert_allclose(found[edge], np.minimum(blob[edge], found[edge]), atol=1e-6)
+
+
+def test_islands_go_and_holes_close(blob):
+    spoilt = blob.copy()
+    spoilt[3, 17:20, 20:22] = 0.1
+    spoilt[2:5, 1:6, 1:6] = 0.95
+    found = one_brain(spoilt, 0.3, 0.6) >= 0.5
+    assert np.array_equal(found, blob >= 0.5)
+
+
+def test_thin_bridges_are_cut(blob):
+    spoilt = blob.copy()
+    spoilt[3, 18, 30:36] = 0.9
+    spoilt[3, 15:22, 36:40] = 0.9
+    found = one_brain(spoilt, 0.3, 0.6) >= 0.5
+    assert not found[3, 15:22, 36:].any()
+    assert (found != (blob >= 0.5)).sum() <= 3
+
+
+def test_the_placed_mask_decides_between_two_pieces(blob):
+    two = np.zeros((7, 40, 80))
+    two[:, :, :40] = blob
+    two[1:6, 5:35, 45:75] = 0.9
+    placed = np.zeros(two.shape, bool)
+    placed[:, :, :40] = blob >= 0.5
+    assert one_brain(two, 0.3, 0.6)[:, :, 40:].any()
+    found = one_brain(two, 0.3, 0.6, placed) >= 0.5
+    assert np.array_equal(found, placed)
+
+
+def test_a_second_piece_inside_the_placed_mask_is_kept(blob):
+    two = np.zeros((7, 40, 60))
+    two[:, :, :40] = blob
+    two[3, 15:22, 45:51] = 0.9
+    placed = two >= 0.5
+    assert not one_brain(two, 0.3, 0.6)[3, 15:22, 45:51].any()
+    assert (one_brain(two, 0.3, 0.6, placed)[3, 16:21, 46:50] >= 0.5).all()
+
+
+def test_a_lost_slice_does_not_cut_the_brain_in_two(blob):
+    spoilt = blob.copy()
+    spoilt[2] = 0
+    found = one_brain(spoilt, 0.3, 0.6) >= 0.5
+    assert np.array_equal(found, spoilt >= 0.5)
+
+
+def test_a_slice_far_wider_than_its_neighbours_is_no_brain(blob):
+    spoilt = blob.copy()
+    spoilt[0, 4:36, 2:38] = 0.9
+    found = one_brain(spoilt, 0.3, 0.6) >= 0.5
+    assert np.array_equal(found[1:], blob[1:] >= 0.5)
+    beyond = ndimage.distance_transform_edt(~found[1]) * 0.3
+    assert found[0].any()
+    assert beyond[found[0]].max() <= 0.2 * 0.6 + 1e-9
+
+
+def test_certainty_is_expected_to_be_right_and_doubt_is_not(blob):
+    mask = blob >= 0.5
+    assert expected_dice(mask, mask) == 1
+    # Hand: one of two pixels of a mask, each of chance one half: 2 * 1 / (2 + 1)
+    assert expected_dice([True, True], [0.5, 0.5]) == pytest.approx(2 / 3)
+    doubts = [expected_dice(mask, np.where(mask, p, 1 - p)) for p in (0.99, 0.9, 0.7)]
+    assert doubts == sorted(doubts, reverse=True)
+    assert expected_dice(mask & False, mask) == 0
+
+
+def test_nothing_gives_nothing():
+    assert not one_brain(np.full((2, 20, 20), 0.4), 0.3, 1.0).any()
+
+
+def test_agreement_is_worked_by_hand():
+    first = np.zeros((3, 4, 4), bool)
+    second = first.copy()
+    first[0, :2], second[0, 1:3], second[2, 0] = True, True, True
+    np.testing.assert_allclose(agreement(first, second), [0.5, 1.0, 0.0])
+
+
+def test_a_brain_that_has_tapered_does_not_widen_into_the_neck():
+    h, w = np.mgrid[-30:30, -30:30] * 0.3
+    radii = [4.0, 6.5, 4.2, 5.0, 6.0, 7.0, 7.0, 6.5, 5.5, 4.5, 3.5]
+    # The second slice is of the neck, and wider than what the brain had come down to
+    stack = np.array([(np.hypot(h, w) < r) * 0.9 for r in radii])
+    brain = one_brain(stack, 0.3, 1.0) >= 0.5
+    area = brain.sum(axis=(1, 2))
+    assert area[1] < 1.15 * area[2]
+    assert (area[2:] == (stack[2:] > 0).sum(axis=(1, 2))).all()
+    assert area[0] == (stack[0] > 0).sum()

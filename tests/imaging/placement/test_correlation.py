@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from scipy import ndimage, signal
+
+from secondglance.imaging.placement.correlation import (
+    best_shift,
+    correlate,
+    place_mask,
+    standardise,
+)
+
+SIZES = [(16, 16), (15, 17), (16, 21)]
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_correlation_is_scipys(rng, size):
+    images, kernels = rng.random((2, *size)), rng.random((2, *size))
+    expected = [signal.correlate2d(a, b) for a, b in zip(images, kernels, strict=True)]
+    np.testing.assert_allclose(correlate(images, kernels), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('shift', [(0, 0), (1, 0), (0, -1), (-3, 2), (4, 4)])
+def test_known_shift_is_recovered(rng, size, shift):
+    kernel = np.zeros(size)
+    kernel[5:11, 5:11] = rng.random((6, 6))
+    image = ndimage.shift(kernel, shift, order=0) + 0.1 * rng.random(size)
+    found, peak, ratio = best_shift(correlate(image[None], kernel[None]))
+    assert found.tolist() == [list(shift)]
+    assert peak[0] > 0
+    assert ratio[0] > 1
+
+
+def test_nothing_wraps_around():
+    image, kernel = np.zeros((1, 8, 8)), np.zeros((1, 8, 8))
+    image[0, 0, 0] = kernel[0, 7, 7] = 1
+    assert best_shift(correlate(image, kernel))[0].tolist() == [[-7, -7]]
+
+
+def test_empty_slice_is_not_moved():
+    shift, peak, ratio = best_shift(correlate(np.zeros((1, 8, 8)), np.ones((1, 8, 8))))
+    assert shift.tolist() == [[0, 0]]
+    assert peak[0] == pytest.approx(0, abs=1e-6)
+    assert np.isfinite(ratio[0])
+
+
+@pytest.mark.parametrize('shift', [(0, 0), (2, -1), (-3, 3), (9, 0)])
+def test_mask_moves_as_scipy_moves_it(rng, shift):
+    mask = rng.random((7, 8)) > 0.5
+    expected = ndimage.shift(mask.astype(int), shift, order=0) > 0
+    np.testing.assert_array_equal(place_mask(mask, shift), expected)
+
+
+def test_standardised_images_correlate_with_themselves_to_one(rng):
+    images = standardise(7 + 3 * rng.random((2, 9, 9)))
+    np.testing.assert_allclose(correlate(images, images).max((1, 2)), 1, rtol=1e-5)
+    assert not standardise(np.full((1, 4, 4), 5.0)).any()

@@ -1,0 +1,125 @@
+"""A donor's mask lands where the subject's brain is."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.placement.correlation import centre_on
+from secondglance.imaging.placement.donors import Donor, kernels_of, place_from_bank, place_stack
+
+POSITIONS = np.arange(9.0) - 4
+
+
+def animal(rng, size=(31, 28)):
+    """Edges inside an ellipse that differ from slice to slice, with nothing around it."""
+    field = ndimage.gaussian_filter(rng.standard_normal((9, *size)), (0.8, 1.2, 1.2))
+    y, x = np.indices(size) - np.array(size)[:, None, None] // 2
+    radius = 6 + 0.4 * np.arange(9)[:, None, None]
+    mask = (y / 0.9) ** 2 + x**2 < radius**2
+    return Donor(np.clip(field / field.std(), 0, None) * mask, mask, POSITIONS)
+
+
+def move(stack, shifts):
+    pairs = zip(stack, shifts, strict=True)
+    return np.stack([ndimage.shift(s.astype(float), d, order=0) for s, d in pairs])
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.mark.parametrize('size', [(31, 28), (32, 32), (27, 33)])
+def test_mask_follows_known_shifts(rng, size):
+    donor = animal(rng, size)
+    shifts = np.stack([np.rint(0.5 * POSITIONS) + 2, np.full(9, -3)], axis=1)
+    subject = move(donor.enhanced, shifts) + 0.05 * rng.random((9, *size))
+    placed = place_stack(subject, POSITIONS, donor)
+    expected = move(donor.mask, shifts) > 0.5
+    np.testing.assert_array_equal(placed.mask, expected)
+    assert placed.donor_slice.tolist() == list(range(9))
+    assert not placed.replaced.any()
+    assert placed.peaks.min() > 0.9
+
+
+def test_slice_that_saw_something_else_is_overruled(rng):
+    donor = animal(rng)
+    subject = move(donor.enhanced, np.tile([3, -2], (9, 1)))
+    # In slice 4, all that is seen is the same brain elsewhere
+    subject[4] = ndimage.shift(donor.enhanced[4], (-7, 7), order=0)
+    placed = place_stack(subject, POSITIONS, donor)
+    assert np.flatnonzero(placed.replaced).tolist() == [4]
+    np.testing.assert_array_equal(placed.mask, move(donor.mask, np.tile([3, -2], (9, 1))) > 0.5)
+    assert placed.confidence[4] < 0.01
+
+
+def test_head_in_a_larger_frame_far_from_the_middle(rng):
+    donor = animal(rng)
+    around = ((0, 0), (24, 3), (0, 37))
+    subject, brain = np.pad(donor.enhanced, around), np.pad(donor.mask, around)
+    np.testing.assert_array_equal(place_stack(subject, POSITIONS, donor).mask, brain)
+
+
+def test_donor_that_looks_like_the_subject_is_taken(rng):
+    bank = [animal(rng) for _ in range(3)]
+    subject = move(bank[1].enhanced, np.tile([1, 2], (9, 1))) + 0.1 * rng.random((9, 31, 28))
+    placed, index = place_from_bank(subject, POSITIONS, bank)
+    assert index == 1
+    assert dice(placed.mask, move(bank[1].mask, np.tile([1, 2], (9, 1))) > 0.5) == 1
+
+
+def test_slices_without_brain_beyond_the_donor_stay_empty(rng):
+    donor = animal(rng)
+    around = ((3, 3), (0, 0), (0, 0))
+    placed = place_stack(np.pad(donor.enhanced, around), np.arange(15.0) - 7, donor)
+    np.testing.assert_array_equal(placed.mask, np.pad(donor.mask, around))
+    assert (placed.donor_slice < 0).sum() == 6
+
+
+def test_end_slice_stands_in_where_the_brain_goes_on(rng, monkeypatch):
+    monkeypatch.setattr('secondglance.imaging.placement.slice_matching.SCALES', (1.0,))
+    donor = animal(rng)
+    short = Donor(donor.enhanced[2:], donor.mask[2:], POSITIONS[2:])
+    # Half a slice and 1 mm beyond its end, no farther; the brain there is like the last slice
+    subject = donor.enhanced.copy()
+    subject[:2] = subject[2] + 0.7 * animal(rng).enhanced[:2]
+    placed = place_stack(subject, POSITIONS, short)
+    assert placed.donor_slice.tolist() == [-1, 0, 0, 1, 2, 3, 4, 5, 6]
+    assert placed.mask[1].any()
+    assert not placed.mask[0].any()
+
+
+def test_kernel_is_zero_outside_the_brain(rng):
+    donor = animal(rng)
+    noisy = Donor(donor.enhanced + 1, donor.mask, POSITIONS)
+    kernels, mask = kernels_of(noisy, (40, 41))
+    assert not kernels[~mask].any()
+    assert kernels[mask].sum() == pytest.approx((donor.enhanced + 1)[donor.mask].sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize('shape', [(9, 12), (20, 7)])
+def test_frame_is_centred_on_the_mask(shape):
+    mask = np.zeros((2, 11, 10), bool)
+    mask[1, 1:4, 6:9] = True  # about (2, 7)
+    (framed,) = centre_on(mask, shape, mask)
+    assert framed.shape == (2, *shape)
+    assert ndimage.center_of_mass(framed[1]) == (shape[0] // 2, shape[1] // 2)
+    assert framed.sum() == 9
+
+
+def test_empty_mask_keeps_the_middle():
+    image = np.zeros((1, 5, 5))
+    image[0, 2, 2] = 1
+    (framed,) = centre_on(np.zeros((1, 5, 5), bool), (7, 9), image)
+    assert np.argwhere(framed).tolist() == [[0, 3, 4]]
+
+
+def test_blank_subject_gets_the_unmoved_mask_without_confidence(rng):
+    placed = place_stack(np.zeros((9, 31, 28)), POSITIONS, animal(rng))
+    assert not placed.shifts.any()
+    assert not placed.confidence.any()
+
+
+def test_empty_bank_is_refused():
+    with pytest.raises(InputError, match='donor'):
+        place_from_bank(np.zeros((1, 4, 4)), [0.0], [])

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+from scipy import ndimage, stats
+
+from secondglance.imaging.map_similarity import rank_correlation, ssim
+
+
+def test_rank_correlation_is_scipys_of_the_magnitudes(rng):
+    a, b = rng.normal(size=(2, 3, 12, 10))
+    b += a
+    expected = [
+        stats.spearmanr(abs(x).ravel(), abs(y).ravel()).statistic
+        for x, y in zip(a, b, strict=True)
+    ]
+    np.testing.assert_allclose(rank_correlation(a, b), expected)
+
+
+def test_an_empty_slice_has_no_rank_correlation(rng):
+    assert np.isnan(rank_correlation(np.zeros((1, 5, 5)), rng.normal(size=(1, 5, 5)))[0])
+
+
+def test_structural_similarity_is_torchmetrics(rng):
+    torch = pytest.importorskip('torch')
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    a = ndimage.gaussian_filter(rng.random((40, 40)), 2)
+    b = a + 0.02 * rng.normal(size=a.shape)
+    shown = [np.clip(abs(x) / np.percentile(abs(x), 99.5), 0, 1) for x in (a, b)]
+    expected, image = structural_similarity_index_measure(
+        *(torch.from_numpy(x)[None, None] for x in shown),
+        data_range=1.0,
+        return_full_image=True,
+    )
+    # The oracle pads its edges otherwise; its inner part is what both define
+    assert ssim(a[None], b[None])[0] == pytest.approx(float(expected), abs=0.01)
+    assert 0.2 < float(expected) < 0.99
+    assert image.shape[-1] == 40
+
+
+def test_the_same_map_in_another_unit_and_sign_is_the_same(rng):
+    a = rng.normal(size=(2, 20, 20))
+    np.testing.assert_allclose(ssim(a, -1e-7 * a), 1)
+    np.testing.assert_allclose(rank_correlation(a, -1e-7 * a), 1)
+
+
+def test_noise_has_nothing_in_common_with_noise(rng):
+    a, b = rng.normal(size=(2, 1, 60, 60))
+    assert abs(rank_correlation(a, b)[0]) < 0.1
+    assert ssim(a, b)[0] < 0.2

@@ -1,0 +1,74 @@
+"""Donors are looked at once for all subjects that share a cache."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from secondglance.data import donor_paths
+from secondglance.files.bids import find_donor
+from secondglance.interfaces.donors import DonorSaliency
+from secondglance.models.weights import default_weights
+
+
+@pytest.fixture
+def look(tmp_path, monkeypatch):
+    image, mask = find_donor(donor_paths()[0])
+
+    def _look(folder, **inputs):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        donor = {'images': [str(image)], 'masks': [str(mask)]}
+        node = DonorSaliency(
+            weights=str(default_weights()),
+            **(donor | inputs),
+        )
+        found = node.run(cwd=str(tmp_path / folder)).outputs
+        return [Path(found.enhanced).read_bytes(), Path(found.masks).read_bytes()]
+
+    return _look
+
+
+def test_second_subject_finds_what_the_first_computed(look, tmp_path, monkeypatch):
+    cache = {'cache_dir': str(tmp_path / 'shared' / 'donors')}
+    first = look('a', **cache)
+    assert first == look('alone')
+    with monkeypatch.context() as patch:
+        patch.setattr(DonorSaliency, '_compute', lambda *_: pytest.fail('computed again'))
+        assert look('b', **cache) == first
+    assert look('c', method='gradient', **cache) != first
+    assert look('d', peak=1.0, **cache) != first
+    left = [p.name for p in (tmp_path / 'shared' / 'donors').iterdir()]
+    assert len(left) == 3
+    assert not any(name.startswith('.') for name in left)
+
+
+def test_a_donor_of_ones_own_that_lies_on_its_back_is_looked_at_upright(tmp_path, look):
+    upright = look('bank')
+    for path in find_donor(donor_paths()[0]):
+        image = nib.load(path)
+        nib.save(image.__class__(image.dataobj[::-1, ::-1], image.affine), tmp_path / path.name)
+    image, mask = (str(tmp_path / path.name) for path in find_donor(donor_paths()[0]))
+    found = look('own', images=[image], masks=[mask])
+    for turned, straight in zip(found, upright, strict=True):
+        a, b = (nib.Nifti1Image.from_bytes(x).get_fdata() for x in (turned, straight))
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_a_mouse_that_lends_its_mask_is_looked_at_as_a_rat(tmp_path, look):
+    """The same head with smaller voxels is the same to the network, and as large as it was."""
+    rat = look('bank')
+    paths = []
+    for path in find_donor(donor_paths()[0]):
+        image = nib.load(path)
+        affine = np.diag([0.65, 0.65, 0.65, 1]) @ image.affine
+        nib.save(image.__class__(np.asarray(image.dataobj), affine), tmp_path / path.name)
+        paths.append(str(tmp_path / path.name))
+    found = look('own', images=paths[:1], masks=paths[1:])
+    for mouse, known in zip(found, rat, strict=True):
+        a, b = (nib.Nifti1Image.from_bytes(x) for x in (mouse, known))
+        np.testing.assert_allclose(a.affine, b.affine, atol=1e-4)
+        # Rounding moves a gradient now and then
+        assert np.abs(a.get_fdata() - b.get_fdata()).mean() < 1e-3
+        assert np.abs(b.get_fdata()).mean() > 1e-2

@@ -1,0 +1,121 @@
+"""Sanity checks must tell a map that knows the network from one that does not."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from secondglance.imaging.labels import CLASSES
+from secondglance.models.saliency import sanity
+from secondglance.models.saliency.sanity import (
+    Head,
+    Sanity,
+    blocks,
+    check,
+    edges,
+    randomised,
+    verdicts,
+)
+from secondglance.models.unet import UNet
+from secondglance.models.weights import LoadedModel
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return LoadedModel(UNet((4, 6, 8)).eval(), 0.375, CLASSES, '', '', {})
+
+
+@pytest.fixture
+def head(rng):
+    stack = rng.gamma(2.0, 30.0, (3, 24, 24))
+    brain = np.zeros(stack.shape, bool)
+    brain[:, 6:18, 7:17] = True
+    stack[brain] += 200
+    return Head(stack, np.arange(3.0), brain)
+
+
+def test_blocks_run_from_the_output_to_the_input_and_are_the_whole_network(model):
+    names = [name for name, _ in blocks(model.net)]
+    assert names == [
+        *('head', 'expanding 1', 'expanding 0'),
+        *('contracting 2', 'contracting 1', 'contracting 0'),
+    ]
+    found = {id(p) for _, block in blocks(model.net) for p in block.parameters()}
+    assert found == {id(p) for p in model.net.parameters()}
+
+
+def test_only_the_named_blocks_are_thrown_and_the_network_is_left_alone(model):
+    with torch.no_grad():
+        for module in model.net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.fill_(3.0)
+    before = {name: value.clone() for name, value in model.net.state_dict().items()}
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    other = randomised(model.net, ['expanding 0'], seed=1)
+    assert torch.equal(torch.rand(1), expected)  # nobody else's dice are touched
+    changed = {name for name, value in other.state_dict().items() if not value.equal(before[name])}
+    assert changed
+    assert all(name.startswith('expanding.0.') for name in changed)
+    assert all(value.equal(before[name]) for name, value in model.net.state_dict().items())
+    assert randomised(model.net, ['head'], 1).head.weight.equal(
+        randomised(model.net, ['head'], 1).head.weight
+    )
+
+
+def test_a_map_that_ignores_the_network_is_found_out(model, head, monkeypatch):
+    def edges_of(model, stack, *_, **__):
+        return edges(stack), np.full((len(stack), 4, *stack.shape[1:]), 0.25, np.float32)
+
+    monkeypatch.setattr(sanity, 'saliency_stack', edges_of)
+    found = check(model, head, [head])
+    answers = {verdict.question: verdict.passed for verdict in verdicts(found)}
+    assert answers['Does the map depend on what the network has learnt?'] is False
+    assert answers['Is it more than the edges of the image?'] is False
+    assert answers['Does it place a mask better than what knows nothing of brains?'] is False
+    assert answers['Does it tell one class from another?'] is False
+    assert all(row['ssim'] == pytest.approx(1) for row in found.of('cascade'))
+
+
+def test_a_map_of_the_weights_alone_is_seen_to_change(model, head, monkeypatch):
+    def of_weights(model, stack, target='brain', *_, **__):
+        seed = int(1e4 * sum(float(p.detach().abs().sum()) for p in model.net.parameters()))
+        drawn = np.random.default_rng([seed, len(target)]).normal(size=stack.shape)
+        return drawn, np.full((len(stack), 4, *stack.shape[1:]), 0.25, np.float32)
+
+    monkeypatch.setattr(sanity, 'saliency_stack', of_weights)
+    found = check(model, head, [head])
+    answers = {verdict.question: verdict.passed for verdict in verdicts(found)}
+    assert answers['Does the map depend on what the network has learnt?'] is True
+    assert answers['Is it more than the edges of the image?'] is True
+
+
+def test_faithful_order_empties_the_curve_first(model, monkeypatch, rng):
+    # A network that sees tissue where it is bright, and only there
+    def bright(model, stack, device='cpu'):
+        tissue = np.clip(stack, 0, 1)
+        return np.stack([1 - tissue, tissue, 0 * tissue, 0 * tissue], axis=1)
+
+    monkeypatch.setattr(sanity, 'predict', bright)
+    stack = np.zeros((1, 30, 30))
+    stack[0, 10:16, 10:16] = 1
+    first = bright(None, stack)
+    order = {'right': stack, 'wrong': 1 - stack}
+    found = Sanity(
+        curves={
+            'deletion': {
+                by: sanity._curve(model, stack, first, o, 'deletion', 'cpu')
+                for by, o in order.items()
+            },
+            'insertion': {
+                by: sanity._curve(model, stack, first, o, 'insertion', 'cpu')
+                for by, o in order.items()
+            },
+        }
+    )
+    assert found.curves['deletion']['right'][0] == 1
+    assert found.curves['insertion']['right'][-1] == 1
+    assert found.area('deletion', 'right') < 0.3 < 0.8 < found.area('deletion', 'wrong')
+    assert found.area('insertion', 'right') > 0.8 > 0.3 > found.area('insertion', 'wrong')

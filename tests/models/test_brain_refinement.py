@@ -1,0 +1,121 @@
+"""What the refinement sees, and that it begins as the first glance itself."""
+
+import numpy as np
+import pytest
+import torch
+
+from secondglance.imaging.intensity import normalise_slices
+from secondglance.models.brain_refinement import (
+    CONTEXT_MM,
+    FAR_MM,
+    LOGIT_LIMIT,
+    N_CHANNELS,
+    NEAR_MM,
+    logits_of,
+    looked_at,
+    refine,
+)
+from secondglance.models.training.recipes import REFINE
+from secondglance.models.unet import UNet
+from secondglance.models.weights import REFINEMENT, load_weights, save_weights
+
+
+@pytest.fixture
+def head(rng):
+    """Five slices, 1 mm apart, whose values name them."""
+    n, shape = 5, (5, 12, 16)
+    level = np.arange(n, dtype=np.float32)[:, None, None]
+    return {
+        'images': np.broadcast_to(level / 4, shape),
+        'probability': rng.uniform(0.05, 0.95, shape).astype(np.float32),
+        'enhanced': rng.uniform(0, 1, shape).astype(np.float32),
+        'placed': rng.uniform(0, 1, shape) > 0.5,
+        'positions': np.arange(n) - 2.0,
+    }
+
+
+def test_neighbours_are_looked_at_by_distance(head):
+    seen = looked_at(**head)
+    assert seen.shape == (5, N_CHANNELS, 12, 16)
+    logits = logits_of(head['probability']) / LOGIT_LIMIT
+    np.testing.assert_allclose(seen[2, CONTEXT_MM.index(1.0)], logits[3], atol=1e-6)
+    np.testing.assert_allclose(seen[2, CONTEXT_MM.index(-2.0)], logits[0], atol=1e-6)
+    # Beyond the stack there is no brain, and nothing to see
+    assert (seen[2, CONTEXT_MM.index(4.0)] == -1).all()
+    near = len(CONTEXT_MM)
+    assert (seen[0, near + NEAR_MM.index(-1.0)] == 0).all()
+    assert (seen[1, near + NEAR_MM.index(1.0)] == 2 / 4).all()
+    far = near + len(NEAR_MM)
+    np.testing.assert_array_equal(seen[1, far + FAR_MM.index(2.0)], head['placed'][3])
+    np.testing.assert_array_equal(seen[:, -1], head['enhanced'])
+
+
+def test_between_slices_is_between_their_values(head):
+    thick = {**head, 'positions': head['positions'] * 2}
+    seen = looked_at(**thick)
+    near = len(CONTEXT_MM)
+    assert (seen[2, near + NEAR_MM.index(1.0)] == 2.5 / 4).all()
+    one = looked_at(**thick, chosen=[3])
+    np.testing.assert_array_equal(one[0], seen[3])
+
+
+def test_a_single_slice_has_no_neighbours(head):
+    single = {key: value[:1] for key, value in head.items()}
+    seen = looked_at(**single)
+    others = [k for k, d in enumerate(CONTEXT_MM) if d]
+    assert (seen[0, others] == -1).all()
+
+
+@pytest.fixture
+def untaught(tmp_path):
+    net = UNet(REFINE.channels, N_CHANNELS, 1)
+    torch.nn.init.zeros_(net.head.weight)
+    torch.nn.init.zeros_(net.head.bias)
+    path = tmp_path / 'r.safetensors'
+    save_weights(net, path, {'spacing': '0.3'}, REFINEMENT)
+    return load_weights(path, form=REFINEMENT)
+
+
+@pytest.fixture
+def any_weights(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / 'any.safetensors'
+    save_weights(UNet((4, 8), N_CHANNELS, 1), path, {'spacing': '0.3'}, REFINEMENT)
+    return load_weights(path, form=REFINEMENT)
+
+
+def test_it_begins_as_the_first_glance_itself(head, untaught, rng):
+    stack = rng.uniform(0, 100, head['images'].shape)
+    given = {k: v for k, v in head.items() if k != 'images'}
+    refined = refine(untaught, stack, **given)
+    np.testing.assert_allclose(refined, head['probability'], atol=1e-4)
+
+
+def test_how_many_slices_go_at_once_changes_nothing(head, any_weights, rng):
+    stack = rng.uniform(0, 100, head['images'].shape)
+    given = {k: v for k, v in head.items() if k != 'images'}
+    whole, pieces = (refine(any_weights, stack, **given, batch_size=b) for b in (32, 2))
+    np.testing.assert_allclose(whole, pieces, atol=1e-6)
+    assert whole.shape == stack.shape
+    assert np.ptp(whole) > 0.01
+    # Slices are normalised as the first glance's are
+    again = refine(any_weights, normalise_slices(stack) * 7, **given)
+    np.testing.assert_allclose(whole, again, atol=1e-4)
+
+
+def test_lost_slices_show_no_brain_and_are_no_neighbours(head, any_weights, rng):
+    stack = rng.uniform(0, 100, head['images'].shape)
+    stack[2] = 7.0
+    given = {k: v for k, v in head.items() if k != 'images'}
+    found = refine(any_weights, stack, **given)
+    assert not found[2].any()
+    others = [0, 1, 3, 4]
+    alone = refine(any_weights, stack[others], **{k: v[others] for k, v in given.items()})
+    np.testing.assert_allclose(found[others], alone, atol=1e-6)
+
+
+def test_of_nothing_it_makes_nothing(head, untaught):
+    given = {k: v for k, v in head.items() if k != 'images'}
+    found = refine(untaught, np.zeros(head['images'].shape), **given)
+    assert found.shape == head['images'].shape
+    assert not found.any()

@@ -1,0 +1,63 @@
+"""Which way up a head lies."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from secondglance.data import donor_paths, example_rat
+from secondglance.files.heads import read_head
+from secondglance.imaging.grids import slice_grid
+from secondglance.models.pose import find_pose, quarter_turns, upright_grid
+from secondglance.models.weights import default_weights, load_weights
+
+
+@pytest.fixture(scope='module')
+def model():
+    return load_weights(default_weights())
+
+
+HEADS = [example_rat()[0], *(p / 'image.nii.gz' for p in donor_paths() if 'simulated' in p.name)]
+
+
+@pytest.mark.parametrize('path', HEADS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize('turned', range(4))
+def test_heads_are_set_upright(model, path, turned):
+    head = read_head(path, None, model.spacing)
+    found = quarter_turns(model, np.rot90(head.stack, turned, (1, 2)))
+    assert (found + turned) % 4 == 0
+
+
+@pytest.mark.parametrize('n_slices', [1, 2, 3])
+def test_few_slices_are_enough(model, n_slices):
+    middle = read_head(example_rat()[0], None, model.spacing).stack[6 : 6 + n_slices]
+    assert quarter_turns(model, np.rot90(middle, 2, (1, 2))) == 2
+
+
+def test_where_there_is_nothing_to_see_nothing_is_turned(model, rng):
+    assert quarter_turns(model, np.zeros((5, 64, 48), np.float32)) == 0
+    assert quarter_turns(model, rng.rayleigh(1.0, (5, 64, 64)).astype(np.float32)) == 0
+
+
+@pytest.mark.parametrize('path', HEADS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(('size', 'species'), [(1.0, 'rat'), (0.65, 'mouse')])
+def test_whose_head_it_is_is_seen(model, path, size, species):
+    image = nib.load(path)
+    affine = np.diag([size, size, size, 1]) @ image.affine
+    grid = upright_grid(model, np.asarray(image.dataobj, np.float32), affine)
+    assert grid.spacing == pytest.approx(model.spacing * size)
+
+
+def test_what_is_known_is_not_asked(model):
+    image = nib.load(example_rat()[0])
+    voxels = np.asarray(image.dataobj, np.float32)
+
+    def stack_at(spacing):
+        return slice_grid(voxels.shape, image.affine, spacing).to_stack(voxels)
+
+    pose = find_pose(model, stack_at, species='mouse', quarter_turns=3)
+    assert (pose.species, pose.quarter_turns) == ('mouse', 3)
+
+
+def test_where_there_is_nothing_to_see_it_is_a_rat(model):
+    pose = find_pose(model, lambda _: np.zeros((5, 64, 48), np.float32))
+    assert (pose.species, pose.quarter_turns) == ('rat', 0)

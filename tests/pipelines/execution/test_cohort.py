@@ -1,0 +1,167 @@
+"""Whatever becomes of one scan of a cohort, the others go on; nothing is done twice."""
+
+import csv
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+
+import cloudpickle
+import nibabel as nib
+import numpy as np
+import pytest
+
+from secondglance.files.bids import Scan
+from secondglance.imaging.errors import InputError
+from secondglance.models.weights import default_weights
+from secondglance.pipelines import Settings
+from secondglance.pipelines.execution.cohort import run_cohort
+from secondglance.pipelines.execution.job import Job
+from secondglance.workflows import main
+
+# The processes of a cohort cannot import a test by its name
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(scope='module')
+def study(tmp_path_factory, example):
+    """Return a real rat twice, once as it is and once cut short, and an animal without a scan."""
+    folder = tmp_path_factory.mktemp('a study')
+    for label in ('02', '03'):
+        target = folder / f'sub-{label}' / 'dwi'
+        target.mkdir(parents=True)
+        for path in (example / 'sub-02' / 'dwi').iterdir():
+            shutil.copyfile(path, target / path.name.replace('sub-02', f'sub-{label}'))
+    broken = folder / 'sub-03/dwi/sub-03_dwi.nii.gz'
+    broken.write_bytes(broken.read_bytes()[:5000])
+    (folder / 'sub-04' / 'anat').mkdir(parents=True)
+    (folder / 'dataset_description.json').write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def cohort(study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('results')
+
+    def call(*options):
+        code = main(
+            [
+                *('run', '--subject', 'all', '--bids-dir', str(study), '--motion', 'none'),
+                *('--output-dir', str(folder / 'out'), '--work-dir', str(folder / 'work')),
+                *options,
+            ]
+        )
+        with (folder / 'out' / 'cohort.tsv').open(newline='') as stream:
+            rows = {row['scan']: row for row in csv.DictReader(stream, delimiter='\t')}
+        return code, rows
+
+    call.folder = folder
+    call.first = call('--clean')
+    return call
+
+
+def test_the_good_is_done_and_the_bad_says_why(cohort):
+    code, rows = cohort.first
+    assert code == 1
+    assert {scan: row['status'] for scan, row in rows.items()} == {
+        'sub-02': 'done',
+        'sub-03': 'failed',
+        'sub-04': 'failed',
+    }
+    assert 'sub-03_dwi.nii.gz cannot be read' in rows['sub-03']['reason']
+    assert '--suffix' in rows['sub-04']['reason']
+    assert rows['sub-02']['species'] == 'rat'
+    assert 1000 < float(rows['sub-02']['brain_mm3']) < 2800
+    assert 0 <= float(rows['sub-02']['lognormal_share']) <= 1
+    assert not list((cohort.folder / 'out').rglob('sub-03*.nii.gz'))
+    page = (cohort.folder / 'out/cohort.html').read_text()
+    assert 'sub-03_dwi.nii.gz cannot be read' in page
+    for name in ('sub-02.html', 'sub-02/figures/sub-02_mask.png'):
+        assert f'"{name}"' in page
+        assert (cohort.folder / 'out' / name).is_file()
+
+
+def test_a_finished_scans_cache_is_removed_when_asked(cohort):
+    left = [p for p in (cohort.folder / 'work').rglob('*.nii*') if 'donors' not in p.parts]
+    assert left == []
+
+
+def test_what_is_finished_or_failed_is_not_done_again(cohort, study):
+    before = {p: p.stat().st_mtime_ns for p in (cohort.folder / 'out').rglob('*.nii.gz')}
+    code, rows = cohort()
+    assert code == 1
+    assert rows['sub-02']['status'] == 'cached'
+    assert rows['sub-02']['brain_mm3'] == cohort.first[1]['sub-02']['brain_mm3']
+    assert rows['sub-03']['status'] == 'failed'
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    # Looked at again: by content, whatever the time stamp says
+    os.utime(study / 'sub-02/dwi/sub-02_dwi.nii.gz')
+    assert cohort()[1]['sub-02']['status'] == 'cached'
+
+
+def test_plan_of_a_dry_run(cohort, capsys):
+    cohort('--dry-run')
+    told = capsys.readouterr().err
+    assert 'sub-02  cached' in told
+    assert 'Nothing was run' in told
+    cohort('--dry-run', '--target', 'WM')
+    assert 'sub-02  to do' in capsys.readouterr().err
+    cohort('--dry-run', '--retry-failed')
+    assert 'sub-03  to do' in capsys.readouterr().err
+
+
+def test_lost_output_is_made_again_to_the_same_bytes(cohort):
+    lost = cohort.folder / 'out/sub-02/dwi/sub-02_dseg.nii.gz'
+    before = lost.read_bytes()
+    lost.unlink()
+    assert cohort()[1]['sub-02']['status'] == 'done'
+    assert lost.read_bytes() == before
+
+
+def test_mended_file_is_tried_again_without_asking(cohort, study):
+    broken = study / 'sub-03/dwi/sub-03_dwi.nii.gz'
+    cut = broken.read_bytes()
+    nib.save(nib.Nifti1Image(np.zeros((20, 20, 5), np.float32), np.eye(4)), broken)
+    try:
+        assert 'nothing but the value 0' in cohort()[1]['sub-03']['reason']
+    finally:
+        broken.write_bytes(cut)
+
+
+@dataclass(frozen=True)
+class Deadly(Scan):
+    """A scan that takes the process with it that looks at it, unless it is the test's own."""
+
+    home: int = 0
+
+    @property
+    def name(self):
+        if os.getpid() != self.home:
+            os._exit(9)
+        return 'sub-deadly'
+
+
+def test_a_killed_process_takes_no_other_scan_with_it(study, tmp_path):
+    settings = Settings(weights=default_weights(), donors=())
+    bad = study / 'sub-03/dwi/sub-03_dwi.nii.gz'
+    scans = [
+        Deadly(bad, {'sub': 'deadly'}, 'dwi', 'dwi', home=os.getpid()),
+        *(Scan(bad, {'sub': f'0{n}'}, 'dwi', 'dwi') for n in (3, 5, 6)),
+    ]
+    jobs = [Job(scan, settings, tmp_path / 'out', tmp_path / 'work', '') for scan in scans]
+    told = []
+    outcomes = run_cohort(jobs, at_once=2, told=told.append)
+    assert [outcome.scan for outcome in outcomes] == ['sub-deadly', 'sub-03', 'sub-05', 'sub-06']
+    assert 'killed' in outcomes[0].reason
+    assert all('cannot be read' in outcome.reason for outcome in outcomes[1:])
+    assert sorted(outcome.scan for outcome in told) == sorted(o.scan for o in outcomes)
+    assert not list((tmp_path / 'work').glob('cohort-*'))
+
+
+def test_unknown_worker_and_argument_are_named(study, tmp_path):
+    scan = Scan(study / 'x.nii', {'sub': '01'}, 'dwi', 'dwi')
+    jobs = [Job(scan, Settings(default_weights(), ()), tmp_path, tmp_path, '')]
+    with pytest.raises(InputError, match='--worker horse'):
+        run_cohort(jobs, worker='horse')
+    with pytest.raises(InputError, match='--worker-args'):
+        run_cohort(jobs, worker_args={'wings': 2})

@@ -1,0 +1,90 @@
+"""Pydra's tasks give what the Nipype graph gives."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from secondglance.data import donor_paths
+from secondglance.files.bids import find_donor
+from secondglance.imaging.errors import InputError
+from secondglance.models.weights import default_weights, weights_spacing
+from secondglance.pipelines import init_brain_wf
+from secondglance.pipelines.execution.cohort import load_pydra
+from secondglance.pipelines.execution.tasks import STAGES, stage
+
+
+def test_stages_in_pydra_are_those_of_the_graph(tmp_path):
+    head = donor_paths()[0] / 'image.nii.gz'
+    donors = [find_donor(donor_paths()[1])]
+    graph = init_brain_wf(weights=default_weights(), donors=donors)
+    graph.base_dir = str(tmp_path / 'nipype')
+    graph.inputs.inputnode.in_file = str(head)
+    nodes = {node.name: node.result for node in graph.run(plugin='Linear').nodes()}
+
+    pydra = load_pydra()
+    spacing = weights_spacing(default_weights())
+    network = {'weights': str(default_weights())}
+    flow = pydra.Workflow(
+        name='mine', input_spec=['head'], head=str(head), cache_dir=tmp_path / 'pydra'
+    )
+    flow.add(stage('to_stack', in_file=flow.lzin.head, spacing=spacing))
+    flow.add(stage('first_glance', in_file=flow.to_stack.lzout.out_file, **network))
+    flow.add(stage('enhance', in_file=flow.first_glance.lzout.saliency))
+    flow.add(
+        stage(
+            'donor_saliency',
+            images=[str(donors[0][0])],
+            masks=[str(donors[0][1])],
+            **network,
+        )
+    )
+    flow.add(
+        stage(
+            'match',
+            in_file=flow.enhance.lzout.out_file,
+            enhanced=flow.donor_saliency.lzout.enhanced,
+            masks=flow.donor_saliency.lzout.masks,
+        )
+    )
+    flow.add(
+        stage(
+            'place',
+            in_file=flow.enhance.lzout.out_file,
+            kernel_file=flow.match.lzout.kernels,
+        )
+    )
+    flow.set_output(
+        [
+            ('enhanced', flow.enhance.lzout.out_file),
+            ('mask', flow.match.lzout.mask),
+            ('shifts', flow.place.lzout.out_file),
+        ]
+    )
+    with pydra.Submitter(plugin='serial') as submitter:
+        submitter(flow)
+    found = flow.result().output
+
+    def voxels(path):
+        return nib.load(path).get_fdata()
+
+    assert voxels(found.enhanced).any()
+    np.testing.assert_array_equal(
+        voxels(found.enhanced), voxels(nodes['merge_enhanced'].outputs.out_file)
+    )
+    np.testing.assert_array_equal(voxels(found.mask), voxels(nodes['match'].outputs.mask))
+    with open(found.shifts) as mine, open(nodes['place'].outputs.out_file[0]) as graphs:
+        assert mine.read() == graphs.read()
+
+
+def test_unknown_stage_and_input_are_named():
+    with pytest.raises(InputError, match="'third_glance' is not one of"):
+        stage('third_glance')
+    with pytest.raises(InputError, match='no input colour'):
+        stage('enhance', colour='red')
+
+
+@pytest.mark.parametrize('name', STAGES)
+def test_every_stage_can_be_made(name):
+    known = STAGES[name].input_spec().copyable_trait_names()
+    assert stage(name).name == name
+    assert known

@@ -1,0 +1,78 @@
+"""Tissue maps without crumbs, without a false rim of white matter, and with a cord."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from secondglance.simulation.atlas_repair import CORD_MM, continue_cord, tidy_maps
+
+SPACING = (0.15, 0.15, 0.15)
+
+
+@pytest.fixture
+def maps():
+    """A grey ball of 3.6 mm radius with a white core; outside around it."""
+    axes = np.meshgrid(*(np.arange(60) - 30,) * 3, indexing='ij')
+    radius = 0.15 * np.sqrt(sum(a**2 for a in axes))
+    labels = np.where(radius < 1.5, 1, np.where(radius < 3.6, 2, 0))
+    return labels, radius
+
+
+def as_maps(labels):
+    return np.stack([(labels == k).astype(np.float32) for k in range(5)])
+
+
+def test_what_is_well_stays(maps):
+    labels, _ = maps
+    found = tidy_maps(as_maps(labels), SPACING)
+    assert np.array_equal(found.argmax(0), labels)
+    np.testing.assert_allclose(found.sum(0), 1, atol=1e-6)
+
+
+def test_a_thin_rim_of_white_matter_becomes_grey(maps):
+    labels, radius = maps
+    rim = (radius >= 3.35) & (radius < 3.6)
+    found = tidy_maps(as_maps(np.where(rim, 1, labels)), SPACING).argmax(0)
+    assert (found[rim] == 2).mean() > 0.99
+    assert np.array_equal(found == 1, labels == 1)
+
+
+def test_thick_white_matter_at_the_surface_stays(maps):
+    labels, radius = maps
+    slab = (np.arange(60)[:, None, None] > 45) & (radius < 3.6)
+    found = tidy_maps(as_maps(np.where(slab, 1, labels)), SPACING).argmax(0)
+    inner = ndimage.binary_erosion(slab, iterations=2)
+    assert (found[inner] == 1).all()
+
+
+def test_crumbs_become_outside(maps):
+    labels, _ = maps
+    spoilt = labels.copy()
+    spoilt[2:4, 2:4, 2:4] = 3
+    found = tidy_maps(as_maps(spoilt), SPACING)
+    assert np.array_equal(found.argmax(0), labels)
+    np.testing.assert_allclose(found[0, 2:4, 2:4, 2:4], 1)
+
+
+def test_the_cord_goes_on_behind_the_last_sound_section(maps):
+    labels, _ = maps
+    # A ball with a cord of 1.5 mm radius that ends in a half-moon
+    x, _, z = np.meshgrid(*(0.15 * (np.arange(60) - 30),) * 3, indexing='ij')
+    cord = np.hypot(x, z) < 1.5
+    tail = labels.copy()
+    tail[:, 3:6] = np.where(cord & (z < -1.0), 3, 0)[:, 3:6]
+    tail[:, 6:20] = np.where(cord, 1, labels)[:, 6:20]
+    before = as_maps(tail)
+    found = continue_cord(before, SPACING)
+    n = round(CORD_MM / 0.15)
+    assert found.shape == (5, 60, 60 - 6 + n + 1, 60)
+    assert (found[0, :, 0] == 1).all()
+    for plane in range(1, n + 1):
+        np.testing.assert_array_equal(found[:, :, plane], before[:, :, 6])
+    np.testing.assert_array_equal(found[:, :, n + 1 :], before[:, :, 6:])
+
+
+def test_maps_without_a_brain_get_no_cord(maps):
+    labels, _ = maps
+    nothing = as_maps(np.zeros_like(labels))
+    assert continue_cord(nothing, SPACING) is nothing

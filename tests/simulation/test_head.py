@@ -1,0 +1,123 @@
+"""Whole heads around simulated brains: reproducible, various, and truly labelled."""
+
+import numpy as np
+import pytest
+import torch
+
+from secondglance.data import atlas_path
+from secondglance.imaging.labels import BRAIN_SHARE
+from secondglance.simulation.animal import cut_slices, draw_animal
+from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.contrast import brain_labels, vary_tissues
+from secondglance.simulation.head import draw_heads, random_grid, render_as, render_heads
+
+SPACING = 0.5
+
+
+@pytest.fixture(scope='module')
+def animal():
+    return draw_animal(read_atlas(atlas_path()), np.random.default_rng(0), SPACING, 48)
+
+
+@pytest.fixture(scope='module')
+def maps(animal):
+    low, high = animal.extent_mm
+    centres = np.linspace(low + 2, high - 2, 12)
+    return cut_slices(animal, centres, np.full(12, 0.8))
+
+
+def test_distance_is_zero_in_the_brain_and_grows_around_it(maps):
+    brain = maps[:, 1:4].sum(dim=1) > 0.99
+    distance = maps[:, 5]
+    assert (distance[brain] < 0.2).all()
+    # Two pixels beyond the brain it is at least one pixel
+    near = torch.nn.functional.max_pool2d((maps[:, 1:4].sum(1) > 0.01).float()[:, None], 5, 1, 2)
+    assert (distance[near[:, 0] == 0] > SPACING).all()
+
+
+def test_tissues_vary_inside_a_brain_that_stays_as_it_is(maps):
+    many = maps.repeat(20, 1, 1, 1)
+    varied, again = (vary_tissues(many, np.random.default_rng(2)) for _ in range(2))
+    assert torch.equal(varied, again)
+    assert varied.min() >= 0
+    torch.testing.assert_close(varied[:, 1:4].sum(1), many[:, 1:4].sum(1))
+    assert torch.equal(varied[:, [0, 4, 5]], many[:, [0, 4, 5]])
+    before, after = brain_labels(many), brain_labels(varied)
+    assert (((before > 0) != (after > 0)).float().mean()) < 1e-4
+    changed = (before != after).flatten(1).float().mean(dim=1)
+    # Some stay, some change, and fluid gains
+    assert (changed == 0).float().mean() > 0.1
+    assert (changed > 0.01).float().mean() > 0.3
+    assert (after == 3).sum() > 1.1 * (before == 3).sum()
+
+
+def test_batches_are_reproducible_and_differ(animal):
+    first, again, other = (
+        draw_heads([animal], np.random.default_rng(seed), 6, SPACING) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+    assert first[0].shape == first[1].shape == (6, 1, 48, 48)
+    assert torch.isfinite(first[0]).all()
+    assert first[0].min() >= 0
+    assert first[0].max() <= 1.5
+
+
+def test_heads_surround_brains_and_stripped_ones_do_not(maps):
+    images, labels = render_heads(maps, np.random.default_rng(0), SPACING, background_free=0.0)
+    around = (labels == 0) & (maps[:, 5:] < 3)
+    assert (images[around] > 0.05).float().mean() > 0.4
+    images, labels = render_heads(maps, np.random.default_rng(0), SPACING, background_free=1.0)
+    far = maps[:, 5:] > 3
+    # But for the islands that a bad placement leaves
+    assert (images[far] > 0).float().mean() < 0.01
+    assert not labels[images == 0].any()
+
+
+def test_labels_are_those_of_the_maps_where_the_field_of_view_shows_them(maps):
+    _, labels = render_heads(maps, np.random.default_rng(3), SPACING)
+    brain = maps[:, 1:4].sum(dim=1, keepdim=True) > BRAIN_SHARE
+    assert not labels[~brain].any()
+    assert (labels[brain] > 0).float().mean() > 0.8
+    seen = labels > 0
+    assert torch.equal(labels[seen], (maps[:, 1:4].argmax(dim=1, keepdim=True) + 1)[seen])
+
+
+def test_neither_brightness_nor_darkness_gives_the_brain_away(maps):
+    """Over many heads the brain is now brighter, now darker than what surrounds it."""
+    brighter = []
+    for seed in range(12):
+        images, labels = render_heads(maps, np.random.default_rng(seed), SPACING)
+        for image, label, distance in zip(images, labels, maps[:, 5:], strict=True):
+            near = (label == 0) & (distance > 0.5) & (distance < 3)
+            if label.any() and near.any():
+                brighter.append(float(image[label > 0].mean() > image[near].mean()))
+    assert 0.15 < np.mean(brighter) < 0.95
+
+
+def test_a_grid_of_no_bend_is_a_similarity():
+    grid, scale = random_grid((200, 8, 8), np.random.default_rng(0), SPACING)
+    assert grid.shape == (200, 8, 8, 2)
+    assert scale.min() < 0.7
+    assert scale.max() > 1.1
+    assert 0.1 < (scale < 0.85).mean() < 0.35
+
+
+def test_a_scan_to_order_has_the_noise_and_contrast_asked_for(maps):
+    clean, labels = render_as(maps, np.random.default_rng(0), SPACING, snr=1e6, bias=0.0)
+    noisy, _ = render_as(maps, np.random.default_rng(0), SPACING, snr=5.0, bias=0.0)
+    # Deep grey and white matter, away from what blurs in
+    deep = maps[:, 1:4].sum(dim=1, keepdim=True) > 0.99
+    grey, white = deep & (labels == 2), deep & (labels == 1)
+    assert clean[white].mean() < clean[grey].mean()
+    inverted, _ = render_as(
+        maps, np.random.default_rng(0), SPACING, snr=1e6, bias=0.0, contrast=(1.0, 0.6, 0.2)
+    )
+    assert inverted[white].mean() > inverted[grey].mean()
+    beside = grey[..., 1:] & grey[..., :-1]
+
+    def roughness(images):
+        return (images[..., 1:] - images[..., :-1])[beside].std()
+
+    assert roughness(noisy) > 1.3 * roughness(clean)

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+from nibabel.affines import apply_affine
+from scipy import ndimage
+
+from secondglance.simulation.atlas import read_maps
+from secondglance.simulation.diffusion import draw_motion, simulate_dwi
+from secondglance.simulation.whole_head import Head, simulate_head
+
+STILL = np.eye(4)[None]
+
+
+@pytest.fixture(scope='module')
+def heads():
+    maps = read_maps()
+    return [simulate_head(*maps, np.random.default_rng(seed)) for seed in (1, 2)]
+
+
+def scan(head, motion=STILL, b=0.0, **options):
+    quiet = {'snr': 1e9, 'bias': 0.0, 'ghost': 0.0} | options
+    n = len(motion)
+    direction = np.tile([[1.0], [0], [0]], n)
+    return simulate_dwi(head, np.random.default_rng(0), np.full(n, b), direction, motion, **quiet)
+
+
+def test_a_seed_is_an_animal(heads):
+    again = simulate_head(*read_maps(), np.random.default_rng(1))
+    np.testing.assert_array_equal(again.labels, heads[0].labels)
+    assert (heads[0].labels != heads[1].labels).mean() > 0.02
+
+
+def test_brains_have_a_rats_volume(heads):
+    for head in heads:
+        assert 1200 < head.brain_mask.sum() * 0.375**2 * 0.5 < 3000
+
+
+def test_there_is_a_head_around_the_brain(heads):
+    image = scan(heads[0])[..., 0]
+    shell = ndimage.binary_dilation(heads[0].brain_mask, iterations=2) & ~heads[0].brain_mask
+    outside = ~ndimage.binary_dilation(heads[0].brain_mask, iterations=5)
+    # A dark gap, and tissue beyond it
+    assert np.median(image[shell]) < 0.6 * np.median(image[heads[0].brain_mask])
+    assert (image[outside] > 300).sum() > 3000
+
+
+def test_contrast_is_that_of_an_epi(heads):
+    image = scan(heads[0])[..., 0]
+    core = {name: image[heads[0].fractions[name] > 0.9].mean() for name in ('WM', 'GM', 'CSF')}
+    assert core['CSF'] > 1.3 * core['GM']
+    assert core['GM'] > 1.2 * core['WM']
+
+
+def test_diffusion_weighting_darkens_csf_most(heads):
+    plain, weighted = scan(heads[0])[..., 0], scan(heads[0], b=1000.0)[..., 0]
+    left = {
+        name: (weighted / plain)[heads[0].fractions[name] > 0.95].mean() for name in ('GM', 'CSF')
+    }
+    # exp(−b D): D = 0.75e-3 and 2.8e-3 mm²/s; voxels hold up to 5 % of something else
+    assert left['GM'] == pytest.approx(np.exp(-0.75), abs=0.05)
+    assert left['CSF'] == pytest.approx(np.exp(-2.8), abs=0.08)
+
+
+def test_a_volume_shows_the_head_where_its_motion_says(heads):
+    head = heads[0]
+    motion = draw_motion(2, np.random.default_rng(3), head.affine, mm=0.8, deg=2)
+    still, moved = np.moveaxis(scan(head, motion), -1, 0)
+    # Independent of the simulator: the moved head's centre of mass is the still one's, moved
+    weight = np.where(head.brain_mask, 1.0, 0)
+    pull = np.linalg.inv(head.affine) @ motion[1] @ head.affine
+    expected = ndimage.affine_transform(still, pull[:3, :3], pull[:3, 3], order=1)
+    inside = ndimage.binary_erosion(weight > 0, iterations=2)
+    assert np.corrcoef(moved[inside], expected[inside])[0, 1] > 0.97
+    assert np.corrcoef(moved[inside], still[inside])[0, 1] < 0.95
+    centre = apply_affine(head.affine, np.argwhere(inside)).mean(0)
+    assert np.linalg.norm(apply_affine(motion[1], centre) - centre) > 0.3
+
+
+def test_the_first_volume_is_at_rest():
+    motion = draw_motion(4, np.random.default_rng(0), np.eye(4))
+    np.testing.assert_array_equal(motion[0], np.eye(4))
+    for matrix in motion:
+        np.testing.assert_allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-12)
+
+
+def test_motion_is_from_a_volume_to_rest(rng):
+    # A ball of water at a known place: its centre says by itself where a volume shows it
+    affine = np.array([[0.4, 0.05, 0, -3], [-0.05, 0, 0.5, 2], [0, 0.4, 0.02, -5], [0, 0, 0, 1]])
+    shape = (24, 26, 22)
+    place = apply_affine(affine, [11, 13, 10])
+    world = apply_affine(affine, np.moveaxis(np.indices(shape), 0, -1))
+    ball = np.exp(-((world - place) ** 2).sum(-1) / 2 / 0.9**2).astype(np.float32)
+    fibres = np.zeros((3, *shape), np.float32)
+    head = Head(affine, np.zeros(shape, np.uint8), {'CSF': ball}, fibres)
+    motion = draw_motion(4, rng, affine, mm=0.6, deg=4, shape=shape)
+    series = scan(head, motion)
+    texture = series[..., 0] / np.where(ball > 0, ball, 1)
+    for matrix, volume in zip(motion, np.moveaxis(series, -1, 0), strict=True):
+        weight = (volume / texture.mean())[..., None]
+        centre = (weight * world).sum((0, 1, 2)) / weight.sum()
+        np.testing.assert_allclose(matrix[:3, :3] @ centre + matrix[:3, 3], place, atol=0.06)
+
+
+def test_a_turned_head_meets_the_gradients_from_elsewhere():
+    shape = (9, 9, 9)
+    fibres = np.zeros((3, *shape), np.float32)
+    fibres[0] = 1
+    part = {'WM': np.ones(shape, np.float32)}
+    head = Head(np.eye(4), np.ones(shape, np.uint8), part, fibres)
+    quarter = np.array([[0.0, -1, 0, 8], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    weighted = scan(head, np.stack([np.eye(4), quarter]), b=1000.0)[4, 4, 4]
+    plain = scan(head, np.stack([np.eye(4), quarter]))[4, 4, 4]
+    # D = 0.7e-3 mm²/s, 1 + 0.6 of it along the fibres and 1 - 0.3 of it across
+    np.testing.assert_allclose(weighted / plain, np.exp([-0.7 * 1.6, -0.7 * 0.7]), rtol=1e-4)
+
+
+def test_no_brain_lies_bare(heads):
+    for head in heads:
+        gap = ndimage.distance_transform_edt(~head.brain_mask, sampling=(0.375, 0.375, 0.5))
+        filled = sum(head.fractions.values())[(gap > 0) & (gap < 1.8)]
+        # Fasciae are dark, but never as empty as air
+        assert (filled > 0.3).mean() > 0.99
+
+
+def test_eyes_lie_in_front_and_outside_the_brain(heads):
+    for head in heads:
+        eyes = np.argwhere(head.fractions['eye'] > 0.5)
+        brain = np.argwhere(head.brain_mask)
+        assert len(eyes) > 50
+        towards_anterior = head.affine[1, :3]
+        assert (eyes @ towards_anterior).min() > np.median(brain @ towards_anterior)
+        assert not head.brain_mask[tuple(eyes.T)].any()
+
+
+def test_parts_of_a_voxel_make_no_more_than_one(heads):
+    for head in heads:
+        assert all(part.min() >= 0 for part in head.fractions.values())
+        assert sum(head.fractions.values()).max() <= 1 + 1e-5
+
+
+def test_an_atlas_without_skull_does():
+    maps, affine = read_maps()
+    bare = {name: voxels for name, voxels in maps.items() if name != 'skull'}
+    head = simulate_head(bare, affine, np.random.default_rng(1), shape=(32, 32, 20))
+    assert head.brain_mask.any()
+    assert head.fractions['skull'].max() == 0
