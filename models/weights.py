@@ -29,7 +29,14 @@ FORMAT = 'secondglance-unet-1'
 REFINEMENT = 'secondglance-refinement-1'
 """The same of a refinement."""
 
-_ENDS = {FORMAT: (1, CLASSES), REFINEMENT: (14, ('brain',))}
+SECOND_GLANCE = 'secondglance-tissues-1'
+"""The same of a second glance."""
+
+_ENDS = {
+    FORMAT: (1, CLASSES),
+    REFINEMENT: (14, ('brain',)),
+    SECOND_GLANCE: (13, ('WM', 'GM', 'CSF', 'x', 'y', 'z')),
+}
 """Channels that a network of each kind takes, and the classes it gives."""
 
 PAPER_SPACING = 0.375
@@ -82,6 +89,11 @@ def default_refinement() -> Path:
     return Path(__file__).parent / 'pretrained' / 'refinement.safetensors'
 
 
+def default_second_glance() -> Path:
+    """Path of the second glance that ships with the package."""
+    return Path(__file__).parent / 'pretrained' / 'second_glance.safetensors'
+
+
 def read_header(path: str | os.PathLike[str], form: str = FORMAT) -> dict[str, str]:
     """Metadata of a weights file; neither torch is imported nor a tensor read.
 
@@ -89,7 +101,7 @@ def read_header(path: str | os.PathLike[str], form: str = FORMAT) -> dict[str, s
     ----------
     path : path
     form : str
-        `FORMAT` or `REFINEMENT`: what the weights must be of.
+        `FORMAT`, `REFINEMENT` or `SECOND_GLANCE`: what the weights must be of.
 
     Returns
     -------
@@ -194,7 +206,7 @@ def save_weights(
         Added to the header; ``spacing`` (mm), ``classes`` (JSON list) and ``normalisation`` have
         the values of the paper's training where not given.
     form : str
-        `FORMAT` or `REFINEMENT`.
+        `FORMAT`, `REFINEMENT` or `SECOND_GLANCE`.
 
     Returns
     -------
@@ -238,7 +250,7 @@ def load_weights(
     device : str
         Torch device.
     form : str
-        `FORMAT` or `REFINEMENT`: what the weights must be of.
+        `FORMAT`, `REFINEMENT` or `SECOND_GLANCE`: what the weights must be of.
 
     Returns
     -------

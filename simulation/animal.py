@@ -33,11 +33,14 @@ class Animal:
         First and last plane that holds brain.
     spacing : float
         In plane, in mm.
+    coordinates : tensor of float32, shape (Y + 1, 3, H, W), optional
+        Running sum of the place in the atlas, in mm of its world.
     """
 
     cumulative: torch.Tensor
     planes: tuple[int, int]
     spacing: float
+    coordinates: torch.Tensor | None = None
 
     @property
     def extent_mm(self) -> tuple[float, float]:
@@ -51,6 +54,8 @@ def draw_animal(
     spacing: float = 0.375,
     side: int = 64,
     scale_range: tuple[float, float] = (0.8, 1.2),
+    *,
+    coordinates: bool = False,
 ) -> Animal:
     """Draw an animal: size ± 20 %, proportions ± 12 %, rotation ± 12°, smooth warp.
 
@@ -64,6 +69,8 @@ def draw_animal(
         Pixels of the square slices; the head is centred in them.
     scale_range : tuple of float
         Least and greatest size beside the atlas.
+    coordinates : bool
+        Whether the place of every pixel in the atlas is kept.
 
     Returns
     -------
@@ -96,6 +103,10 @@ def draw_animal(
     )
     points = torch.einsum('ij,jxyz->xyzi', inverse, grid + warp)
     points += torch.from_numpy(middle.astype(np.float32))
+    places = None
+    if coordinates:
+        places = functional.avg_pool2d(points.permute(1, 3, 0, 2), 2)
+        places += torch.tensor(atlas.origin)[:, None, None]
     # grid_sample wants the last axis first and [-1, 1] from the first to the last voxel.
     extent = torch.from_numpy(((np.array(atlas.maps.shape[1:]) - 1) * atlas.spacing).astype('f4'))
     points = (2 * points / extent - 1).flip(-1)
@@ -110,8 +121,16 @@ def draw_animal(
         ~(planes[:, TISSUE_MAPS].sum(dim=1) > 0.5).numpy(), sampling=(FINE_MM, spacing, spacing)
     )
     planes = torch.cat([planes, torch.from_numpy(away.astype(np.float32))[:, None]], dim=1)
-    cumulative = torch.cat([torch.zeros_like(planes[:1]), planes.cumsum(dim=0)])
-    return Animal(cumulative, (int(held[0]), int(held[-1])), spacing)
+    return Animal(
+        _running_sum(planes),
+        (int(held[0]), int(held[-1])),
+        spacing,
+        None if places is None else _running_sum(places),
+    )
+
+
+def _running_sum(planes: torch.Tensor) -> torch.Tensor:
+    return torch.cat([torch.zeros_like(planes[:1]), planes.cumsum(dim=0)])
 
 
 def cut_slices(animal: Animal, centres_mm: NDArray, thickness_mm: NDArray) -> torch.Tensor:
@@ -129,11 +148,40 @@ def cut_slices(animal: Animal, centres_mm: NDArray, thickness_mm: NDArray) -> to
     tensor, shape (B, 6, H, W)
         Tissue maps, and the distance to the brain in mm.
     """
-    n = len(animal.cumulative) - 1
+    return _cut(animal.cumulative, centres_mm, thickness_mm)
+
+
+def cut_coordinates(animal: Animal, centres_mm: NDArray, thickness_mm: NDArray) -> torch.Tensor:
+    """Average the place in the atlas over slabs, as `cut_slices` does the tissue maps.
+
+    Parameters
+    ----------
+    animal : Animal
+        Drawn with its coordinates.
+    centres_mm, thickness_mm : array, shape (B,)
+        As of `cut_slices`.
+
+    Returns
+    -------
+    tensor, shape (B, 3, H, W)
+        Right, anterior, superior, in mm of the atlas' world.
+
+    Raises
+    ------
+    ValueError
+        If the animal was drawn without coordinates.
+    """
+    if animal.coordinates is None:
+        raise ValueError('The animal was drawn without coordinates.')
+    return _cut(animal.coordinates, centres_mm, thickness_mm)
+
+
+def _cut(running: torch.Tensor, centres_mm: NDArray, thickness_mm: NDArray) -> torch.Tensor:
+    n = len(running) - 1
     first = np.clip(np.round((centres_mm - thickness_mm / 2) / FINE_MM), 0, n - 1).astype(int)
     count = np.maximum(np.round(thickness_mm / FINE_MM), 1).astype(int)
     last = np.minimum(first + count, n)
-    slab = animal.cumulative[last] - animal.cumulative[first]
+    slab = running[last] - running[first]
     return slab / torch.from_numpy((last - first).astype(np.float32))[:, None, None, None]
 
 

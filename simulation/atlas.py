@@ -35,10 +35,13 @@ class Atlas:
         Probabilities in the order of `MAPS`, canonical axes (R, A, S); they sum to one.
     spacing : tuple of float
         Voxel size in mm.
+    origin : tuple of float
+        Centre of the first voxel, in mm of the atlas' world.
     """
 
     maps: torch.Tensor
     spacing: tuple[float, float, float]
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
@@ -64,6 +67,7 @@ def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
 
     found: dict[str, NDArray[np.float32]] = {}
     spacing: tuple[float, float, float] | None = None
+    origin = (0.0, 0.0, 0.0)
     for tissue in MAPS:
         paths = sorted(
             path
@@ -83,6 +87,7 @@ def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
         except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
             raise InputError(f'Tissue map {paths[0]} cannot be read; copy it again.') from error
         spacing = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])  # type: ignore
+        origin = tuple(float(x) for x in image.affine[:3, 3])  # type: ignore
     shapes = {array.shape for array in found.values()}
     if len(shapes) != 1 or spacing is None:
         raise InputError(f'The tissue maps of atlas {directory} lie on different grids: {shapes}.')
@@ -93,7 +98,7 @@ def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
     maps[0] = np.maximum(maps[0], 1.0 - inside)
     maps /= maps.sum(axis=0)
     tidy = continue_cord(tidy_maps(maps, spacing), spacing)
-    return Atlas(torch.from_numpy(tidy), spacing)
+    return Atlas(torch.from_numpy(tidy), spacing, origin)
 
 
 def read_maps(folder: Path | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:

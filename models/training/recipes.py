@@ -104,6 +104,20 @@ REFINE = replace(
 )
 """Recipe of the refinement (`secondglance.models.brain_refinement`)."""
 
+SECOND_GLANCE = replace(
+    RECIPES['robust'],
+    name='second-glance',
+    learning_rate=2e-3,
+    average=0.998,
+    spacing=0.2,
+    side=80,
+    channels=(20, 40, 80, 128, 160),
+    scan_share=0.5,
+    steps=8000,
+    n_animals=120,
+)
+"""Recipe of the second glance (`secondglance.models.second_glance`)."""
+
 
 @dataclass(frozen=True)
 class Split:

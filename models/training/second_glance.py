@@ -1,0 +1,319 @@
+"""Training of the second glance: brains are drawn and laid out once, then learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.labels import TISSUES
+from secondglance.models.second_glance.network import N_CHANNELS, OUTPUTS, split_outputs
+from secondglance.models.training.evaluation import dice_per_class, spread
+from secondglance.models.training.loop import (
+    AveragedTraining,
+    Progress,
+    SeededBatches,
+    draw_curves,
+    fit,
+)
+from secondglance.models.training.plan import Plan
+from secondglance.models.training.recipes import SECOND_GLANCE as RECIPE
+from secondglance.models.training.recipes import Recipe
+from secondglance.models.training.second_glance_samples import (
+    draw_samples,
+    lay_out,
+    load_samples,
+    redraw_placed,
+    save_samples,
+)
+from secondglance.models.unet import UNet
+from secondglance.models.weights import SECOND_GLANCE, load_weights, save_weights
+from secondglance.simulation.animal import draw_animal
+from secondglance.simulation.atlas import Atlas
+from secondglance.simulation.placed_stack import PlacedStack, draw_placed
+
+HEADS_EACH = 8
+"""Stacks that are drawn of every simulated animal."""
+
+SCANS_EACH = 12
+"""How often a labelled scan is laid out: once as it is, then in other poses and contrasts."""
+
+SIZES = (0.78, 1.08)
+"""Sizes of simulated animals beside the atlas."""
+
+DRAWN_MM, DRAWN_SIDE = 0.25, 96
+"""Pixels of simulated stacks: their size in mm of a rat, and how many a side."""
+
+_PLACE_WEIGHT = 0.5
+"""Weight of the coordinates' loss, in mm, beside that of the tissues."""
+
+
+class _Batches(SeededBatches):
+    def __init__(
+        self,
+        pools: Sequence[tuple[float, Sequence[torch.Tensor]]],
+        seed: int,
+        recipe: Recipe,
+        start: int,
+    ) -> None:
+        super().__init__(seed, start)
+        self.pools, self.recipe = pools, recipe
+
+    def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw what the network is shown and what it should say, of one step."""
+        torch.set_num_threads(1)
+        return draw_samples(self.pools, rng, self.recipe.batch_size)
+
+
+class SecondGlanceTraining(AveragedTraining):
+    """The network of the second glance and its loss.
+
+    Cross-entropy and soft Dice against fractions; both are least where the network says the
+    fractions themselves. Coordinates have a robust loss.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    steps : int
+    """
+
+    def __init__(self, recipe: Recipe, steps: int) -> None:
+        super().__init__(UNet(recipe.channels, N_CHANNELS, len(OUTPUTS)), recipe, steps)
+
+    def training_step(
+        self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
+    ) -> torch.Tensor:
+        """Loss of one batch of slices."""
+        channels, targets = batch
+        outputs = self.net(channels.contiguous(memory_format=torch.channels_last)).float()
+        return second_glance_loss(outputs, channels, targets)
+
+
+def second_glance_loss(
+    outputs: torch.Tensor, channels: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """Loss of the network's outputs (B, 6, H, W); targets (B, 8, H, W) as of `draw_samples`."""
+    logits, places = split_outputs(outputs, channels)
+    fractions, known = targets[:, :3], targets[:, 3:4]
+    logs = logits.log_softmax(dim=1)
+    entropy = -(fractions * logs * known).sum() / known.sum().clamp(min=1)
+    found = logs.exp() * known
+    shared = (found * fractions).sum(dim=(0, 2, 3))
+    total = (found**2).sum(dim=(0, 2, 3)) + (fractions**2 * known).sum(dim=(0, 2, 3))
+    overlap = 1 - ((2 * shared + 1) / (total + 1)).mean()
+    true, placed = targets[:, 4:7], targets[:, 7:]
+    away = functional.smooth_l1_loss(places, true, beta=0.5, reduction='none') * placed
+    return entropy + overlap + _PLACE_WEIGHT * away.sum() / (3 * placed.sum().clamp(min=1))
+
+
+@dataclass(frozen=True)
+class Source:
+    """An atlas that animals are simulated from.
+
+    Attributes
+    ----------
+    name : str
+    atlas : Atlas
+        At the size and in the coordinates of the rat atlas.
+    species : str
+    share : float
+        Of each batch.
+    """
+
+    name: str
+    atlas: Atlas
+    species: str = 'rat'
+    share: float = 1.0
+
+
+@dataclass
+class SamplePool:
+    """Laid-out stacks on disk, made where they are missing: drawing takes longer than reading.
+
+    Attributes
+    ----------
+    folder : path
+    seed : int
+    """
+
+    folder: Path
+    seed: int
+    _atlases: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def animal(self, source: Source, number: int, heads: int = HEADS_EACH) -> list[torch.Tensor]:
+        """Stacks of one simulated animal."""
+        paths = [self._path(source.name, f'{number:03d}-{j}') for j in range(heads)]
+        if not all(path.exists() for path in paths):
+            drawn, rng = simulated_animal(source.atlas, self.seed, number)
+            for path in paths:
+                stack = draw_placed(drawn, rng, species=source.species)
+                while not stack.mask.any():
+                    stack = draw_placed(drawn, rng, species=source.species)
+                self._keep(lay_out(stack, rng), path)
+            print(f'drew animal {number} of {source.name}', flush=True)
+        return self._read(paths)
+
+    def scan(self, one: PlacedStack, name: str, variants: int = SCANS_EACH) -> list[torch.Tensor]:
+        """One labelled scan, as it is and in other poses and contrasts."""
+        paths = [self._path('scans', f'{name}-{j}') for j in range(variants)]
+        for j, path in enumerate(paths):
+            if path.exists():
+                continue
+            rng = np.random.default_rng([self.seed, 6, j, *name.encode()])
+            self._keep(lay_out(redraw_placed(one, rng, as_it_is=j == 0), rng), path)
+        return self._read(paths)
+
+    def _path(self, kind: str, name: str) -> Path:
+        path = self.folder / kind / f'{name}.safetensors'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @staticmethod
+    def _keep(laid: torch.Tensor, path: Path) -> None:
+        save_samples(laid, path)
+
+    @staticmethod
+    def _read(paths: Sequence[Path]) -> list[torch.Tensor]:
+        return [laid for path in paths if len(laid := load_samples(path))]
+
+
+def simulated_animal(atlas: Atlas, seed: int, number: int):
+    """One animal of the cohort with its coordinates, and the generator to go on with."""
+    rng = np.random.default_rng([seed, 9, number])
+    drawn = draw_animal(atlas, rng, DRAWN_MM, DRAWN_SIDE, SIZES, coordinates=True)
+    return drawn, rng
+
+
+def train_second_glance(
+    sources: Sequence[Source],
+    output: Path,
+    *,
+    scans: Sequence[tuple[str, PlacedStack]] = (),
+    init_weights: Path | None = None,
+    pool_folder: Path | None = None,
+    recipe: Recipe = RECIPE,
+    **asked: Any,
+) -> dict[str, Any]:
+    """Train a second glance on simulated animals, and on scans with tissue labels.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        Atlases to simulate from.
+    output : path
+        Weights, ``.safetensors``; the model card goes beside it, ``.json``.
+    scans : sequence of (name, PlacedStack)
+    init_weights : path, optional
+        Second glance to go on from.
+    pool_folder : path, optional
+        Where laid-out stacks are kept; by default with the checkpoints.
+    recipe : Recipe
+    **asked
+        Attributes of `secondglance.models.training.plan.Plan`.
+
+    Returns
+    -------
+    dict
+        The model card.
+
+    Raises
+    ------
+    InputError
+        For too few animals or steps, weights to start from that do not fit, or a checkpoint of
+        another training.
+    """
+    plan = Plan(output, **{'steps': recipe.steps, 'n_animals': recipe.n_animals, **asked})
+    split = plan.split
+    started_from = None
+    known = {'names': ' '.join(sorted(name for name, _ in scans))}
+    if init_weights is not None:
+        started_from = load_weights(init_weights, form=SECOND_GLANCE)
+        if started_from.net.channels != recipe.channels:
+            raise InputError(
+                f'Second glance {init_weights} is of another size; start from another.'
+            )
+        known['init_weights'] = started_from.checksum
+    identity = plan.identity(recipe, **known)
+    start, checkpoint = plan.checkpoint(identity)
+    torch.manual_seed(plan.seed)
+    module = SecondGlanceTraining(recipe, plan.steps)
+    if started_from is not None:
+        module.go_on_from(started_from.net)
+
+    pool = SamplePool(pool_folder or plan.folder / f'stacks-{plan.seed}', plan.seed)
+    simulated = 1 - recipe.scan_share if scans else 1.0
+    whole = sum(source.share for source in sources)
+    pools: list[tuple[float, list[torch.Tensor]]] = [
+        (
+            simulated * source.share / whole,
+            [laid for n in split.train for laid in pool.animal(source, n)],
+        )
+        for source in sources
+    ]
+    by_species = sorted({one.species for _, one in scans})
+    for species in by_species:
+        laid = [s for name, one in scans if one.species == species for s in pool.scan(one, name)]
+        pools.append((recipe.scan_share / len(by_species), laid))
+    held = [
+        laid for source in sources for n in split.validation for laid in pool.animal(source, n, 2)
+    ]
+    metadata = {**plan.metadata(recipe), 'classes': _names()}
+
+    def judge(net: UNet) -> dict[str, float]:
+        return {name: float(values.mean()) for name, values in judge_stacks(net, held).items()}
+
+    def save(net: UNet, step: int) -> str:
+        return save_weights(net, output, {**metadata, 'step': str(step)}, SECOND_GLANCE)
+
+    progress = Progress(judge, save, plan)
+    batches = _Batches(pools, plan.seed, recipe, start)
+    net = fit(module, batches, progress, plan, identity, checkpoint)
+    draw_curves(progress.rows, output)
+    checksum = save_weights(net, output, metadata, SECOND_GLANCE)
+    what = {
+        'what': 'secondglance second glance: fractions of WM, GM and CSF and atlas coordinates '
+        'of a brain whose mask is known',
+        'data': f'{plan.n_animals} animals each simulated from {plan.source or "an atlas"}, '
+        f'{HEADS_EACH} heads each',
+        'labelled_scans': sorted(name for name, _ in scans),
+        'started_from': started_from.checksum if started_from else None,
+    }
+    tested = [laid for source in sources for n in split.test for laid in pool.animal(source, n, 2)]
+    scores = {name: spread(values) for name, values in judge_stacks(net, tested).items()}
+    return plan.write_card(recipe, net, checksum, what, {'test': scores})
+
+
+def _names() -> str:
+    import json
+
+    return json.dumps(list(OUTPUTS))
+
+
+def judge_stacks(
+    net: Callable[[torch.Tensor], torch.Tensor], stacks: Sequence[torch.Tensor]
+) -> dict[str, NDArray[np.float64]]:
+    """Dice of the tissues, and the closeness of the coordinates, of laid-out stacks.
+
+    Closeness is exp(−median distance in mm): 1 is exact.
+    """
+    rows = []
+    for laid in stacks:
+        channels, targets = laid[:, :N_CHANNELS].float(), laid[:, N_CHANNELS:].float()
+        with torch.no_grad():
+            logits, places = split_outputs(net(channels), channels)
+        known, placed = targets[:, 3] > 0.5, targets[:, 7] > 0.5
+        found = torch.where(known, logits.argmax(dim=1) + 1, 0)
+        true = torch.where(known, targets[:, :3].argmax(dim=1) + 1, 0)
+        away = (places - targets[:, 4:7]).norm(dim=1)[placed]
+        close = float(torch.exp(-away.median())) if len(away) else 1.0
+        rows.append([close, *dice_per_class(found, true)[:3]])
+    columns = np.array(rows).T
+    names = ('place', *TISSUES)
+    return {**dict(zip(names, columns, strict=True)), 'mean': columns[1:].mean(axis=0)}

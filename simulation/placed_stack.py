@@ -1,0 +1,201 @@
+"""Simulated brains whose tissue fractions and atlas coordinates are known everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from secondglance.imaging.labels import BRAIN_SHARE
+from secondglance.imaging.species import BRAIN_SIZE
+from secondglance.simulation.animal import Animal, cut_coordinates, cut_slices
+from secondglance.simulation.atlas import Atlas
+from secondglance.simulation.brains import imperfect_masks
+from secondglance.simulation.contrast import draw_contrast, vary_tissues
+from secondglance.simulation.head import render_heads
+from secondglance.simulation.head_stack import BEYOND_MM, along_head
+from secondglance.simulation.random_fields import smooth_noise
+
+THICKNESS_MM = (0.2, 1.2)
+"""Distance of neighbouring slices that is drawn, mm of a rat."""
+
+
+@dataclass(frozen=True)
+class PlacedStack:
+    """A stack whose tissues and place are known; lengths in mm of the animal.
+
+    Attributes
+    ----------
+    images : (N, H, W) float32 array
+    mask : (N, H, W) float32 array
+        Brain mask that is given to the second glance.
+    fractions : (N, 3, H, W) float32 array
+        Share of WM, GM and CSF; their sum is one where they are known.
+    known : (N, H, W) float32 array
+        Weight of the fractions, 0 where they are not known.
+    coordinates : (N, 3, H, W) float32 array
+        In the rat atlas, mm.
+    placed : (N, H, W) float32 array
+        Weight of the coordinates.
+    positions_mm : (N,) array
+    in_plane_mm : float
+    species : str
+    animal : str
+    """
+
+    images: NDArray[np.float32]
+    mask: NDArray[np.float32]
+    fractions: NDArray[np.float32]
+    known: NDArray[np.float32]
+    coordinates: NDArray[np.float32]
+    placed: NDArray[np.float32]
+    positions_mm: NDArray[np.float64]
+    in_plane_mm: float
+    species: str
+    animal: str = ''
+
+
+def draw_placed(
+    animal: Animal,
+    rng: np.random.Generator,
+    *,
+    species: str = 'rat',
+    thickness: float | None = None,
+    perfect: bool = False,
+    contrast: tuple[float, float, float] | None = None,
+) -> PlacedStack:
+    """Scan a simulated animal as a whole head, with a brain mask that may be off.
+
+    Parameters
+    ----------
+    animal : Animal
+        Drawn with coordinates, at the size of a rat.
+    rng : numpy.random.Generator
+    species : str
+        A mouse is handed on at its own size.
+    thickness : float, optional
+        Distance of the slices, mm of a rat.
+    perfect : bool
+        Whether mask and brain are as the atlas has them: nothing ill, nothing missed.
+    contrast : tuple of float, optional
+        Brightness of WM, GM and CSF; random where not given.
+
+    Returns
+    -------
+    PlacedStack
+    """
+    low, high = THICKNESS_MM
+    if thickness is None:
+        thickness = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    low, high = animal.extent_mm
+    ends = np.array([low, high]) + rng.uniform(-0.5, BEYOND_MM, 2) * (0.3, 0.5)
+    if rng.random() < 0.25 and not perfect:
+        inwards = rng.uniform(0.1, 0.5) * (high - low)
+        end = int(rng.integers(2))
+        ends[end] = (low + inwards, high - inwards)[end]
+    positions = np.arange(ends[0], ends[1], thickness)
+    n = len(positions)
+    along = along_head(rng, positions)
+    thick = np.full(n, thickness * (1.0 if rng.random() < 0.7 else rng.uniform(0.7, 1.0)))
+    maps = cut_slices(animal, positions, thick)
+    places = cut_coordinates(animal, positions, thick)
+    if rng.random() < 0.6 and not perfect:
+        maps = vary_tissues(maps, along)
+    maps, places = _pose_upright(maps, places, rng, along, animal.spacing)
+    images, labels = render_heads(
+        maps, along, animal.spacing, contrast=contrast or draw_contrast(rng)
+    )
+    tissue = maps[:, 1:4].sum(dim=1, keepdim=True)
+    brain = labels > 0
+    mask = brain if perfect else imperfect_masks(tissue * brain, along)
+    if rng.random() < 0.35:
+        # Handed over with the background removed
+        images = images * functional.max_pool2d(mask.float(), 3, 1, 1)
+    fractions = maps[:, 1:4] / tissue.clamp(min=BRAIN_SHARE / 2)
+    known = brain[:, 0].float().numpy()
+    scale = BRAIN_SIZE[species]
+    return PlacedStack(
+        images[:, 0].numpy(),
+        mask[:, 0].float().numpy(),
+        fractions.numpy(),
+        known,
+        places.numpy(),
+        known,
+        positions * scale,
+        animal.spacing * scale,
+        species,
+    )
+
+
+def _pose_upright(maps, places, rng, along, spacing):
+    """Pose the slices of one head alike: upright, a little turned, scaled, bent; or mirrored."""
+    n, _, h, w = maps.shape
+    grid, scale, flip = upright_grid((n, h, w), rng, along, spacing)
+    both = functional.grid_sample(
+        torch.cat([maps, places], dim=1), grid, padding_mode='border', align_corners=False
+    )
+    maps, places = both[:, : maps.shape[1]], both[:, maps.shape[1] :]
+    maps[:, -1] *= scale
+    places[:, 0] *= flip
+    return maps, places
+
+
+def upright_grid(shape, rng, along, spacing):
+    """Draw a pose in plane for all slices of a head: for `grid_sample`, its scale and mirroring.
+
+    Parameters
+    ----------
+    shape : (N, H, W)
+    rng : numpy.random.Generator
+        Of what a head has once.
+    along : numpy.random.Generator
+        Of what changes smoothly along a head.
+    spacing : float
+        In plane, mm.
+
+    Returns
+    -------
+    grid : tensor, shape (N, H, W, 2)
+    scale : float
+        By which the head grew.
+    flip : float
+        −1 where left and right were swapped, else 1.
+    """
+    n, h, w = shape
+    angle = np.deg2rad(rng.normal(0.0, 6.0))
+    scale = float(rng.uniform(0.88, 1.12))
+    flip = -1.0 if rng.random() < 0.5 else 1.0
+    shift = rng.normal(0.0, 0.05, 2) + along.normal(0.0, 0.01, (n, 2))
+    theta = np.zeros((n, 2, 3), np.float32)
+    theta[:, 0, 0], theta[:, 0, 1] = np.cos(angle) / scale, np.sin(angle) / scale
+    theta[:, 1, 0], theta[:, 1, 1] = -flip * np.sin(angle) / scale, flip * np.cos(angle) / scale
+    theta[:, :, 2] = shift
+    grid = functional.affine_grid(torch.from_numpy(theta), [n, 1, h, w], align_corners=False)
+    millimetre = 2.0 / (h * spacing)
+    bend = smooth_noise((n, 2, h, w), along, np.full(n, rng.uniform(0.0, 0.25)), 6)
+    epi = smooth_noise((n, 1, h, w), along, np.full(n, 0.6 * (rng.random() < 0.4)), 4)
+    direction = torch.from_numpy(np.eye(2, dtype=np.float32)[int(rng.integers(2))])
+    bend = (bend + epi * direction[:, None, None]) * millimetre
+    return grid + bend.permute(0, 2, 3, 1), scale, flip
+
+
+def atlas_at_rat_size(atlas: Atlas, to_rat: NDArray[np.float64]) -> Atlas:
+    """Bring an atlas of another species to the size and the coordinates of the rat's.
+
+    Parameters
+    ----------
+    atlas : Atlas
+    to_rat : (4, 4) array
+        From its world to the rat atlas', a scaling and a shift along its axes.
+
+    Returns
+    -------
+    Atlas
+    """
+    size = np.abs(np.diag(to_rat))[:3]
+    spacing = tuple(float(s) for s in np.array(atlas.spacing) * size)
+    origin = tuple(float(x) for x in (to_rat @ np.array([*atlas.origin, 1.0]))[:3])
+    return Atlas(atlas.maps, spacing, origin)  # type: ignore[arg-type]
