@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from secondglance.imaging.slices import holds_signal
+from secondglance.imaging.grids import holds_signal
 from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.models.second_glance.grid import MARGIN_MM, SPACING_MM, BrainGrid, brain_grid
 
@@ -247,5 +247,6 @@ def _place(share: NDArray, grid: BrainGrid, positions: NDArray, scale: float):
 
 def _reach(where: NDArray, mass: NDArray) -> tuple[float, float]:
     """Between which places all but 2 % of a mass lies."""
-    total = np.cumsum(mass) / mass.sum()
+    # Half of a pixel's mass lies before its centre
+    total = (np.cumsum(mass) - mass / 2) / mass.sum()
     return float(np.interp(0.01, total, where)), float(np.interp(0.99, total, where))

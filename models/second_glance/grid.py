@@ -16,6 +16,9 @@ SPACING_MM = 0.2
 MARGIN_MM = 0.6
 """What is seen around the brain mask, mm of a rat."""
 
+STRIDE = 16
+"""Height and width of the grid are multiples of it: what a U-Net of five levels needs."""
+
 _KEYS = -0.5
 """Parameter of the cubic kernel (Keys 1981, doi 10.1109/TASSP.1981.1163711)."""
 
@@ -79,7 +82,11 @@ class BrainGrid:
 
 
 def brain_grid(
-    mask: ArrayLike, in_plane_mm: float, species: str, spacing_mm: float = SPACING_MM
+    mask: ArrayLike,
+    in_plane_mm: float,
+    species: str,
+    spacing_mm: float = SPACING_MM,
+    stride: int = STRIDE,
 ) -> BrainGrid:
     """Lay a grid over the brain of a stack.
 
@@ -94,6 +101,8 @@ def brain_grid(
     species : {'rat', 'mouse'}
     spacing_mm : float
         Pixel size of the grid for a rat, mm.
+    stride : int
+        Height and width are multiples of it, pixels.
 
     Returns
     -------
@@ -118,8 +127,9 @@ def brain_grid(
         reach = (ends - middle) * in_plane_mm + np.array([-1.0, 1.0]) * MARGIN_MM * scale
         first, last = int(np.floor(reach[0] / spacing)), int(np.ceil(reach[1] / spacing))
         centre.append(middle)
-        start.append(first)
-        shape.append(last - first + 1)
+        spare = -(last - first + 1) % stride
+        start.append(first - spare // 2)
+        shape.append(last - first + 1 + spare)
     n, height, width = brain.shape
     return BrainGrid(
         (n, height, width),

@@ -1,0 +1,185 @@
+"""The second glance at a stack: tissue fractions, place in the atlas, regions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from secondglance.imaging.smooth_transform import SmoothTransform, fit_transform
+from secondglance.models.second_glance.channels import ACROSS, SeenBrain, see_brain
+from secondglance.models.second_glance.network import split_outputs
+from secondglance.models.second_glance.regions import RegionAtlas
+from secondglance.models.weights import LoadedModel
+
+_AT_ONCE = 32
+"""Slices in one forward pass."""
+
+
+@dataclass(frozen=True)
+class SecondGlance:
+    """What the second glance gave, on the stack's own pixels.
+
+    Attributes
+    ----------
+    fractions : (N, H, W, 3) float32 array
+        Of WM, GM and CSF; they sum to one inside the mask and are zero outside.
+    labels : (N, H, W) uint8 array
+        Places in `secondglance.imaging.labels.CLASSES`; above zero exactly inside the mask.
+    coordinates : (N, H, W, 3) float32 array
+        Place in the rat atlas by the smooth transform, mm; NaN outside the mask.
+    regions : (N, H, W) int16 array or None
+        Labels of the atlas that was given.
+    transform : SmoothTransform
+        From a place in the stack (see `stack_axes`), mm, to the rat atlas.
+    misfit_mm : float
+        Median distance of predicted coordinates from the smooth transform.
+    """
+
+    fractions: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    coordinates: NDArray[np.float32]
+    regions: NDArray[np.int16] | None
+    transform: SmoothTransform
+    misfit_mm: float
+
+
+def stack_axes(
+    shape: tuple[int, int, int], positions_mm: ArrayLike, in_plane_mm: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Places of rows (H), slices (N) and columns (W) of a stack, mm from its middle.
+
+    These are the axes, left to right, posterior to anterior and ventral to dorsal, in which a
+    stack's transform is given.
+    """
+    _, height, width = shape
+    across = (np.arange(height) - (height - 1) / 2) * in_plane_mm
+    up = (np.arange(width) - (width - 1) / 2) * in_plane_mm
+    return across, np.asarray(positions_mm, float), up
+
+
+def second_glance(
+    images: ArrayLike,
+    mask: ArrayLike,
+    positions_mm: ArrayLike,
+    in_plane_mm: float,
+    species: str,
+    network: LoadedModel,
+    atlas: RegionAtlas | None = None,
+    *,
+    mirror: bool = True,
+    device: str = 'cpu',
+) -> SecondGlance:
+    """Segment the tissues of a brain whose mask is known, and find its place in an atlas.
+
+    Parameters
+    ----------
+    images : (N, H, W) array
+        Upright coronal slices in any unit: left to right along H, ventral to dorsal along W.
+    mask : (N, H, W) array
+        Probability of brain; brain is where it is at least 0.5.
+    positions_mm : (N,) array
+        Of the slices, ascending towards the nose, mm.
+    in_plane_mm : float
+        Pixel size, mm.
+    species : {'rat', 'mouse'}
+    network : LoadedModel
+        Of the kind `secondglance.models.weights.SECOND_GLANCE`.
+    atlas : RegionAtlas, optional
+        Whose regions are looked up.
+    mirror : bool
+        Whether the mirrored brain is shown to the network as well, and both are averaged.
+    device : str
+        Torch device.
+
+    Returns
+    -------
+    SecondGlance
+
+    Raises
+    ------
+    InputError
+        If the mask is empty, or holds too few pixels to find its place.
+    """
+    images, brain = np.asarray(images, np.float32), np.asarray(mask) >= 0.5
+    seen = see_brain(images, brain, positions_mm, in_plane_mm, species, network.spacing)
+    fractions, places = predict_brain(network, seen, mirror=mirror, device=device)
+
+    transform, misfit = _fit(seen, places, images.shape, positions_mm)
+    axes = stack_axes(images.shape, positions_mm, in_plane_mm)
+    smooth = transform.apply_grid(*axes).transpose(1, 0, 2, 3)
+
+    on_stack = np.clip(seen.grid.to_stack(fractions), 1e-4, None) * brain[:, None]
+    on_stack /= np.maximum(on_stack.sum(axis=1, keepdims=True), 1e-6)
+    shares = np.ascontiguousarray(np.moveaxis(on_stack, 1, -1))
+    labels = np.where(brain, shares.argmax(axis=-1) + 1, 0).astype(np.uint8)
+    regions = None
+    if atlas is not None:
+        regions = np.zeros(brain.shape, np.int16)
+        regions[brain] = atlas.look_up(smooth[brain], shares[brain])
+    return SecondGlance(
+        shares,
+        labels,
+        np.where(brain[..., None], smooth, np.nan).astype(np.float32),
+        regions,
+        transform,
+        misfit,
+    )
+
+
+def predict_brain(
+    network: LoadedModel, seen: SeenBrain, *, mirror: bool = True, device: str = 'cpu'
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Fractions (N, 3, h, w) and atlas coordinates (N, 3, h, w) on the network's grid."""
+    net = network.net.to(device).eval()
+    shown = [torch.from_numpy(seen.channels)]
+    if mirror:
+        turned = shown[0].flip(2).clone()
+        turned[:, ACROSS] *= -1
+        shown.append(turned)
+    fractions, places = [], []
+    for way, channels in enumerate(shown):
+        parts, where = [], []
+        for start in range(0, len(channels), _AT_ONCE):
+            batch = channels[start : start + _AT_ONCE].to(device)
+            with torch.no_grad():
+                logits, coordinates = split_outputs(
+                    net(batch.contiguous(memory_format=torch.channels_last)).float(), batch
+                )
+            parts.append(logits.softmax(dim=1).cpu())
+            where.append(coordinates.cpu())
+        part, place = torch.cat(parts), torch.cat(where)
+        if way:
+            part, place = part.flip(2), place.flip(2)
+            place[:, 0] *= -1
+        fractions.append(part)
+        places.append(place)
+    return (
+        torch.stack(fractions).mean(dim=0).numpy(),
+        torch.stack(places).mean(dim=0).numpy(),
+    )
+
+
+def _fit(
+    seen: SeenBrain, places: NDArray, shape: tuple[int, ...], positions_mm: ArrayLike
+) -> tuple[SmoothTransform, float]:
+    """Fit the smooth transform in the axes of `stack_axes`; median misfit, mm."""
+    grid = seen.grid
+    inside = seen.channels[:, ACROSS // 2 + ACROSS // 4] > 0.5
+    n, row, column = np.nonzero(inside)
+    middle = [(size - 1) / 2 for size in shape[1:]]
+    shift = [(c - m) * grid.in_plane_mm for c, m in zip(grid.centre, middle, strict=True)]
+    points = np.column_stack(
+        [
+            grid.offsets_mm(0)[row] + shift[0],
+            np.asarray(positions_mm, float)[n],
+            grid.offsets_mm(1)[column] + shift[1],
+        ]
+    )
+    targets = places[n, :, row, column]
+    transform = fit_transform(points, targets)
+    some = slice(None, None, max(1, len(points) // 2000))
+    away = np.linalg.norm(transform.apply(points[some]) - targets[some], axis=1)
+    return transform, float(np.median(away))

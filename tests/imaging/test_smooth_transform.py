@@ -1,0 +1,78 @@
+"""A smooth map is found from noisy matches, and can be undone."""
+
+import numpy as np
+import pytest
+
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.smooth_transform import fit_transform
+
+
+def bent(points):
+    """A known map: affine, and a smooth warp of up to half a millimetre."""
+    matrix = np.array([[1.1, 0.05, -0.1], [-0.05, 0.95, 0.08], [0.1, 0.0, 1.05]])
+    x, y, z = np.moveaxis(points, -1, 0)
+    waves = np.stack([np.sin(y / 5), np.cos(x / 5 + z / 4), np.sin(x / 4)], axis=-1)
+    return points @ matrix.T + [1.0, -2.0, 0.5] + 0.5 * waves
+
+
+@pytest.fixture
+def brain():
+    axes = np.linspace(-7, 7, 36), np.linspace(-10, 10, 24), np.linspace(-5, 5, 30)
+    grid = np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
+    return grid[((grid / [7, 10, 5]) ** 2).sum(axis=-1) < 1]
+
+
+def test_known_warp_is_recovered_to_a_tenth_of_a_millimetre(brain):
+    found = fit_transform(brain, bent(brain)).apply(brain)
+    assert np.linalg.norm(found - bent(brain), axis=1).max() < 0.1
+
+
+def test_wrong_matches_do_not_count(brain):
+    rng = np.random.default_rng(0)
+    targets = bent(brain) + rng.normal(0, 0.2, brain.shape)
+    wrong = rng.random(len(brain)) < 0.1
+    targets[wrong] += rng.normal(5, 2, (wrong.sum(), 3))
+    away = np.linalg.norm(fit_transform(brain, targets).apply(brain) - bent(brain), axis=1)
+    assert np.median(away) < 0.1
+    assert away.max() < 0.5
+
+
+def test_weights_of_zero_leave_matches_out(brain):
+    targets = bent(brain)
+    half = brain[:, 0] > 0
+    targets[half] = 0
+    found = fit_transform(brain, targets, ~half).apply(brain[~half])
+    assert np.abs(found - bent(brain[~half])).max() < 0.1
+
+
+def test_inverse_undoes_the_map(brain):
+    found = fit_transform(brain, bent(brain))
+    assert np.allclose(found.inverse(found.apply(brain)), brain, atol=5e-3)
+
+
+def test_grid_and_points_agree(brain):
+    found = fit_transform(brain, bent(brain))
+    axes = np.array([-3.0, 0, 2]), np.array([-9.0, 1]), np.array([-4.0, -1, 0, 9])
+    points = np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
+    assert np.allclose(found.apply_grid(*axes), found.apply(points))
+
+
+def test_single_slice_is_placed(brain):
+    """One slice says nothing of the third direction; the map must stay sound."""
+    plane = brain[np.abs(brain[:, 1] - brain[0, 1]) < 20]
+    plane = plane[plane[:, 1] == plane[len(plane) // 2, 1]]
+    moved = plane + np.array([0.0, 3.0, 0.0])
+    found = fit_transform(plane, moved)
+    assert np.allclose(found.apply(plane), moved, atol=0.05)
+    assert found.least_jacobian() > 0
+
+
+def test_folding_targets_give_a_map_that_does_not_fold(brain):
+    targets = brain.copy()
+    targets[:, 0] = np.abs(targets[:, 0])
+    assert fit_transform(brain, targets).least_jacobian() > 0
+
+
+def test_too_few_matches_are_refused():
+    with pytest.raises(InputError, match='only 3 usable pixels'):
+        fit_transform(np.eye(3), np.eye(3))

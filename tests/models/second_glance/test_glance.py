@@ -1,0 +1,111 @@
+"""The second glance as a whole, with a network that was not trained."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from secondglance.models.second_glance.glance import second_glance
+from secondglance.models.second_glance.network import N_CHANNELS, OUTPUTS, split_outputs
+from secondglance.models.second_glance.regions import Region, RegionAtlas
+from secondglance.models.unet import UNet
+from secondglance.models.weights import SECOND_GLANCE, load_weights, save_weights
+
+POSITIONS = np.arange(10.0)
+
+
+@pytest.fixture(scope='module')
+def network(tmp_path_factory):
+    """Random tissues; the place is what the mask alone says."""
+    torch.manual_seed(0)
+    net = UNet((4, 6, 8, 8, 8), N_CHANNELS, len(OUTPUTS)).eval()
+    with torch.no_grad():
+        net.head.weight[3:] = 0
+        net.head.bias[3:] = 0
+        net.head.weight[:3] *= 20
+    path = tmp_path_factory.mktemp('weights') / 'w.safetensors'
+    extra = {'spacing': '0.2', 'classes': json.dumps(list(OUTPUTS))}
+    save_weights(net, path, extra, SECOND_GLANCE)
+    return load_weights(path, form=SECOND_GLANCE)
+
+
+@pytest.fixture
+def head():
+    rng = np.random.default_rng(0)
+    y, x, z = np.mgrid[:10, :66, :54]
+    away = ((x - 30) / 22) ** 2 + ((z - 26) / 16) ** 2 + ((y - 4.5) / 6) ** 2
+    return rng.normal(10, 1, away.shape) * (1 + (away < 0.3)), away < 1
+
+
+@pytest.fixture
+def atlas():
+    labels = np.ones((40, 60, 30), np.int16)
+    labels[20:] = 2
+    affine = np.diag([0.5, 0.5, 0.5, 1.0])
+    affine[:3, 3] = [-10.25, -17, -6]
+    return RegionAtlas(
+        labels, affine, (Region(1, 'left', 'l', '#000000'), Region(2, 'right', 'r', '#ffffff'))
+    )
+
+
+def test_fractions_sum_to_one_inside_and_labels_follow_the_mask(network, head):
+    found = second_glance(*head, POSITIONS, 0.25, 'rat', network)
+    total = found.fractions.sum(axis=-1)
+    assert total[head[1]] == pytest.approx(1, abs=1e-5)
+    assert np.all(total[~head[1]] == 0)
+    assert np.array_equal(found.labels > 0, head[1])
+    assert np.array_equal(np.isnan(found.coordinates[..., 0]), ~head[1])
+
+
+def test_mirrored_brain_gives_mirrored_result(network, head):
+    image, mask = head
+    found = second_glance(image, mask, POSITIONS, 0.25, 'rat', network)
+    turned = second_glance(image[:, ::-1], mask[:, ::-1], POSITIONS, 0.25, 'rat', network)
+    same = found.labels == turned.labels[:, ::-1]
+    assert same[mask].mean() > 0.97
+    away = found.coordinates[..., 0] + turned.coordinates[:, ::-1, :, 0]
+    assert np.nanmax(np.abs(away)) < 0.15
+
+
+def test_field_of_view_does_not_change_the_result(network, head):
+    image, mask = head
+    cut = np.s_[:, 4:58, 5:48]
+    whole = second_glance(image, mask, POSITIONS, 0.25, 'rat', network)
+    part = second_glance(image[cut], mask[cut], POSITIONS, 0.25, 'rat', network)
+    assert np.allclose(whole.fractions[cut], part.fractions, atol=1e-4)
+    assert np.allclose(whole.coordinates[cut], part.coordinates, atol=1e-3, equal_nan=True)
+
+
+def test_voxels_far_from_the_mask_do_not_change_the_result(network, head):
+    image, mask = head
+    other = image.copy()
+    other[:, :4], other[:, :, -5:] = 0, 500
+    a, b = (second_glance(i, mask, POSITIONS, 0.25, 'rat', network) for i in (image, other))
+    assert np.array_equal(a.fractions, b.fractions)
+
+
+def test_left_is_left(network, head, atlas):
+    image, mask = head
+    found = second_glance(image, mask, POSITIONS, 0.25, 'rat', network, atlas)
+    assert np.all(found.regions[~mask] == 0)
+    left, right = found.regions[:, :28][mask[:, :28]], found.regions[:, 33:][mask[:, 33:]]
+    assert (left == 1).mean() > 0.98
+    assert (right == 2).mean() > 0.98
+
+
+def test_place_of_the_mask_is_where_the_network_starts(network, head):
+    """With nothing added, a brain lies where its mask does: 14.6 mm wide about the midline."""
+    found = second_glance(*head, POSITIONS, 0.25, 'rat', network)
+    across = found.coordinates[..., 0]
+    assert np.nanmin(across) == pytest.approx(-7.3, abs=0.8)
+    assert np.nanmax(across) == pytest.approx(7.3, abs=0.8)
+
+
+def test_outputs_add_to_the_place():
+    channels = torch.zeros(1, N_CHANNELS, 2, 2)
+    outputs = torch.zeros(1, 6, 2, 2)
+    outputs[:, 3] = 1.0
+    _, places = split_outputs(outputs, channels)
+    _, still = split_outputs(torch.zeros(1, 6, 2, 2), channels)
+    assert torch.allclose((places - still)[0, :, 0, 0], torch.tensor([3.0, 0.0, 0.0]))

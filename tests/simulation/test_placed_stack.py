@@ -1,0 +1,83 @@
+"""Simulated brains know their fractions and their place in the atlas."""
+
+import numpy as np
+import pytest
+import torch
+
+from secondglance.simulation.animal import cut_coordinates, cut_slices, draw_animal
+from secondglance.simulation.atlas import Atlas
+from secondglance.simulation.placed_stack import atlas_at_rat_size, draw_placed
+
+ORIGIN = (-4.75, -6.75, -3.75)
+
+
+@pytest.fixture(scope='module')
+def atlas():
+    """An egg whose tissues are bands of its coordinates, so place can be read off its maps."""
+    spacing = 0.5
+    x, y, z = np.meshgrid(
+        *(o + np.arange(n) * spacing for o, n in zip(ORIGIN, (20, 28, 16), strict=True)),
+        indexing='ij',
+    )
+    brain = ((x / 4) ** 2 + (y / 6) ** 2 + (z / 3) ** 2 < 1).astype(np.float32)
+    white = np.clip(0.5 + x / 10, 0, 1) * brain
+    maps = np.stack([1 - brain, white, brain - white, 0 * brain, 0 * brain])
+    return Atlas(torch.from_numpy(maps.astype(np.float32)), (spacing,) * 3, ORIGIN)
+
+
+def test_coordinates_are_those_of_the_maps_that_were_sampled(atlas):
+    """White matter is 0.5 + x / 10 of the brain: what the maps say, the coordinates must say."""
+    animal = draw_animal(atlas, np.random.default_rng(3), 0.4, 32, coordinates=True)
+    low, high = animal.extent_mm
+    centre, thick = np.array([(low + high) / 2]), np.array([0.15])
+    maps = cut_slices(animal, centre, thick)[0]
+    places = cut_coordinates(animal, centre, thick)[0]
+    inside = maps[1:4].sum(dim=0) > 0.999
+    white = (maps[1] / maps[1:4].sum(dim=0))[inside]
+    assert inside.sum() > 50
+    assert torch.allclose(white, 0.5 + places[0][inside] / 10, atol=2e-3)
+
+
+def test_an_animal_without_coordinates_says_so(atlas):
+    animal = draw_animal(atlas, np.random.default_rng(3), 0.4, 32)
+    with pytest.raises(ValueError, match='without coordinates'):
+        cut_coordinates(animal, np.array([5.0]), np.array([0.5]))
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_pose_and_mirror_keep_fractions_and_place_together(atlas, seed):
+    rng = np.random.default_rng(seed)
+    animal = draw_animal(atlas, rng, 0.4, 32, coordinates=True)
+    stack = draw_placed(animal, rng, thickness=1.0, perfect=True)
+    known = stack.known > 0.5
+    sure = known & (stack.fractions.sum(axis=1) > 0.999)
+    white = stack.fractions[:, 0][sure]
+    # A mirrored animal has left and right swapped, in tissue and coordinates alike
+    across = stack.coordinates[:, 0][sure]
+    right = np.abs(white - (0.5 + across / 10)) < 0.06
+    mirrored = np.abs(white - (0.5 - across / 10)) < 0.06
+    assert max(right.mean(), mirrored.mean()) > 0.95
+
+
+def test_fractions_sum_to_one_where_known(atlas):
+    rng = np.random.default_rng(1)
+    animal = draw_animal(atlas, rng, 0.4, 32, coordinates=True)
+    stack = draw_placed(animal, rng, thickness=0.8)
+    total = stack.fractions.sum(axis=1)[stack.known > 0.5]
+    assert total == pytest.approx(1, abs=1e-4)
+
+
+def test_a_mouse_keeps_its_own_millimetres(atlas):
+    rng = np.random.default_rng(1)
+    animal = draw_animal(atlas, rng, 0.4, 32, coordinates=True)
+    stack = draw_placed(animal, rng, species='mouse', thickness=1.0)
+    assert stack.in_plane_mm == pytest.approx(0.26)
+    assert np.diff(stack.positions_mm) == pytest.approx(0.65)
+
+
+def test_an_atlas_is_brought_to_the_size_of_the_rat(atlas):
+    to_rat = np.diag([2.0, 2.0, 2.0, 1.0])
+    to_rat[:3, 3] = [1, 2, 3]
+    big = atlas_at_rat_size(atlas, to_rat)
+    assert big.spacing == (1.0, 1.0, 1.0)
+    assert big.origin == pytest.approx((-8.5, -11.5, -4.5))
