@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from secondglance.imaging.errors import InputError
 
-COARSER = 1.01
-"""By how much the coarsest voxel axis must exceed the others to be taken as the slice axis."""
+TWO_DIMENSIONAL = 1.5
+"""Slices this many times as thick as pixels are long were acquired one by one."""
 
 
 ANTERIOR = 1
@@ -136,6 +136,19 @@ def holds_signal(stack: ArrayLike) -> NDArray[np.bool_]:
     return np.ptp(np.asarray(stack), axis=(1, 2)) > 0
 
 
+def thickest_axis(voxel_size: ArrayLike) -> int | None:
+    """Voxel axis along which a scan was clearly acquired slice by slice, if there is one.
+
+    Examples
+    --------
+    >>> thickest_axis([0.25, 0.25, 1.0]), thickest_axis([0.2, 0.2, 0.25])
+    (2, None)
+    """
+    size = np.asarray(voxel_size, np.float64)
+    clear = size.max() >= TWO_DIMENSIONAL * np.sort(size)[1]
+    return int(size.argmax()) if clear else None
+
+
 def slice_grid(
     shape: tuple[int, ...],
     affine: ArrayLike,
@@ -154,10 +167,11 @@ def slice_grid(
     spacing : float
         In-plane spacing of the stack, mm.
     slice_axis : {'auto', 'i', 'j', 'k'}
-        ``auto`` is `dim_info` if given, else the coarsest voxel axis, else (isotropic) the one
-        closest to the anterior-posterior direction.
+        ``auto`` is that of :func:`thickest_axis`, else the one closest to the anterior-posterior
+        direction: the networks know coronal slices.
     dim_info : int, optional
-        Slice axis that the NIfTI header names.
+        Slice axis that the NIfTI header names. Not used by ``auto``: programs that reorient an
+        image often leave it as it was.
     quarter_turns : int
         By which slices are turned in plane, where the header does not say how the head lies; the
         stack is then ``numpy.rot90(stack, quarter_turns, axes=(1, 2))`` of what it else were.
@@ -181,12 +195,10 @@ def slice_grid(
     canonical = orientation[:, 0].astype(int)  # of each voxel axis
     if slice_axis != 'auto':
         axis = 'ijk'.index(slice_axis)
-    elif dim_info is not None:
-        axis = int(dim_info)
-    elif size.max() > COARSER * np.sort(size)[1]:
-        axis = int(size.argmax())
     else:
-        axis = int(np.flatnonzero(canonical == ANTERIOR)[0])
+        axis = thickest_axis(size)
+        if axis is None:
+            axis = int(np.flatnonzero(canonical == ANTERIOR)[0])
     rest = sorted((a for a in range(3) if a != axis), key=lambda a: canonical[a])
     flips = tuple(bool(orientation[a, 1] < 0) for a in (axis, *rest))
     for _ in range(quarter_turns % 4):
