@@ -38,7 +38,7 @@ def _build_parser() -> argparse.ArgumentParser:
     Examples
     --------
     >>> _build_parser().parse_args(['--subject', 'sub-01']).mask_method
-    'network'
+    'auto'
     """
     parser = argparse.ArgumentParser(
         prog='secondglance run',

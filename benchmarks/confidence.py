@@ -17,12 +17,12 @@ from scipy import stats
 from secondglance.data import atlas_path, donor_paths
 from secondglance.imaging.grids import slices_apart
 from secondglance.imaging.mask.quality import GOOD_DICE
-from secondglance.imaging.mask.selection import decide
+from secondglance.imaging.mask.selection import select_mask
 from secondglance.imaging.metrics import dice
 from secondglance.interfaces.report import placement_warnings
 from secondglance.models.choices import MASK_METHODS
-from secondglance.models.donors import look_at_donors
-from secondglance.models.segment import look_once, opinions_on
+from secondglance.models.donors import prepare_donors
+from secondglance.models.segment import first_glance, gather_evidence
 from secondglance.models.training.scans import read_labelled_scans
 from secondglance.models.weights import (
     REFINEMENT,
@@ -48,7 +48,7 @@ def main():
     args = parser.parse_args()
     model = load_weights(args.weights)
     refinement = load_weights(args.refinement, form=REFINEMENT)
-    bank = look_at_donors(model, donor_paths())
+    bank = prepare_donors(model, donor_paths())
     rows = []
     for k, (name, animal, head) in enumerate(heads_of(args, model)):
         rng = np.random.default_rng([k, 10])
@@ -82,19 +82,19 @@ def heads_of(args, model):
 
 def judge(model, refinement, head, donors):
     """Find the brain as a user's run does, and compare it with the truth."""
-    first = look_once(model, head.images)
-    opinions, _ = opinions_on(
+    first = first_glance(model, head.images)
+    evidence, _ = gather_evidence(
         first, refinement, head.images, head.positions, donors, model.spacing
     )
     apart = slices_apart(head.positions)
     calibration = calibration_of(refinement.metadata)
-    taken = decide(MASK_METHODS[0], opinions, model.spacing, apart, calibration)
+    taken = select_mask(MASK_METHODS[0], evidence, model.spacing, apart, calibration)
     mask, truth = taken.mask >= 0.5, head.labels > 0
     told = {
         'Method': taken.method,
         'MethodAskedFor': MASK_METHODS[0],
         'Confidence': taken.confidence,
-        'BrainVolume': float(mask.sum()) * opinions.voxel_mm3,
+        'BrainVolume': float(mask.sum()) * evidence.voxel_mm3,
     }
     return {
         'dice': dice(mask, truth) if truth.any() else 0.0,

@@ -28,8 +28,8 @@ from secondglance.imaging.mask.cleaning import one_brain
 from secondglance.imaging.metrics import scores
 from secondglance.imaging.placement.donors import place_from_bank
 from secondglance.models.brain_refinement import refine
-from secondglance.models.donors import look_at_donors
-from secondglance.models.segment import look_at_donor, look_once
+from secondglance.models.donors import prepare_donors
+from secondglance.models.segment import first_glance, prepare_donor
 from secondglance.models.training.refinement import train_refinement
 from secondglance.models.training.scans import read_labelled_scans
 from secondglance.models.training.segmentation import train
@@ -148,9 +148,9 @@ def looked_at_donors(model, labelled, known):
         grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
         inside = grid.to_stack(found.labels > 0) >= 0.5
         stack = grid.to_stack(found.voxels)
-        donors.append((found.scan.subject, look_at_donor(model, stack, inside, grid.positions)))
+        donors.append((found.scan.subject, prepare_donor(model, stack, inside, grid.positions)))
     simulated = [folder for folder in donor_paths() if folder.name.startswith('simulated')]
-    return donors + look_at_donors(model, simulated)
+    return donors + prepare_donors(model, simulated)
 
 
 def judge(model, refinement, labelled, donors, test):
@@ -162,7 +162,7 @@ def judge(model, refinement, labelled, donors, test):
         grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
         stack = grid.to_stack(found.voxels)
         others = [donor for animal, donor in donors if animal != found.scan.subject]
-        first = look_once(model, stack)
+        first = first_glance(model, stack)
         placed = place_from_bank(first.enhanced, grid.positions, others)[0].mask
         seen = {'first-glance': 1 - first.probabilities[:, 0]}
         if refiner:

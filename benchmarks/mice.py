@@ -24,10 +24,10 @@ from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.species import BRAIN_SIZE
-from secondglance.models.donors import look_at_donors
+from secondglance.models.donors import prepare_donors
 from secondglance.models.inference import predict
 from secondglance.models.pose import upright_grid
-from secondglance.models.segment import look_twice
+from secondglance.models.segment import segment_stack
 from secondglance.models.weights import (
     REFINEMENT,
     default_refinement,
@@ -57,7 +57,7 @@ def main():
     model = load_weights(args.weights)
     if args.heads:
         refinement = load_weights(args.refinement, form=REFINEMENT)
-        donors = [donor for _, donor in look_at_donors(model, donor_paths())]
+        donors = [donor for _, donor in prepare_donors(model, donor_paths())]
         print('head\tasked for\tmask\tdsc\tlarge slices\tconfidence')
         for path in sorted((args.heads / 'img_N3_intensity_normalized').glob('mouse*.nii')):
             name = path.name.replace('_norm', '_mask')
@@ -86,7 +86,7 @@ def judge_head(path, reference, model, refinement, donors):
     area = truth.sum(axis=(0, 1))
     large = area > SMALL * area.max()
     for method in ('first-glance', 'network'):
-        seen = look_twice(
+        seen = segment_stack(
             model, refinement, grid.to_stack(voxels), positions, donors, mask_method=method
         )
         mask = grid.to_native(seen.brain.mask) >= 0.5

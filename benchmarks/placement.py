@@ -29,7 +29,7 @@ from secondglance.imaging.grids import slice_grid, slices_apart
 from secondglance.imaging.intensity import normalise_slices
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.mask.cleaning import one_brain
-from secondglance.imaging.mask.selection import masks_of
+from secondglance.imaging.mask.selection import candidate_masks
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement.correlation import (
     best_shift,
@@ -40,7 +40,7 @@ from secondglance.imaging.placement.correlation import (
 from secondglance.imaging.placement.donors import Donor, kernels_of, place_from_bank
 from secondglance.models.inference import predict
 from secondglance.models.saliency.attribution import saliency_stack
-from secondglance.models.segment import FirstGlance, opinions_on
+from secondglance.models.segment import FirstGlance, gather_evidence
 from secondglance.models.unet import UNet
 from secondglance.models.weights import (
     REFINEMENT,
@@ -214,9 +214,11 @@ def place(head, donors, model, refinement):
         return np.stack([place_mask(m, s) for m, s in zip(masks, shifts, strict=True)])
 
     stack, bank = head['stack'], [d['as_donor'] for d in donors]
-    opinions, _ = opinions_on(head['first'], refinement, stack, own.positions, bank, model.spacing)
-    network = masks_of(opinions, grid.spacing, grid.thickness)['network']
-    sure = calibration_of(refinement.metadata).of_mask(network >= 0.5, opinions)
+    evidence, _ = gather_evidence(
+        head['first'], refinement, stack, own.positions, bank, model.spacing
+    )
+    network = candidate_masks(evidence, grid.spacing, grid.thickness)['network']
+    sure = calibration_of(refinement.metadata).of_mask(network >= 0.5, evidence)
 
     # Not moved: laid down where it lay in the donor's own field of view
     where = donors[index]['as_donor']

@@ -21,8 +21,8 @@ from secondglance.files.labelled import find_labelled
 from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.motion import estimate_motion
-from secondglance.models.donors import look_at_donors
-from secondglance.models.segment import look_twice
+from secondglance.models.donors import prepare_donors
+from secondglance.models.segment import segment_stack
 from secondglance.models.weights import REFINEMENT, load_weights
 
 
@@ -35,7 +35,7 @@ def main():
     args = parser.parse_args()
     model = load_weights(args.weights)
     refinement = load_weights(args.refinement, form=REFINEMENT)
-    donors = look_at_donors(model, donor_paths())
+    donors = prepare_donors(model, donor_paths())
 
     scans = {}
     for found in find_labelled(args.bids_dir, args.suffix):
@@ -65,7 +65,7 @@ def brain_of(found, model, refinement, donors):
     """Outline the brain of a scan by both networks, on the scan's own grid."""
     grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
     stack = grid.to_stack(found.voxels)
-    glances = look_twice(model, refinement, stack, grid.positions, donors)
+    glances = segment_stack(model, refinement, stack, grid.positions, donors)
     return grid.to_native(glances.brain.mask) >= 0.5
 
 

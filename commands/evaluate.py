@@ -36,7 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--animals', type=int, default=6, help='simulated animals (6)')
     parser.add_argument('--seed', type=int, default=0, help='same seed, same animals (0)')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda (cpu)')
+    parser.add_argument(
+        '--include-trained',
+        action='store_true',
+        help='score animals, too, that the weights were trained on by their card',
+    )
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N (auto)')
     parser.add_argument(
         '--output',
         type=Path,
@@ -124,23 +129,38 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
     from secondglance.data import donor_paths
     from secondglance.files.labelled import find_labelled
     from secondglance.imaging.metrics import scores
-    from secondglance.models.donors import look_at_donors
-    from secondglance.models.pose import upright_grid
+    from secondglance.models.donors import read_donors
+    from secondglance.models.inference import resolve_device
+    from secondglance.models.pose import estimate_pose
+    from secondglance.models.weights import trained_on
     from secondglance.reports.scores import Outlined
 
-    folders = args.donor or donor_paths()
-    donors = [donor for _, donor in look_at_donors(model, folders, args.device)]
+    device = resolve_device(args.device)
+    donors = read_donors(model, args.donor or donor_paths(), device=device)
     rows, pictures = [], []
     labelled = list(find_labelled(args.bids_dir, args.suffix, args.subject, args.reference))
+    taught = {
+        found.scan.subject for found in labelled if found.scan.name in trained_on(args.weights)
+    }
+    if taught and not args.include_trained:
+        labelled = [found for found in labelled if found.scan.subject not in taught]
+        print(f'Left out, for the weights were trained on them: {", ".join(sorted(taught))}.')
+        if not labelled:
+            raise InputError(
+                'The weights were trained on every animal here: give others, or '
+                '--include-trained to score them all the same.'
+            )
     for found in track(
         labelled, description='scans', transient=True, disable=not sys.stderr.isatty()
     ):
         size = nib.affines.voxel_sizes(found.affine)
-        grid = upright_grid(model, found.voxels, found.affine, args.species, args.device)
-        relative_size = grid.spacing / model.spacing
-        for condition, labels in _segmented(
-            model, refinement, found, grid, donors, relative_size, args.device
-        ):
+        pose = estimate_pose(
+            model, found.voxels, found.affine, species=args.species, device=device
+        )
+        grid = pose.grid(found.voxels.shape, found.affine)
+        # An animal is never its own donor
+        others = [donor for donor in donors if donor.animal != found.scan.subject]
+        for condition, labels in _segmented(model, refinement, found, pose, others, device):
             for value, label in ((None, 'brain'), (1, 'WM'), (2, 'GM'), (3, 'CSF')):
                 if value is None:
                     pair = labels > 0, found.labels > 0
@@ -168,38 +188,38 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
     return rows, pictures
 
 
-def _segmented(model, refinement, found, grid, donors, relative_size, device):
+def _segmented(model, refinement, found, pose, donors, device):
     """Labels of one scan under every condition: ``(condition, (X, Y, Z) labels)``."""
     import numpy as np
 
-    from secondglance.imaging.mask.selection import masks_of
-    from secondglance.imaging.placement.donors import place_from_bank
+    from secondglance.imaging.mask.selection import candidate_masks
+    from secondglance.imaging.tissues import tissues_inside
     from secondglance.models.inference import predict
-    from secondglance.models.segment import look_once, opinions_on
+    from secondglance.models.segment import first_glance, gather_evidence, remove_background
 
-    stack = grid.to_stack(found.voxels)
+    grid = pose.grid(found.voxels.shape, found.affine)
+    head = pose.stack(grid, found.voxels, found.labels)
 
     def native(probabilities, mask=None):
-        volume = np.stack([grid.to_native(probabilities[:, k]) for k in range(4)])
-        inside = volume[0] < 0.5 if mask is None else mask
-        return np.where(inside, volume[1:].argmax(axis=0) + 1, 0)
+        volume = np.stack([grid.to_native(probabilities[:, k]) for k in range(4)], axis=-1)
+        return tissues_inside(volume, volume[..., 0] < 0.5 if mask is None else mask).labels
 
-    first = look_once(model, stack, device=device)
+    first = first_glance(model, head.images, device=device)
     yield 'no mask', native(first.probabilities)
-    # Slices lie where those of a rat of its shape would
-    at = (grid.positions / relative_size, donors)
-    opinions, _ = opinions_on(first, refinement, stack, *at, model.spacing, device=device)
-    masks = masks_of(opinions, model.spacing, grid.thickness / relative_size)
-    masks['similarity'] = place_from_bank(first.enhanced, *at, similarity=True)[0].mask.astype(
-        'f4'
-    )
+    masks = {}
+    for similarity in (False, True):
+        evidence, _ = gather_evidence(
+            first, refinement, head, donors, similarity=similarity, device=device
+        )
+        placed_by = 'similarity' if similarity else 'correlation'
+        of_kind = candidate_masks(evidence, head.spacing, head.thickness, placed_by)
+        masks |= {name: mask for name, mask in of_kind.items() if name not in masks}
     for method, mask in masks.items():
-        second = predict(model, np.where(mask >= 0.5, stack, 0), device)
+        second = predict(model, remove_background(head.images, mask), device)
         yield method, native(second, grid.to_native(mask) >= 0.5)
     if found.tissues:
-        by_hand = found.labels > 0
-        inside = grid.to_stack(by_hand) >= 0.5
-        yield 'by hand', native(predict(model, np.where(inside, stack, 0), device), by_hand)
+        second = predict(model, remove_background(head.images, head.brain), device)
+        yield 'by hand', native(second, found.labels > 0)
 
 
 if __name__ == '__main__':

@@ -1,15 +1,16 @@
 """``secondglance run``: every scan of the subjects named, side by side where they are many."""
 
 import argparse
+import math
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 
 from secondglance import __version__
+from secondglance.commands.run_cohort import DONE, FAILED, run_many
 from secondglance.imaging.errors import InputError
-
-DONE, FAILED = 0, 1
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,11 +33,9 @@ def run(args: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
-    from secondglance.commands.run_cohort import run_many
-
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     bids_dir, output_dir, reference = _folders(args, console)
-    settings = _settings(args)
+    method, execution = _method(args), _execution(args)
     _check_writable(output_dir, '--output-dir')
     _check_writable(args.work_dir, '--work-dir')
 
@@ -44,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         scans, lost = _scans_of_files(args, output_dir), []
     else:
         scans, lost = _scans_of_subjects(args, bids_dir)
-    jobs = _jobs(args, scans, settings, output_dir, reference)
+    jobs = _jobs(args, scans, method, execution, output_dir, reference)
     if len(jobs) + len(lost) > 1 or args.worker:
         return run_many(args, jobs, lost, output_dir, console)
     return _run_one(args, jobs[0], console)
@@ -66,9 +65,7 @@ def _run_one(args, job, console) -> int:
         console.print(f'{name}: nothing was run; the graph is drawn in {path}.')
         return DONE
     console.print(f'[bold]{name}[/]  {job.scan.path.name}')
-    console.print(
-        f'  motion correction by {job.settings.motion}, network on {job.settings.device}'
-    )
+    console.print(f'  motion correction by {job.method.motion}, network on {job.execution.device}')
     outcome = run_job(job, console)
     if outcome.status == 'failed':
         return _failed(name, outcome.reason, console)
@@ -109,7 +106,7 @@ def _scans_of_files(args, output_dir) -> list:
 def _scans_of_subjects(args, bids_dir) -> tuple[list, list]:
     """Find every scan; a subject without one is an outcome, unless it is the only one."""
     from secondglance.files.bids import find_scans, find_subjects
-    from secondglance.pipelines.execution.job import Outcome
+    from secondglance.pipelines.execution.job import ScanResult
 
     everyone = args.subject == ['all']
     subjects = find_subjects(bids_dir) if everyone else list(dict.fromkeys(args.subject))
@@ -124,35 +121,30 @@ def _scans_of_subjects(args, bids_dir) -> tuple[list, list]:
             if len(subjects) == 1:
                 raise
             name = f'sub-{subject.removeprefix("sub-")}'
-            lost.append(Outcome(name, 'failed', reason=str(error)))
+            lost.append(ScanResult(name, 'failed', reason=str(error)))
     return scans, lost
 
 
-def _jobs(args, scans, settings, output_dir, reference) -> list:
-    """Say of every scan how it is to be segmented."""
-    from dataclasses import replace
-
+def _jobs(args, scans, method, execution, output_dir, reference) -> list:
+    """List the scans to segment, each with its reference."""
     from secondglance.files.bids import find_reference
-    from secondglance.pipelines.execution.job import Job
+    from secondglance.pipelines.execution.job import ScanJob
     from secondglance.pipelines.execution.records import recipe
 
     common = {
+        'method': method,
+        'execution': execution,
         'output_dir': output_dir,
         # Another version may compute something else from the same inputs
         'work_dir': args.work_dir.resolve() / f'secondglance-{__version__}',
-        'recipe': recipe(settings),
-        'mem_gb': args.mem_gb,
-        'plugin': args.plugin,
-        'plugin_args_file': args.plugin_args,
-        'verbose': args.verbose,
-        'stop_on_first_crash': args.stop_on_first_crash,
-        'clean': args.clean,
+        'recipe': recipe(method),
     }
-    jobs = []
-    for scan in scans:
-        found = find_reference(reference, scan) if reference else None
-        jobs.append(Job(scan, replace(settings, reference=found), **common))
-    return jobs
+    return [
+        ScanJob(
+            scan=scan, reference=find_reference(reference, scan) if reference else None, **common
+        )
+        for scan in scans
+    ]
 
 
 def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
@@ -182,11 +174,13 @@ def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
     return bids_dir, Path(output_dir).resolve(), reference
 
 
-def _settings(args):
-    """Turn the call's options into the settings of the graph, with every default resolved."""
+def _method(args):
+    """Turn the options that change the result into a method, every default resolved."""
     from secondglance.data import donor_paths
     from secondglance.files.bids import find_donor
     from secondglance.files.nifti import check_donor
+    from secondglance.interfaces.mcflirt import resolve_engine
+    from secondglance.models.choices import SaliencyOptions
     from secondglance.models.weights import (
         REFINEMENT,
         default_refinement,
@@ -194,19 +188,17 @@ def _settings(args):
         load_weights,
         read_calibration,
     )
-    from secondglance.pipelines.execution.nipype_engine import available_cores
-    from secondglance.pipelines.preproc import resolve_engine
-    from secondglance.pipelines.settings import Settings
+    from secondglance.pipelines.settings import Method
 
-    nprocs = 1 if args.nprocs is None else args.nprocs
-    if nprocs < 1:
-        raise InputError(f'--nprocs {nprocs} is not a number of processes: give 1 or more.')
     if args.smooth < 0:
         raise InputError(f'--smooth {args.smooth} is not a number of copies: give 0 or more.')
+    for option, value in (('peak', args.enhance_peak), ('width', args.enhance_width)):
+        if not math.isfinite(value):
+            raise InputError(f'--enhance-{option} {value:g} is not a finite number.')
     if not args.enhance_width > 0:
         raise InputError(f'--enhance-width {args.enhance_width:g} must be more than 0.')
-    if args.slices_per_job < 0:
-        raise InputError(f'--slices-per-job {args.slices_per_job} must be 0 or more.')
+    if not math.isfinite(args.b0_threshold) or args.b0_threshold < 0:
+        raise InputError(f'--b0-threshold {args.b0_threshold:g} must be 0 or more, in s/mm².')
     weights = (args.weights or default_weights()).resolve()
     if args.weights:
         # What ships is checked by the tests; a user's own file is read whole before anything runs
@@ -219,7 +211,7 @@ def _settings(args):
     if args.donor:
         for image, mask in donors:
             check_donor(image, mask)
-    return Settings(
+    return Method(
         weights=weights,
         refinement=refinement,
         donors=tuple(donors),
@@ -230,17 +222,37 @@ def _settings(args):
         slice_axis=args.slice_axis,
         turn=args.turn,
         mask_method=args.mask_method,
-        saliency=args.saliency,
-        target=args.target,
-        smooth=args.smooth,
-        enhance_peak=args.enhance_peak,
-        enhance_width=args.enhance_width,
+        saliency=SaliencyOptions(
+            args.saliency, args.target, args.smooth, args.enhance_peak, args.enhance_width
+        ),
         explain=tuple(dict.fromkeys(args.explain)),
         explain_region=_region(args),
+    )
+
+
+def _execution(args):
+    """Turn the options that do not change the result into an execution."""
+    from secondglance.pipelines.execution.nipype_engine import available_cores, read_arguments
+    from secondglance.pipelines.settings import Execution
+
+    nprocs = 1 if args.nprocs is None else args.nprocs
+    if nprocs < 1:
+        raise InputError(f'--nprocs {nprocs} is not a number of processes: give 1 or more.')
+    if args.slices_per_job < 0:
+        raise InputError(f'--slices-per-job {args.slices_per_job} must be 0 or more.')
+    if args.mem_gb is not None and not (math.isfinite(args.mem_gb) and args.mem_gb > 0):
+        raise InputError(f'--mem-gb {args.mem_gb:g} must be a number of gigabytes above 0.')
+    return Execution(
         device=_device(args.device),
-        slices_per_job=args.slices_per_job,
         nprocs=nprocs,
         threads=max(1, available_cores() // nprocs),
+        slices_per_job=args.slices_per_job,
+        mem_gb=args.mem_gb,
+        plugin=args.plugin,
+        plugin_args=read_arguments(args.plugin_args, '--plugin-args'),
+        verbose=args.verbose,
+        stop_on_first_crash=args.stop_on_first_crash,
+        clean=args.clean,
     )
 
 
@@ -263,17 +275,21 @@ def _region(args) -> Path | tuple[int, int, int] | None:
 
 
 def _device(name: str) -> str:
-    """Resolve ``auto`` without the two seconds that importing torch takes."""
-    if name == 'auto':
-        return 'cuda' if Path('/dev/nvidia0').exists() else 'cpu'
-    if name != 'cpu' and not name.startswith('cuda'):
+    """Resolve ``auto``, and check that torch has the device."""
+    from secondglance.models.inference import resolve_device
+
+    if name not in ('auto', 'cpu') and not re.fullmatch(r'cuda(:\d+)?', name):
         raise InputError(f'--device {name} is not known: give auto, cpu, cuda or cuda:N.')
     if name.startswith('cuda'):
         import torch
 
         if not torch.cuda.is_available():
             raise InputError(f'--device {name}: torch finds no GPU here; give --device cpu.')
-    return name
+        if ':' in name and int(name.partition(':')[2]) >= torch.cuda.device_count():
+            raise InputError(
+                f'--device {name}: torch finds {torch.cuda.device_count()} GPUs, numbered from 0.'
+            )
+    return resolve_device(name)
 
 
 def _check_writable(folder: Path, option: str) -> None:

@@ -3,8 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
-from secondglance.commands.run import DONE, FAILED
 from secondglance.imaging.errors import InputError
+
+DONE, FAILED = 0, 1
 
 MEMORY_GB = 1.5
 """Most that one scan of usual size needs."""
@@ -33,8 +34,8 @@ def run_many(args, jobs: list, lost: list, output_dir: Path, console) -> int:
     ----------
     args : argparse.Namespace
         Of ``secondglance run``.
-    jobs : list of secondglance.pipelines.execution.job.Job
-    lost : list of secondglance.pipelines.execution.job.Outcome
+    jobs : list of secondglance.pipelines.execution.job.ScanJob
+    lost : list of secondglance.pipelines.execution.job.ScanResult
         Subjects that have no scan.
     output_dir : Path
     console : rich.console.Console
@@ -76,7 +77,7 @@ def _run(args, todo: list, console) -> list:
     at_once = min(args.nprocs or cores, len(todo))
     if args.mem_gb:
         at_once = max(1, min(at_once, int(args.mem_gb / MEMORY_GB)))
-    if todo[0].settings.device.startswith('cuda'):
+    if todo[0].execution.gpu:
         # One card: side by side, subjects would run it out of memory
         at_once = 1
     if worker in LOCAL_WORKERS:
@@ -122,7 +123,7 @@ def write_cohort(outcomes: list, output_dir: Path) -> Path:
 
     Parameters
     ----------
-    outcomes : list of secondglance.pipelines.execution.job.Outcome
+    outcomes : list of secondglance.pipelines.execution.job.ScanResult
     output_dir : Path
 
     Returns

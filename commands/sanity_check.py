@@ -30,23 +30,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--target', choices=TARGETS, default='brain')
     add('--species', choices=(AUTO, *BRAIN_SIZE), default=AUTO)
     add('--slice-axis', choices=('auto', 'i', 'j', 'k'), default='auto')
-    add('--device', default='cpu', help='cpu or cuda (cpu)')
+    add('--device', default='auto', help='auto, cpu, cuda or cuda:N (auto)')
     add('--seed', type=int, default=0, help='of the random weights (0)')
     add('--output', type=Path, default=Path('sanity'), metavar='DIR', help='(./sanity)')
 
 
 def main(args: argparse.Namespace) -> int:
     """Print the verdict; 0 when the checks ran, whatever they say."""
+    from dataclasses import replace
+
+    import numpy as np
     from rich.console import Console
 
     from secondglance.data import donor_paths, example_rat
     from secondglance.files.bids import find_donor
-    from secondglance.files.geometry import species_of_mask
+    from secondglance.files.geometry import affine_of, dim_info_of
     from secondglance.files.heads import read_head
+    from secondglance.files.nifti import read_volume
     from secondglance.imaging.mask.cleaning import one_brain
-    from secondglance.models.inference import predict
-    from secondglance.models.pose import find_pose
-    from secondglance.models.saliency.sanity import Head, check, verdicts
+    from secondglance.models.donors import donor_pose
+    from secondglance.models.inference import predict, resolve_device
+    from secondglance.models.pose import estimate_pose
+    from secondglance.models.saliency.sanity import check, verdicts
     from secondglance.models.weights import default_weights, load_weights, read_header
     from secondglance.reports.sanity import write_sanity
 
@@ -54,38 +59,41 @@ def main(args: argparse.Namespace) -> int:
         raise InputError('--brain belongs to an --image: name both.')
     image_path, brain_path = (args.image, args.brain) if args.image else example_rat()
     weights = args.weights or default_weights()
-    model = load_weights(weights, args.device)
+    device = resolve_device(args.device)
+    model = load_weights(weights, device)
 
-    def stack_at(spacing):
-        return read_head(image_path, None, spacing, args.slice_axis).stack
-
-    pose = find_pose(model, stack_at, species=args.species, device=args.device)
-    own_size = BRAIN_SIZE[pose.species]
-    head = read_head(
-        image_path, brain_path, model.spacing * own_size, args.slice_axis, pose.quarter_turns
+    volume, voxels = read_volume(image_path)
+    if voxels.ndim != 3:
+        raise InputError(f'{image_path} has {voxels.shape[3]} volumes: give one, or their mean.')
+    pose = estimate_pose(
+        model,
+        voxels,
+        affine_of(volume),
+        species=args.species,
+        slice_axis=args.slice_axis,
+        dim_info=dim_info_of(volume),
+        device=device,
     )
-    stack, brain, grid = head.stack, head.brain, head.grid
-    if brain is None:
-        seen = 1 - predict(model, stack, args.device)[:, 0]
-        brain = one_brain(seen, model.spacing, grid.thickness) >= 0.5
-    if not brain.any():
+    head, _ = read_head(image_path, brain_path, pose)
+    if head.labels is None:
+        probability = 1 - predict(model, head.images, device)[:, 0]
+        brain = one_brain(probability, head.spacing, head.thickness) >= 0.5
+        head = replace(head, labels=brain.astype(np.uint8))
+    if not head.brain.any():
         raise InputError(f'{image_path} shows no brain to place a mask on: is it a whole head?')
-    donors = []
-    for pair in map(find_donor, args.donor or donor_paths()):
-        size = BRAIN_SIZE[species_of_mask(pair[1])]
-        donor = read_head(*pair, model.spacing * size)
-        donors.append(Head(donor.stack, donor.grid.positions / size, donor.brain))
-    # A mouse's slices lie where those of a rat of its shape would
-    positions = grid.positions / own_size
+    donors = [
+        read_head(*pair, donor_pose(model, *pair, device))[0]
+        for pair in map(find_donor, args.donor or donor_paths())
+    ]
     console = Console()
     with console.status('sanity-check') as status:
         found = check(
             model,
-            Head(stack, positions, brain),
+            head,
             donors,
             method=args.saliency,
             target=args.target,
-            device=args.device,
+            device=device,
             seed=args.seed,
             progress=lambda step: status.update(f'sanity-check: {step}'),
         )

@@ -98,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='stop after N checkpoints without gain (default: never)',
     )
     parser.add_argument(
-        '--device', default='cpu', help='cpu, cuda (all GPUs) or cuda:N (default: %(default)s)'
+        '--device', default='auto', help='auto, cpu, cuda (all GPUs) or cuda:N (%(default)s)'
     )
     parser.add_argument('--threads', type=int, metavar='N', help='CPU threads of torch')
 
@@ -182,12 +182,12 @@ def main(args: argparse.Namespace) -> int:
 def _refine(args: argparse.Namespace, atlas, given: dict) -> dict:
     """Train a refinement, donors looked at by the network whose first glance it refines."""
     from secondglance.data import donor_paths
-    from secondglance.models.donors import look_at_donors
+    from secondglance.models.donors import read_donors
     from secondglance.models.training.refinement import train_refinement
     from secondglance.models.weights import default_weights, load_weights
 
     first = load_weights(args.first or default_weights())
-    donors = look_at_donors(first, args.donor or donor_paths())
+    donors = read_donors(first, args.donor or donor_paths())
     card = train_refinement(atlas, args.output, first=first, donors=donors, **given)
     for name, values in card['test_dice'].items():
         print(

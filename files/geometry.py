@@ -5,37 +5,21 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from secondglance.imaging.grids import SliceGrid, slice_grid
+from secondglance.imaging.grids import SliceGrid
+from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import header_scale, species_of_brain
 
 
-def grid_of(
-    path: str | Path, spacing: float, slice_axis: str, quarter_turns: int = 0
-) -> SliceGrid:
-    """Lay out the slice grid of the NIfTI at `path` from its header alone.
-
-    Parameters
-    ----------
-    path : str or Path
-    spacing : float
-        In-plane spacing of the stack, mm.
-    slice_axis : {'auto', 'i', 'j', 'k'}
-    quarter_turns : int
-        By which slices are turned in plane.
-
-    Returns
-    -------
-    SliceGrid
-    """
+def grid_of(path: str | Path, pose: Pose) -> SliceGrid:
+    """Lay out the slice grid of the NIfTI at `path` from its header alone."""
     image = nib.load(path)
-    return slice_grid(
-        image.shape[:3],
-        affine_of(image),
-        spacing,
-        slice_axis=slice_axis,
-        dim_info=image.header.get_dim_info()[2],
-        quarter_turns=quarter_turns,
-    )
+    return pose.grid(image.shape[:3], affine_of(image), dim_info_of(image))
+
+
+def dim_info_of(image: nib.spatialimages.SpatialImage) -> int | None:
+    """Slice axis that a NIfTI header names, if any."""
+    header = image.header
+    return header.get_dim_info()[2] if isinstance(header, nib.Nifti1Header) else None
 
 
 def scale_of(image) -> float:

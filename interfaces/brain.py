@@ -3,115 +3,113 @@
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
-from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
-    File,
-    SimpleInterface,
-    TraitedSpec,
-    traits,
-)
+from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 
-from secondglance.files.stacks import read_stack, write_stack
+from secondglance.files.geometry import affine_of
+from secondglance.files.stacks import read_stack, write_like, write_stack
+from secondglance.files.tables import read_tsv, write_tsv
 from secondglance.imaging.mask.cleaning import agreement
-from secondglance.imaging.mask.quality import GOOD_DICE, Opinions
-from secondglance.imaging.mask.selection import decide
-from secondglance.imaging.species import BRAIN_SIZE
-from secondglance.interfaces.network import NetworkSpec, load_model, resolve_device
-from secondglance.interfaces.stacks import in_cwd
+from secondglance.imaging.mask.quality import GOOD_DICE, MaskEvidence
+from secondglance.imaging.mask.selection import select_mask
+from secondglance.imaging.pose import Pose
+from secondglance.interfaces.network import NetworkSpec, device_of, load_model
+from secondglance.interfaces.stacks import PoseSpec, in_cwd, read_head_stack
 from secondglance.models.choices import MASK_METHODS
-from secondglance.models.weights import read_calibration
+from secondglance.models.weights import REFINEMENT, read_calibration
 
 
-class _RefineInputSpec(NetworkSpec):
-    in_file = File(exists=True, mandatory=True, desc='stack of whole-head slices, (H, W, N)')
-    probabilities = File(exists=True, mandatory=True, desc='first glance, (H, W, N, 4)')
-    enhanced = File(exists=True, mandatory=True, desc='enhanced saliency, (H, W, N)')
-    placed = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
+class _RefineInputSpec(NetworkSpec, PoseSpec):
+    stack = File(exists=True, mandatory=True, desc='whole-head slices, (H, W, N)')
+    probabilities_stack = File(exists=True, mandatory=True, desc='first glance, (H, W, N, 4)')
+    enhanced_stack = File(exists=True, mandatory=True, desc='enhanced saliency, (H, W, N)')
+    placed_stack = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
 
 
 class _RefineOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc='probability of brain, (H, W, N)')
+    refined_stack = File(exists=True, desc='probability of brain, (H, W, N)')
 
 
 class Refine(SimpleInterface):
-    """Say anew which pixels are brain, from all that was found, neighbouring slices included."""
+    """Refine the brain probability with a network that takes neighbouring slices."""
 
     input_spec = _RefineInputSpec
     output_spec = _RefineOutputSpec
 
     def _run_interface(self, runtime):
         from secondglance.models.brain_refinement import refine
-        from secondglance.models.weights import REFINEMENT
 
-        stack, affine = read_stack(self.inputs.in_file)
-        first, _ = read_stack(self.inputs.probabilities)
-        model = load_model(self.inputs, REFINEMENT)
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        # Slices lie where those of a rat would whose pixels are the refinement's
-        positions = np.arange(len(stack)) * spacing[2] * model.spacing / spacing[0]
+        head, affine = read_head_stack(self.inputs.stack, Pose(**self.inputs.pose).species)
+        first, _ = read_stack(self.inputs.probabilities_stack)
         probability = refine(
-            model,
-            stack,
+            load_model(self.inputs, REFINEMENT),
+            head.images,
             1 - first[:, 0],
-            read_stack(self.inputs.enhanced)[0],
-            read_stack(self.inputs.placed)[0],
-            positions,
-            resolve_device(self.inputs.device),
+            read_stack(self.inputs.enhanced_stack)[0],
+            read_stack(self.inputs.placed_stack)[0],
+            head.positions,
+            device_of(self.inputs),
         )
-        path = in_cwd(self.inputs.in_file, runtime, '_refined')
-        self._results['out_file'] = write_stack(probability, affine, path)
+        path = in_cwd(self.inputs.stack, runtime, '_refined')
+        self._results['refined_stack'] = write_stack(probability, affine, path)
         return runtime
 
 
-class _BrainMaskInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc='first glance, (H, W, N, 4)')
-    refined = File(exists=True, mandatory=True, desc='probability of brain, (H, W, N)')
-    placed = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
+class _SelectMaskInputSpec(PoseSpec):
+    probabilities_stack = File(exists=True, mandatory=True, desc='first glance, (H, W, N, 4)')
+    refined_stack = File(exists=True, mandatory=True, desc='probability of brain, (H, W, N)')
+    placed_stack = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
     placement = File(exists=True, mandatory=True, desc='a row a slice (.tsv)')
     refinement = File(exists=True, mandatory=True, desc='its weights, for the calibration')
-    species = traits.Enum(*BRAIN_SIZE, usedefault=True, desc='whose brain')
-    method = traits.Enum(*MASK_METHODS, usedefault=True, desc='whose mask is taken')
+    method = traits.Enum(*MASK_METHODS, usedefault=True, desc='how the mask is made')
+    like = File(exists=True, mandatory=True, desc='volume whose grid the mask lies on')
 
 
-class _BrainMaskOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc='mask, soft at its outline, (H, W, N)')
-    placement = File(exists=True, desc='the rows, with how far each slice is to be trusted (.tsv)')
-    confidence = File(exists=True, desc='how far the whole mask is to be trusted (.json)')
+class _SelectMaskOutputSpec(TraitedSpec):
+    brain_mask = File(exists=True, desc='mask on the grid of `like`')
+    mask_stack = File(exists=True, desc='mask, soft at its outline, (H, W, N)')
+    placement = File(exists=True, desc='the rows, with the probability of a good mask (.tsv)')
+    confidence = File(exists=True, desc='method and probability of a good mask (.json)')
 
 
-class BrainMask(SimpleInterface):
-    """Take a method's mask, or what stands in for it; say how far it is to be trusted."""
+class SelectMask(SimpleInterface):
+    """Select the brain mask, and report the probability that it is good."""
 
-    input_spec = _BrainMaskInputSpec
-    output_spec = _BrainMaskOutputSpec
+    input_spec = _SelectMaskInputSpec
+    output_spec = _SelectMaskOutputSpec
 
     def _run_interface(self, runtime):
-        import pandas as pd
-
-        first, affine = read_stack(self.inputs.in_file)
-        placed = read_stack(self.inputs.placed)[0] >= 0.5
-        table = pd.read_csv(self.inputs.placement, sep='\t')
-        spacing = np.linalg.norm(affine[:3, :3], axis=0) / BRAIN_SIZE[self.inputs.species]
-        opinions = Opinions(
+        pose, path = Pose(**self.inputs.pose), self.inputs.placed_stack
+        head, affine = read_head_stack(path, pose.species)
+        placed = head.images >= 0.5
+        first, _ = read_stack(self.inputs.probabilities_stack)
+        rows = read_tsv(self.inputs.placement)
+        evidence = MaskEvidence(
             first=1 - first[:, 0],
-            refined=read_stack(self.inputs.refined)[0],
+            refined=read_stack(self.inputs.refined_stack)[0],
             placed=placed,
-            peaks=table['peak'].to_numpy(),
-            voxel_mm3=float(np.prod(spacing)),
+            peaks=np.array([row['peak'] for row in rows]),
+            voxel_mm3=head.spacing**2 * head.thickness,
         )
         calibration = read_calibration(self.inputs.refinement)
-        taken = decide(
-            self.inputs.method, opinions, float(spacing[0]), float(spacing[2]), calibration
+        taken = select_mask(
+            self.inputs.method, evidence, head.spacing, head.thickness, calibration
         )
-        path = in_cwd(self.inputs.placed, runtime, '_brain')
-        self._results['out_file'] = write_stack(taken.mask, affine, path)
-        table['agreement'] = agreement(taken.mask >= 0.5, placed)
-        table['probability'] = taken.slice_confidence
-        self._results['placement'] = in_cwd(self.inputs.placed, runtime, '_agreed', '.tsv')
-        table.to_csv(self._results['placement'], sep='\t', index=False, float_format='%.6g')
-        voxel = float(np.prod(np.linalg.norm(affine[:3, :3], axis=0)))
-        self._results['confidence'] = in_cwd(self.inputs.placed, runtime, '_confidence', '.json')
+        self._results['mask_stack'] = write_stack(
+            taken.mask, affine, in_cwd(path, runtime, '_brain')
+        )
+        alike = agreement(taken.mask >= 0.5, placed)
+        for row, agreed, probability in zip(rows, alike, taken.slice_confidence, strict=True):
+            row |= {'agreement': agreed, 'probability': probability}
+        self._results['placement'] = write_tsv(rows, in_cwd(path, runtime, '_agreed', '.tsv'))
+
+        like = nib.load(self.inputs.like)
+        mask = self.inputs.grid(self.inputs.like).to_native(taken.mask) >= 0.5
+        self._results['brain_mask'] = write_like(
+            mask.astype(np.uint8), like, in_cwd(self.inputs.like, runtime, '_brain_mask')
+        )
+        self._results['confidence'] = in_cwd(path, runtime, '_confidence', '.json')
         Path(self._results['confidence']).write_text(
             json.dumps(
                 {
@@ -120,8 +118,8 @@ class BrainMask(SimpleInterface):
                     'Confidence': taken.confidence,
                     'ConfidenceMeaning': f'probability of a Dice of at least {GOOD_DICE}',
                     'ConfidenceOfMethods': taken.candidates,
-                    'Species': self.inputs.species,
-                    'BrainVolume': voxel * float((taken.mask >= 0.5).sum()),
+                    'Species': pose.species,
+                    'BrainVolume': float(mask.sum()) * abs(np.linalg.det(affine_of(like)[:3, :3])),
                 }
             )
         )

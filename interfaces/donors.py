@@ -18,16 +18,14 @@ from nipype.interfaces.base import (
 )
 
 from secondglance import __version__
-from secondglance.files.geometry import grid_of, species_of_mask
+from secondglance.files.heads import read_head
 from secondglance.files.stacks import write_stack
-from secondglance.imaging.enhancement import enhance
-from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.interfaces.network import (
     EnhanceSpec,
     SaliencySpec,
-    attribute,
+    device_of,
     load_model,
-    resolve_device,
+    options_of,
 )
 from secondglance.interfaces.stacks import in_cwd
 
@@ -83,30 +81,18 @@ class DonorSaliency(SimpleInterface):
         return Path(self.inputs.cache_dir, digest.hexdigest()[:24])
 
     def _compute(self, folder: Path) -> None:
-        import nibabel as nib
+        from secondglance.models.donors import donor_pose
+        from secondglance.models.segment import prepare_donor
 
-        from secondglance.data import donor_paths
-        from secondglance.models.pose import quarter_turns
-
-        model, bank = load_model(self.inputs), donor_paths()
-        for index, (image, mask) in enumerate(
-            zip(self.inputs.images, self.inputs.masks, strict=True)
-        ):
-            size = BRAIN_SIZE[species_of_mask(mask)]
-            grid = grid_of(image, model.spacing * size, 'auto')
-            head = np.asarray(nib.load(image).dataobj, np.float32)
-            stack = grid.to_stack(head)
-            # Those that ship lie upright
-            if Path(image).parent not in bank:
-                turns = quarter_turns(model, stack, resolve_device(self.inputs.device))
-                grid = grid_of(image, model.spacing * size, 'auto', turns)
-                stack = grid.to_stack(head)
-            maps, _ = attribute(self.inputs, model, stack)
-            enhanced = enhance(maps, peak=self.inputs.peak, width=self.inputs.width)
-            inside = grid.to_stack(np.asarray(nib.load(mask).dataobj, np.float32)) >= 0.5
-            as_rat = np.diag([1 / size] * 3 + [1.0])
-            for name, voxels in (('enhanced', enhanced), ('masks', inside)):
-                write_stack(voxels, as_rat @ grid.affine, folder / f'donor-{index:02d}_{name}.nii')
+        model, device = load_model(self.inputs), device_of(self.inputs)
+        pairs = zip(self.inputs.images, self.inputs.masks, strict=True)
+        for index, (image, mask) in enumerate(pairs):
+            pose = donor_pose(model, Path(image), Path(mask), device)
+            head, grid = read_head(image, mask, pose)
+            donor = prepare_donor(model, head, options_of(self.inputs), device)
+            as_rat = np.diag([1 / pose.relative_size] * 3 + [1.0]) @ grid.affine
+            for name, voxels in (('enhanced', donor.enhanced), ('masks', donor.mask)):
+                write_stack(voxels, as_rat, folder / f'donor-{index:02d}_{name}.nii')
 
 
 def _share(folder: Path, shared: Path) -> None:

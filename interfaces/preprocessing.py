@@ -17,6 +17,7 @@ from nipype.interfaces.base import (
 from secondglance.files.geometry import affine_of, scale_of
 from secondglance.files.gradients import read_bvals
 from secondglance.files.nifti import read_volume
+from secondglance.files.tables import read_tsv, write_tsv
 from secondglance.imaging.diffusion import B0_THRESHOLD, select_b0
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.motion import (
@@ -25,6 +26,7 @@ from secondglance.imaging.motion import (
     motion_parameters,
     resample_motion,
 )
+from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import HEAD_RADIUS_MM
 from secondglance.interfaces.mcflirt import mcflirt_matrices
 from secondglance.interfaces.stacks import in_cwd
@@ -111,14 +113,14 @@ class _MotionCorrection(SimpleInterface):
         return runtime
 
     def _write_tables(self, image, matrices, reference, version, runtime):
-        import pandas as pd
-
         middle = nib.affines.apply_affine(affine_of(image), (np.array(image.shape[:3]) - 1) / 2)
         parameters = motion_parameters(matrices, middle)
-        table = pd.DataFrame(parameters, columns=list(PARAMETERS))
-        table.insert(0, 'volume', self.inputs.volumes)
-        self._results['confounds'] = in_cwd(self.inputs.in_file, runtime, '_confounds', '.tsv')
-        table.to_csv(self._results['confounds'], sep='\t', index=False, float_format='%.8g')
+        rows = [
+            {'volume': volume, **dict(zip(PARAMETERS, map(float, values), strict=True))}
+            for volume, values in zip(self.inputs.volumes, parameters, strict=True)
+        ]
+        path = in_cwd(self.inputs.in_file, runtime, '_confounds', '.tsv')
+        self._results['confounds'] = write_tsv(rows, path, digits=8)
         contents = {
             'transforms': {
                 'reference': int(self.inputs.volumes[reference]),
@@ -175,7 +177,7 @@ ENGINES = {'fsl': McflirtMotion, 'sitk': SitkMotion, 'none': NoMotion}
 
 class _DisplacementInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='motion, a row a volume (.tsv)')
-    species = traits.Enum(*HEAD_RADIUS_MM, usedefault=True, desc='whose head radius to take')
+    pose = traits.Dict(mandatory=True, desc='pose of the head: its species gives the radius')
 
 
 class _DisplacementOutputSpec(TraitedSpec):
@@ -190,15 +192,15 @@ class Displacement(SimpleInterface):
     output_spec = _DisplacementOutputSpec
 
     def _run_interface(self, runtime):
-        import pandas as pd
-
-        radius = HEAD_RADIUS_MM[self.inputs.species]
-        table = pd.read_csv(self.inputs.in_file, sep='\t')
-        table['framewise_displacement'] = framewise_displacement(
-            table[list(PARAMETERS)].to_numpy(), radius
+        radius = HEAD_RADIUS_MM[Pose(**self.inputs.pose).species]
+        rows = read_tsv(self.inputs.in_file)
+        displacement = framewise_displacement(
+            np.array([[row[name] for name in PARAMETERS] for row in rows]), radius
         )
-        self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_displaced', '.tsv')
-        table.to_csv(self._results['out_file'], sep='\t', index=False, float_format='%.8g')
+        for row, value in zip(rows, displacement, strict=True):
+            row['framewise_displacement'] = float(value)
+        path = in_cwd(self.inputs.in_file, runtime, '_displaced', '.tsv')
+        self._results['out_file'] = write_tsv(rows, path, digits=8)
         self._results['about'] = in_cwd(self.inputs.in_file, runtime, '_displaced', '.json')
         about = {'framewise_displacement': {'Units': 'mm', 'HeadRadius': radius}}
         Path(self._results['about']).write_text(json.dumps(about) + '\n')

@@ -17,10 +17,12 @@ from nipype.interfaces.base import (
 
 from secondglance import __version__
 from secondglance.files.stacks import read_stack
+from secondglance.files.tables import columns_of, read_tsv
 from secondglance.imaging.grids import holds_signal
 from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.mask.selection import DOUBTFUL
-from secondglance.imaging.species import AUTO, BRAIN_SIZE
+from secondglance.imaging.pose import Pose
+from secondglance.imaging.species import AUTO
 
 LOW_CONFIDENCE = 0.5
 """Mean confidence of the placement below which a scan is flagged."""
@@ -61,8 +63,7 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
     engine = File(exists=True, mandatory=True, desc='what corrected the motion (.json)')
     placement = File(exists=True, mandatory=True, desc='a row a slice (.tsv)')
     donor = File(exists=True, mandatory=True, desc='donor taken (.json)')
-    species = traits.Enum(*BRAIN_SIZE, usedefault=True, desc='whose head it is')
-    quarter_turns = traits.Int(0, usedefault=True, desc='by which the head was turned upright')
+    pose = traits.Dict(mandatory=True, desc='species and orientation of the head')
     lognormal = File(exists=True, mandatory=True, desc='fit of every slice (.json)')
     confidence = File(exists=True, mandatory=True, desc='how far to trust the mask (.json)')
     volumes = File(exists=True, mandatory=True, desc='tissue volumes (.tsv)')
@@ -95,14 +96,15 @@ class Report(SimpleInterface):
         first, _ = read_stack(self.inputs.first_probabilities_stack)
         second, _ = read_stack(self.inputs.probabilities_stack)
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        placement = _rows(self.inputs.placement)
+        placement = read_tsv(self.inputs.placement)
         engine = json.loads(Path(self.inputs.engine).read_text())
         donor = json.loads(Path(self.inputs.donor).read_text())
         confidence = json.loads(Path(self.inputs.confidence).read_text())
         settings['mask_taken'] = confidence['Method']
         donor_name = Path(settings['donors'][donor['donor']]).parent.name
-        turned = 90 * self.inputs.quarter_turns
-        species, scale = self.inputs.species, engine.get('header_scale', 1)
+        pose = Pose(**self.inputs.pose)
+        turned = 90 * pose.quarter_turns
+        species, scale = pose.species, engine.get('header_scale', 1)
         data = ReportData(
             title=self.inputs.scan_name,
             source=self.inputs.source,
@@ -134,11 +136,11 @@ class Report(SimpleInterface):
                 'Version': f'secondglance {__version__}',
             },
             placement=placement,
-            volumes=_rows(self.inputs.volumes),
+            volumes=read_tsv(self.inputs.volumes),
             glances=compare_glances(first, second, mask, float(spacing.prod())),
             explained=self._explained(),
-            metrics=_rows(self.inputs.metrics) if isdefined(self.inputs.metrics) else [],
-            confounds=_columns(self.inputs.confounds),
+            metrics=read_tsv(self.inputs.metrics) if isdefined(self.inputs.metrics) else [],
+            confounds=columns_of(read_tsv(self.inputs.confounds)),
             lognormal=json.loads(Path(self.inputs.lognormal).read_text()),
             settings=settings,
             versions={'secondglance': __version__, **_versions()},
@@ -148,7 +150,7 @@ class Report(SimpleInterface):
                 *([SCALED_HEADER.format(scale)] if scale != 1 else []),
                 *([TURNED_HEAD.format(turned)] if turned and settings['turn'] == 'auto' else []),
                 *([REVERSED_SLICES] if donor['scale'] < 0 else []),
-                *placement_warnings(placement, confidence, BRAIN_SIZE[species]),
+                *placement_warnings(placement, confidence, pose.relative_size),
             ],
         )
         page = Path(runtime.cwd) / f'{self.inputs.scan_name}.html'
@@ -188,10 +190,9 @@ def placement_warnings(
     if volume == 0:
         return ['No brain was found: the mask is empty.']
     warnings = []
-    if confidence['Method'] != confidence['MethodAskedFor']:
+    if confidence['MethodAskedFor'] == 'auto' and confidence['Method'] != 'network':
         warnings.append(
-            f'The mask is that of {confidence["Method"]}: that of '
-            f'{confidence["MethodAskedFor"]}, which was asked for, is doubtful.'
+            f'The mask is that of {confidence["Method"]}: that of the network is doubtful.'
         )
     if confidence['Confidence'] < DOUBTFUL:
         warnings.append(
@@ -234,19 +235,6 @@ def _doubtful(rows: list[dict]) -> str:
     """Slices whose mask is more likely bad than good."""
     found = [str(row['slice']) for row in rows if row['probability'] < DOUBTFUL]
     return f'{", ".join(found) or "none"} of {len(rows)}'
-
-
-def _rows(path: str) -> list[dict]:
-    import pandas as pd
-
-    return pd.read_csv(path, sep='\t').to_dict('records')
-
-
-def _columns(path: str) -> dict:
-    import pandas as pd
-
-    table = pd.read_csv(path, sep='\t')
-    return {name: table[name].to_numpy() for name in table}
 
 
 def _versions() -> dict[str, str]:

@@ -1,11 +1,12 @@
-"""Interfaces of the first glance: saliency, enhancement, log-normal fit, explanation."""
+"""Interfaces of the first glance: saliency, its enhancement, explanation of a class."""
 
 import json
 
+import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
+    InputMultiObject,
     SimpleInterface,
     TraitedSpec,
     isdefined,
@@ -14,11 +15,18 @@ from nipype.interfaces.base import (
 
 from secondglance.files.geometry import affine_of
 from secondglance.files.stacks import read_stack, write_like, write_stack
+from secondglance.files.tables import write_tsv
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.lognormality import lognormal_fit
-from secondglance.interfaces.network import EnhanceSpec, SaliencySpec, attribute, load_model
-from secondglance.interfaces.stacks import GridSpec, in_cwd
+from secondglance.interfaces.network import (
+    EnhanceSpec,
+    SaliencySpec,
+    device_of,
+    load_model,
+    options_of,
+)
+from secondglance.interfaces.stacks import PoseSpec, in_cwd, join_slabs, native
 
 
 class _SaliencyInputSpec(SaliencySpec):
@@ -31,90 +39,102 @@ class _SaliencyOutputSpec(TraitedSpec):
 
 
 class Saliency(SimpleInterface):
-    """Take the first glance at a slab and show what held the network's attention."""
+    """Compute class probabilities and saliency of a slab in one forward pass."""
 
     input_spec = _SaliencyInputSpec
     output_spec = _SaliencyOutputSpec
 
     def _run_interface(self, runtime):
+        from secondglance.models.saliency.attribution import Smoothing, saliency_stack
+
         stack, affine = read_stack(self.inputs.in_file)
-        maps, probabilities = attribute(self.inputs, load_model(self.inputs), stack)
-        for name, voxels in (('saliency', maps), ('probabilities', probabilities)):
+        options = options_of(self.inputs)
+        found = saliency_stack(
+            load_model(self.inputs),
+            stack,
+            options.target,
+            options.method,
+            device_of(self.inputs),
+            smoothing=Smoothing(options.copies),
+        )
+        for name, voxels in zip(('saliency', 'probabilities'), found, strict=True):
             path = in_cwd(self.inputs.in_file, runtime, f'_{name}')
             self._results[name] = write_stack(voxels, affine, path)
         return runtime
 
 
-class _EnhanceInputSpec(EnhanceSpec):
-    in_file = File(exists=True, mandatory=True, desc='saliency, (H, W, N)')
+class _EnhanceInputSpec(EnhanceSpec, PoseSpec):
+    saliency = InputMultiObject(
+        File(exists=True), mandatory=True, desc='slabs of saliency, (H, W, N)'
+    )
+    probabilities = InputMultiObject(
+        File(exists=True), mandatory=True, desc='slabs of the first glance, (H, W, N, 4)'
+    )
+    like = File(exists=True, mandatory=True, desc='volume that the slabs were cut from')
 
 
 class _EnhanceOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc='enhanced saliency in [0, 1], (H, W, N)')
+    saliency_stack = File(exists=True, desc='signed gradient, (H, W, N)')
+    enhanced_stack = File(exists=True, desc='enhanced saliency in [0, 1], (H, W, N)')
+    probabilities_stack = File(exists=True, desc='first glance, (H, W, N, 4)')
+    saliency = File(exists=True, desc='signed gradient on the grid of `like`')
+    enhanced = File(exists=True, desc='enhanced saliency on the grid of `like`')
+    probabilities = File(exists=True, desc='first glance on the grid of `like`, (X, Y, Z, 4)')
+    lognormal = File(exists=True, desc='log-normal fit of each slice with its quantiles (.json)')
+    lognormal_slices = File(exists=True, desc='a row a slice: distances, best fit (.tsv)')
 
 
 class Enhance(SimpleInterface):
-    """Enhance saliency, slice by slice, under the log-normal model."""
+    """Join the slabs of the first glance, and enhance saliency under the log-normal model."""
 
     input_spec = _EnhanceInputSpec
     output_spec = _EnhanceOutputSpec
 
     def _run_interface(self, runtime):
-        stack, affine = read_stack(self.inputs.in_file)
-        enhanced = enhance(stack, peak=self.inputs.peak, width=self.inputs.width)
-        self._results['out_file'] = write_stack(
-            enhanced.astype(np.float32), affine, in_cwd(self.inputs.in_file, runtime, '_enhanced')
-        )
+        saliency, affine = join_slabs(self.inputs.saliency)
+        probabilities, _ = join_slabs(self.inputs.probabilities)
+        enhanced = enhance(saliency, peak=self.inputs.peak, width=self.inputs.width)
+        like, grid = nib.load(self.inputs.like), self.inputs.grid(self.inputs.like)
+        for name, stack in (
+            ('saliency', saliency),
+            ('enhanced', enhanced),
+            ('probabilities', probabilities),
+        ):
+            path = in_cwd(self.inputs.like, runtime, f'_{name}_stack')
+            self._results[f'{name}_stack'] = write_stack(stack, affine, path)
+            path = in_cwd(self.inputs.like, runtime, f'_{name}')
+            self._results[name] = write_like(native(grid, stack), like, path)
+        self._write_fit(saliency, runtime)
         return runtime
 
-
-class _LognormalInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc='saliency, (H, W, N)')
-
-
-class _LognormalOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc='fit of each slice with its quantiles, JSON')
-    table = File(exists=True, desc='a row a slice: distances, and what fits best (.tsv)')
-
-
-class Lognormal(SimpleInterface):
-    """Measure, slice by slice, how log-normal the magnitude of the saliency is."""
-
-    input_spec = _LognormalInputSpec
-    output_spec = _LognormalOutputSpec
-
-    def _run_interface(self, runtime):
-        import pandas as pd
-
-        stack, _ = read_stack(self.inputs.in_file)
-        fit = lognormal_fit(stack)
-        rows = pd.DataFrame(
+    def _write_fit(self, saliency, runtime):
+        fit = lognormal_fit(saliency)
+        rows = [
             {
-                'slice': np.arange(len(stack)),
-                'mu': fit.mu,
-                'sigma': fit.sigma,
-                'ks_distance': fit.ks_distance,
-                'anderson_darling': fit.anderson_darling,
-                **{f'aic_{name}': values for name, values in fit.aic.items()},
-                'best': fit.best(),
+                'slice': n,
+                'mu': fit.mu[n],
+                'sigma': fit.sigma[n],
+                'ks_distance': fit.ks_distance[n],
+                'anderson_darling': fit.anderson_darling[n],
+                **{f'aic_{name}': values[n] for name, values in fit.aic.items()},
+                'best': best,
             }
-        )
-        self._results['table'] = in_cwd(self.inputs.in_file, runtime, '_lognormal', '.tsv')
-        rows.to_csv(
-            self._results['table'], sep='\t', index=False, na_rep='n/a', float_format='%.6g'
-        )
+            for n, best in enumerate(fit.best())
+        ]
+        path = in_cwd(self.inputs.like, runtime, '_lognormal', '.tsv')
+        self._results['lognormal_slices'] = write_tsv(rows, path)
         fields = {name: getattr(fit, name).tolist() for name in ('theoretical', 'observed')}
-        fields |= {name: rows[name].tolist() for name in ('ks_distance', 'best')}
-        self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_lognormal', '.json')
-        with open(self._results['out_file'], 'w') as stream:
+        fields['ks_distance'] = fit.ks_distance.tolist()
+        fields['best'] = [row['best'] for row in rows]
+        self._results['lognormal'] = in_cwd(self.inputs.like, runtime, '_lognormal', '.json')
+        with open(self._results['lognormal'], 'w') as stream:
             json.dump(fields, stream)
-        return runtime
 
 
-class _ExplainInputSpec(SaliencySpec, GridSpec):
+class _ExplainInputSpec(SaliencySpec, PoseSpec):
     in_file = File(exists=True, mandatory=True, desc='3-D volume of a whole head')
     region = File(
-        exists=True, xor=['voxel'], desc='mask on the grid of in_file: whose logits are summed'
+        exists=True, xor=['voxel'], desc='mask on the grid of in_file: logits summed there'
     )
     voxel = traits.List(
         traits.Int(), minlen=3, maxlen=3, xor=['region'], desc='the same, of one voxel of in_file'
@@ -127,19 +147,26 @@ class _ExplainOutputSpec(TraitedSpec):
 
 
 class Explain(SimpleInterface):
-    """Show what in a whole head speaks for a class, everywhere or in one region."""
+    """Map the saliency of a class, everywhere or in one region."""
 
     input_spec = _ExplainInputSpec
     output_spec = _ExplainOutputSpec
 
     def _run_interface(self, runtime):
-        import nibabel as nib
+        from secondglance.models.saliency.attribution import Smoothing, saliency_stack
 
         image = nib.load(self.inputs.in_file)
         grid = self.inputs.grid(self.inputs.in_file)
         stack = grid.to_stack(np.asarray(image.dataobj, np.float32))
-        maps, _ = attribute(
-            self.inputs, load_model(self.inputs), stack, self._weights(grid, image)
+        options = options_of(self.inputs)
+        maps, _ = saliency_stack(
+            load_model(self.inputs),
+            stack,
+            options.target,
+            options.method,
+            device_of(self.inputs),
+            region=self._weights(grid, image),
+            smoothing=Smoothing(options.copies),
         )
         name = f'_{self.inputs.target}'
         self._results['stack_file'] = write_stack(
@@ -152,14 +179,12 @@ class Explain(SimpleInterface):
 
     def _weights(self, grid, image):
         """Weight of each pixel's logits, (N, H, W), or None for all alike."""
-        import nibabel as nib
-
         if isdefined(self.inputs.region):
             region = nib.load(self.inputs.region)
             weights = grid.to_stack((np.asarray(region.dataobj) > 0).astype(np.float32))
             if not weights.any():
                 raise InputError(
-                    f'{self.inputs.region} marks nothing that the network sees: give a larger one.'
+                    f'{self.inputs.region} marks no pixel of the network: give a larger region.'
                 )
             return weights
         if isdefined(self.inputs.voxel) and self.inputs.voxel:

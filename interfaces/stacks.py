@@ -1,6 +1,7 @@
-"""Interfaces between a volume's own grid, the stack of slices a network sees, and slabs of it."""
+"""Interfaces between a volume's own grid, the stack of slices of a network, and slabs of it."""
 
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -18,61 +19,112 @@ from nipype.utils.filemanip import fname_presuffix
 from secondglance.files.geometry import grid_of
 from secondglance.files.stacks import read_stack, write_like, write_stack
 from secondglance.imaging.grids import SliceGrid
+from secondglance.imaging.pose import HeadStack, Pose
+from secondglance.imaging.species import BRAIN_SIZE
 
 
-def in_cwd(path: str | Path, runtime, suffix: str, ext: str | None = None) -> str:
+def in_cwd(path: str | Path, runtime: Any, suffix: str, ext: str | None = None) -> str:
     """Name a new file in the node's folder after `path`; uncompressed, as it is read once."""
     stem = fname_presuffix(str(path), suffix=suffix, newpath=runtime.cwd, use_ext=False)
     return stem + (ext or '.nii')
 
 
-class GridSpec(BaseInterfaceInputSpec):
+def read_head_stack(path: str | Path, species: str) -> tuple[HeadStack, np.ndarray]:
+    """Read a stack from disk as a head in the size of a rat.
+
+    Parameters
+    ----------
+    path : path
+        NIfTI of shape (H, W, N) in mm of the animal.
+    species : str
+
+    Returns
+    -------
+    head : HeadStack
+    affine : (4, 4) array
+        Of the file.
+    """
+    images, affine = read_stack(path)
+    size = BRAIN_SIZE[species]
+    thickness = np.linalg.norm(affine[:3, 2]) / size
+    positions = (np.arange(len(images)) - (len(images) - 1) / 2) * thickness
+    return HeadStack(images, positions, float(np.linalg.norm(affine[:3, 0]) / size)), affine
+
+
+def join_slabs(paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Read slabs and join them to the stack that they were cut from; as `read_stack`."""
+    slabs = [read_stack(path) for path in paths]
+    return np.concatenate([stack for stack, _ in slabs]), slabs[0][1]
+
+
+class PoseSpec(BaseInterfaceInputSpec):
     """How a stack of slices lies over a volume."""
 
-    spacing = traits.Range(
-        low=0.0, exclude_low=True, mandatory=True, desc='in-plane spacing of the stack, mm'
-    )
-    slice_axis = traits.Enum(
-        'auto', 'i', 'j', 'k', usedefault=True, desc='voxel axis along which slices lie'
-    )
-    quarter_turns = traits.Range(
-        low=0, high=3, value=0, usedefault=True, desc='by which slices are turned to be upright'
+    pose = traits.Dict(
+        mandatory=True, desc='species, spacing in mm, slice axis and quarter turns of the stack'
     )
 
     def grid(self, path: str) -> SliceGrid:
         """Lay out the stack over the volume at `path`."""
-        return grid_of(path, self.spacing, self.slice_axis, self.quarter_turns)
+        return grid_of(path, Pose(**self.pose))
 
 
-class _ToStackInputSpec(GridSpec):
+def native(grid: SliceGrid, stack: np.ndarray) -> np.ndarray:
+    """Bring a stack (N, H, W) or (N, C, H, W) to its volume's grid, (X, Y, Z[, C])."""
+    if stack.ndim == 3:
+        return grid.to_native(stack)
+    return np.stack([grid.to_native(channel) for channel in stack.swapaxes(0, 1)], axis=-1)
+
+
+class _ToSlabsInputSpec(PoseSpec):
     in_file = File(exists=True, mandatory=True, desc='3-D volume on its own grid')
+    mask_file = File(exists=True, desc='brain mask; what lies outside becomes zero')
     order = traits.Range(
         low=0, high=3, value=1, usedefault=True, desc='order of the interpolating spline'
     )
+    n_slabs = traits.Range(low=1, value=1, usedefault=True, desc='how many slabs at most')
+    slices_per_job = traits.Range(
+        low=0, value=0, usedefault=True, desc='slices a slab; 0: N/n_slabs'
+    )
 
 
-class _ToStackOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc='stack of slices, (H, W, N)')
+class _ToSlabsOutputSpec(TraitedSpec):
+    stack = File(exists=True, desc='stack of slices, (H, W, N)')
+    slabs = OutputMultiObject(File(exists=True), desc='the same, cut into slabs, in order')
 
 
-class ToStack(SimpleInterface):
-    """Resample a volume, in plane alone, to the stack of slices that a network sees."""
+class ToSlabs(SimpleInterface):
+    """Resample a volume, in plane alone, to a stack of slices, and cut it into slabs."""
 
-    input_spec = _ToStackInputSpec
-    output_spec = _ToStackOutputSpec
+    input_spec = _ToSlabsInputSpec
+    output_spec = _ToSlabsOutputSpec
 
     def _run_interface(self, runtime):
-        image = nib.load(self.inputs.in_file)
-        grid = self.inputs.grid(self.inputs.in_file)
-        stack = grid.to_stack(np.asarray(image.dataobj, np.float32), order=self.inputs.order)
-        self._results['out_file'] = write_stack(
-            stack, grid.affine, in_cwd(self.inputs.in_file, runtime, '_stack')
-        )
+        from secondglance.models.segment import remove_background
+
+        path = self.inputs.in_file
+        grid = self.inputs.grid(path)
+        voxels = np.asarray(nib.load(path).dataobj, np.float32)
+        stack = grid.to_stack(voxels, order=self.inputs.order)
+        if isinstance(self.inputs.mask_file, str):
+            mask = np.asarray(nib.load(self.inputs.mask_file).dataobj, np.float32)
+            stack = remove_background(stack, grid.to_stack(mask))
+        self._results['stack'] = write_stack(stack, grid.affine, in_cwd(path, runtime, '_stack'))
+        n_slices = len(stack)
+        size = self.inputs.slices_per_job or -(-n_slices // min(self.inputs.n_slabs, n_slices))
+        whole = nib.load(self._results['stack'])
+        self._results['slabs'] = []
+        for first in range(0, n_slices, size):
+            slab = in_cwd(path, runtime, f'_slab-{first:04d}')
+            nib.save(whole.slicer[:, :, first : first + size], slab)
+            self._results['slabs'].append(slab)
         return runtime
 
 
-class _ToNativeInputSpec(GridSpec):
-    in_file = File(exists=True, mandatory=True, desc='stack, (H, W, N) or (H, W, N, C)')
+class _ToNativeInputSpec(PoseSpec):
+    in_files = InputMultiObject(
+        File(exists=True), mandatory=True, desc='a stack, or its slabs: (H, W, N[, C])'
+    )
     like = File(exists=True, mandatory=True, desc='volume whose grid the result lies on')
     threshold = traits.Float(desc='values at or above it become 1, others 0 (a mask)')
 
@@ -88,69 +140,10 @@ class ToNative(SimpleInterface):
     output_spec = _ToNativeOutputSpec
 
     def _run_interface(self, runtime):
-        like = nib.load(self.inputs.like)
-        grid = self.inputs.grid(self.inputs.like)
-        stack, _ = read_stack(self.inputs.in_file)
-        if stack.ndim == 3:
-            volume = grid.to_native(stack)
-        else:
-            volume = np.stack([grid.to_native(c) for c in stack.swapaxes(0, 1)], axis=-1)
+        stack, _ = join_slabs(self.inputs.in_files)
+        volume = native(self.inputs.grid(self.inputs.like), stack)
         if np.isfinite(self.inputs.threshold or np.nan):
             volume = (volume >= self.inputs.threshold).astype(np.uint8)
-        path = in_cwd(self.inputs.in_file, runtime, '_native')
-        self._results['out_file'] = write_like(volume, like, path)
-        return runtime
-
-
-class _SplitSlabsInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc='stack, (H, W, N[, C])')
-    n_slabs = traits.Range(low=1, value=1, usedefault=True, desc='how many slabs at most')
-    slices_per_job = traits.Range(
-        low=0, value=0, usedefault=True, desc='slices a slab; 0: N/n_slabs'
-    )
-
-
-class _SplitSlabsOutputSpec(TraitedSpec):
-    out_files = OutputMultiObject(File(exists=True), desc='slabs, in order')
-
-
-class SplitSlabs(SimpleInterface):
-    """Cut a stack into slabs of neighbouring slices, each with the affine of its place."""
-
-    input_spec = _SplitSlabsInputSpec
-    output_spec = _SplitSlabsOutputSpec
-
-    def _run_interface(self, runtime):
-        image = nib.load(self.inputs.in_file)
-        n_slices = image.shape[2]
-        size = self.inputs.slices_per_job or -(-n_slices // min(self.inputs.n_slabs, n_slices))
-        self._results['out_files'] = []
-        for first in range(0, n_slices, size):
-            path = in_cwd(self.inputs.in_file, runtime, f'_slab-{first:04d}')
-            nib.save(image.slicer[:, :, first : first + size], path)
-            self._results['out_files'].append(path)
-        return runtime
-
-
-class _MergeSlabsInputSpec(BaseInterfaceInputSpec):
-    in_files = InputMultiObject(File(exists=True), mandatory=True, desc='slabs, in order')
-
-
-class _MergeSlabsOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc='stack, (H, W, N[, C])')
-
-
-class MergeSlabs(SimpleInterface):
-    """Join slabs to the stack they were cut from."""
-
-    input_spec = _MergeSlabsInputSpec
-    output_spec = _MergeSlabsOutputSpec
-
-    def _run_interface(self, runtime):
-        slabs = [nib.load(path) for path in self.inputs.in_files]
-        stack = np.concatenate([np.asarray(slab.dataobj) for slab in slabs], axis=2)
-        self._results['out_file'] = in_cwd(self.inputs.in_files[0], runtime, '_merged')
-        nib.save(
-            nib.Nifti1Image(stack, slabs[0].affine, slabs[0].header), self._results['out_file']
-        )
+        path = in_cwd(self.inputs.in_files[0], runtime, '_native')
+        self._results['out_file'] = write_like(volume, nib.load(self.inputs.like), path)
         return runtime

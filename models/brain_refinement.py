@@ -38,7 +38,7 @@ LOGIT_LIMIT = 6.0
 """Logits of the first glance are cut off here: what it is sure of can still be overruled."""
 
 
-def looked_at(
+def refinement_channels(
     images: ArrayLike,
     probability: ArrayLike,
     enhanced: ArrayLike,
@@ -139,7 +139,7 @@ def refine(
     stack : (N, H, W) array
         Intensities in any unit.
     probability, enhanced, placed, positions
-        As of `looked_at`.
+        As of `refinement_channels`.
     device : str
     batch_size : int
         Slices at once.
@@ -160,13 +160,13 @@ def refine(
     found = np.zeros(stack.shape, np.float32)
     for start in range(0, len(held), batch_size):
         chosen = np.arange(start, min(start + batch_size, len(held)))
-        seen = looked_at(images, first, salient, moved, where, chosen)
-        found[held[chosen]] = refine_seen(net, seen, device)
+        seen = refinement_channels(images, first, salient, moved, where, chosen)
+        found[held[chosen]] = refine_channels(net, seen, device)
     return found
 
 
-def refine_seen(net, seen: NDArray[np.float32], device: str = 'cpu') -> NDArray[np.float32]:
-    """Probability (M, H, W) of brain from what `looked_at` laid out."""
+def refine_channels(net, seen: NDArray[np.float32], device: str = 'cpu') -> NDArray[np.float32]:
+    """Probability (M, H, W) of brain from what `refinement_channels` laid out."""
     padded, (rows, columns) = pad_to_stride(torch.from_numpy(seen), net.stride)
     with torch.no_grad():
         logits = refined_logits(net.eval(), padded.to(device))[..., rows, columns]

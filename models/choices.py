@@ -1,5 +1,8 @@
 """Names that a user chooses from, known without loading the network's library."""
 
+from dataclasses import dataclass
+
+from secondglance.imaging.enhancement import PEAK, WIDTH
 from secondglance.imaging.labels import TISSUES
 
 SALIENCY_METHODS: tuple[str, ...] = (
@@ -14,9 +17,17 @@ SALIENCY_METHODS: tuple[str, ...] = (
 TARGETS: tuple[str, ...] = ('brain', *TISSUES)
 """Whose logits are summed: one tissue's or all three."""
 
-MASK_METHODS: tuple[str, ...] = ('network', 'first-glance', 'correlation', 'similarity')
-"""Whose mask removes the background: what a second network makes of all that was found, what the
-first glance saw as brain, or a donor's, moved as in the paper, or also scaled and turned."""
+MASK_METHODS: tuple[str, ...] = (
+    'auto',
+    'network',
+    'first-glance',
+    'correlation',
+    'similarity',
+)
+"""How the brain mask is made: ``network``, a second network combines first glance, saliency and
+placed mask; ``first-glance``, the brain of the first glance; ``correlation``, a donor's mask moved
+as in the paper; ``similarity``, also scaled and turned. ``auto`` is ``network``, or another where
+that is doubtful and the other is not."""
 
 TURNS: tuple[str, ...] = ('auto', '0', '90', '180', '270')
 """By how many degrees slices are turned in plane so that the head is upright; found, or told."""
@@ -24,3 +35,30 @@ TURNS: tuple[str, ...] = ('auto', '0', '90', '180', '270')
 MINIMUM_SIDE = 32
 """Pixels at the network's spacing: twice its stride. A slice with a shorter side is less than the
 network's receptive field, and shows it too little to be judged."""
+
+
+@dataclass(frozen=True)
+class SaliencyOptions:
+    """How saliency is computed and enhanced.
+
+    Attributes
+    ----------
+    method : str
+        One of `SALIENCY_METHODS`.
+    target : str
+        One of `TARGETS`.
+    copies : int
+        Noisy copies of the image over which the map is averaged; 0 for none.
+    peak, width : float
+        Of the enhancement, in standard scores.
+    """
+
+    method: str = SALIENCY_METHODS[0]
+    target: str = TARGETS[0]
+    copies: int = 0
+    peak: float = PEAK
+    width: float = WIDTH
+
+
+AS_PUBLISHED = SaliencyOptions()
+"""The options of the paper."""

@@ -10,6 +10,13 @@ from torch import nn
 from secondglance.imaging.intensity import normalise_slices
 
 
+def resolve_device(name: str) -> str:
+    """Resolve ``auto`` to ``cuda`` where torch can use it, else ``cpu``; others stay."""
+    if name != 'auto':
+        return name
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
 def pad_to_stride(images: torch.Tensor, stride: int) -> tuple[torch.Tensor, tuple[slice, slice]]:
     """Zero-pad the last two axes evenly up to multiples of `stride`; never crop.
 

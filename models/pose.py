@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from secondglance.imaging.grids import SliceGrid, slice_grid
+from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO, BRAIN_SIZE, species_of_section
 from secondglance.models.inference import predict
 from secondglance.models.weights import LoadedModel
@@ -23,22 +23,6 @@ _SURER = 0.85
 
 _SEEN = 0.01
 """Where less than this share of the pixels is taken for brain there is none to set upright."""
-
-
-@dataclass(frozen=True)
-class Pose:
-    """How a head is to be looked at.
-
-    Attributes
-    ----------
-    species : str
-        One of `BRAIN_SIZE`.
-    quarter_turns : int
-        0 to 3; ``numpy.rot90(stack, quarter_turns, axes=(1, 2))`` is upright.
-    """
-
-    species: str
-    quarter_turns: int
 
 
 @dataclass(frozen=True)
@@ -84,43 +68,35 @@ def find_pose(
     asked = range(4) if quarter_turns is None else (quarter_turns,)
     looks: dict[str, dict[int, _Look]] = {}
     for name in BRAIN_SIZE if species == AUTO else (species,):
-        spacing = model.spacing * BRAIN_SIZE[name]
-        few = _middle(stack_at(spacing))
-        looks[name] = {k: _look(model, np.rot90(few, k, (1, 2)), spacing, device) for k in asked}
+        at = model.spacing * BRAIN_SIZE[name]
+        few = _middle(stack_at(at))
+        looks[name] = {k: _look(model, np.rot90(few, k, (1, 2)), at, device) for k in asked}
     best = {name: min(of.values(), key=lambda look: look.doubt) for name, of in looks.items()}
     surest = min(best, key=lambda name: best[name].doubt)
     if species == AUTO:
         seen = np.isfinite(best[surest].doubt)
         species = species_of_section(best[surest].section) if seen else next(iter(BRAIN_SIZE))
+    spacing = model.spacing * BRAIN_SIZE[species]
     if quarter_turns is not None:
-        return Pose(species, quarter_turns)
+        return Pose(species, spacing, quarter_turns=quarter_turns)
     doubts = [looks[species][k].doubt for k in asked]
     turns = int(np.argmin(doubts))
-    return Pose(species, turns if doubts[turns] < _SURER * doubts[0] else 0)
+    upright = turns if doubts[turns] < _SURER * doubts[0] else 0
+    return Pose(species, spacing, quarter_turns=upright)
 
 
-def quarter_turns(model: LoadedModel, stack: NDArray, device: str = 'cpu') -> int:
-    """Find by how many quarter turns a head at the network's own spacing must be turned.
-
-    Parameters
-    ----------
-    model : LoadedModel
-        Of the first glance.
-    stack : (N, H, W) array
-    device : str
-
-    Returns
-    -------
-    int
-        As of `Pose`.
-    """
-    return find_pose(model, lambda _: stack, species='rat', device=device).quarter_turns
-
-
-def upright_grid(
-    model: LoadedModel, voxels: NDArray, affine: NDArray, species: str = AUTO, device: str = 'cpu'
-) -> SliceGrid:
-    """Lay slices over a volume so that the head in them is upright and as large as a rat's.
+def estimate_pose(
+    model: LoadedModel,
+    voxels: ArrayLike,
+    affine: ArrayLike,
+    *,
+    species: str = AUTO,
+    quarter_turns: int | None = None,
+    slice_axis: str = 'auto',
+    dim_info: int | None = None,
+    device: str = 'cpu',
+) -> Pose:
+    """Estimate species and orientation of the head in a volume, unless both are known.
 
     Parameters
     ----------
@@ -128,25 +104,31 @@ def upright_grid(
         Of the first glance.
     voxels : (X, Y, Z) array
     affine : (4, 4) array
-        Voxel to world mm, RAS+.
+        Voxel to world, mm of the animal.
     species : str
-        ``auto`` to find it, or one of `BRAIN_SIZE`.
+        ``auto`` to estimate it, or one of `BRAIN_SIZE`.
+    quarter_turns : int, optional
+        Where it is known.
+    slice_axis : {'auto', 'i', 'j', 'k'}
+    dim_info : int, optional
+        Slice axis that the NIfTI header names.
     device : str
 
     Returns
     -------
-    SliceGrid
-        Its spacing beside the model's is the size of the species beside a rat's.
+    Pose
     """
-
-    def laid(spacing: float, turns: int = 0) -> SliceGrid:
-        return slice_grid(voxels.shape, affine, spacing, quarter_turns=turns)
+    if species != AUTO and quarter_turns is not None:
+        return Pose(species, model.spacing * BRAIN_SIZE[species], slice_axis, quarter_turns)
+    volume = np.asarray(voxels, np.float32)
 
     def stack_at(spacing: float) -> NDArray:
-        return laid(spacing).to_stack(voxels)
+        return (
+            Pose('rat', spacing, slice_axis).grid(volume.shape, affine, dim_info).to_stack(volume)
+        )
 
-    pose = find_pose(model, stack_at, species=species, device=device)
-    return laid(model.spacing * BRAIN_SIZE[pose.species], pose.quarter_turns)
+    found = find_pose(model, stack_at, species=species, quarter_turns=quarter_turns, device=device)
+    return replace(found, slice_axis=slice_axis)
 
 
 def _middle(stack: NDArray) -> NDArray:

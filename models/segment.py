@@ -1,4 +1,4 @@
-"""The whole method on arrays: look, find the brain, look again."""
+"""The whole method on arrays: first glance, brain mask, second glance."""
 
 from __future__ import annotations
 
@@ -10,60 +10,60 @@ from numpy.typing import NDArray
 
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.grids import slices_apart
-from secondglance.imaging.mask.quality import Opinions
-from secondglance.imaging.mask.selection import Decision, decide
-from secondglance.imaging.placement.donors import Donor, StackPlacement, place_from_bank
+from secondglance.imaging.mask.quality import MaskEvidence
+from secondglance.imaging.mask.selection import SelectedMask, select_mask
+from secondglance.imaging.placement.donors import Donor, Placement, place_from_bank
+from secondglance.imaging.pose import HeadStack
 from secondglance.models.brain_refinement import refine
-from secondglance.models.choices import MASK_METHODS
+from secondglance.models.choices import AS_PUBLISHED, MASK_METHODS, SaliencyOptions
 from secondglance.models.inference import predict
-from secondglance.models.saliency.attribution import saliency_stack
+from secondglance.models.saliency.attribution import Smoothing, saliency_stack
 from secondglance.models.weights import LoadedModel, calibration_of
 
 
 @dataclass(frozen=True)
 class FirstGlance:
-    """What a network saw of a whole head; stacks at its spacing.
+    """What the network gives of a whole head; stacks at its spacing.
 
     Attributes
     ----------
+    saliency : (N, H, W) float32 array
+        Signed gradient of the target.
     probabilities : (N, 4, H, W) float32 array
-        Of the classes.
-    enhanced : (N, H, W) array
+        Of the classes, from the same forward pass.
+    enhanced : (N, H, W) float32 array
         Enhanced saliency, in [0, 1].
     """
 
+    saliency: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     enhanced: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Glances:
-    """What two glances at a head gave; stacks at the network's spacing.
+    """The results of both glances at a head; stacks at the network's spacing.
 
     Attributes
     ----------
     first : FirstGlance
-    placement : StackPlacement
-        Of another animal's mask.
-    brain : Decision
-        The mask that was taken.
+    placement : Placement
+        Of a donor's mask.
+    brain : SelectedMask
     second : (N, 4, H, W) float32 array
-        Class probabilities of the brain alone.
+        Class probabilities of the masked head.
     """
 
     first: FirstGlance
-    placement: StackPlacement
-    brain: Decision
+    placement: Placement
+    brain: SelectedMask
     second: NDArray[np.float32]
 
 
-def look_once(
+def first_glance(
     model: LoadedModel,
-    stack: NDArray,
-    *,
-    saliency: str = 'guided',
-    target: str = 'brain',
+    images: NDArray,
+    options: SaliencyOptions = AS_PUBLISHED,
     device: str = 'cpu',
 ) -> FirstGlance:
     """Take the first glance at a stack of whole-head slices.
@@ -71,10 +71,9 @@ def look_once(
     Parameters
     ----------
     model : LoadedModel
-    stack : (N, H, W) array
+    images : (N, H, W) array
         Intensities at the in-plane spacing of the model.
-    saliency, target : str
-        As of `secondglance.models.saliency.attribution.saliency_stack`.
+    options : SaliencyOptions
     device : str
 
     Returns
@@ -82,60 +81,114 @@ def look_once(
     FirstGlance
     """
     maps, probabilities = saliency_stack(
-        model, stack, target=target, method=saliency, device=device
+        model,
+        images,
+        target=options.target,
+        method=options.method,
+        smoothing=Smoothing(options.copies),
+        device=device,
     )
-    return FirstGlance(probabilities, enhance(maps))
+    return FirstGlance(maps, probabilities, enhance(maps, peak=options.peak, width=options.width))
 
 
-def opinions_on(
+def prepare_donor(
+    model: LoadedModel,
+    head: HeadStack,
+    options: SaliencyOptions = AS_PUBLISHED,
+    device: str = 'cpu',
+    animal: str = '',
+) -> Donor:
+    """Compute the enhanced saliency of a donor under the weights that see the subject.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    head : HeadStack
+        With labels: its brain mask.
+    options : SaliencyOptions
+    device : str
+    animal : str
+        Label of the animal, so that it is never its own donor.
+
+    Returns
+    -------
+    Donor
+    """
+    found = first_glance(model, head.images, options, device)
+    return Donor(found.enhanced, head.brain, head.positions, animal)
+
+
+def gather_evidence(
     first: FirstGlance,
     refinement: LoadedModel,
-    stack: NDArray,
-    positions: NDArray,
+    head: HeadStack,
     donors: Sequence[Donor],
-    spacing: float,
     *,
     similarity: bool = False,
     device: str = 'cpu',
-) -> tuple[Opinions, StackPlacement]:
-    """Place another animal's mask, and let the refinement look at all there is.
+) -> tuple[MaskEvidence, Placement]:
+    """Place a donor's mask, and refine the brain probability with it.
 
     Parameters
     ----------
     first : FirstGlance
     refinement : LoadedModel
-    stack : (N, H, W) array
-    positions : (N,) array
-        Of the slices, mm, ascending.
+    head : HeadStack
     donors : sequence of Donor
-    spacing : float
-        Of the pixels, mm.
     similarity : bool
         Whether the mask may be scaled and turned.
     device : str
 
     Returns
     -------
-    Opinions
-    StackPlacement
+    MaskEvidence
+    Placement
     """
-    placement, _ = place_from_bank(first.enhanced, positions, donors, similarity=similarity)
+    placement = place_from_bank(first.enhanced, head.positions, donors, similarity=similarity)
     probability = 1 - first.probabilities[:, 0]
-    # Slices lie where those of a rat would whose pixels are the refinement's
-    where = np.asarray(positions) * refinement.spacing / spacing
-    refined = refine(refinement, stack, probability, first.enhanced, placement.mask, where, device)
-    voxel = spacing**2 * slices_apart(positions)
-    return Opinions(probability, refined, placement.mask, placement.peaks, voxel), placement
+    refined = refine(
+        refinement,
+        head.images,
+        probability,
+        first.enhanced,
+        placement.mask,
+        head.positions,
+        device,
+    )
+    voxel = head.spacing**2 * head.thickness
+    evidence = MaskEvidence(probability, refined, placement.mask, placement.peaks, voxel)
+    return evidence, placement
 
 
-def look_twice(
+def remove_background(images: NDArray, mask: NDArray) -> NDArray[np.float32]:
+    """Set what lies outside a brain mask to zero: the paper's input of the second glance.
+
+    Parameters
+    ----------
+    images : (N, H, W) array
+    mask : (N, H, W) array
+        Brain from one half on.
+
+    Returns
+    -------
+    (N, H, W) float32 array
+
+    Examples
+    --------
+    >>> remove_background(np.array([[[3.0, 4.0]]]), np.array([[[0.5, 0.4]]])).tolist()
+    [[[3.0, 0.0]]]
+    """
+    return np.where(np.asarray(mask) >= 0.5, images, 0).astype(np.float32)
+
+
+def segment_stack(
     model: LoadedModel,
     refinement: LoadedModel,
-    stack: NDArray,
-    positions: NDArray,
+    head: HeadStack,
     donors: Sequence[Donor],
     *,
     mask_method: str = MASK_METHODS[0],
+    options: SaliencyOptions = AS_PUBLISHED,
     device: str = 'cpu',
 ) -> Glances:
     """Segment a stack of whole-head slices.
@@ -143,14 +196,12 @@ def look_twice(
     Parameters
     ----------
     model, refinement : LoadedModel
-    stack : (N, H, W) array
-        Intensities at the in-plane spacing of the model.
-    positions : (N,) array
-        Of the slices, mm, ascending.
+    head : HeadStack
     donors : sequence of Donor
-        Looked at by the same model.
+        Prepared with the same model.
     mask_method : str
         One of `secondglance.models.choices.MASK_METHODS`.
+    options : SaliencyOptions
     device : str
 
     Returns
@@ -164,47 +215,11 @@ def look_twice(
     """
     if mask_method not in MASK_METHODS:
         raise InputError(f'Mask method {mask_method!r} is not one of {", ".join(MASK_METHODS)}.')
-    first = look_once(model, stack, device=device)
-    similarity = mask_method == 'similarity'
-    opinions, placement = opinions_on(
-        first,
-        refinement,
-        stack,
-        positions,
-        donors,
-        model.spacing,
-        similarity=similarity,
-        device=device,
+    first = first_glance(model, head.images, options, device)
+    evidence, placement = gather_evidence(
+        first, refinement, head, donors, similarity=mask_method == 'similarity', device=device
     )
     calibration = calibration_of(refinement.metadata)
-    brain = decide(mask_method, opinions, model.spacing, slices_apart(positions), calibration)
-    second = predict(model, np.where(brain.mask >= 0.5, stack, 0), device)
+    brain = select_mask(mask_method, evidence, head.spacing, head.thickness, calibration)
+    second = predict(model, remove_background(head.images, brain.mask), device)
     return Glances(first, placement, brain, second)
-
-
-def look_at_donor(
-    model: LoadedModel,
-    stack: NDArray,
-    mask: NDArray,
-    positions: NDArray,
-    *,
-    saliency: str = 'guided',
-    target: str = 'brain',
-    device: str = 'cpu',
-) -> Donor:
-    """Look at a donor as at a subject, so that its saliency can be its kernel.
-
-    Parameters
-    ----------
-    model : LoadedModel
-    stack : (N, H, W) array
-    mask : (N, H, W) bool array
-    positions : (N,) array
-    saliency, target, device : str
-
-    Returns
-    -------
-    Donor
-    """
-    seen = look_once(model, stack, saliency=saliency, target=target, device=device)
-    return Donor(seen.enhanced, np.asarray(mask, bool), positions)

@@ -94,6 +94,26 @@ def default_second_glance() -> Path:
     return Path(__file__).parent / 'pretrained' / 'second_glance.safetensors'
 
 
+def trained_on(path: str | os.PathLike[str] | None = None) -> set[str]:
+    """Names of the real scans that weights were trained on, by the card beside them.
+
+    Parameters
+    ----------
+    path : path, optional
+        Of the weights; by default those that ship.
+
+    Returns
+    -------
+    set of str
+        Empty where there is no card.
+    """
+    card = Path(path or default_weights()).with_suffix('.json')
+    try:
+        return set(json.loads(card.read_text()).get('scans', {}).get('names', []))
+    except (OSError, ValueError, AttributeError):
+        return set()
+
+
 def read_header(path: str | os.PathLike[str], form: str = FORMAT) -> dict[str, str]:
     """Metadata of a weights file; neither torch is imported nor a tensor read.
 

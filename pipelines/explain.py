@@ -1,28 +1,27 @@
-"""What in a head speaks for each tissue: maps for those who want to understand a network."""
+"""Saliency maps of single classes."""
 
 from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
+from secondglance.imaging.pose import Pose
 from secondglance.interfaces.saliency import Explain
-from secondglance.models.weights import weights_spacing
+from secondglance.models.choices import AS_PUBLISHED, SaliencyOptions
+from secondglance.models.weights import default_weights, weights_spacing
+from secondglance.pipelines.settings import LOCAL, Execution
 
 
 def init_explain_wf(
     *,
-    weights: str | Path,
+    weights: str | Path | None = None,
     targets: tuple[str, ...] = ('WM', 'GM', 'CSF'),
     region: str | Path | tuple[int, int, int] | None = None,
-    saliency: str = 'guided',
-    smooth: int = 0,
-    slice_axis: str = 'auto',
-    device: str = 'auto',
-    use_gpu: bool = False,
-    num_threads: int = 1,
+    saliency: SaliencyOptions = AS_PUBLISHED,
+    execution: Execution = LOCAL,
     name: str = 'explain_wf',
 ) -> Workflow:
-    """Map what in a whole head speaks for some classes.
+    """Map the saliency of some classes in a whole head.
 
     ::
 
@@ -30,35 +29,25 @@ def init_explain_wf(
 
     Parameters
     ----------
-    weights : path
-        Of the network.
+    weights : path, optional
+        Of the network; by default those that ship.
     targets : tuple of {'brain', 'WM', 'GM', 'CSF'}
         A map each.
     region : path, or voxel (i, j, k), optional
-        Mask on the grid of the image, or one of its voxels: only the logits there are followed
-        back. By default all are.
-    saliency : str
-        One of `secondglance.models.choices.SALIENCY_METHODS`.
-    smooth : int
-        Noisy copies whose maps are averaged; 0 for none.
-    slice_axis : {'auto', 'i', 'j', 'k'}
-        Voxel axis along which slices lie.
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    use_gpu : bool
-        Whether network nodes count against the GPU processes of the plugin.
-    num_threads : int
-        CPU threads of a node that runs the network.
+        Mask on the grid of the image, or one of its voxels: only logits there are explained. By
+        default all are.
+    saliency : SaliencyOptions
+        Its target is not used.
+    execution : Execution
     name : str
 
     Inputs
     ------
     in_file
         3-D volume of a whole head.
-    spacing
-        Of the pixels with which it is looked at, mm; the network's own where not given.
-    quarter_turns
-        By which slices are turned in plane, so that the head is upright; 0 where not given.
+    pose
+        Species, spacing in mm, slice axis and quarter turns of the stack; by default an upright
+        rat's.
 
     Outputs
     -------
@@ -68,22 +57,19 @@ def init_explain_wf(
         The same as stacks of slices at the network's spacing, for the report.
     """
     workflow = Workflow(name=name)
-    inputnode = Node(IdentityInterface(['in_file', 'spacing', 'quarter_turns']), name='inputnode')
-    inputnode.inputs.spacing = weights_spacing(weights)
-    inputnode.inputs.quarter_turns = 0
+    weights = str(weights or default_weights())
+    inputnode = Node(IdentityInterface(['in_file', 'pose']), name='inputnode')
+    inputnode.inputs.pose = Pose('rat', weights_spacing(weights)).to_plain()
     outputnode = Node(IdentityInterface(['maps', 'stacks']), name='outputnode')
     explain = MapNode(
         Explain(
-            weights=str(weights),
-            method=saliency,
-            smooth=smooth,
-            slice_axis=slice_axis,
-            device=device,
-            use_gpu=use_gpu,
-            num_threads=num_threads,
+            weights=weights,
+            method=saliency.method,
+            smooth=saliency.copies,
+            **execution.network,
         ),
         iterfield=['target'],
-        n_procs=num_threads,
+        n_procs=execution.threads,
         mem_gb=1.0,
         name='explain',
     )
@@ -94,11 +80,7 @@ def init_explain_wf(
         explain.inputs.region = str(region)
     workflow.connect(
         [
-            (
-                inputnode,
-                explain,
-                [(n, n) for n in ('in_file', 'spacing', 'quarter_turns')],
-            ),
+            (inputnode, explain, [('in_file', 'in_file'), ('pose', 'pose')]),
             (explain, outputnode, [('out_file', 'maps'), ('stack_file', 'stacks')]),
         ]
     )

@@ -11,6 +11,7 @@ from secondglance.interfaces.derivatives import Publish
 from secondglance.interfaces.metrics import Metrics
 from secondglance.interfaces.preprocessing import Displacement
 from secondglance.interfaces.report import Report
+from secondglance.pipelines.settings import Method
 
 LABELS_TSV = 'index\tname\n' + ''.join(f'{i}\t{name}\n' for i, name in enumerate(CLASSES))
 
@@ -19,7 +20,8 @@ def init_outputs_wf(
     *,
     scan: Scan,
     output_dir: str | Path,
-    settings: dict,
+    method: Method,
+    device: str = 'cpu',
     reference: str | Path | None = None,
     name: str = 'outputs_wf',
 ) -> Workflow:
@@ -27,7 +29,7 @@ def init_outputs_wf(
 
     ::
 
-        confounds, species → displacement → report → publish
+        confounds, pose → displacement → report → publish
         everything                        ↗
         dseg, brain_mask, reference → metrics ↗
 
@@ -37,15 +39,17 @@ def init_outputs_wf(
         The image that was segmented: its entities name the files.
     output_dir : path
         Root of the derivatives.
-    settings : dict
-        The resolved settings, written as TOML and shown in the report.
+    method : Method
+        Written as TOML and shown in the report.
+    device : str
+        On which the networks run.
     reference : path, optional
         Reference segmentation, or brain mask, on the grid of the image.
     name : str
 
     Inputs
     ------
-    Outputs of `preproc_wf`, `brain_wf` and `tissues_wf` under their own names.
+    Outputs of `preproc_wf`, `brain_wf` and `tissues_wf`, under their own names.
 
     Outputs
     -------
@@ -56,7 +60,8 @@ def init_outputs_wf(
     """
     workflow = Workflow(name=name)
     suffix = scan.suffix
-    explained = explained_names(settings)
+    explained = method.explained
+    settings = {**method.resolved(), 'device': device}
     endings = {
         'b0_mean': f'desc-b0mean_{suffix}.nii.gz',
         'displacement': 'desc-confounds_timeseries.tsv',
@@ -75,24 +80,11 @@ def init_outputs_wf(
         'metrics': 'desc-metrics_scores.tsv',
         'slice_metrics': 'desc-metrics_slices.tsv',
     }
-    computed = [
-        field
-        for field in endings
-        if not field.startswith(('probseg_', 'metrics', 'explained_', 'displacement'))
-    ]
-    computed.remove('slice_metrics')
-    for_report = [
-        'engine',
-        'donor',
-        'species',
-        'quarter_turns',
-        'lognormal',
-        'stack',
-        'saliency_stack',
-        'enhanced_stack',
-    ]
-    for_report += ['mask_stack', 'first_probabilities_stack', 'probabilities_stack']
-
+    computed = ['b0_mean', 'transforms', 'brain_mask', 'confidence', 'dseg', 'saliency']
+    computed += ['enhanced', 'lognormal_slices', 'placement', 'volumes']
+    for_report = ['engine', 'donor', 'pose', 'lognormal', 'stack', 'saliency_stack']
+    for_report += ['enhanced_stack', 'mask_stack', 'first_probabilities_stack']
+    for_report += ['probabilities_stack']
     others = ['probsegs', 'first_probabilities', 'maps', 'map_stacks', 'confounds']
     inputnode = Node(IdentityInterface([*computed, *for_report, *others]), name='inputnode')
     outputnode = Node(IdentityInterface(['report', 'out_files']), name='outputnode')
@@ -111,7 +103,7 @@ def init_outputs_wf(
             folder=str(scan.folder),
             stem=scan.stem,
             suffix=suffix,
-            sidecars=_sidecars(scan, settings),
+            sidecars=_sidecars(scan, settings, explained),
             texts={
                 str(scan.folder / f'{scan.stem}_dseg.tsv'): LABELS_TSV,
                 f'logs/{scan.stem}_{suffix}.toml': _toml(settings),
@@ -131,7 +123,7 @@ def init_outputs_wf(
                 ]
             ],
         ),
-        (inputnode, displacement, [('confounds', 'in_file'), ('species', 'species')]),
+        (inputnode, displacement, [('confounds', 'in_file'), ('pose', 'pose')]),
         (displacement, report, [('out_file', 'confounds')]),
         (displacement, publish, [('out_file', 'displacement'), ('about', 'displacement_about')]),
         (inputnode, publish, [(field, field) for field in [*computed, 'engine']]),
@@ -166,26 +158,11 @@ def init_outputs_wf(
     return workflow
 
 
-def explained_names(settings: dict) -> list[str]:
-    """Name the maps that are made for themselves, beside the one that places the mask.
-
-    Examples
-    --------
-    >>> explained_names({'explain': ('brain', 'WM'), 'explain_region': None, 'target': 'brain'})
-    ['WM']
-    >>> explained_names({'explain': ('WM',), 'explain_region': '3,4,5', 'target': 'brain'})
-    ['WMregion']
-    """
-    if settings['explain_region'] is not None:
-        return [f'{target}region' for target in settings['explain']]
-    return [target for target in settings['explain'] if target != settings['target']]
-
-
 def _item(items, index):
     return items[index]
 
 
-def _sidecars(scan: Scan, settings: dict) -> dict[str, dict]:
+def _sidecars(scan: Scan, settings: dict, names: list[str]) -> dict[str, dict]:
     sources = {'Sources': [_source(scan)]}
     saliency = {
         **sources,
@@ -195,7 +172,7 @@ def _sidecars(scan: Scan, settings: dict) -> dict[str, dict]:
         'WeightsChecksum': settings['weights_checksum'],
     }
     explained = {}
-    for name in explained_names(settings):
+    for name in names:
         told = {**saliency, 'Target': name.removesuffix('region')}
         if settings['explain_region'] is not None:
             told['Region'] = settings['explain_region']
@@ -238,24 +215,12 @@ def _source(scan: Scan) -> str:
 
 
 def _toml(settings: dict) -> str:
-    """Write flat settings as TOML; what is not set is left out, as TOML has no null."""
-    lines = []
-    for key, value in settings.items():
-        if value is None:
-            continue
-        if isinstance(value, bool):
-            text = str(value).lower()
-        elif isinstance(value, int | float):
-            text = repr(value)
-        elif isinstance(value, list | tuple):
-            text = '[' + ', '.join(_quoted(v) for v in value) + ']'
-        else:
-            text = _quoted(value)
-        lines.append(f'{key} = {text}\n')
-    return ''.join(lines)
+    """Settings as TOML; what is not set is left out, as TOML has no null."""
+    import tomli_w
 
-
-def _quoted(value) -> str:
-    import json
-
-    return json.dumps(str(value), ensure_ascii=False)
+    plain = {
+        key: [str(item) for item in value] if isinstance(value, list | tuple) else value
+        for key, value in settings.items()
+        if value is not None
+    }
+    return tomli_w.dumps(plain)

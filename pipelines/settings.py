@@ -1,67 +1,153 @@
-"""Settings of a run."""
+"""Settings of a run: what changes the result, and what does not."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from secondglance import __version__
+from secondglance.data import donor_paths
+from secondglance.files.bids import find_donor
 from secondglance.imaging.species import AUTO
-from secondglance.models.choices import TURNS
-from secondglance.models.weights import REFINEMENT, default_refinement, read_header
+from secondglance.models.choices import AS_PUBLISHED, MASK_METHODS, TURNS, SaliencyOptions
+from secondglance.models.weights import (
+    REFINEMENT,
+    default_refinement,
+    default_weights,
+    read_header,
+)
+
+
+def default_donors() -> tuple[tuple[Path, Path], ...]:
+    """Image and brain mask of each donor that ships."""
+    return tuple(find_donor(folder) for folder in donor_paths())
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What may be chosen for a run; each is explained at the command line.
+class Method:
+    """What changes the result; it is hashed, and recorded beside the outputs.
 
     Attributes
     ----------
-    weights : Path
+    weights, refinement : Path
+        Of the network, and of the network that refines the brain mask.
     donors : tuple of (image, mask)
     motion : {'auto', 'fsl', 'sitk', 'none'}
     b0_threshold : float
-        s/mm².
-    nprocs, threads : int
-        Processes, and the threads of each: how fast, never what.
+        Largest b-value of a b0 volume, s/mm².
+    all_b0 : bool
+        Whether no volume is diffusion-weighted.
+    species, slice_axis, turn, mask_method : str
+        As explained at the command line.
+    saliency : SaliencyOptions
+    explain : tuple of str
+        Classes of which a saliency map is written as well.
+    explain_region : Path or (i, j, k), optional
+        Mask or voxel in which they are explained.
     """
 
-    weights: Path
-    donors: tuple[tuple[Path, Path], ...]
+    weights: Path = field(default_factory=default_weights)
     refinement: Path = field(default_factory=default_refinement)
+    donors: tuple[tuple[Path, Path], ...] = field(default_factory=default_donors)
     motion: str = 'auto'
     b0_threshold: float = 50.0
     all_b0: bool = False
     species: str = AUTO
     slice_axis: str = 'auto'
     turn: str = TURNS[0]
-    mask_method: str = 'network'
-    saliency: str = 'guided'
-    target: str = 'brain'
-    smooth: int = 0
-    enhance_peak: float = 2.0
-    enhance_width: float = 0.5
+    mask_method: str = MASK_METHODS[0]
+    saliency: SaliencyOptions = AS_PUBLISHED
     explain: tuple[str, ...] = ()
     explain_region: Path | tuple[int, int, int] | None = None
-    device: str = 'cpu'
-    slices_per_job: int = 0
-    nprocs: int = 1
-    threads: int = 1
-    reference: Path | None = field(default=None)
 
-    def resolved(self) -> dict:
-        """Return the settings as plain values, with what they resolve to."""
-        plain = {
+    @property
+    def explained(self) -> list[str]:
+        """Names of the maps beside the one that places the mask.
+
+        Examples
+        --------
+        >>> Method(explain=('brain', 'WM')).explained
+        ['WM']
+        >>> Method(explain=('WM',), explain_region=(3, 4, 5)).explained
+        ['WMregion']
+        """
+        if self.explain_region is not None:
+            return [f'{target}region' for target in self.explain]
+        return [target for target in self.explain if target != self.saliency.target]
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain values, flat, with the checksums of the weights."""
+        options = asdict(self.saliency)
+        plain: dict[str, Any] = {
             key: str(value) if isinstance(value, Path) else value
             for key, value in asdict(self).items()
+            if key != 'saliency'
         }
         if isinstance(self.explain_region, tuple):
             plain['explain_region'] = ','.join(map(str, self.explain_region))
         plain['donors'] = [str(image) for image, _ in self.donors]
-        # These change how fast, never what
-        for key in ('nprocs', 'threads', 'slices_per_job'):
-            del plain[key]
         return {
             'version': __version__,
             **plain,
+            'saliency': options['method'],
+            'target': options['target'],
+            'smooth': options['copies'],
+            'enhance_peak': options['peak'],
+            'enhance_width': options['width'],
             'weights_checksum': read_header(self.weights)['checksum'],
             'refinement_checksum': read_header(self.refinement, REFINEMENT)['checksum'],
         }
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run is executed; nothing here changes the result.
+
+    Attributes
+    ----------
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    nprocs, threads : int
+        Processes of one scan, and threads of each.
+    slices_per_job : int
+        Slices of a slab; 0: as many slabs as processes.
+    mem_gb : float, optional
+        Memory that the plugin may hand out.
+    plugin : str, optional
+        Any of Nipype's; by default Linear for one process, else MultiProc.
+    plugin_args : mapping, optional
+        Of the plugin.
+    verbose, stop_on_first_crash : bool
+    clean : bool
+        Whether a scan's cache is removed once it is finished.
+    """
+
+    device: str = 'auto'
+    nprocs: int = 1
+    threads: int = 1
+    slices_per_job: int = 0
+    mem_gb: float | None = None
+    plugin: str | None = None
+    plugin_args: Mapping[str, Any] | None = None
+    verbose: bool = False
+    stop_on_first_crash: bool = False
+    clean: bool = False
+
+    @property
+    def gpu(self) -> bool:
+        """Whether network nodes count against one GPU."""
+        return self.device.startswith('cuda')
+
+    @property
+    def slabs(self) -> dict[str, int]:
+        """How a stack is cut for the nodes that run the network."""
+        return {'n_slabs': 1 if self.gpu else self.nprocs, 'slices_per_job': self.slices_per_job}
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Inputs of a node that runs the network."""
+        return {'device': self.device, 'use_gpu': self.gpu, 'num_threads': self.threads}
+
+
+LOCAL = Execution()
+"""One process with one thread."""

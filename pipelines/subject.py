@@ -8,9 +8,9 @@ from nipype.pipeline.engine import Node, Workflow
 from secondglance.files.bids import Scan
 from secondglance.pipelines.brain import init_brain_wf
 from secondglance.pipelines.explain import init_explain_wf
-from secondglance.pipelines.outputs import explained_names, init_outputs_wf
+from secondglance.pipelines.outputs import init_outputs_wf
 from secondglance.pipelines.preproc import init_preproc_wf
-from secondglance.pipelines.settings import Settings
+from secondglance.pipelines.settings import LOCAL, Execution, Method
 from secondglance.pipelines.tissues import init_tissues_wf
 
 
@@ -18,11 +18,13 @@ def init_subject_wf(
     *,
     scan: Scan,
     output_dir: str | Path,
-    settings: Settings,
+    method: Method | None = None,
+    execution: Execution = LOCAL,
+    reference: Path | None = None,
     cache_dir: str | Path | None = None,
     name: str | None = None,
 ) -> Workflow:
-    """Take one raw scan to tissue maps, by looking twice.
+    """Take one raw scan to tissue maps.
 
     ::
 
@@ -35,7 +37,11 @@ def init_subject_wf(
         The image, as :func:`secondglance.files.bids.find_scans` gives it.
     output_dir : path
         Root of the derivatives.
-    settings : Settings
+    method : Method, optional
+        By default what ships.
+    execution : Execution
+    reference : path, optional
+        Reference segmentation or brain mask of this scan.
     cache_dir : path, optional
         Where subjects share what they have in common: the saliency of the donors.
     name : str, optional
@@ -50,19 +56,8 @@ def init_subject_wf(
     -------
     report, dseg, brain_mask, probsegs
     """
+    method = method or Method()
     workflow = Workflow(name=name or 'secondglance_' + scan.name.replace('-', '_'))
-    gpu = settings.device.startswith('cuda')
-    n_slabs = 1 if gpu else settings.nprocs
-    network = {
-        'weights': settings.weights,
-        'slice_axis': settings.slice_axis,
-        'device': settings.device,
-        'use_gpu': gpu,
-        'n_slabs': n_slabs,
-        'slices_per_job': settings.slices_per_job,
-        'num_threads': settings.threads,
-    }
-
     inputnode = Node(IdentityInterface(['in_file', 'bval_file']), name='inputnode')
     inputnode.inputs.in_file = str(scan.path)
     if scan.bval is not None:
@@ -71,49 +66,44 @@ def init_subject_wf(
         IdentityInterface(['report', 'dseg', 'brain_mask', 'probsegs']), name='outputnode'
     )
     preproc_wf = init_preproc_wf(
-        motion=settings.motion,
-        b0_threshold=settings.b0_threshold,
-        all_b0=settings.all_b0,
-        n_procs=settings.nprocs * settings.threads,
+        motion=method.motion,
+        b0_threshold=method.b0_threshold,
+        all_b0=method.all_b0,
+        n_procs=execution.nprocs * execution.threads,
     )
     brain_wf = init_brain_wf(
-        refinement=settings.refinement,
-        donors=list(settings.donors),
-        saliency=settings.saliency,
-        target=settings.target,
-        smooth=settings.smooth,
-        peak=settings.enhance_peak,
-        width=settings.enhance_width,
-        mask_method=settings.mask_method,
-        species=settings.species,
-        turn=settings.turn,
+        weights=method.weights,
+        refinement=method.refinement,
+        donors=method.donors,
+        species=method.species,
+        slice_axis=method.slice_axis,
+        turn=method.turn,
+        saliency=method.saliency,
+        mask_method=method.mask_method,
+        execution=execution,
         cache_dir=cache_dir,
-        **network,
     )
-    tissues_wf = init_tissues_wf(**network)
+    tissues_wf = init_tissues_wf(weights=method.weights, execution=execution)
     outputs_wf = init_outputs_wf(
         scan=scan,
-        output_dir=output_dir,
-        settings=settings.resolved(),
-        reference=settings.reference,
+        output_dir=Path(output_dir).resolve(),
+        method=method,
+        device=execution.device,
+        reference=reference,
     )
 
-    def same(*names):
-        return [(f'outputnode.{n}', f'inputnode.{n}') for n in names]
-
-    if names := explained_names(settings.resolved()):
-        slabs = ('n_slabs', 'slices_per_job')
+    if method.explained:
         explain_wf = init_explain_wf(
-            targets=tuple(name.removesuffix('region') for name in names),
-            region=settings.explain_region,
-            saliency=settings.saliency,
-            smooth=settings.smooth,
-            **{key: value for key, value in network.items() if key not in slabs},
+            weights=method.weights,
+            targets=tuple(name.removesuffix('region') for name in method.explained),
+            region=method.explain_region,
+            saliency=method.saliency,
+            execution=execution,
         )
         workflow.connect(
             [
                 (preproc_wf, explain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-                (brain_wf, explain_wf, same('spacing', 'quarter_turns')),
+                (brain_wf, explain_wf, _same('pose')),
                 (
                     explain_wf,
                     outputs_wf,
@@ -134,34 +124,20 @@ def init_subject_wf(
             ),
             (preproc_wf, brain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
             (preproc_wf, tissues_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-            (brain_wf, tissues_wf, same('brain_mask', 'spacing', 'quarter_turns')),
-            (preproc_wf, outputs_wf, same('b0_mean', 'confounds', 'transforms', 'engine')),
+            (brain_wf, tissues_wf, _same('brain_mask', 'pose')),
+            (preproc_wf, outputs_wf, _same('b0_mean', 'confounds', 'transforms', 'engine')),
             (
                 brain_wf,
                 outputs_wf,
-                same(
-                    *(
-                        'brain_mask',
-                        'saliency',
-                        'enhanced',
-                        'placement',
-                        'donor',
-                        'lognormal',
-                        'lognormal_slices',
-                        'first_probabilities',
-                        'confidence',
-                        'species',
-                        'quarter_turns',
-                    ),
+                _same(
+                    *('pose', 'brain_mask', 'confidence', 'placement', 'donor'),
+                    *('saliency', 'enhanced', 'first_probabilities'),
+                    *('lognormal', 'lognormal_slices'),
                     *('stack', 'saliency_stack', 'enhanced_stack', 'mask_stack'),
                     'first_probabilities_stack',
                 ),
             ),
-            (
-                tissues_wf,
-                outputs_wf,
-                same('dseg', 'probsegs', 'volumes', 'probabilities_stack'),
-            ),
+            (tissues_wf, outputs_wf, _same('dseg', 'probsegs', 'volumes', 'probabilities_stack')),
             (outputs_wf, outputnode, [('outputnode.report', 'report')]),
             (brain_wf, outputnode, [('outputnode.brain_mask', 'brain_mask')]),
             (
@@ -172,3 +148,8 @@ def init_subject_wf(
         ]
     )
     return workflow
+
+
+def _same(*names: str) -> list[tuple[str, str]]:
+    """Edges between output and input fields of one name."""
+    return [(f'outputnode.{name}', f'inputnode.{name}') for name in names]

@@ -1,47 +1,34 @@
-"""The second glance: the tissues of a brain whose background is gone."""
+"""Second glance: the tissues inside the brain mask."""
 
 from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
-from secondglance.interfaces.stacks import MergeSlabs, SplitSlabs, ToNative, ToStack
-from secondglance.interfaces.tissues import Labels, RemoveBackground, Segment
-from secondglance.models.weights import weights_spacing
+from secondglance.imaging.pose import Pose
+from secondglance.interfaces.stacks import ToSlabs
+from secondglance.interfaces.tissues import Labels, Segment
+from secondglance.models.weights import default_weights, weights_spacing
+from secondglance.pipelines.settings import LOCAL, Execution
 
 
 def init_tissues_wf(
     *,
-    weights: str | Path,
-    slice_axis: str = 'auto',
-    device: str = 'auto',
-    use_gpu: bool = False,
-    n_slabs: int = 1,
-    slices_per_job: int = 0,
-    num_threads: int = 1,
+    weights: str | Path | None = None,
+    execution: Execution = LOCAL,
     name: str = 'tissues_wf',
 ) -> Workflow:
     """Segment the tissues of a brain inside its mask.
 
     ::
 
-        in_file    → to_stack   → slabs      → [remove_background → second_glance] → merge
-        brain_mask → mask_stack → mask_slabs ↗                   → native → labels
+        in_file, brain_mask → slabs → [second_glance] → labels
 
     Parameters
     ----------
-    weights : path
-        Weights of the network.
-    slice_axis : {'auto', 'i', 'j', 'k'}
-        Voxel axis along which slices lie.
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    use_gpu : bool
-        Whether network nodes count against the GPU processes of the plugin.
-    n_slabs, slices_per_job : int
-        In how many slabs the stack is cut, or how many slices a slab has (0: by `n_slabs`).
-    num_threads : int
-        CPU threads of a node that runs the network.
+    weights : path, optional
+        Of the network; by default those that ship.
+    execution : Execution
     name : str
 
     Inputs
@@ -50,79 +37,54 @@ def init_tissues_wf(
         3-D volume of a whole head.
     brain_mask
         Mask of the brain on the same grid.
-    spacing
-        Of the pixels with which it is looked at, mm; the network's own where not given.
-    quarter_turns
-        By which slices are turned in plane, so that the head is upright; 0 where not given.
+    pose
+        Species, spacing in mm, slice axis and quarter turns of the stack; by default an upright
+        rat's.
 
     Outputs
     -------
     dseg
         Labels 0 background, 1 WM, 2 GM, 3 CSF on the grid of `in_file`.
     probsegs
-        Probabilities of WM, GM and CSF, three files on the grid of `in_file`.
+        Fractions of WM, GM and CSF, three files on the grid of `in_file`.
     volumes
         Volume of each tissue, mm³ (.tsv).
     probabilities_stack
         Class probabilities as a stack at the network's spacing, for the report.
     """
     workflow = Workflow(name=name)
-    grid = {'slice_axis': slice_axis}
-    told = [(name, name) for name in ('spacing', 'quarter_turns')]
-    split = {'n_slabs': n_slabs, 'slices_per_job': slices_per_job}
-
-    inputnode = Node(
-        IdentityInterface(['in_file', 'brain_mask', 'spacing', 'quarter_turns']), name='inputnode'
-    )
-    inputnode.inputs.spacing = weights_spacing(weights)
-    inputnode.inputs.quarter_turns = 0
+    weights = str(weights or default_weights())
+    inputnode = Node(IdentityInterface(['in_file', 'brain_mask', 'pose']), name='inputnode')
+    inputnode.inputs.pose = Pose('rat', weights_spacing(weights)).to_plain()
     outputnode = Node(
         IdentityInterface(['dseg', 'probsegs', 'volumes', 'probabilities_stack']),
         name='outputnode',
     )
-
-    to_stack = Node(ToStack(**grid), name='to_stack')
-    mask_stack = Node(ToStack(**grid), name='mask_stack')
-    slabs = Node(SplitSlabs(**split), name='slabs')
-    mask_slabs = Node(SplitSlabs(**split), name='mask_slabs')
-    remove_background = MapNode(
-        RemoveBackground(),
-        iterfield=['in_file', 'mask_file'],
-        mem_gb=0.3,
-        name='remove_background',
-    )
+    # Background set to zero, as in the paper
+    slabs = Node(ToSlabs(**execution.slabs), name='slabs')
     second_glance = MapNode(
-        Segment(weights=str(weights), device=device, use_gpu=use_gpu, num_threads=num_threads),
+        Segment(weights=weights, **execution.network),
         iterfield=['in_file'],
-        n_procs=num_threads,
+        n_procs=execution.threads,
         mem_gb=1.0,
         name='second_glance',
     )
-    merge = Node(MergeSlabs(), name='merge')
-    native = Node(ToNative(**grid), name='native')
-    # Decided on the native grid, where the mask is exact
     labels = Node(Labels(), name='labels')
 
     workflow.connect(
         [
-            (inputnode, to_stack, [('in_file', 'in_file')]),
-            (inputnode, mask_stack, [('brain_mask', 'in_file')]),
-            (to_stack, slabs, [('out_file', 'in_file')]),
-            (mask_stack, mask_slabs, [('out_file', 'in_file')]),
-            (slabs, remove_background, [('out_files', 'in_file')]),
-            (mask_slabs, remove_background, [('out_files', 'mask_file')]),
-            (remove_background, second_glance, [('out_file', 'in_file')]),
-            (second_glance, merge, [('out_file', 'in_files')]),
-            (merge, native, [('out_file', 'in_file')]),
-            (inputnode, native, [('in_file', 'like')]),
-            *[(inputnode, node, told) for node in (to_stack, mask_stack, native)],
-            (native, labels, [('out_file', 'in_file')]),
-            (inputnode, labels, [('brain_mask', 'mask_file')]),
-            (merge, outputnode, [('out_file', 'probabilities_stack')]),
+            (
+                inputnode,
+                slabs,
+                [('in_file', 'in_file'), ('brain_mask', 'mask_file'), ('pose', 'pose')],
+            ),
+            (slabs, second_glance, [('slabs', 'in_file')]),
+            (second_glance, labels, [('out_file', 'probabilities')]),
+            (inputnode, labels, [('brain_mask', 'mask_file'), ('pose', 'pose')]),
             (
                 labels,
                 outputnode,
-                [('dseg', 'dseg'), ('probsegs', 'probsegs'), ('volumes', 'volumes')],
+                [(f, f) for f in ('dseg', 'probsegs', 'volumes', 'probabilities_stack')],
             ),
         ]
     )

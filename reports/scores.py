@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secondglance.files.atomic import write_whole
+from secondglance.files.tables import table_text
 
 FAILED = 0.9
 """A brain whose Dice is lower is a failure: its tissues are of no use."""
@@ -75,10 +76,7 @@ def summary_of(rows: list[dict]) -> list[dict]:
 
 def write_table(rows: list[dict], path: Path) -> None:
     """Write rows as a table that appears whole or not at all."""
-    import pandas as pd
-
-    table = pd.DataFrame(rows)
-    write_whole(path, table.to_csv(sep='\t', index=False, na_rep='n/a', float_format='%.6g'))
+    write_whole(path, table_text(rows))
 
 
 def draw_scores(rows: list[dict], path: Path) -> None:

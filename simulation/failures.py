@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch.nn import functional
 
-from secondglance.simulation.head_stack import HeadStack
+from secondglance.imaging.pose import HeadStack
 
 DISASTERS: tuple[str, ...] = ('empty slices', 'half brain', 'wrong species', 'turned', 'blank')
 """Kinds of `spoil`."""
@@ -32,7 +34,7 @@ def spoil(head: HeadStack, kind: str, rng: np.random.Generator) -> HeadStack:
     ValueError
         For another kind.
     """
-    images, labels = head.images.copy(), head.labels.copy()
+    images, labels = head.images.copy(), np.array(head.labels)
     if kind == 'empty slices':
         n = len(images)
         lost = rng.choice(n, max(1, int(n * rng.uniform(0.2, 0.5))), replace=False)
@@ -52,7 +54,7 @@ def spoil(head: HeadStack, kind: str, rng: np.random.Generator) -> HeadStack:
         labels[:] = 0
     else:
         raise ValueError(f'{kind!r} is not one of {DISASTERS}')
-    return HeadStack(images, labels, head.positions)
+    return replace(head, images=images, labels=labels)
 
 
 def _smaller(images, labels, size):

@@ -7,7 +7,6 @@ slice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import special
 from torch.nn import functional
 
+from secondglance.imaging.pose import HeadStack
 from secondglance.simulation.animal import Animal, cut_slices
 from secondglance.simulation.contrast import draw_contrast, vary_tissues
 from secondglance.simulation.head import random_grid, render_heads
@@ -30,24 +30,6 @@ BEYOND_MM = 4.0
 
 _FINEST = 32
 """Points along an axis from which on random values are noise, each by itself."""
-
-
-@dataclass(frozen=True)
-class HeadStack:
-    """A whole head as a stack at the network's spacing.
-
-    Attributes
-    ----------
-    images : (N, H, W) float32 array
-    labels : (N, H, W) uint8 array
-        Places in `secondglance.imaging.labels.CLASSES`.
-    positions : (N,) array
-        Of the slices, mm, ascending.
-    """
-
-    images: NDArray[np.float32]
-    labels: NDArray[np.uint8]
-    positions: NDArray[np.float64]
 
 
 class AlongHead:
@@ -150,7 +132,10 @@ def draw_head(
         lost = int(rng.integers(1, n - 1))
         images[lost], labels[lost] = 0, 0
     return HeadStack(
-        images[:, 0].numpy(), labels[:, 0].numpy().astype(np.uint8), positions - positions.mean()
+        images[:, 0].numpy(),
+        positions - positions.mean(),
+        animal.spacing,
+        labels[:, 0].numpy().astype(np.uint8),
     )
 
 

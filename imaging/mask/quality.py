@@ -33,7 +33,7 @@ EVIDENCE: tuple[str, ...] = (
     'size',
     'steadiness',
 )
-"""What speaks for a whole mask; see `evidence_of`."""
+"""What speaks for a whole mask; see `mask_features`."""
 
 
 SLICE_EVIDENCE = EVIDENCE[:6]
@@ -41,7 +41,7 @@ SLICE_EVIDENCE = EVIDENCE[:6]
 
 
 @dataclass(frozen=True)
-class Opinions:
+class MaskEvidence:
     """What was found of one head, stack by stack.
 
     Attributes
@@ -63,13 +63,13 @@ class Opinions:
     voxel_mm3: float
 
 
-def evidence_of(mask: ArrayLike, opinions: Opinions) -> NDArray[np.float64]:
+def mask_features(mask: ArrayLike, evidence: MaskEvidence) -> NDArray[np.float64]:
     """Say what speaks for a mask.
 
     Parameters
     ----------
     mask : (N, H, W) bool array
-    opinions : Opinions
+    evidence : MaskEvidence
 
     Returns
     -------
@@ -80,34 +80,34 @@ def evidence_of(mask: ArrayLike, opinions: Opinions) -> NDArray[np.float64]:
         −log10(1.01 − Dice): 2 at best, as good a step from 0.9 to 0.99 as from 0 to 0.9.
     """
     mask = np.asarray(mask, bool)
-    expected = [expected_dice(mask, p) for p in (opinions.first, opinions.refined)]
-    seen = (opinions.first >= 0.5, opinions.refined >= 0.5, opinions.placed)
+    expected = [expected_dice(mask, p) for p in (evidence.first, evidence.refined)]
+    seen = (evidence.first >= 0.5, evidence.refined >= 0.5, evidence.placed)
     alike = [float(agreement(mask.reshape(1, 1, -1), m.reshape(1, 1, -1))[0]) for m in seen]
     held = np.asarray(mask.any(axis=(1, 2)))
-    correlation = float(np.mean(np.maximum(opinions.peaks, 0)[held])) if held.any() else 0.0
-    volume = mask.sum() * opinions.voxel_mm3
+    correlation = float(np.mean(np.maximum(evidence.peaks, 0)[held])) if held.any() else 0.0
+    volume = mask.sum() * evidence.voxel_mm3
     size = -abs(np.log((volume + 1.0) / USUAL_MM3))
     pairs = held[1:] & held[:-1]
     steady = float(agreement(mask[1:], mask[:-1])[pairs].mean()) if pairs.any() else 0.0
     return np.array([*_stretched(expected), *_stretched(alike), correlation, size, steady])
 
 
-def slice_evidence_of(mask: ArrayLike, opinions: Opinions) -> NDArray[np.float64]:
+def slice_features(mask: ArrayLike, evidence: MaskEvidence) -> NDArray[np.float64]:
     """Say what speaks for a mask, slice by slice.
 
     Parameters
     ----------
     mask : (N, H, W) bool array
-    opinions : Opinions
+    evidence : MaskEvidence
 
     Returns
     -------
     (N, 6) array
-        In the order of `SLICE_EVIDENCE`; as of `evidence_of`.
+        In the order of `SLICE_EVIDENCE`; as of `mask_features`.
     """
     mask = np.asarray(mask, bool)
     columns: list[ArrayLike] = []
-    for probability in (opinions.first, opinions.refined):
+    for probability in (evidence.first, evidence.refined):
         columns.append(
             [
                 # Of an empty slice: how sure it is that there is nothing
@@ -115,10 +115,10 @@ def slice_evidence_of(mask: ArrayLike, opinions: Opinions) -> NDArray[np.float64
                 for m, p in zip(mask, probability, strict=True)
             ]
         )
-    for other in (opinions.first >= 0.5, opinions.refined >= 0.5, opinions.placed):
+    for other in (evidence.first >= 0.5, evidence.refined >= 0.5, evidence.placed):
         columns.append(agreement(mask, other))
     stretched = [_stretched(column) for column in columns]
-    return np.stack([*stretched, np.maximum(opinions.peaks, 0)], axis=1)
+    return np.stack([*stretched, np.maximum(evidence.peaks, 0)], axis=1)
 
 
 def _stretched(dice: ArrayLike) -> NDArray[np.float64]:
@@ -138,15 +138,15 @@ class Calibration:
     weights: tuple[float, ...]
     slice_weights: tuple[float, ...]
 
-    def of_mask(self, mask: ArrayLike, opinions: Opinions) -> float:
+    def of_mask(self, mask: ArrayLike, evidence: MaskEvidence) -> float:
         """Probability that the Dice of a whole mask is at least `GOOD_DICE`; 0 if it is empty."""
         if not np.any(mask):
             return 0.0
-        return float(probability_of(evidence_of(mask, opinions), self.weights))
+        return float(probability_of(mask_features(mask, evidence), self.weights))
 
-    def of_slices(self, mask: ArrayLike, opinions: Opinions) -> NDArray[np.float64]:
+    def of_slices(self, mask: ArrayLike, evidence: MaskEvidence) -> NDArray[np.float64]:
         """The same of each slice, (N,)."""
-        return probability_of(slice_evidence_of(mask, opinions), self.slice_weights)
+        return probability_of(slice_features(mask, evidence), self.slice_weights)
 
     def to_plain(self) -> dict[str, list[float]]:
         """As plain values, for a header."""

@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secondglance.imaging.mask.cleaning import one_brain
-from secondglance.imaging.mask.quality import Calibration, Opinions
+from secondglance.imaging.mask.quality import Calibration, MaskEvidence
 
 DOUBTFUL = 0.5
 """Probability of a good mask below which a scan is flagged, and another mask may stand in."""
 
 
 @dataclass(frozen=True)
-class Decision:
+class SelectedMask:
     """The mask that was taken.
 
     Attributes
@@ -37,14 +37,14 @@ class Decision:
     candidates: dict[str, float]
 
 
-def masks_of(
-    opinions: Opinions, spacing: float, thickness: float, placed_by: str = 'correlation'
+def candidate_masks(
+    evidence: MaskEvidence, spacing: float, thickness: float, placed_by: str = 'correlation'
 ) -> dict[str, NDArray[np.float32]]:
-    """Every mask that a head's opinions make.
+    """Every mask that a head's evidence make.
 
     Parameters
     ----------
-    opinions : Opinions
+    evidence : MaskEvidence
     spacing, thickness : float
         Of the stack, mm, in the size of a rat.
     placed_by : {'correlation', 'similarity'}
@@ -56,41 +56,44 @@ def masks_of(
         By method: ``network``, ``first-glance`` and `placed_by`.
     """
     return {
-        'network': one_brain(opinions.refined, spacing, thickness, opinions.placed),
-        'first-glance': one_brain(opinions.first, spacing, thickness, opinions.placed),
-        placed_by: np.asarray(opinions.placed, np.float32),
+        'network': one_brain(evidence.refined, spacing, thickness, evidence.placed),
+        'first-glance': one_brain(evidence.first, spacing, thickness, evidence.placed),
+        placed_by: np.asarray(evidence.placed, np.float32),
     }
 
 
-def decide(
+def select_mask(
     method: str,
-    opinions: Opinions,
+    evidence: MaskEvidence,
     spacing: float,
     thickness: float,
     calibration: Calibration,
-) -> Decision:
-    """Take a method's mask, or another that is more to be trusted where that is doubtful.
+) -> SelectedMask:
+    """Select the brain mask of a head.
+
+    A method asked for by name is used. ``auto`` takes the mask of the network; where that is
+    doubtful and another is not, the likeliest other.
 
     Parameters
     ----------
     method : str
         One of `secondglance.models.choices.MASK_METHODS`.
-    opinions, spacing, thickness
-        As of `masks_of`.
+    evidence, spacing, thickness
+        As of `candidate_masks`.
     calibration : Calibration
 
     Returns
     -------
-    Decision
+    SelectedMask
     """
     placed_by = method if method == 'similarity' else 'correlation'
-    masks = masks_of(opinions, spacing, thickness, placed_by)
-    trust = {name: calibration.of_mask(mask >= 0.5, opinions) for name, mask in masks.items()}
-    taken = method
-    if trust[method] < DOUBTFUL:
+    masks = candidate_masks(evidence, spacing, thickness, placed_by)
+    trust = {name: calibration.of_mask(mask >= 0.5, evidence) for name, mask in masks.items()}
+    taken = 'network' if method == 'auto' else method
+    if method == 'auto' and trust[taken] < DOUBTFUL:
         best = max(trust, key=lambda name: trust[name])
-        # Not for a trifle: of two doubtful masks the one that was asked for
-        taken = best if trust[best] >= DOUBTFUL else method
+        # Of two doubtful masks the network's
+        taken = best if trust[best] >= DOUBTFUL else taken
     mask = masks[taken]
-    of_slices = calibration.of_slices(mask >= 0.5, opinions)
-    return Decision(mask, taken, trust[taken], of_slices, trust)
+    of_slices = calibration.of_slices(mask >= 0.5, evidence)
+    return SelectedMask(mask, taken, trust[taken], of_slices, trust)

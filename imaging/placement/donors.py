@@ -30,16 +30,47 @@ class Donor:
     mask : (M, h, w) bool array
         Its brain.
     positions : (M,) array
-        Of its slices, mm, ascending.
+        Of its slices, mm in the size of a rat, ascending.
+    animal : str
+        Label of the animal with its prefix, if known.
     """
 
     enhanced: NDArray
     mask: NDArray
     positions: NDArray
+    animal: str = ''
 
 
 @dataclass(frozen=True)
-class StackPlacement:
+class DonorMatch:
+    """The donor that fits a subject best, laid out slice by slice for it.
+
+    Attributes
+    ----------
+    index : int
+        Of the donor taken.
+    scores : list of float
+        Mean correlation of every donor.
+    slices : SliceMatch
+    kernels : (N, H, W) float32 array
+        For each slice of the subject its donor slice's kernel, in the middle of the frame.
+    mask : (N, H, W) bool array
+        That slice's mask; empty where the donor does not reach.
+    scale, degrees : float
+        By which both were scaled and turned.
+    """
+
+    index: int
+    scores: list[float]
+    slices: SliceMatch
+    kernels: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    scale: float = 1.0
+    degrees: float = 0.0
+
+
+@dataclass(frozen=True)
+class Placement:
     """A donor's mask on a subject.
 
     Attributes
@@ -48,6 +79,8 @@ class StackPlacement:
         Empty in slices that the donor does not reach.
     shifts : (N, 2) array
         Pixels along H and W by which the donor's mask, centred in the frame, was moved.
+    own_shifts : (N, 2) array
+        The same, as each slice had it before slices were reconciled.
     peaks, ratios : (N,) arrays
         Correlation coefficient at the slice's own best shift, and over its second peak.
     confidence : (N,) array
@@ -56,23 +89,24 @@ class StackPlacement:
         -1 where the donor does not reach.
     replaced : (N,) bool array
         Whether the other slices overruled the slice's own shift.
-    score : float
-        Mean correlation by which donors are compared.
+    match : DonorMatch
+        The donor taken, and which of its slices goes with which.
     """
 
     mask: NDArray[np.bool_]
     shifts: NDArray[np.float64]
+    own_shifts: NDArray[np.int64]
     peaks: NDArray[np.float32]
     ratios: NDArray[np.float32]
     confidence: NDArray[np.float64]
     donor_slice: NDArray[np.int64]
     replaced: NDArray[np.bool_]
-    score: float
+    match: DonorMatch
 
 
 def place_stack(
     enhanced: ArrayLike, positions: ArrayLike, donor: Donor, tolerance_px: float = 2.0
-) -> StackPlacement:
+) -> Placement:
     """Place a donor's brain mask on a subject.
 
     Parameters
@@ -87,7 +121,7 @@ def place_stack(
 
     Returns
     -------
-    StackPlacement
+    Placement
 
     Examples
     --------
@@ -98,7 +132,7 @@ def place_stack(
     >>> place_stack(moved, [0.0], donor).shifts
     array([[0., 1.]])
     """
-    return place_from_bank(enhanced, positions, [donor], tolerance_px)[0]
+    return place_from_bank(enhanced, positions, [donor], tolerance_px)
 
 
 def place_from_bank(
@@ -107,7 +141,7 @@ def place_from_bank(
     donors: Sequence[Donor],
     tolerance_px: float = 2.0,
     similarity: bool = False,
-) -> tuple[StackPlacement, int]:
+) -> Placement:
     """Place the mask of the donor whose slices correlate best with the subject's.
 
     Parameters
@@ -123,9 +157,7 @@ def place_from_bank(
 
     Returns
     -------
-    StackPlacement
-    int
-        Index of the donor taken.
+    Placement
 
     Raises
     ------
@@ -133,41 +165,12 @@ def place_from_bank(
         If there is no donor.
     """
     found = match_donors(enhanced, positions, donors, similarity)
-    placed = _place(np.asarray(enhanced, np.float32), positions, found, tolerance_px)
-    return placed, found.index
-
-
-@dataclass(frozen=True)
-class MatchedDonor:
-    """The donor that fits a subject best, laid out slice by slice for it.
-
-    Attributes
-    ----------
-    index : int
-        Of the donor taken.
-    scores : list of float
-        Mean correlation of every donor.
-    match : SliceMatch
-    kernels : (N, H, W) float32 array
-        For each slice of the subject its donor slice's kernel, in the middle of the frame.
-    mask : (N, H, W) bool array
-        That slice's mask; empty where the donor does not reach.
-    scale, degrees : float
-        By which both were scaled and turned.
-    """
-
-    index: int
-    scores: list[float]
-    match: SliceMatch
-    kernels: NDArray[np.float32]
-    mask: NDArray[np.bool_]
-    scale: float = 1.0
-    degrees: float = 0.0
+    return _place(np.asarray(enhanced, np.float32), positions, found, tolerance_px)
 
 
 def match_donors(
     enhanced: ArrayLike, positions: ArrayLike, donors: Sequence[Donor], similarity: bool = False
-) -> MatchedDonor:
+) -> DonorMatch:
     """Find the best correlated donor, which slice goes with which, and, if asked, its size.
 
     Parameters
@@ -177,7 +180,7 @@ def match_donors(
 
     Returns
     -------
-    MatchedDonor
+    DonorMatch
 
     Raises
     ------
@@ -207,7 +210,7 @@ def match_donors(
         scale, degrees = align(enhanced, _chosen(rim, match))
         kernels = transform(kernels, scale, degrees)
         mask = transform(mask.astype(np.float32), scale, degrees) >= 0.5
-    return MatchedDonor(
+    return DonorMatch(
         best, scores, match, _chosen(kernels, match), _chosen(mask, match), scale, degrees
     )
 
@@ -242,10 +245,10 @@ def kernels_of(
 
 
 def _place(
-    enhanced: NDArray, positions: ArrayLike, found: MatchedDonor, tolerance_px: float
-) -> StackPlacement:
+    enhanced: NDArray, positions: ArrayLike, found: DonorMatch, tolerance_px: float
+) -> Placement:
     """Move the matched slices of a mask to where they correlate best."""
-    match = found.match
+    match = found.slices
     reached = match.nearest >= 0
     shifts, peaks, ratios = best_shift(
         correlate(standardise(enhanced), standardise(found.kernels))
@@ -253,13 +256,14 @@ def _place(
     agreed, replaced, confidence = reconcile(
         shifts, np.where(reached, np.maximum(peaks, 0), 0), positions, tolerance_px
     )
-    return StackPlacement(
+    return Placement(
         mask=np.stack([place_mask(m, shift) for m, shift in zip(found.mask, agreed, strict=True)]),
         shifts=agreed,
+        own_shifts=shifts,
         peaks=peaks,
         ratios=ratios,
         confidence=confidence,
         donor_slice=match.nearest,
         replaced=replaced,
-        score=match.score,
+        match=found,
     )

@@ -23,6 +23,7 @@ from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.map_similarity import rank_correlation, ssim
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement.donors import Donor, place_from_bank, place_stack
+from secondglance.imaging.pose import HeadStack
 from secondglance.models.inference import predict
 from secondglance.models.saliency.attribution import saliency_stack
 from secondglance.models.unet import UNet
@@ -41,25 +42,6 @@ N_RANDOM = 3
 
 N_CURVE_SLICES = 12
 """Slices with the largest brains, in which pixels are deleted and inserted."""
-
-
-@dataclass(frozen=True)
-class Head:
-    """A head as a stack at the network's spacing.
-
-    Attributes
-    ----------
-    stack : (N, H, W) array
-        Intensities.
-    positions : (N,) array
-        Of the slices, mm, ascending.
-    brain : (N, H, W) bool array
-        Its brain, as a person drew it or as the network sees it.
-    """
-
-    stack: NDArray
-    positions: NDArray
-    brain: NDArray
 
 
 @dataclass
@@ -122,8 +104,8 @@ def edges(stack: NDArray) -> NDArray[np.float32]:
 
 def check(
     model,
-    subject: Head,
-    donors: Sequence[Head],
+    subject: HeadStack,
+    donors: Sequence[HeadStack],
     *,
     method: str = 'guided',
     target: str = 'brain',
@@ -136,8 +118,8 @@ def check(
     Parameters
     ----------
     model : LoadedModel
-    subject : Head
-    donors : sequence of Head
+    subject : HeadStack
+    donors : sequence of HeadStack
         The one that the trained network's saliency takes is used throughout.
     method, target, device : str
         As of `secondglance.models.saliency.attribution.saliency_stack`.
@@ -155,12 +137,12 @@ def check(
         return saliency_stack(replace(model, net=net), stack, target, method, device)
 
     progress('the trained network')
-    maps, first = look(model.net, subject.stack)
+    maps, first = look(model.net, subject.images)
     enhanced = enhance(maps)
-    seen = [_as_donor(look(model.net, donor.stack)[0], donor) for donor in donors]
-    donor = donors[place_from_bank(enhanced, subject.positions, seen)[1]]
+    seen = [_as_donor(look(model.net, donor.images)[0], donor) for donor in donors]
+    donor = donors[place_from_bank(enhanced, subject.positions, seen).match.index]
     with_brain = subject.brain.any(axis=(1, 2))
-    found = Sanity(maps={'trained': maps, 'edges': edges(subject.stack)})
+    found = Sanity(maps={'trained': maps, 'edges': edges(subject.images)})
 
     def record(test, what, other, donor_map=None):
         row = {
@@ -176,18 +158,18 @@ def check(
             row['placed_dice'] = dice(mask, subject.brain)
         found.rows.append(row)
 
-    record('trained', 'as it is', maps, look(model.net, donor.stack)[0])
+    record('trained', 'as it is', maps, look(model.net, donor.images)[0])
     gone: list[str] = []
     for name, _ in blocks(model.net):
         progress(f'randomised down to {name}')
         gone.append(name)
         net = randomised(model.net, gone, seed)
-        other = look(net, subject.stack)[0]
-        record('cascade', name, other, look(net, donor.stack)[0])
+        other = look(net, subject.images)[0]
+        record('cascade', name, other, look(net, donor.images)[0])
         if name == 'head':
             found.maps['head randomised'] = other
         one = randomised(model.net, [name], seed)
-        record('single block', name, look(one, subject.stack)[0])
+        record('single block', name, look(one, subject.images)[0])
     found.maps['all randomised'] = other
     # One throw may be lucky, or not
     for n in range(N_RANDOM):
@@ -196,35 +178,35 @@ def check(
         record(
             'random network',
             f'seed {seed + n}',
-            *(look(net, h.stack)[0] for h in (subject, donor)),
+            *(look(net, h.images)[0] for h in (subject, donor)),
         )
     progress('controls')
-    record('control', 'edges', edges(subject.stack), edges(donor.stack))
+    record('control', 'edges', edges(subject.images), edges(donor.images))
     rng = np.random.default_rng(seed)
-    record('control', 'chance', *(rng.normal(size=h.stack.shape) for h in (subject, donor)))
+    record('control', 'chance', *(rng.normal(size=h.images.shape) for h in (subject, donor)))
     if target == 'brain':
-        tissue = {name: look(model.net, subject.stack, name)[0] for name in TISSUES}
+        tissue = {name: look(model.net, subject.images, name)[0] for name in TISSUES}
         for name, other in tissue.items():
             record('other class', name, other)
     else:
         for name in (n for n in TISSUES if n != target):
-            record('other class', name, look(model.net, subject.stack, name)[0])
+            record('other class', name, look(model.net, subject.images, name)[0])
     progress('deletion and insertion')
     chosen = np.sort(np.argsort(-subject.brain.sum(axis=(1, 2)))[:N_CURVE_SLICES])
     orders = {
         'saliency': np.abs(maps[chosen]),
-        'edges': edges(subject.stack)[chosen],
+        'edges': edges(subject.images)[chosen],
         'chance': rng.random(maps[chosen].shape),
     }
     for kind in ('deletion', 'insertion'):
         found.curves[kind] = {
-            by: _curve(model, subject.stack[chosen], first[chosen], order, kind, device)
+            by: _curve(model, subject.images[chosen], first[chosen], order, kind, device)
             for by, order in orders.items()
         }
     return found
 
 
-def _as_donor(maps: NDArray, donor: Head) -> Donor:
+def _as_donor(maps: NDArray, donor: HeadStack) -> Donor:
     return Donor(enhance(maps), donor.brain, donor.positions)
 
 

@@ -8,21 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from secondglance.imaging.grids import slices_apart
 from secondglance.imaging.mask.cleaning import agreement
 from secondglance.imaging.mask.quality import (
     GOOD_DICE,
     Calibration,
-    evidence_of,
     fit_logistic,
-    slice_evidence_of,
+    mask_features,
+    slice_features,
 )
-from secondglance.imaging.mask.selection import masks_of
+from secondglance.imaging.mask.selection import candidate_masks
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement.donors import Donor
-from secondglance.models.segment import look_once, opinions_on
+from secondglance.imaging.pose import HeadStack
+from secondglance.models.segment import first_glance, gather_evidence
 from secondglance.models.weights import LoadedModel
-from secondglance.simulation.head_stack import HeadStack
 
 
 @dataclass(frozen=True)
@@ -64,20 +63,17 @@ def judge_masks(
     list of Judged
         A mask each; empty ones are left out, since of them nothing needs to be said.
     """
-    first = look_once(model, head.images, device=device)
-    opinions, _ = opinions_on(
-        first, refinement, head.images, head.positions, donors, model.spacing, device=device
-    )
-    apart = slices_apart(head.positions)
-    truth = head.labels > 0
+    first = first_glance(model, head.images, device=device)
+    evidence, _ = gather_evidence(first, refinement, head, donors, device=device)
+    truth = head.brain
     found = []
-    for soft in masks_of(opinions, model.spacing, apart).values():
+    for soft in candidate_masks(evidence, head.spacing, head.thickness).values():
         mask = soft >= 0.5
         if mask.any():
             found.append(
                 Judged(
-                    evidence_of(mask, opinions),
-                    slice_evidence_of(mask, opinions),
+                    mask_features(mask, evidence),
+                    slice_features(mask, evidence),
                     dice(mask, truth),
                     agreement(mask, truth),
                 )

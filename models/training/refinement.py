@@ -16,7 +16,13 @@ from secondglance.imaging.grids import slices_apart
 from secondglance.imaging.mask.cleaning import one_brain
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement.donors import Donor
-from secondglance.models.brain_refinement import N_CHANNELS, looked_at, refine_seen, refined_logits
+from secondglance.imaging.pose import HeadStack
+from secondglance.models.brain_refinement import (
+    N_CHANNELS,
+    refine_channels,
+    refined_logits,
+    refinement_channels,
+)
 from secondglance.models.training.calibration import Judged, calibrate, judge_masks
 from secondglance.models.training.evaluation import spread
 from secondglance.models.training.loop import (
@@ -29,12 +35,12 @@ from secondglance.models.training.loop import (
 from secondglance.models.training.plan import Plan
 from secondglance.models.training.recipes import REFINE, Recipe
 from secondglance.models.training.refinement_samples import (
-    SeenHead,
-    draw_seen,
-    load_seen,
-    look_at_head,
+    RefinementSample,
+    draw_samples,
+    load_sample,
     rescan,
-    save_seen,
+    sample_of_head,
+    save_sample,
 )
 from secondglance.models.training.scans import LabelledScan
 from secondglance.models.unet import UNet
@@ -42,7 +48,7 @@ from secondglance.models.weights import REFINEMENT, LoadedModel, load_weights, s
 from secondglance.simulation.animal import Animal, draw_animal
 from secondglance.simulation.atlas import Atlas
 from secondglance.simulation.failures import DISASTERS, spoil
-from secondglance.simulation.head_stack import HeadStack, draw_head
+from secondglance.simulation.head_stack import draw_head
 
 HEADS_EACH = 6
 """Heads that are drawn of every simulated animal."""
@@ -57,8 +63,8 @@ class _SeenBatches(SeededBatches):
 
     def __init__(
         self,
-        heads: list[SeenHead],
-        known: list[SeenHead],
+        heads: list[RefinementSample],
+        known: list[RefinementSample],
         seed: int,
         recipe: Recipe,
         start: int,
@@ -69,7 +75,7 @@ class _SeenBatches(SeededBatches):
     def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw what the refinement looks at and the truth, of one step."""
         recipe = self.recipe
-        return draw_seen(
+        return draw_samples(
             self.heads, rng, recipe.batch_size, recipe.side, self.known, recipe.scan_share
         )
 
@@ -108,7 +114,7 @@ def train_refinement(
     output: Path,
     *,
     first: LoadedModel,
-    donors: Sequence[tuple[str, Donor]],
+    donors: Sequence[Donor],
     init_weights: Path | None = None,
     **asked: Any,
 ) -> dict[str, Any]:
@@ -121,7 +127,7 @@ def train_refinement(
         Weights, ``.safetensors``; the model card goes beside it, ``.json``.
     first : LoadedModel
         Whose first glance is refined.
-    donors : sequence of (animal, Donor)
+    donors : sequence of Donor
         Looked at by `first`; an animal never lends its mask to itself.
     init_weights : path, optional
         Refinement to go on from.
@@ -201,13 +207,13 @@ class _Pool:
         self,
         folder: Path,
         first: LoadedModel,
-        donors: Sequence[tuple[str, Donor]],
+        donors: Sequence[Donor],
         device: str,
     ) -> None:
         self.folder, self.first, self.donors, self.device = folder, first, donors, device
         folder.mkdir(parents=True, exist_ok=True)
 
-    def animal(self, atlas: Atlas, seed: int, number: int) -> list[SeenHead]:
+    def animal(self, atlas: Atlas, seed: int, number: int) -> list[RefinementSample]:
         """Heads of one simulated animal."""
         paths = [self.folder / f'animal-{number:03d}-{j}.npz' for j in range(HEADS_EACH)]
         if not all(path.exists() for path in paths):
@@ -215,24 +221,31 @@ class _Pool:
             for path in paths:
                 self._look(draw_head(drawn, rng), path)
             print(f'looked at animal {number}', flush=True)
-        return [load_seen(path) for path in paths]
+        return [load_sample(path) for path in paths]
 
-    def scan(self, one: LabelledScan, seed: int, number: int) -> list[SeenHead]:
+    def scan(self, one: LabelledScan, seed: int, number: int) -> list[RefinementSample]:
         """One labelled scan, as it is and through other scanners."""
         paths = [self.folder / f'scan-{number:03d}-{j}.npz' for j in range(SCANS_EACH)]
         if not all(path.exists() for path in paths):
             rng = np.random.default_rng([seed, 6, number])
-            heads = [HeadStack(one.images, (one.labels != 0).astype(np.uint8), one.positions)]
+            heads = [
+                HeadStack(
+                    one.images,
+                    one.positions,
+                    REFINE.spacing,
+                    (one.labels != 0).astype(np.uint8),
+                )
+            ]
             for _ in paths[1:]:
                 heads.append(rescan(one, rng, REFINE.spacing, REFINE.side))
             for head, path in zip(heads, paths, strict=True):
                 self._look(head, path, one.animal)
             print(f'looked at {one.name}', flush=True)
-        return [load_seen(path) for path in paths]
+        return [load_sample(path) for path in paths]
 
     def _look(self, head: HeadStack, path: Path, animal: str = '') -> None:
-        others = [donor for name, donor in self.donors if name != animal]
-        save_seen(look_at_head(self.first, head, others, self.device), path)
+        others = [donor for donor in self.donors if not animal or donor.animal != animal]
+        save_sample(sample_of_head(self.first, head, others, self.device), path)
 
 
 def _animal(atlas: Atlas, seed: int, number: int) -> tuple[Animal, np.random.Generator]:
@@ -247,12 +260,12 @@ def _judged(
     seed: int,
     first: LoadedModel,
     refinement: Path,
-    donors: Sequence[tuple[str, Donor]],
+    donors: Sequence[Donor],
     device: str,
 ) -> Iterator[Judged]:
     """Masks of heads of simulated animals, as drawn and spoilt in every way."""
     found = load_weights(refinement, form=REFINEMENT)
-    bank = [donor for _, donor in donors]
+    bank = list(donors)
     for number in numbers:
         animal, _ = _animal(atlas, seed, number)
         rng = np.random.default_rng([seed, 7, number])
@@ -264,15 +277,17 @@ def _judged(
         print(f'judged animal {number}', flush=True)
 
 
-def _scores(net: UNet, heads: Sequence[SeenHead]) -> dict[str, NDArray[np.float64]]:
+def _scores(net: UNet, heads: Sequence[RefinementSample]) -> dict[str, NDArray[np.float64]]:
     """Brain Dice of whole heads: by the first glance, and refined."""
     found: dict[str, list[float]] = {'first': [], 'refined': []}
     for head in heads:
-        seen = looked_at(head.images, head.probability, head.enhanced, head.placed, head.positions)
+        seen = refinement_channels(
+            head.images, head.probability, head.enhanced, head.placed, head.positions
+        )
         apart = slices_apart(head.positions)
         for name, probability in (
             ('first', head.probability.astype(np.float32)),
-            ('refined', refine_seen(net, seen)),
+            ('refined', refine_channels(net, seen)),
         ):
             brain = one_brain(probability, REFINE.spacing, apart, head.placed) >= 0.5
             found[name].append(dice(brain, head.brain))

@@ -15,11 +15,18 @@ from torch.nn import functional
 from secondglance.imaging.grids import holds_signal
 from secondglance.imaging.intensity import normalise_slices
 from secondglance.imaging.placement.donors import Donor, place_from_bank
-from secondglance.models.brain_refinement import CONTEXT_MM, N_CHANNELS, NEAR_MM, looked_at
-from secondglance.models.segment import look_once
+from secondglance.imaging.pose import HeadStack
+from secondglance.models.brain_refinement import (
+    CONTEXT_MM,
+    N_CHANNELS,
+    NEAR_MM,
+    refinement_channels,
+)
+from secondglance.models.segment import first_glance
 from secondglance.models.training.scans import LabelledScan, frame, recolour
+from secondglance.models.weights import LoadedModel
 from secondglance.simulation.head import random_grid
-from secondglance.simulation.head_stack import HeadStack, along_head
+from secondglance.simulation.head_stack import along_head
 from secondglance.simulation.random_fields import smooth_noise
 from secondglance.simulation.scanner import scan
 
@@ -27,7 +34,7 @@ _N_CONTEXT = len(CONTEXT_MM)
 
 
 @dataclass(frozen=True)
-class SeenHead:
+class RefinementSample:
     """A head after its first glance; stacks at the network's spacing.
 
     Attributes
@@ -54,7 +61,9 @@ class SeenHead:
     positions: NDArray[np.float64]
 
 
-def look_at_head(model, head: HeadStack, donors: Sequence[Donor], device: str = 'cpu') -> SeenHead:
+def sample_of_head(
+    model: LoadedModel, head: HeadStack, donors: Sequence[Donor], device: str = 'cpu'
+) -> RefinementSample:
     """Take the first glance at a head whose truth is known, and place a mask on it.
 
     Parameters
@@ -67,23 +76,23 @@ def look_at_head(model, head: HeadStack, donors: Sequence[Donor], device: str = 
 
     Returns
     -------
-    SeenHead
+    RefinementSample
         Of the slices that hold signal: lost ones are nobody's neighbours.
     """
-    first = look_once(model, head.images, device=device)
-    placed = place_from_bank(first.enhanced, head.positions, donors)[0].mask
+    first = first_glance(model, head.images, device=device)
+    placed = place_from_bank(first.enhanced, head.positions, donors).mask
     held = holds_signal(head.images)
-    return SeenHead(
+    return RefinementSample(
         normalise_slices(head.images[held]).astype(np.float16),
         (1 - first.probabilities[held, 0]).astype(np.float16),
         first.enhanced[held].astype(np.float16),
         placed[held],
-        head.labels[held] > 0,
+        head.brain[held],
         np.asarray(head.positions, float)[held],
     )
 
 
-def save_seen(head: SeenHead, path: Path) -> None:
+def save_sample(head: RefinementSample, path: Path) -> None:
     """Write a head (.npz), whole or not at all."""
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial.npz')
     try:
@@ -93,10 +102,10 @@ def save_seen(head: SeenHead, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def load_seen(path: Path) -> SeenHead:
-    """Read what `save_seen` wrote."""
+def load_sample(path: Path) -> RefinementSample:
+    """Read what `save_sample` wrote."""
     with np.load(path, allow_pickle=False) as stored:
-        return SeenHead(**{f.name: stored[f.name] for f in fields(SeenHead)})
+        return RefinementSample(**{f.name: stored[f.name] for f in fields(RefinementSample)})
 
 
 def rescan(one: LabelledScan, rng: np.random.Generator, spacing: float, side: int) -> HeadStack:
@@ -125,15 +134,15 @@ def rescan(one: LabelledScan, rng: np.random.Generator, spacing: float, side: in
     along = along_head(rng, one.positions)
     image = scan(recolour(posed[:, :1], along), along, spacing)
     inside = (posed[:, 1] > 0.5).numpy()
-    return HeadStack(image[:, 0].numpy(), inside.astype(np.uint8), one.positions)
+    return HeadStack(image[:, 0].numpy(), one.positions, spacing, inside.astype(np.uint8))
 
 
-def draw_seen(
-    heads: Sequence[SeenHead],
+def draw_samples(
+    heads: Sequence[RefinementSample],
     rng: np.random.Generator,
     batch_size: int,
     side: int,
-    known: Sequence[SeenHead] = (),
+    known: Sequence[RefinementSample] = (),
     known_share: float = 0.4,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw slices with all that the refinement looks at, and the truth.
@@ -143,13 +152,13 @@ def draw_seen(
 
     Parameters
     ----------
-    heads : sequence of SeenHead
+    heads : sequence of RefinementSample
         Simulated.
     rng : numpy.random.Generator
     batch_size : int
     side : int
         Pixels of the square slices.
-    known : sequence of SeenHead
+    known : sequence of RefinementSample
         Of real scans.
     known_share : float
         Share of the batch that is drawn from them.
@@ -157,7 +166,7 @@ def draw_seen(
     Returns
     -------
     seen : tensor of float32, shape (B, 14, H, W)
-        As of `secondglance.models.brain_refinement.looked_at`.
+        As of `secondglance.models.brain_refinement.refinement_channels`.
     brain : tensor of float32, shape (B, 1, H, W)
     """
     seen, brain = [], []
@@ -167,7 +176,7 @@ def draw_seen(
         n = int(rng.integers(len(head.positions)))
         if rng.random() < 0.3:  # a header that lies, or a stack cut the other way
             head, n = _reversed(head), len(head.positions) - 1 - n
-        channels = looked_at(
+        channels = refinement_channels(
             head.images, head.probability, head.enhanced, head.placed, head.positions, [n]
         )
         truth = head.brain[n : n + 1].astype(np.float32)
@@ -180,10 +189,10 @@ def draw_seen(
     return _disturbed(torch.stack(seen), rng), torch.stack(brain)
 
 
-def _reversed(head: SeenHead) -> SeenHead:
+def _reversed(head: RefinementSample) -> RefinementSample:
     """The same head with its slices in the other order."""
     stacks = {f.name: getattr(head, f.name)[::-1] for f in fields(head)}
-    return SeenHead(**{**stacks, 'positions': -stacks['positions']})
+    return RefinementSample(**{**stacks, 'positions': -stacks['positions']})
 
 
 _OUTSIDE = torch.tensor([-1.0] * _N_CONTEXT + [0.0] * (N_CHANNELS - _N_CONTEXT + 1))

@@ -4,19 +4,26 @@ from pathlib import Path
 
 import numpy as np
 
+from secondglance.files.bids import Scan
+from secondglance.files.geometry import affine_of, dim_info_of
+from secondglance.files.gradients import read_bvals
 from secondglance.files.nifti import read_volume
+from secondglance.imaging.diffusion import select_b0
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.grids import slice_grid
+from secondglance.imaging.pose import Pose
+from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.models.choices import MINIMUM_SIDE
+from secondglance.models.weights import weights_spacing
+from secondglance.pipelines.settings import Method
 
 
-def check_scan(scan, settings, reference: Path | None = None) -> None:
+def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> None:
     """Look at a scan before its graph is built.
 
     Parameters
     ----------
-    scan : secondglance.files.bids.Scan
-    settings : secondglance.pipelines.settings.Settings
+    scan : Scan
+    method : Method
     reference : Path, optional
 
     Raises
@@ -26,37 +33,26 @@ def check_scan(scan, settings, reference: Path | None = None) -> None:
         another length, a slice is smaller than the network needs, or the reference lies on
         another grid.
     """
-    from secondglance.files.geometry import affine_of
-    from secondglance.files.gradients import read_bvals
-    from secondglance.imaging.diffusion import select_b0
-    from secondglance.imaging.species import BRAIN_SIZE
-    from secondglance.models.weights import weights_spacing
-
     image, voxels = read_volume(scan.path)
     n_volumes = voxels.shape[3] if voxels.ndim == 4 else 1
     bvals = read_bvals(scan.bval) if scan.bval is not None else None
     try:
-        select_b0(bvals, n_volumes, threshold=settings.b0_threshold, all_b0=settings.all_b0)
+        select_b0(bvals, n_volumes, threshold=method.b0_threshold, all_b0=method.all_b0)
     except InputError as error:
         raise InputError(f'{scan.bval or scan.path}: {error}') from error
 
     # Where it is not said whose head it is, it may be the smallest
-    size = BRAIN_SIZE.get(settings.species, min(BRAIN_SIZE.values()))
-    spacing = weights_spacing(settings.weights) * size
-    grid = slice_grid(
-        image.shape[:3],
-        affine_of(image),
-        spacing,
-        slice_axis=settings.slice_axis,
-        dim_info=image.header.get_dim_info()[2],
-    )
+    size = BRAIN_SIZE.get(method.species, min(BRAIN_SIZE.values()))
+    spacing = weights_spacing(method.weights) * size
+    pose = Pose('rat', spacing, method.slice_axis)
+    grid = pose.grid(image.shape[:3], affine_of(image), dim_info_of(image))
     side = min(grid.stack_shape[1:])
     if side < MINIMUM_SIDE:
         raise InputError(
             f'{scan.path} has slices of {side * spacing:g} mm; the network needs '
             f'{MINIMUM_SIDE * spacing:g} mm at least: is --slice-axis right?'
         )
-    region = settings.explain_region
+    region = method.explain_region
     if isinstance(region, tuple) and any(
         not 0 <= index < size for index, size in zip(region, image.shape[:3], strict=True)
     ):

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from secondglance.imaging.errors import InputError
-from secondglance.pipelines.execution.job import Job, Outcome, for_attempt, run_job
+from secondglance.pipelines.execution.job import ScanJob, ScanResult, for_attempt, run_job
 
 LOCAL_WORKERS = ('cf', 'serial')
 """Workers that run on this machine; all others hand tasks to a batch system."""
@@ -26,18 +26,18 @@ MOST_SUBMITTED = 200
 
 
 def run_cohort(
-    jobs: Sequence[Job],
+    jobs: Sequence[ScanJob],
     *,
     worker: str = 'cf',
     at_once: int = 1,
     worker_args: dict | None = None,
-    told: Callable[[Outcome], None] = lambda outcome: None,
-) -> list[Outcome]:
+    told: Callable[[ScanResult], None] = lambda outcome: None,
+) -> list[ScanResult]:
     """Run scans side by side; whatever becomes of one, the others go on.
 
     Parameters
     ----------
-    jobs : sequence of Job
+    jobs : sequence of ScanJob
     worker : str
         Pydra's: ``cf`` on this machine, or ``slurm``, ``sge``, ``dask``, ``psij-slurm``, …
     at_once : int
@@ -50,7 +50,7 @@ def run_cohort(
 
     Returns
     -------
-    list of Outcome
+    list of ScanResult
         In the order of `jobs`.
 
     Raises
@@ -77,8 +77,8 @@ def run_cohort(
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _killed(job: Job, told: Callable[[Outcome], None]) -> Outcome:
-    outcome = Outcome(
+def _killed(job: ScanJob, told: Callable[[ScanResult], None]) -> ScanResult:
+    outcome = ScanResult(
         job.scan.name,
         'failed',
         reason='Its process was killed, most likely for want of memory: give fewer --nprocs.',
@@ -88,13 +88,13 @@ def _killed(job: Job, told: Callable[[Outcome], None]) -> Outcome:
 
 
 def _round(
-    jobs: Sequence[Job],
+    jobs: Sequence[ScanJob],
     worker: str,
     most: int,
     arguments: dict,
     folder: Path,
-    told: Callable[[Outcome], None],
-) -> list[Outcome | None]:
+    told: Callable[[ScanResult], None],
+) -> list[ScanResult | None]:
     """Run each job once; None where its process, or the pool it was in, was killed."""
     pydra = load_pydra()
     plugin = worker
@@ -113,11 +113,13 @@ def _round(
 
     stopped: list[str] = []
 
-    async def one(index: int, gate: asyncio.Semaphore) -> Outcome | None:
+    async def one(index: int, gate: asyncio.Semaphore) -> ScanResult | None:
         name = jobs[index].scan.name
         async with gate:
             if stopped:
-                outcome = Outcome(name, 'failed', reason='Not started: another failed before it.')
+                outcome = ScanResult(
+                    name, 'failed', reason='Not started: another failed before it.'
+                )
                 told(outcome)
                 return outcome
             try:
@@ -127,28 +129,28 @@ def _round(
                 return None
             except Exception as error:
                 reason = ' '.join(str(error).split()) or type(error).__name__
-                outcome = Outcome(name, 'failed', reason=f'Its task was lost ({reason}).')
-            if outcome.status == 'failed' and jobs[index].stop_on_first_crash:
+                outcome = ScanResult(name, 'failed', reason=f'Its task was lost ({reason}).')
+            if outcome.status == 'failed' and jobs[index].execution.stop_on_first_crash:
                 stopped.append(name)
         told(outcome)
         return outcome
 
-    async def everything() -> list[Outcome | None]:
+    async def everything() -> list[ScanResult | None]:
         gate = asyncio.Semaphore(max(1, most))
         return list(await asyncio.gather(*(one(index, gate) for index in range(len(jobs)))))
 
     with submitter:
-        found: list[Outcome | None] = submitter.loop.run_until_complete(everything())
+        found: list[ScanResult | None] = submitter.loop.run_until_complete(everything())
     return found
 
 
-def segment_job(job: Job) -> Outcome:
+def segment_job(job: ScanJob) -> ScanResult:
     """Run one scan wherever the worker put it; nothing that happens there is raised."""
     try:
         return run_job(for_attempt(job, dict(os.environ)))
     except Exception as error:
         reason = ' '.join(str(error).split())
-        return Outcome(job.scan.name, 'failed', reason=f'{type(error).__name__}: {reason}.')
+        return ScanResult(job.scan.name, 'failed', reason=f'{type(error).__name__}: {reason}.')
 
 
 def load_pydra():
@@ -161,7 +163,7 @@ def load_pydra():
 
 def _segment(pydra):
     """Make the task: Pydra's decorator, without loading Pydra for those who run one scan."""
-    pydra.mark.annotate({'return': {'out': Outcome}})(segment_job)
+    pydra.mark.annotate({'return': {'out': ScanResult}})(segment_job)
     return pydra.mark.task(segment_job)
 
 
@@ -185,9 +187,9 @@ def _processes(pydra):
     return Processes
 
 
-def share_cores(jobs: Sequence[Job], at_once: int, cores: int) -> list[Job]:
+def share_cores(jobs: Sequence[ScanJob], at_once: int, cores: int) -> list[ScanJob]:
     """Share the cores among scans that run side by side."""
     threads = max(1, cores // at_once)
     return [
-        replace(job, settings=replace(job.settings, nprocs=1, threads=threads)) for job in jobs
+        replace(job, execution=replace(job.execution, nprocs=1, threads=threads)) for job in jobs
     ]

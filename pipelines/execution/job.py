@@ -1,7 +1,6 @@
 """One scan, from its check to its record: what a call, a cohort's task and a batch job run."""
 
 import contextlib
-import csv
 import json
 import os
 import shutil
@@ -10,54 +9,46 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from secondglance.files.bids import Scan
+from secondglance.files.tables import read_tsv
 from secondglance.imaging.errors import InputError
 from secondglance.pipelines.execution.checks import check_scan
 from secondglance.pipelines.execution.nipype_engine import configure, run_workflow
 from secondglance.pipelines.execution.records import find_record, write_record
-from secondglance.pipelines.settings import Settings
+from secondglance.pipelines.settings import Execution, Method
 from secondglance.pipelines.subject import init_subject_wf
 
 
 @dataclass(frozen=True)
-class Job:
-    """A scan that is to be segmented, and how.
+class ScanJob:
+    """A scan to segment, and how.
 
     Attributes
     ----------
     scan : Scan
-    settings : Settings
-        Its reference is that of this scan.
+    method : Method
+    execution : Execution
     output_dir, work_dir : Path
         Roots of the derivatives, and of the caches of this version.
-    shared_dir : Path, optional
-        Where subjects share what they have in common, and failures are on record; by default
-        `work_dir`.
     recipe : str
-        Digest of the settings, from :func:`secondglance.pipelines.execution.records.recipe`.
-    mem_gb : float, optional
-        Memory that the plugin may hand out.
-    plugin : str, optional
-        Any of Nipype's.
-    plugin_args_file : Path, optional
-    clean : bool
-        Whether the scan's cache is removed once it is finished.
+        Digest of the method, from :func:`secondglance.pipelines.execution.records.recipe`.
+    reference : Path, optional
+        Reference segmentation or brain mask of this scan.
+    shared_dir : Path, optional
+        Where subjects share what they have in common, and failures are recorded; by default
+        `work_dir`.
     per_attempt : bool
         Whether each attempt of a batch system has a cache of its own, removed at its end: a node
         that is cut off goes on writing while its job runs again elsewhere.
     """
 
     scan: Scan
-    settings: Settings
+    method: Method
+    execution: Execution
     output_dir: Path
     work_dir: Path
     recipe: str
+    reference: Path | None = None
     shared_dir: Path | None = None
-    mem_gb: float | None = None
-    plugin: str | None = None
-    plugin_args_file: Path | None = None
-    verbose: bool = False
-    stop_on_first_crash: bool = False
-    clean: bool = False
     per_attempt: bool = False
 
     @property
@@ -67,7 +58,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ScanResult:
     """What became of a scan.
 
     Attributes
@@ -93,7 +84,7 @@ class Outcome:
     reason: str = ''
 
 
-def build(job: Job):
+def build(job: ScanJob):
     """Check a scan and build its graph.
 
     Returns
@@ -106,64 +97,60 @@ def build(job: Job):
     InputError
         If the scan cannot be used.
     """
-    check_scan(job.scan, job.settings, job.settings.reference)
+    check_scan(job.scan, job.method, job.reference)
     workflow = init_subject_wf(
         scan=job.scan,
         output_dir=job.output_dir,
-        settings=job.settings,
+        method=job.method,
+        execution=job.execution,
+        reference=job.reference,
         cache_dir=job.common_dir / 'donors',
     )
     workflow.base_dir = str(job.work_dir)
-    configure(workflow, verbose=job.verbose, stop_on_first_crash=job.stop_on_first_crash)
+    configure(
+        workflow,
+        verbose=job.execution.verbose,
+        stop_on_first_crash=job.execution.stop_on_first_crash,
+    )
     return workflow
 
 
-def known(job: Job) -> Outcome | None:
+def known(job: ScanJob) -> ScanResult | None:
     """Look what is on record of a scan; nothing is run and no unchanged file is read.
 
     Returns
     -------
-    Outcome or None
+    ScanResult or None
         ``cached`` or ``failed``; None where nothing is known, or something changed since.
     """
-    about = (job.scan, job.settings.reference, job.recipe)
+    about = (job.scan, job.reference, job.recipe)
     record = find_record(job.output_dir, *about)
     if record is None:
         record = find_record(job.common_dir, *about)
-        return record and Outcome(job.scan.name, 'failed', reason=record.failure)
-    return Outcome(job.scan.name, 'cached', flags=record.flags, figures=record.figures)
+        return record and ScanResult(job.scan.name, 'failed', reason=record.failure)
+    return ScanResult(job.scan.name, 'cached', flags=record.flags, figures=record.figures)
 
 
-def run_job(job: Job, console=None) -> Outcome:
+def run_job(job: ScanJob, console=None) -> ScanResult:
     """Segment one scan.
 
     Parameters
     ----------
-    job : Job
+    job : ScanJob
     console : rich.console.Console, optional
         Where the stages are shown.
 
     Returns
     -------
-    Outcome
+    ScanResult
         A scan that cannot be used is an outcome too, with one sentence that says why.
     """
     start = time.monotonic()
-    settings = job.settings
-    about = (job.scan, settings.reference, job.recipe)
+    about = (job.scan, job.reference, job.recipe)
     workflow = None
     try:
         workflow = build(job)
-        graph = run_workflow(
-            workflow,
-            nprocs=settings.nprocs,
-            threads=settings.threads,
-            mem_gb=job.mem_gb,
-            plugin=job.plugin,
-            plugin_args_file=job.plugin_args_file,
-            gpu=settings.device.startswith('cuda'),
-            console=console,
-        )
+        graph = run_workflow(workflow, job.execution, console=console)
         nodes = {node.name: node for node in graph.nodes()}
         outputs = [Path(path) for path in nodes['publish'].result.outputs.out_files]
         flags = list(nodes['report'].result.outputs.warnings)
@@ -177,13 +164,13 @@ def run_job(job: Job, console=None) -> Outcome:
         # The folder may be what failed
         with contextlib.suppress(OSError):
             write_record(job.common_dir, *about, seconds=seconds, failure=reason)
-        return Outcome(job.scan.name, 'failed', seconds, reason=reason)
+        return ScanResult(job.scan.name, 'failed', seconds, reason=reason)
     finally:
         if job.per_attempt:
             shutil.rmtree(job.work_dir, ignore_errors=True)
-    if job.clean:
+    if job.execution.clean:
         shutil.rmtree(Path(workflow.base_dir) / workflow.name, ignore_errors=True)
-    return Outcome(job.scan.name, 'done', seconds, tuple(flags), figures)
+    return ScanResult(job.scan.name, 'done', seconds, tuple(flags), figures)
 
 
 def _figures(outputs: list[Path]) -> dict:
@@ -191,13 +178,13 @@ def _figures(outputs: list[Path]) -> dict:
     figures: dict = {}
     for path in outputs:
         if path.name.endswith('_desc-tissue_volumes.tsv'):
-            figures |= {f'{row["label"]}_mm3': float(row['volume_mm3']) for row in _rows(path)}
+            figures |= {f'{row["label"]}_mm3': float(row['volume_mm3']) for row in read_tsv(path)}
         elif path.name.endswith('_desc-brain_mask.json'):
             told = json.loads(path.read_text())
             figures['species'] = told['Species']
             figures['confidence'] = round(told['Confidence'], 3)
         elif path.name.endswith('_desc-lognormal_slices.tsv'):
-            rows = [row for row in _rows(path) if row['ks_distance'] != 'n/a']
+            rows = [row for row in read_tsv(path) if row['ks_distance'] == row['ks_distance']]
             if rows:
                 best = sum(row['best'] == 'lognormal' for row in rows)
                 distance = sum(float(row['ks_distance']) for row in rows) / len(rows)
@@ -208,25 +195,19 @@ def _figures(outputs: list[Path]) -> dict:
     return figures
 
 
-def _rows(path: Path) -> list[dict]:
-    with path.open(newline='') as stream:
-        return list(csv.DictReader(stream, delimiter='\t'))
-
-
-def for_attempt(job: Job, environment: dict[str, str]) -> Job:
+def for_attempt(job: ScanJob, environment: dict[str, str]) -> ScanJob:
     """Fit a job to the batch job that it runs in: its own cache, and as many threads as CPUs.
 
     Parameters
     ----------
-    job : Job
+    job : ScanJob
     environment : dict
         Of the process; a batch system names its job there.
 
     Examples
     --------
-    >>> settings = Settings(weights=Path('w'), donors=())
     >>> scan = Scan(Path('sub-01_dwi.nii'), {'sub': '01'}, 'dwi', 'dwi')
-    >>> job = Job(scan, settings, Path('out'), Path('work'), '', per_attempt=True)
+    >>> job = ScanJob(scan, Method(), Execution(), Path('out'), Path('work'), '', per_attempt=True)
     >>> str(for_attempt(job, {'SLURM_JOB_ID': '7', 'SLURM_RESTART_COUNT': '1'}).work_dir)
     'work/attempt-sub-01-7-1'
     """
@@ -239,5 +220,5 @@ def for_attempt(job: Job, environment: dict[str, str]) -> Job:
         job,
         shared_dir=job.common_dir,
         work_dir=job.work_dir / f'attempt-{job.scan.name}-{number or os.getpid()}-{restart}',
-        settings=replace(job.settings, threads=max(1, cpus // job.settings.nprocs)),
+        execution=replace(job.execution, threads=max(1, cpus // job.execution.nprocs)),
     )

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 from nipype.pipeline.engine import Workflow
+from rich.console import Console
 
 from secondglance.imaging.errors import InputError
+from secondglance.pipelines.settings import Execution
 
 # Local jobs last milliseconds: the engine's own two seconds between two looks would be most of
 # the run. Batch systems are asked at the engine's own pace.
@@ -21,8 +23,8 @@ _LOCAL_PLUGINS = ('Linear', 'MultiProc', 'LegacyMultiProc')
 
 
 STAGES = {
-    'preproc_wf': 'motion correction, b0 mean',
-    'brain_wf': 'first glance, placement',
+    'preproc_wf': 'motion correction, mean',
+    'brain_wf': 'first glance, brain mask',
     'tissues_wf': 'second glance',
     'outputs_wf': 'report, derivatives',
 }
@@ -60,35 +62,15 @@ def configure(
         logging.getLogger(name).setLevel(level)
 
 
-def run_workflow(
-    workflow: Workflow,
-    *,
-    nprocs: int = 1,
-    threads: int = 1,
-    mem_gb: float | None = None,
-    plugin: str | None = None,
-    plugin_args_file: Path | None = None,
-    gpu: bool = False,
-    console=None,
-):
+def run_workflow(workflow: Workflow, execution: Execution, *, console: Console | None = None):
     """Run a graph to its end, showing one line a stage.
 
     Parameters
     ----------
     workflow : Workflow
         Configured by :func:`configure`.
-    nprocs : int
-        Processes; one runs everything in this process.
-    threads : int
-        Threads of a process.
-    mem_gb : float, optional
-        Memory that the plugin may hand out.
-    plugin : str, optional
-        Any of Nipype's plugins.
-    plugin_args_file : Path, optional
-        YAML file of the plugin's arguments.
-    gpu : bool
-        Whether nodes of the network are counted against one GPU.
+    execution : Execution
+        One process runs everything in this process.
     console : rich.console.Console, optional
 
     Returns
@@ -102,17 +84,17 @@ def run_workflow(
         With the sentence of the node that failed, or with the last line of its traceback and
         where the whole of it is.
     """
-    plugin = plugin or ('Linear' if nprocs == 1 else 'MultiProc')
-    arguments = read_arguments(plugin_args_file, '--plugin-args')
+    plugin = execution.plugin or ('Linear' if execution.nprocs == 1 else 'MultiProc')
+    arguments = dict(execution.plugin_args or {})
     if plugin in _LOCAL_PLUGINS:
         # A fork of a process in which torch has started threads can hang
         defaults = {
-            'n_procs': nprocs * threads,
+            'n_procs': execution.nprocs * execution.threads,
             'mp_context': 'forkserver',
-            'n_gpu_procs': int(gpu),
+            'n_gpu_procs': int(execution.gpu),
         }
-        if mem_gb:
-            defaults['memory_gb'] = mem_gb
+        if execution.mem_gb:
+            defaults['memory_gb'] = execution.mem_gb
         arguments = {**defaults, **arguments}
     else:
         del workflow.config['execution']['poll_sleep_duration']

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from secondglance.files.atomic import write_whole
 from secondglance.files.bids import Scan
-from secondglance.pipelines.settings import Settings
+from secondglance.pipelines.settings import Method
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,15 @@ class Record:
     failure: str = ''
 
 
-def recipe(settings: Settings) -> str:
+def recipe(method: Method) -> str:
     """Digest of all that is the same for every scan of a call: parameters, files, version.
 
-    Files count by content, wherever they lie. The reference is the scan's own, and what only
-    changes the speed is left out.
+    Files count by content, wherever they lie.
     """
-    plain = settings.resolved()
-    for item in fields(settings):
-        value = getattr(settings, item.name)
-        if item.name == 'reference':
-            plain.pop(item.name, None)
-        elif _has_path(value):
+    plain = method.resolved()
+    for item in fields(method):
+        value = getattr(method, item.name)
+        if _has_path(value):
             plain[item.name] = _content(value)
     return _digest(plain)
 

@@ -6,11 +6,12 @@ Each runs the same interface as the node of the Nipype graph, so its files are t
     from secondglance.pipelines.tasks import stage
 
     workflow = pydra.Workflow(name='mine', input_spec=['volume'])
+    workflow.add(stage('pose', in_file=workflow.lzin.volume, weights='w.safetensors'))
     workflow.add(
-        stage('to_stack', in_file=workflow.lzin.volume, spacing=0.3)
+        stage('slabs', in_file=workflow.lzin.volume, pose=workflow.pose.lzout.pose)
     )
     workflow.add(
-        stage('first_glance', in_file=workflow.to_stack.lzout.out_file, weights='w.safetensors')
+        stage('first_glance', in_file=workflow.slabs.lzout.stack, weights='w.safetensors')
     )
 """
 
@@ -20,31 +21,27 @@ from pathlib import Path
 from typing import Any
 
 from secondglance.imaging.errors import InputError
-from secondglance.interfaces.brain import BrainMask, Refine
+from secondglance.interfaces.brain import Refine, SelectMask
 from secondglance.interfaces.donors import DonorSaliency
-from secondglance.interfaces.placement import MatchDonor, PlaceMask, ReconcilePlacement
-from secondglance.interfaces.pose import Orient
+from secondglance.interfaces.placement import Place
+from secondglance.interfaces.pose import EstimatePose
 from secondglance.interfaces.preprocessing import SitkMotion
-from secondglance.interfaces.saliency import Enhance, Explain, Lognormal, Saliency
-from secondglance.interfaces.stacks import ToNative, ToStack
-from secondglance.interfaces.tissues import Labels, RemoveBackground, Segment
+from secondglance.interfaces.saliency import Enhance, Explain, Saliency
+from secondglance.interfaces.stacks import ToNative, ToSlabs
+from secondglance.interfaces.tissues import Labels, Segment
 from secondglance.pipelines.execution.cohort import load_pydra
 
 STAGES = {
     'motion_correction': SitkMotion,
-    'orient': Orient,
-    'to_stack': ToStack,
+    'pose': EstimatePose,
+    'slabs': ToSlabs,
     'to_native': ToNative,
     'first_glance': Saliency,
-    'donor_saliency': DonorSaliency,
     'enhance': Enhance,
-    'lognormal': Lognormal,
-    'match': MatchDonor,
-    'place': PlaceMask,
-    'reconcile': ReconcilePlacement,
+    'donor_saliency': DonorSaliency,
+    'place': Place,
     'refine': Refine,
-    'brain': BrainMask,
-    'remove_background': RemoveBackground,
+    'brain': SelectMask,
     'second_glance': Segment,
     'labels': Labels,
     'explain': Explain,

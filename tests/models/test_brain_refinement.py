@@ -12,8 +12,8 @@ from secondglance.models.brain_refinement import (
     N_CHANNELS,
     NEAR_MM,
     logits_of,
-    looked_at,
     refine,
+    refinement_channels,
 )
 from secondglance.models.training.recipes import REFINE
 from secondglance.models.unet import UNet
@@ -35,7 +35,7 @@ def head(rng):
 
 
 def test_neighbours_are_looked_at_by_distance(head):
-    seen = looked_at(**head)
+    seen = refinement_channels(**head)
     assert seen.shape == (5, N_CHANNELS, 12, 16)
     logits = logits_of(head['probability']) / LOGIT_LIMIT
     np.testing.assert_allclose(seen[2, CONTEXT_MM.index(1.0)], logits[3], atol=1e-6)
@@ -52,16 +52,16 @@ def test_neighbours_are_looked_at_by_distance(head):
 
 def test_between_slices_is_between_their_values(head):
     thick = {**head, 'positions': head['positions'] * 2}
-    seen = looked_at(**thick)
+    seen = refinement_channels(**thick)
     near = len(CONTEXT_MM)
     assert (seen[2, near + NEAR_MM.index(1.0)] == 2.5 / 4).all()
-    one = looked_at(**thick, chosen=[3])
+    one = refinement_channels(**thick, chosen=[3])
     np.testing.assert_array_equal(one[0], seen[3])
 
 
 def test_a_single_slice_has_no_neighbours(head):
     single = {key: value[:1] for key, value in head.items()}
-    seen = looked_at(**single)
+    seen = refinement_channels(**single)
     others = [k for k, d in enumerate(CONTEXT_MM) if d]
     assert (seen[0, others] == -1).all()
 

@@ -7,13 +7,13 @@ from secondglance.imaging.mask.quality import (
     EVIDENCE,
     SLICE_EVIDENCE,
     Calibration,
-    Opinions,
-    evidence_of,
+    MaskEvidence,
     fit_logistic,
+    mask_features,
     probability_of,
-    slice_evidence_of,
+    slice_features,
 )
-from secondglance.imaging.mask.selection import decide
+from secondglance.imaging.mask.selection import select_mask
 
 SHAPE = (8, 40, 40)
 
@@ -24,7 +24,7 @@ def brain():
     return np.broadcast_to((x**2 + y**2) < 14**2, SHAPE).copy()
 
 
-def opinions(brain, **change):
+def evidence(brain, **change):
     sure = np.where(brain, 0.99, 0.01)
     given = {
         'first': sure,
@@ -34,17 +34,17 @@ def opinions(brain, **change):
         'voxel_mm3': 1900.0 / max(brain.sum(), 1),
         **change,
     }
-    return Opinions(**given)
+    return MaskEvidence(**given)
 
 
 def test_evidence_is_highest_where_all_agree(brain):
-    best = dict(zip(EVIDENCE, evidence_of(brain, opinions(brain)), strict=True))
+    best = dict(zip(EVIDENCE, mask_features(brain, evidence(brain)), strict=True))
     assert best['like_first'] == best['like_placed'] == pytest.approx(2.0)
     assert best['expected_first'] == pytest.approx(-np.log10(1.01 - 0.99), abs=0.1)
     assert best['correlation'] == pytest.approx(0.8)
     assert best['size'] == pytest.approx(0, abs=1e-3)
     assert best['steadiness'] == 1
-    less = evidence_of(np.roll(brain, 4, 1), opinions(brain))
+    less = mask_features(np.roll(brain, 4, 1), evidence(brain))
     named = dict(zip(EVIDENCE, less, strict=True))
     for name in (
         'expected_first',
@@ -56,20 +56,20 @@ def test_evidence_is_highest_where_all_agree(brain):
         assert named[name] < best[name] - 0.5, name
     half = brain.copy()
     half[:, :20] = False
-    assert evidence_of(half, opinions(brain))[EVIDENCE.index('size')] < -0.5
+    assert mask_features(half, evidence(brain))[EVIDENCE.index('size')] < -0.5
 
 
 def test_a_slice_of_its_own_is_doubted_alone(brain):
     moved = brain.copy()
     moved[3] = np.roll(moved[3], 9, 0)
-    rows = slice_evidence_of(moved, opinions(brain))
+    rows = slice_features(moved, evidence(brain))
     assert rows.shape == (8, len(SLICE_EVIDENCE))
     assert (rows[3] < rows[2]).sum() >= 5
     np.testing.assert_allclose(rows[2], rows[4])
     empty = brain.copy()
     empty[0] = False
     # A slice that is empty where both networks see brain speaks for nothing
-    assert (slice_evidence_of(empty, opinions(brain))[0, :2] < 0.1).all()
+    assert (slice_features(empty, evidence(brain))[0, :2] < 0.1).all()
 
 
 def test_logistic_regression_finds_what_it_was_drawn_from(rng):
@@ -105,30 +105,30 @@ def test_calibration_survives_a_header_and_no_other_does(calibration):
 
 
 def test_an_empty_mask_is_never_good(brain, calibration):
-    nothing = opinions(brain & False, voxel_mm3=0.1)
+    nothing = evidence(brain & False, voxel_mm3=0.1)
     assert calibration.of_mask(brain & False, nothing) == 0
 
 
 def test_the_mask_asked_for_is_taken_where_it_can_be_trusted(brain, calibration):
     for method in ('network', 'first-glance', 'correlation'):
-        taken = decide(method, opinions(brain), 0.3, 1.0, calibration)
+        taken = select_mask(method, evidence(brain), 0.3, 1.0, calibration)
         assert taken.method == method
         assert taken.confidence > 0.9
         assert (taken.slice_confidence > 0.9).all()
 
 
 def test_another_stands_in_for_a_doubtful_mask_and_is_named(brain, calibration):
-    lost = opinions(brain, placed=np.roll(brain, 15, 1))
-    taken = decide('correlation', lost, 0.3, 1.0, calibration)
+    lost = evidence(brain, placed=np.roll(brain, 15, 1))
+    taken = select_mask('correlation', lost, 0.3, 1.0, calibration)
     assert taken.method in ('network', 'first-glance')
     assert taken.candidates['correlation'] < 0.5 < taken.confidence
     np.testing.assert_array_equal(taken.mask >= 0.5, brain)
 
 
 def test_where_none_can_be_trusted_the_one_asked_for_is_kept(brain, calibration, rng):
-    lost = opinions(brain, refined=np.roll(brain, 18, 2) * 0.6, placed=np.roll(brain, 15, 1))
+    lost = evidence(brain, refined=np.roll(brain, 18, 2) * 0.6, placed=np.roll(brain, 15, 1))
     # No mask is like what the refinement saw but its own
     distrust = Calibration((*calibration.weights[:-1], -20.0), calibration.slice_weights)
-    taken = decide('first-glance', lost, 0.3, 1.0, distrust)
+    taken = select_mask('first-glance', lost, 0.3, 1.0, distrust)
     assert taken.method == 'first-glance'
     assert taken.confidence < 0.5

@@ -17,12 +17,12 @@ from secondglance.models.training import refinement as refining
 from secondglance.models.training import refinement_samples as seen
 from secondglance.models.training.recipes import REFINE
 from secondglance.models.training.refinement_samples import (
-    SeenHead,
-    draw_seen,
-    load_seen,
-    look_at_head,
+    RefinementSample,
+    draw_samples,
+    load_sample,
     rescan,
-    save_seen,
+    sample_of_head,
+    save_sample,
 )
 from secondglance.models.training.scans import UNKNOWN, LabelledScan
 from secondglance.models.unet import UNet
@@ -126,13 +126,13 @@ def test_an_animal_never_lends_its_mask_to_itself(
     atlas, first, donors, scan, tmp_path, monkeypatch
 ):
     lent = []
-    original = refining.look_at_head
+    original = refining.sample_of_head
 
     def spy(model, head, others, device):
         lent.append((head.images.shape, [id(d) for d in others]))
         return original(model, head, others, device)
 
-    monkeypatch.setattr(refining, 'look_at_head', spy)
+    monkeypatch.setattr(refining, 'sample_of_head', spy)
     run(atlas, tmp_path / 'n.safetensors', first, donors, steps=1, scans=[scan])
     own, other = (id(donor) for _, donor in donors)
     of_scan = [ids for shape, ids in lent if len(shape) and ids != [own, other]]
@@ -148,7 +148,7 @@ def test_it_learns_what_the_first_glance_does_not_see(rng):
     seen_as = np.zeros(shape)
     seen_as[2:11, 8:24, 8:24] = 1  # two slices too many at either end
     heads = [
-        SeenHead(
+        RefinementSample(
             seen_as.astype(np.float16),
             (0.02 + 0.9 * seen_as).astype(np.float16),
             seen_as.astype(np.float16),
@@ -161,7 +161,7 @@ def test_it_learns_what_the_first_glance_does_not_see(rng):
     module = refining.RefinementTraining(dataclasses.replace(REFINE, channels=(4, 8)), 250)
     optimiser = torch.optim.Adam(module.net.parameters(), 1e-2)
     for step in range(250):
-        seen, truth = draw_seen(heads, np.random.default_rng(step), 8, SIDE)
+        seen, truth = draw_samples(heads, np.random.default_rng(step), 8, SIDE)
         loss = module.training_step((seen, truth), step)
         optimiser.zero_grad()
         loss.backward()
@@ -173,10 +173,10 @@ def test_it_learns_what_the_first_glance_does_not_see(rng):
 
 def test_lost_slices_are_no_neighbours(first, donors, scan):
     head = HeadStack(scan.images.copy(), (scan.labels != 0).astype(np.uint8), scan.positions)
-    whole = look_at_head(first, head, [donor for _, donor in donors])
+    whole = sample_of_head(first, head, [donor for _, donor in donors])
     head.images[2] = 7.0
     held = [0, 1, 3, 4, 5]
-    seen = look_at_head(first, head, [donor for _, donor in donors])
+    seen = sample_of_head(first, head, [donor for _, donor in donors])
     np.testing.assert_array_equal(seen.positions, scan.positions[held])
     for name in ('images', 'probability', 'brain'):
         np.testing.assert_array_equal(getattr(seen, name), getattr(whole, name)[held])
@@ -184,14 +184,14 @@ def test_lost_slices_are_no_neighbours(first, donors, scan):
 
 
 def test_what_was_seen_is_kept_whole(first, donors, rng, tmp_path):
-    head = SeenHead(
+    head = RefinementSample(
         *(rng.random((3, 8, 8)).astype(np.float16) for _ in range(3)),
         *(rng.random((3, 8, 8)) > 0.5 for _ in range(2)),
         np.arange(3.0),
     )
-    save_seen(head, tmp_path / 'h.npz')
-    again = load_seen(tmp_path / 'h.npz')
-    for field in dataclasses.fields(SeenHead):
+    save_sample(head, tmp_path / 'h.npz')
+    again = load_sample(tmp_path / 'h.npz')
+    for field in dataclasses.fields(RefinementSample):
         np.testing.assert_array_equal(getattr(head, field.name), getattr(again, field.name))
     assert [p.name for p in tmp_path.iterdir()] == ['h.npz']
 
