@@ -121,6 +121,7 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(
             f'Training needs {error.name}; install it with `pip install secondglance[train]`.'
         ) from error
+    from secondglance.models.inference import resolve_device
     from secondglance.models.training.recipes import RECIPES, REFINE
     from secondglance.models.training.scans import read_labelled_scans
     from secondglance.models.training.segmentation import train
@@ -160,7 +161,7 @@ def main(args: argparse.Namespace) -> int:
         'scans': scans,
         'init_weights': args.init_weights,
         'patience': args.patience,
-        'device': args.device,
+        'device': resolve_device(args.device),
         'source': args.source,
         'command': shlex.join(_call(args, recipe, atlas)),
     }

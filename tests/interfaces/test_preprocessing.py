@@ -13,6 +13,7 @@ from secondglance.files.gradients import read_bvals
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.motion import residual_displacement, typical_volume
+from secondglance.imaging.pose import Pose
 from secondglance.interfaces.mcflirt import mcflirt_path, resolve_engine
 from secondglance.interfaces.preprocessing import (
     PARAMETERS,
@@ -260,7 +261,11 @@ def test_a_turn_moves_a_larger_head_farther(tmp_path, monkeypatch, species, radi
     table.loc[1:, 'rot_y'] = 0.01
     table.loc[2, 'trans_x'] = -0.2
     table.to_csv('motion.tsv', sep='\t', index=False)
-    out = Displacement(in_file=str(tmp_path / 'motion.tsv'), species=species).run().outputs
+    out = (
+        Displacement(in_file=str(tmp_path / 'motion.tsv'), pose=Pose(species, 0.3).to_plain())
+        .run()
+        .outputs
+    )
     found = pd.read_csv(out.out_file, sep='\t')
     np.testing.assert_allclose(found['framewise_displacement'], [0, 0.01 * radius, 0.2])
     about = json.loads(Path(out.about).read_text())

@@ -22,7 +22,10 @@ def test_a_sound_mask_is_not_flagged():
     ('change', 'said'),
     [
         ({'Confidence': 0.3}, 'doubtful'),
-        ({'Method': 'first-glance'}, 'that of first-glance: that of network'),
+        (
+            {'MethodAskedFor': 'auto', 'Method': 'first-glance'},
+            'that of first-glance: that of the network',
+        ),
         ({'BrainVolume': 470.0}, '--species'),
         ({'BrainVolume': 9000.0}, 'unusual'),
         ({'BrainVolume': 0.0}, 'empty'),

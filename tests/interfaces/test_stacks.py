@@ -4,7 +4,8 @@ import pytest
 
 from secondglance.files.stacks import read_stack, write_stack
 from secondglance.imaging.placement.correlation import centre_on
-from secondglance.interfaces.stacks import MergeSlabs, SplitSlabs, ToNative, ToStack
+from secondglance.imaging.pose import Pose
+from secondglance.interfaces.stacks import ToNative, ToSlabs, join_slabs
 
 
 @pytest.fixture(autouse=True)
@@ -28,27 +29,39 @@ def test_what_is_written_is_read(rng, tmp_path, oblique, shape):
 def test_slabs_join_to_the_stack_and_lie_where_they_were(rng, save, oblique, options, sizes):
     voxels = rng.random((4, 5, 7), dtype=np.float32)
     path = save(voxels, oblique)
-    slabs = SplitSlabs(in_file=path, **options).run().outputs.out_files
-    slabs = [slabs] if isinstance(slabs, str) else slabs
+    found = ToSlabs(in_file=path, pose=Pose('rat', 0.3).to_plain(), **options).run().outputs
+    slabs = [found.slabs] if isinstance(found.slabs, str) else found.slabs
     assert [nib.load(s).shape[2] for s in slabs] == sizes
+    whole, last = nib.load(found.stack), nib.load(slabs[-1])
     # The last slab's first voxel is, in the world, the stack's voxel there
-    last = nib.load(slabs[-1])
-    expected = nib.affines.apply_affine(oblique, [0, 0, 7 - sizes[-1]])
+    expected = nib.affines.apply_affine(whole.affine, [0, 0, 7 - sizes[-1]])
     np.testing.assert_allclose(last.affine[:3, 3], expected, atol=1e-4)
-    merged = nib.load(MergeSlabs(in_files=slabs).run().outputs.out_file)
-    np.testing.assert_array_equal(merged.get_fdata(), voxels)
-    np.testing.assert_allclose(merged.affine, oblique, atol=1e-5)
+    joined, affine = join_slabs(slabs)
+    np.testing.assert_array_equal(joined, read_stack(found.stack)[0])
+    np.testing.assert_allclose(affine, whole.affine, atol=1e-5)
 
 
 def test_native_grid_and_affine_come_back_untouched(rng, save, oblique):
     path = save(rng.random((21, 18, 9), dtype=np.float32), oblique)
-    grid = {'spacing': 0.375, 'slice_axis': 'auto'}
-    stack = ToStack(in_file=path, **grid).run().outputs.out_file
-    native = nib.load(ToNative(in_file=stack, like=path, **grid).run().outputs.out_file)
+    pose = Pose('rat', 0.375).to_plain()
+    stack = ToSlabs(in_file=path, pose=pose).run().outputs.stack
+    native = nib.load(ToNative(in_files=[stack], like=path, pose=pose).run().outputs.out_file)
     np.testing.assert_array_equal(native.affine, nib.load(path).affine)
     assert native.shape == (21, 18, 9)
-    mask = ToNative(in_file=stack, like=path, threshold=0.5, **grid).run().outputs.out_file
+    mask = ToNative(in_files=[stack], like=path, threshold=0.5, pose=pose).run().outputs.out_file
     assert set(np.unique(nib.load(mask).get_fdata())) <= {0, 1}
+
+
+def test_voxels_outside_the_mask_do_not_reach_the_slabs(rng, save, oblique):
+    voxels = rng.random((21, 18, 9), dtype=np.float32) + 1
+    mask = np.zeros(voxels.shape, np.uint8)
+    mask[6:15, 5:13, 2:7] = 1
+    files = {'mask_file': save(mask, oblique, 'mask.nii.gz'), 'pose': Pose('rat', 0.3).to_plain()}
+    one = ToSlabs(in_file=save(voxels, oblique, 'a.nii.gz'), **files).run().outputs.stack
+    voxels[0], voxels[..., 0] = 99, 99
+    other = ToSlabs(in_file=save(voxels, oblique, 'b.nii.gz'), **files).run().outputs.stack
+    np.testing.assert_array_equal(read_stack(one)[0], read_stack(other)[0])
+    assert read_stack(one)[0].any()
 
 
 def test_frame_is_centred_on_the_mask_and_loses_none_of_it():

@@ -8,6 +8,7 @@ from secondglance.data import example_rat
 from secondglance.files.heads import read_head
 from secondglance.imaging.intensity import normalise_slices
 from secondglance.imaging.labels import CLASSES
+from secondglance.imaging.pose import Pose
 from secondglance.models.choices import MINIMUM_SIDE
 from secondglance.models.inference import pad_to_stride, predict
 from secondglance.models.unet import UNet
@@ -93,8 +94,8 @@ def test_prediction_follows_a_shift_by_the_stride(model):
 def test_shipped_weights_tell_brain_from_black():
     # Not accuracy, only sense: black is background, and a real brain without background is brain.
     model = load_weights(default_weights())
-    head = read_head(*example_rat(), model.spacing)
-    found = predict(model, np.where(head.brain, head.stack, 0)).argmax(axis=1)
+    head = read_head(*example_rat(), Pose('rat', model.spacing))[0]
+    found = predict(model, np.where(head.brain, head.images, 0)).argmax(axis=1)
     assert (found[~head.brain] == 0).mean() > 0.99
     assert (found[head.brain] > 0).mean() > 0.97
 

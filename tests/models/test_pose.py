@@ -7,7 +7,8 @@ import pytest
 from secondglance.data import donor_paths, example_rat
 from secondglance.files.heads import read_head
 from secondglance.imaging.grids import slice_grid
-from secondglance.models.pose import find_pose, quarter_turns, upright_grid
+from secondglance.imaging.pose import Pose
+from secondglance.models.pose import estimate_pose, find_pose
 from secondglance.models.weights import default_weights, load_weights
 
 
@@ -16,20 +17,26 @@ def model():
     return load_weights(default_weights())
 
 
+def quarter_turns(model, stack):
+    return find_pose(model, lambda _: stack, species='rat').quarter_turns
+
+
 HEADS = [example_rat()[0], *(p / 'image.nii.gz' for p in donor_paths() if 'simulated' in p.name)]
 
 
 @pytest.mark.parametrize('path', HEADS, ids=lambda path: path.parent.name)
 @pytest.mark.parametrize('turned', range(4))
 def test_heads_are_set_upright(model, path, turned):
-    head = read_head(path, None, model.spacing)
-    found = quarter_turns(model, np.rot90(head.stack, turned, (1, 2)))
+    head = read_head(path, None, Pose('rat', model.spacing))[0]
+    found = quarter_turns(model, np.rot90(head.images, turned, (1, 2)))
     assert (found + turned) % 4 == 0
 
 
 @pytest.mark.parametrize('n_slices', [1, 2, 3])
 def test_few_slices_are_enough(model, n_slices):
-    middle = read_head(example_rat()[0], None, model.spacing).stack[6 : 6 + n_slices]
+    middle = read_head(example_rat()[0], None, Pose('rat', model.spacing))[0].images[
+        6 : 6 + n_slices
+    ]
     assert quarter_turns(model, np.rot90(middle, 2, (1, 2))) == 2
 
 
@@ -40,11 +47,12 @@ def test_where_there_is_nothing_to_see_nothing_is_turned(model, rng):
 
 @pytest.mark.parametrize('path', HEADS, ids=lambda path: path.parent.name)
 @pytest.mark.parametrize(('size', 'species'), [(1.0, 'rat'), (0.65, 'mouse')])
-def test_whose_head_it_is_is_seen(model, path, size, species):
+def test_species_is_estimated_from_brain_size(model, path, size, species):
     image = nib.load(path)
     affine = np.diag([size, size, size, 1]) @ image.affine
-    grid = upright_grid(model, np.asarray(image.dataobj, np.float32), affine)
-    assert grid.spacing == pytest.approx(model.spacing * size)
+    pose = estimate_pose(model, np.asarray(image.dataobj, np.float32), affine)
+    assert pose.species == species
+    assert pose.spacing == pytest.approx(model.spacing * size)
 
 
 def test_what_is_known_is_not_asked(model):

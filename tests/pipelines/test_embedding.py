@@ -12,7 +12,6 @@ from nipype.pipeline.engine import Node, Workflow
 import secondglance
 from secondglance.data import donor_paths, example_rat
 from secondglance.files.bids import find_donor
-from secondglance.models.weights import default_weights
 from secondglance.pipelines import init_brain_wf, init_preproc_wf, init_tissues_wf
 
 
@@ -23,10 +22,8 @@ def test_sub_workflows_run_inside_another(tmp_path, monkeypatch):
     raw = Node(IdentityInterface(['out_file']), name='raw')
     raw.inputs.out_file = str(image)
     preproc_wf = init_preproc_wf(motion='none')
-    brain_wf = init_brain_wf(
-        weights=default_weights(), donors=[find_donor(folder) for folder in donor_paths()[:1]]
-    )
-    tissues_wf = init_tissues_wf(weights=default_weights())
+    brain_wf = init_brain_wf(donors=[find_donor(folder) for folder in donor_paths()[:1]])
+    tissues_wf = init_tissues_wf()
     tissues = Node(IdentityInterface(['dseg', 'mask']), name='tissues')
     lab_wf.connect(
         [
@@ -54,7 +51,7 @@ def test_what_the_documentation_shows_builds(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(nipypes.replace('lab_wf.run()', ''), names)
-    assert len(names['lab_wf'].list_node_names()) > 20
+    assert len(names['lab_wf'].list_node_names()) > 15
 
     image = nib.load(example_rat()[0])
     nib.save(image, tmp_path / 'mean_epi.nii.gz')

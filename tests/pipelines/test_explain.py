@@ -9,10 +9,11 @@ import pytest
 from secondglance.data import example_rat
 from secondglance.files.bids import find_scans
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.pose import Pose
 from secondglance.interfaces.saliency import Explain
 from secondglance.models.saliency.attribution import saliency_stack
 from secondglance.models.weights import default_weights, load_weights
-from secondglance.pipelines import Settings, init_explain_wf
+from secondglance.pipelines import Method, init_explain_wf
 from secondglance.pipelines.execution.checks import check_scan
 from secondglance.workflows import main
 
@@ -26,9 +27,9 @@ def head(rng, oblique, save):
 
 def explain(head, folder, monkeypatch, **inputs):
     monkeypatch.chdir(folder)
-    spacing = load_weights(default_weights()).spacing
+    pose = Pose('rat', load_weights(default_weights()).spacing).to_plain()
     return Explain(
-        in_file=str(head), weights=str(default_weights()), spacing=spacing, **inputs
+        in_file=str(head), weights=str(default_weights()), pose=pose, **inputs
     ).run().outputs  # fmt: skip
 
 
@@ -108,6 +109,6 @@ def test_region_on_another_grid_and_voxel_outside_are_refused(example, save):
     scan = find_scans(example, '02')[0]
     other = save(np.eye(5, dtype=np.uint8)[None], name='region.nii.gz')
     for region, says in ((other, 'another grid'), ((500, 0, 0), 'outside')):
-        settings = Settings(weights=default_weights(), donors=(), explain_region=region)
+        settings = Method(explain_region=region)
         with pytest.raises(InputError, match=says):
             check_scan(scan, settings)

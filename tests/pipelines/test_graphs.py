@@ -3,22 +3,16 @@ from itertools import product
 import pytest
 from nipype.pipeline.engine import MapNode
 
-from secondglance.data import donor_paths
-from secondglance.files.bids import find_donor, find_scans
-from secondglance.models.weights import default_weights
+from secondglance.files.bids import find_scans
 from secondglance.pipelines import (
-    Settings,
+    Execution,
+    Method,
+    SaliencyOptions,
     init_brain_wf,
     init_preproc_wf,
     init_subject_wf,
     init_tissues_wf,
 )
-
-DONORS = [find_donor(folder) for folder in donor_paths()]
-
-
-def settings(**options):
-    return Settings(weights=default_weights(), donors=tuple(DONORS), **options)
 
 
 @pytest.mark.parametrize(('motion', 'node'), [('sitk', 'SitkMotion'), ('none', 'NoMotion')])
@@ -32,33 +26,31 @@ def test_engine_is_the_one_asked_for(motion, node):
     list(product(['guided', 'gradient'], ['brain', 'CSF'], ['auto', 'j'])),
 )
 def test_options_reach_their_nodes(saliency, target, axis):
-    workflow = init_brain_wf(
-        weights=default_weights(), donors=DONORS, saliency=saliency, target=target, slice_axis=axis
-    )
+    workflow = init_brain_wf(saliency=SaliencyOptions(saliency, target), slice_axis=axis)
     for name in ('first_glance', 'donor_saliency'):
         inputs = workflow.get_node(name).inputs
         assert (inputs.method, inputs.target) == (saliency, target)
-    assert workflow.get_node('to_stack').inputs.slice_axis == axis
-    assert workflow.get_node('native_brain_mask').inputs.slice_axis == axis
+    assert workflow.get_node('pose').inputs.slice_axis == axis
 
 
 def test_network_stages_run_over_slabs():
-    glance = init_brain_wf(weights=default_weights(), donors=DONORS, n_slabs=3)
-    segment = init_tissues_wf(weights=default_weights(), n_slabs=3)
-    for workflow, names in (
-        (glance, ('first_glance', 'enhance', 'place')),
-        (segment, ('remove_background', 'second_glance')),
-    ):
-        for name in names:
-            assert isinstance(workflow.get_node(name), MapNode)
-    assert glance.get_node('slabs').inputs.n_slabs == 3
+    execution = Execution(nprocs=3)
+    brain, tissues = init_brain_wf(execution=execution), init_tissues_wf(execution=execution)
+    for workflow, name in ((brain, 'first_glance'), (tissues, 'second_glance')):
+        assert isinstance(workflow.get_node(name), MapNode)
+        assert workflow.get_node('slabs').inputs.n_slabs == 3
+
+
+def test_the_graph_of_a_scan_has_no_more_than_27_nodes(example, tmp_path):
+    workflow = init_subject_wf(scan=find_scans(example, '01')[0], output_dir=tmp_path)
+    assert len(workflow.list_node_names()) <= 27
 
 
 def test_gpu_nodes_are_counted_and_take_one_slab(example, tmp_path):
     workflow = init_subject_wf(
         scan=find_scans(example, '01')[0],
         output_dir=tmp_path,
-        settings=settings(device='cuda', nprocs=4),
+        execution=Execution(device='cuda', nprocs=4),
     )
     assert workflow.get_node('brain_wf.first_glance').is_gpu_node()
     assert workflow.get_node('tissues_wf.second_glance').is_gpu_node()
@@ -68,9 +60,7 @@ def test_gpu_nodes_are_counted_and_take_one_slab(example, tmp_path):
 def test_subject_graph_is_one_graph_without_cycles(example, tmp_path):
     import networkx as nx
 
-    workflow = init_subject_wf(
-        scan=find_scans(example, '01')[0], output_dir=tmp_path, settings=settings()
-    )
+    workflow = init_subject_wf(scan=find_scans(example, '01')[0], output_dir=tmp_path)
     workflow.base_dir = str(tmp_path)
     graph = workflow._create_flat_graph()
     assert nx.is_directed_acyclic_graph(graph)
@@ -83,13 +73,13 @@ def test_metrics_are_there_only_with_a_reference(example, tmp_path, there):
     workflow = init_subject_wf(
         scan=find_scans(example, '01')[0],
         output_dir=tmp_path,
-        settings=settings(reference=truth if there else None),
+        reference=truth if there else None,
     )
     assert (workflow.get_node('outputs_wf.metrics') is not None) == there
 
 
 def test_weights_checksum_is_in_the_settings():
-    plain = settings().resolved()
+    plain = Method().resolved()
     assert len(plain['weights_checksum']) == 64
     assert 'nprocs' not in plain
 
@@ -97,7 +87,7 @@ def test_weights_checksum_is_in_the_settings():
 def test_slurm_is_asked_for_what_each_node_needs_and_the_users_word_comes_last():
     from secondglance.pipelines.execution.nipype_engine import _ask_slurm
 
-    workflow = init_brain_wf(weights=default_weights(), donors=DONORS, num_threads=3)
+    workflow = init_brain_wf(execution=Execution(threads=3))
     _ask_slurm(workflow, '--mem=9G')
     asked = workflow.get_node('first_glance').plugin_args
     assert asked == {'sbatch_args': '--cpus-per-task=3 --mem=1024M --mem=9G', 'overwrite': True}

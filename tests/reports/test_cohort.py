@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from secondglance.pipelines.execution.job import Outcome
+from secondglance.pipelines.execution.job import ScanResult
 from secondglance.reports.cohort import in_order, write_cohort_page
 
 
 def seen(name, confidence=0.9, volume=1800.0, flags=(), **more):
     figures = {'species': 'rat', 'confidence': confidence, 'brain_mm3': volume}
     figures |= {'WM_mm3': 0.3 * volume, 'GM_mm3': 0.6 * volume, 'CSF_mm3': 0.1 * volume}
-    return Outcome(name, 'done', flags=flags, figures=figures | more)
+    return ScanResult(name, 'done', flags=flags, figures=figures | more)
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def study():
         seen('sub-01', 0.97, 2000.0),
         seen('sub-02', 0.6),
         seen('sub-03', 0.9, flags=('Slices run the other way.',)),
-        Outcome('sub-04', 'failed', reason='<script>x</script> cannot be read.'),
+        ScanResult('sub-04', 'failed', reason='<script>x</script> cannot be read.'),
         seen('sub-05', 0.3, flags=('The mask is doubtful.',)),
     ]
 
@@ -55,6 +55,6 @@ def test_species_are_not_compared_and_an_empty_brain_is_none(tmp_path):
 
 
 def test_a_study_in_which_all_failed(tmp_path):
-    page = write_cohort_page([Outcome('sub-1', 'failed', reason='No image.')], tmp_path)
+    page = write_cohort_page([ScanResult('sub-1', 'failed', reason='No image.')], tmp_path)
     assert 'No image.' in page.read_text()
     assert 'href' not in page.read_text()

@@ -109,7 +109,7 @@ def test_an_empty_mask_is_never_good(brain, calibration):
     assert calibration.of_mask(brain & False, nothing) == 0
 
 
-def test_the_mask_asked_for_is_taken_where_it_can_be_trusted(brain, calibration):
+def test_the_mask_asked_for_is_taken(brain, calibration):
     for method in ('network', 'first-glance', 'correlation'):
         taken = select_mask(method, evidence(brain), 0.3, 1.0, calibration)
         assert taken.method == method
@@ -117,18 +117,31 @@ def test_the_mask_asked_for_is_taken_where_it_can_be_trusted(brain, calibration)
         assert (taken.slice_confidence > 0.9).all()
 
 
-def test_another_stands_in_for_a_doubtful_mask_and_is_named(brain, calibration):
+def test_a_doubtful_mask_that_was_asked_for_is_taken_all_the_same(brain, calibration):
     lost = evidence(brain, placed=np.roll(brain, 15, 1))
     taken = select_mask('correlation', lost, 0.3, 1.0, calibration)
-    assert taken.method in ('network', 'first-glance')
-    assert taken.candidates['correlation'] < 0.5 < taken.confidence
+    assert taken.method == 'correlation'
+    assert taken.confidence < 0.5
+
+
+def test_auto_replaces_a_doubtful_mask_of_the_network_and_names_the_other(brain, calibration):
+    lost = evidence(brain, refined=np.roll(brain, 18, 2) * 0.6)
+    likely = evidence(brain)
+    assert select_mask('auto', likely, 0.3, 1.0, calibration).method == 'network'
+    weights = list(calibration.weights)
+    weights[EVIDENCE.index('like_refined')] = 0.0
+    weights[EVIDENCE.index('like_placed')] = 5.0
+    taken = select_mask(
+        'auto', lost, 0.3, 1.0, Calibration(tuple(weights), calibration.slice_weights)
+    )
+    assert taken.method in ('first-glance', 'correlation')
+    assert taken.candidates['network'] < 0.5 < taken.confidence
     np.testing.assert_array_equal(taken.mask >= 0.5, brain)
 
 
-def test_where_none_can_be_trusted_the_one_asked_for_is_kept(brain, calibration, rng):
+def test_where_none_can_be_trusted_auto_keeps_the_networks(brain, calibration):
     lost = evidence(brain, refined=np.roll(brain, 18, 2) * 0.6, placed=np.roll(brain, 15, 1))
-    # No mask is like what the refinement saw but its own
     distrust = Calibration((*calibration.weights[:-1], -20.0), calibration.slice_weights)
-    taken = select_mask('first-glance', lost, 0.3, 1.0, distrust)
-    assert taken.method == 'first-glance'
+    taken = select_mask('auto', lost, 0.3, 1.0, distrust)
+    assert taken.method == 'network'
     assert taken.confidence < 0.5

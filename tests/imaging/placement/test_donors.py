@@ -63,7 +63,8 @@ def test_head_in_a_larger_frame_far_from_the_middle(rng):
 def test_donor_that_looks_like_the_subject_is_taken(rng):
     bank = [animal(rng) for _ in range(3)]
     subject = move(bank[1].enhanced, np.tile([1, 2], (9, 1))) + 0.1 * rng.random((9, 31, 28))
-    placed, index = place_from_bank(subject, POSITIONS, bank)
+    placed = place_from_bank(subject, POSITIONS, bank)
+    index = placed.match.index
     assert index == 1
     assert dice(placed.mask, move(bank[1].mask, np.tile([1, 2], (9, 1))) > 0.5) == 1
 

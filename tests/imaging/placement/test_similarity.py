@@ -49,7 +49,7 @@ def test_mask_of_another_size_and_angle_is_placed_as_translation_cannot(animal):
     donor = Donor(edges, masks, positions)
 
     def dice(similarity):
-        found = place_from_bank(subject, positions, [donor], similarity=similarity)[0].mask
+        found = place_from_bank(subject, positions, [donor], similarity=similarity).mask
         return 2 * (found & true).sum() / (found.sum() + true.sum())
 
     assert dice(True) > 0.94

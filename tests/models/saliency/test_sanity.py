@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from secondglance.imaging.labels import CLASSES
+from secondglance.imaging.pose import HeadStack
 from secondglance.models.saliency import sanity
 from secondglance.models.saliency.sanity import (
-    Head,
     Sanity,
     blocks,
     check,
@@ -32,7 +32,7 @@ def head(rng):
     brain = np.zeros(stack.shape, bool)
     brain[:, 6:18, 7:17] = True
     stack[brain] += 200
-    return Head(stack, np.arange(3.0), brain)
+    return HeadStack(stack, np.arange(3.0), 0.3, brain.astype(np.uint8))
 
 
 def test_blocks_run_from_the_output_to_the_input_and_are_the_whole_network(model):

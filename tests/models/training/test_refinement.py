@@ -12,6 +12,7 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement.donors import Donor
+from secondglance.imaging.pose import HeadStack
 from secondglance.models.brain_refinement import N_CHANNELS
 from secondglance.models.training import refinement as refining
 from secondglance.models.training import refinement_samples as seen
@@ -34,7 +35,6 @@ from secondglance.models.weights import (
     save_weights,
 )
 from secondglance.simulation.atlas import read_atlas
-from secondglance.simulation.head_stack import HeadStack
 from secondglance.workflows import main
 
 SIDE = 32
@@ -66,7 +66,7 @@ def donors(rng):
     mask = np.zeros((6, SIDE, SIDE), bool)
     mask[:, 8:24, 8:24] = True
     return [
-        (f'sub-0{k}', Donor(rng.random(mask.shape).astype(np.float32), mask, np.arange(6.0)))
+        Donor(rng.random(mask.shape).astype(np.float32), mask, np.arange(6.0), f'sub-0{k}')
         for k in (1, 2)
     ]
 
@@ -134,7 +134,7 @@ def test_an_animal_never_lends_its_mask_to_itself(
 
     monkeypatch.setattr(refining, 'sample_of_head', spy)
     run(atlas, tmp_path / 'n.safetensors', first, donors, steps=1, scans=[scan])
-    own, other = (id(donor) for _, donor in donors)
+    own, other = (id(donor) for donor in donors)
     of_scan = [ids for shape, ids in lent if len(shape) and ids != [own, other]]
     assert of_scan == [[other]] * 2
     assert len(lent) == 2 + 3 * 2
@@ -172,11 +172,11 @@ def test_it_learns_what_the_first_glance_does_not_see(rng):
 
 
 def test_lost_slices_are_no_neighbours(first, donors, scan):
-    head = HeadStack(scan.images.copy(), (scan.labels != 0).astype(np.uint8), scan.positions)
-    whole = sample_of_head(first, head, [donor for _, donor in donors])
+    head = HeadStack(scan.images.copy(), scan.positions, 0.3, (scan.labels != 0).astype(np.uint8))
+    whole = sample_of_head(first, head, donors)
     head.images[2] = 7.0
     held = [0, 1, 3, 4, 5]
-    seen = sample_of_head(first, head, [donor for _, donor in donors])
+    seen = sample_of_head(first, head, donors)
     np.testing.assert_array_equal(seen.positions, scan.positions[held])
     for name in ('images', 'probability', 'brain'):
         np.testing.assert_array_equal(getattr(seen, name), getattr(whole, name)[held])

@@ -13,10 +13,9 @@ import pytest
 
 from secondglance.files.bids import Scan
 from secondglance.imaging.errors import InputError
-from secondglance.models.weights import default_weights
-from secondglance.pipelines import Settings
+from secondglance.pipelines import Execution, Method
 from secondglance.pipelines.execution.cohort import run_cohort
-from secondglance.pipelines.execution.job import Job
+from secondglance.pipelines.execution.job import ScanJob
 from secondglance.workflows import main
 
 # The processes of a cohort cannot import a test by its name
@@ -142,13 +141,13 @@ class Deadly(Scan):
 
 
 def test_a_killed_process_takes_no_other_scan_with_it(study, tmp_path):
-    settings = Settings(weights=default_weights(), donors=())
+    how = (Method(), Execution())
     bad = study / 'sub-03/dwi/sub-03_dwi.nii.gz'
     scans = [
         Deadly(bad, {'sub': 'deadly'}, 'dwi', 'dwi', home=os.getpid()),
         *(Scan(bad, {'sub': f'0{n}'}, 'dwi', 'dwi') for n in (3, 5, 6)),
     ]
-    jobs = [Job(scan, settings, tmp_path / 'out', tmp_path / 'work', '') for scan in scans]
+    jobs = [ScanJob(scan, *how, tmp_path / 'out', tmp_path / 'work', '') for scan in scans]
     told = []
     outcomes = run_cohort(jobs, at_once=2, told=told.append)
     assert [outcome.scan for outcome in outcomes] == ['sub-deadly', 'sub-03', 'sub-05', 'sub-06']
@@ -160,7 +159,7 @@ def test_a_killed_process_takes_no_other_scan_with_it(study, tmp_path):
 
 def test_unknown_worker_and_argument_are_named(study, tmp_path):
     scan = Scan(study / 'x.nii', {'sub': '01'}, 'dwi', 'dwi')
-    jobs = [Job(scan, Settings(default_weights(), ()), tmp_path, tmp_path, '')]
+    jobs = [ScanJob(scan, Method(), Execution(), tmp_path, tmp_path, '')]
     with pytest.raises(InputError, match='--worker horse'):
         run_cohort(jobs, worker='horse')
     with pytest.raises(InputError, match='--worker-args'):

@@ -1,5 +1,7 @@
 """Pydra's tasks give what the Nipype graph gives."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from secondglance.data import donor_paths
 from secondglance.files.bids import find_donor
 from secondglance.imaging.errors import InputError
-from secondglance.models.weights import default_weights, weights_spacing
+from secondglance.models.weights import default_weights
 from secondglance.pipelines import init_brain_wf
 from secondglance.pipelines.execution.cohort import load_pydra
 from secondglance.pipelines.execution.tasks import STAGES, stage
@@ -16,20 +18,28 @@ from secondglance.pipelines.execution.tasks import STAGES, stage
 def test_stages_in_pydra_are_those_of_the_graph(tmp_path):
     head = donor_paths()[0] / 'image.nii.gz'
     donors = [find_donor(donor_paths()[1])]
-    graph = init_brain_wf(weights=default_weights(), donors=donors)
+    graph = init_brain_wf(donors=donors)
     graph.base_dir = str(tmp_path / 'nipype')
     graph.inputs.inputnode.in_file = str(head)
     nodes = {node.name: node.result for node in graph.run(plugin='Linear').nodes()}
 
     pydra = load_pydra()
-    spacing = weights_spacing(default_weights())
     network = {'weights': str(default_weights())}
     flow = pydra.Workflow(
         name='mine', input_spec=['head'], head=str(head), cache_dir=tmp_path / 'pydra'
     )
-    flow.add(stage('to_stack', in_file=flow.lzin.head, spacing=spacing))
-    flow.add(stage('first_glance', in_file=flow.to_stack.lzout.out_file, **network))
-    flow.add(stage('enhance', in_file=flow.first_glance.lzout.saliency))
+    flow.add(stage('pose', in_file=flow.lzin.head, **network))
+    flow.add(stage('slabs', in_file=flow.lzin.head, pose=flow.pose.lzout.pose))
+    flow.add(stage('first_glance', in_file=flow.slabs.lzout.stack, **network))
+    flow.add(
+        stage(
+            'enhance',
+            saliency=flow.first_glance.lzout.saliency,
+            probabilities=flow.first_glance.lzout.probabilities,
+            like=flow.lzin.head,
+            pose=flow.pose.lzout.pose,
+        )
+    )
     flow.add(
         stage(
             'donor_saliency',
@@ -40,24 +50,18 @@ def test_stages_in_pydra_are_those_of_the_graph(tmp_path):
     )
     flow.add(
         stage(
-            'match',
-            in_file=flow.enhance.lzout.out_file,
-            enhanced=flow.donor_saliency.lzout.enhanced,
-            masks=flow.donor_saliency.lzout.masks,
-        )
-    )
-    flow.add(
-        stage(
             'place',
-            in_file=flow.enhance.lzout.out_file,
-            kernel_file=flow.match.lzout.kernels,
+            enhanced_stack=flow.enhance.lzout.enhanced_stack,
+            donor_enhanced=flow.donor_saliency.lzout.enhanced,
+            donor_masks=flow.donor_saliency.lzout.masks,
+            pose=flow.pose.lzout.pose,
         )
     )
     flow.set_output(
         [
-            ('enhanced', flow.enhance.lzout.out_file),
-            ('mask', flow.match.lzout.mask),
-            ('shifts', flow.place.lzout.out_file),
+            ('enhanced', flow.enhance.lzout.enhanced_stack),
+            ('mask', flow.place.lzout.placed_stack),
+            ('placement', flow.place.lzout.placement),
         ]
     )
     with pydra.Submitter(plugin='serial') as submitter:
@@ -69,11 +73,11 @@ def test_stages_in_pydra_are_those_of_the_graph(tmp_path):
 
     assert voxels(found.enhanced).any()
     np.testing.assert_array_equal(
-        voxels(found.enhanced), voxels(nodes['merge_enhanced'].outputs.out_file)
+        voxels(found.enhanced), voxels(nodes['enhance'].outputs.enhanced_stack)
     )
-    np.testing.assert_array_equal(voxels(found.mask), voxels(nodes['match'].outputs.mask))
-    with open(found.shifts) as mine, open(nodes['place'].outputs.out_file[0]) as graphs:
-        assert mine.read() == graphs.read()
+    placed = nodes['place'].outputs
+    np.testing.assert_array_equal(voxels(found.mask), voxels(placed.placed_stack))
+    assert Path(found.placement).read_text() == Path(placed.placement).read_text()
 
 
 def test_unknown_stage_and_input_are_named():
