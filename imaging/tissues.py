@@ -42,9 +42,9 @@ def tissues_inside(probabilities: ArrayLike, mask: ArrayLike) -> TissueMaps:
 
     Examples
     --------
-    >>> found = tissues_inside([[0.5, 0.2, 0.2, 0.1], [0.1, 0.9, 0, 0]], [True, False])
-    >>> found.labels.tolist(), found.fractions[0].round(2).tolist()
-    ([1, 0], [0.4, 0.4, 0.2])
+    >>> found = tissues_inside([[0.5, 0.25, 0.125, 0.125], [0.1, 0.9, 0, 0]], [True, False])
+    >>> found.labels.tolist(), found.fractions.tolist()
+    ([1, 0], [[0.5, 0.25, 0.25], [0.0, 0.0, 0.0]])
     """
     mask = np.asarray(mask, bool)
     tissues = np.clip(np.asarray(probabilities, np.float32)[..., 1:], 0, 1)
