@@ -145,7 +145,7 @@ def thickest_axis(voxel_size: ArrayLike) -> int | None:
     (2, None)
     """
     size = np.asarray(voxel_size, np.float64)
-    clear = size.max() >= TWO_DIMENSIONAL * np.sort(size)[1]
+    clear = size.max() >= TWO_DIMENSIONAL * np.sort(size)[1] * (1 - 1e-6)
     return int(size.argmax()) if clear else None
 
 
