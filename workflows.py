@@ -89,6 +89,12 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument_group('how it is done').add_argument
     add('--motion', choices=('auto', 'fsl', 'sitk', 'none'), default='auto')
+    add(
+        '--voxel-scale',
+        type=float,
+        metavar='F',
+        help='multiply the lengths of the header by F to have mm; default: checked and estimated',
+    )
     add('--b0-threshold', type=float, default=50.0, metavar='B', help='s/mm² (50)')
     add('--all-b0', action='store_true', help='every volume is b0: an EPI time series')
     add('--species', choices=(AUTO, *BRAIN_SIZE), default=AUTO, help='found where not told')

@@ -8,7 +8,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from secondglance import __version__
 from secondglance.commands.run_cohort import DONE, FAILED, run_many
 from secondglance.imaging.errors import InputError
 
@@ -128,6 +127,7 @@ def _scans_of_subjects(args, bids_dir) -> tuple[list, list]:
 def _jobs(args, scans, method, execution, output_dir, reference) -> list:
     """List the scans to segment, each with its reference."""
     from secondglance.files.bids import find_reference
+    from secondglance.pipelines.execution.cache import open_cache
     from secondglance.pipelines.execution.job import ScanJob
     from secondglance.pipelines.execution.records import recipe
 
@@ -135,8 +135,7 @@ def _jobs(args, scans, method, execution, output_dir, reference) -> list:
         'method': method,
         'execution': execution,
         'output_dir': output_dir,
-        # Another version may compute something else from the same inputs
-        'work_dir': args.work_dir.resolve() / f'secondglance-{__version__}',
+        'work_dir': open_cache(args.work_dir),
         'recipe': recipe(method),
     }
     return [
@@ -199,6 +198,9 @@ def _method(args):
         raise InputError(f'--enhance-width {args.enhance_width:g} must be more than 0.')
     if not math.isfinite(args.b0_threshold) or args.b0_threshold < 0:
         raise InputError(f'--b0-threshold {args.b0_threshold:g} must be 0 or more, in s/mm².')
+    scale = args.voxel_scale
+    if scale is not None and not (math.isfinite(scale) and scale > 0):
+        raise InputError(f'--voxel-scale {scale:g} must be a number above 0.')
     weights = (args.weights or default_weights()).resolve()
     if args.weights:
         # What ships is checked by the tests; a user's own file is read whole before anything runs
@@ -216,6 +218,7 @@ def _method(args):
         refinement=refinement,
         donors=tuple(donors),
         motion=resolve_engine(args.motion),
+        voxel_scale=scale,
         b0_threshold=args.b0_threshold,
         all_b0=args.all_b0,
         species=args.species,

@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
 
     from secondglance.data import donor_paths, example_rat
     from secondglance.files.bids import find_donor
-    from secondglance.files.geometry import affine_of, dim_info_of
+    from secondglance.files.geometry import check_geometry
     from secondglance.files.heads import read_head
     from secondglance.files.nifti import read_volume
     from secondglance.imaging.mask.cleaning import one_brain
@@ -68,10 +68,9 @@ def main(args: argparse.Namespace) -> int:
     pose = estimate_pose(
         model,
         voxels,
-        affine_of(volume),
+        check_geometry(volume, voxels).affine,
         species=args.species,
         slice_axis=args.slice_axis,
-        dim_info=dim_info_of(volume),
         device=device,
     )
     head, _ = read_head(image_path, brain_path, pose)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from secondglance.files.geometry import affine_of, dim_info_of
+from secondglance.files.geometry import check_geometry
 from secondglance.files.nifti import check_donor, read_volume
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.grids import SliceGrid
@@ -39,5 +39,5 @@ def read_head(image_path: Path, mask_path: Path | None, pose: Pose) -> tuple[Hea
     if mask_path is not None:
         check_donor(image_path, mask_path)
         mask = read_volume(mask_path)[1]
-    grid = pose.grid(voxels.shape, affine_of(image), dim_info_of(image))
+    grid = pose.grid(voxels.shape, check_geometry(image, voxels).affine)
     return pose.stack(grid, voxels, mask), grid

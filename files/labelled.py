@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secondglance.files.bids import Scan, find_reference, find_scans, find_subjects
-from secondglance.files.geometry import affine_of
+from secondglance.files.geometry import check_geometry
 from secondglance.files.gradients import read_bvals
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.diffusion import select_b0
@@ -114,4 +114,6 @@ def read_labelled(scan: Scan, reference: Path) -> Labelled:
             f'Reference {reference} must hold 0 background, 1 WM, 2 GM and 3 CSF, or be a brain '
             f'mask of 0 and 1; it holds {labels.min()} to {labels.max()}.'
         )
-    return Labelled(scan, voxels, labels, bool(labels.max() > 1), affine_of(image))
+    return Labelled(
+        scan, voxels, labels, bool(labels.max() > 1), check_geometry(image, voxels).affine
+    )

@@ -8,6 +8,12 @@ from secondglance.imaging.errors import InputError
 B0_THRESHOLD = 50.0
 """s/mm²; imaging gradients alone give a volume "without" weighting some."""
 
+_LARGEST_IN_MS = 20.0
+"""b-values up to this one, not all alike, are ms/µm² and not s/mm²."""
+
+_LARGEST_B = 1e6
+"""s/mm²; no scanner reaches it."""
+
 
 def select_b0(
     bvals: ArrayLike | None,
@@ -58,6 +64,16 @@ def select_b0(
         )
     if not np.isfinite(values).all() or (values < 0).any():
         raise InputError('there are b-values that are negative or no numbers; mend the .bval.')
+    if values.max() <= min(_LARGEST_IN_MS, threshold) and np.ptp(values) > 0:
+        raise InputError(
+            f'b-values of {values.min():g} to {values.max():g} are not s/mm²: are they ms/µm²? '
+            'Multiply them by 1000, or give --all-b0 if no volume is diffusion-weighted.'
+        )
+    if values.max() > _LARGEST_B:
+        raise InputError(
+            f'b-values of up to {values.max():g} are not s/mm²: are they s/m²? Divide them by '
+            '1000000.'
+        )
     chosen = np.flatnonzero(values <= threshold)
     if not len(chosen):
         raise InputError(
@@ -65,6 +81,40 @@ def select_b0(
             f'{values.min():g}); raise --b0-threshold.'
         )
     return chosen
+
+
+def leave_out_empty(
+    volumes: NDArray, chosen: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Leave out volumes of a series that hold nothing but one value.
+
+    Parameters
+    ----------
+    volumes : (X, Y, Z, T) array
+    chosen : (B,) int array
+        Places of volumes in the series.
+
+    Returns
+    -------
+    kept, empty : int arrays
+        Of the places.
+
+    Raises
+    ------
+    InputError
+        If none is kept.
+
+    Examples
+    --------
+    >>> series = np.zeros((2, 1, 1, 3))
+    >>> series[0, ..., [0, 2]] = 7
+    >>> leave_out_empty(series, np.arange(3))
+    (array([0, 2]), array([1]))
+    """
+    holds = np.array([np.ptp(volumes[..., place]) > 0 for place in chosen], bool)
+    if not holds.any():
+        raise InputError('every volume without diffusion weighting holds nothing but one value.')
+    return chosen[holds], chosen[~holds]
 
 
 def rotate_bvecs(bvecs: ArrayLike, matrices: ArrayLike, affine: ArrayLike) -> NDArray[np.float64]:

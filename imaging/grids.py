@@ -17,6 +17,10 @@ ANTERIOR = 1
 """The canonical axis from posterior to anterior: rodent brains are cut across it."""
 
 
+MOST_PIXELS = 2**27
+"""Of a stack: 512 MiB in memory. Longer fields of view are refused before memory is taken."""
+
+
 @dataclass(frozen=True)
 class SliceGrid:
     """The layout of a stack of slices over a volume; made by :func:`slice_grid`.
@@ -154,7 +158,6 @@ def slice_grid(
     affine: ArrayLike,
     spacing: float,
     slice_axis: str = 'auto',
-    dim_info: int | None = None,
     quarter_turns: int = 0,
 ) -> SliceGrid:
     """Lay a stack of slices over a volume.
@@ -168,10 +171,8 @@ def slice_grid(
         In-plane spacing of the stack, mm.
     slice_axis : {'auto', 'i', 'j', 'k'}
         ``auto`` is that of :func:`thickest_axis`, else the one closest to the anterior-posterior
-        direction: the networks know coronal slices.
-    dim_info : int, optional
-        Slice axis that the NIfTI header names. Not used by ``auto``: programs that reorient an
-        image often leave it as it was.
+        direction: the networks know coronal slices. What a header's dim_info names is not used:
+        programs that reorient an image often leave it as it was.
     quarter_turns : int
         By which slices are turned in plane, where the header does not say how the head lies; the
         stack is then ``numpy.rot90(stack, quarter_turns, axes=(1, 2))`` of what it else were.
@@ -183,7 +184,8 @@ def slice_grid(
     Raises
     ------
     InputError
-        If the affine cannot be inverted or the spacing is not positive.
+        If the affine cannot be inverted, the spacing is not positive, or the stack would have
+        more than `MOST_PIXELS`.
     """
     affine = np.asarray(affine, np.float64)
     size = nib.affines.voxel_sizes(affine)
@@ -206,6 +208,13 @@ def slice_grid(
         flips = (flips[0], not flips[2], flips[1])
     in_plane_shape = tuple(max(1, int(np.ceil(shape[a] * size[a] / spacing - 1e-3))) for a in rest)
     stack_shape = (int(shape[axis]), *in_plane_shape)
+    if np.prod(stack_shape, dtype=np.float64) > MOST_PIXELS:
+        field = ' × '.join(f'{n * s:.4g}' for n, s in zip(shape[:3], size, strict=True))
+        raise InputError(
+            f'a field of view of {field} mm has {" × ".join(map(str, stack_shape))} pixels of '
+            f'{spacing:g} mm, too many for a head: crop the image, or mend the voxel sizes in its '
+            'header (--voxel-scale).'
+        )
 
     # From an index of the stack on disk (H, W, N) to a voxel of the volume
     to_voxel = np.zeros((4, 4))

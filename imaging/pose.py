@@ -77,9 +77,7 @@ class Pose:
         """Plain values, for a wire of the graph or a file."""
         return asdict(self)
 
-    def grid(
-        self, shape: tuple[int, ...], affine: ArrayLike, dim_info: int | None = None
-    ) -> SliceGrid:
+    def grid(self, shape: tuple[int, ...], affine: ArrayLike) -> SliceGrid:
         """Lay the stack over a volume.
 
         Parameters
@@ -88,8 +86,6 @@ class Pose:
             Of the volume.
         affine : (4, 4) array
             Voxel to world, mm of the animal.
-        dim_info : int, optional
-            Slice axis that the NIfTI header names.
 
         Returns
         -------
@@ -100,7 +96,6 @@ class Pose:
             affine,
             self.spacing,
             slice_axis=self.slice_axis,
-            dim_info=dim_info,
             quarter_turns=self.quarter_turns,
         )
 

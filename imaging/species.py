@@ -4,10 +4,15 @@ from collections.abc import Sequence
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from secondglance.imaging.grids import slice_grid
 
 AUTO = 'auto'
+
+_SECTIONS = 24
+"""Sections of a volume that are looked at to tell how large a head is."""
 
 
 HEAD_RADIUS_MM = {'rat': 10.0, 'mouse': 5.0}
@@ -33,7 +38,18 @@ HUMAN_SCALE = 10.0
 
 
 _LARGEST_FIELD_MM = 100.0
-"""No rodent's head is scanned in a larger field of view."""
+"""Rodents' heads are rarely scanned in a larger field of view."""
+
+
+_HEAD_WIDTH_MM = (3.5, 40.0)
+"""Widths of heads, skull-stripped brains and partly bright heads: mice from 5, rats to 35 mm."""
+
+
+_BODY_WIDTH_MM = 60.0
+"""Nothing of a rat is wider; in a small field of view even this may be its own size."""
+
+
+_USUAL_WIDTH_MM = 20.0
 
 
 def species_of_section(area: float) -> str:
@@ -47,31 +63,86 @@ def species_of_section(area: float) -> str:
     return 'mouse' if area < MOUSE_SECTION_MM2 else 'rat'
 
 
-def header_scale(shape: Sequence[int], voxel_size: Sequence[float]) -> float:
-    """Find by how much a header's millimetres are too many.
-
-    Software for humans wants brains as large as a human's, so the headers of many rodents' scans
-    have voxels ten times as long as they are.
+def head_width(volume: ArrayLike, voxel_size: Sequence[float]) -> float:
+    """Width of what is bright in a volume: of the circle as large as its largest section.
 
     Parameters
     ----------
-    shape : sequence of int
-        Of the volume.
+    volume : (X, Y, Z) array
+        Intensities, or a mask.
     voxel_size : sequence of float
-        As the header has it, mm.
+        In any unit.
 
     Returns
     -------
     float
-        `HUMAN_SCALE` where the field of view is larger than any rodent's, else 1.
+        In the same unit; 0 where nothing is bright.
 
     Examples
     --------
-    >>> header_scale((64, 64, 24), (0.4, 0.4, 1.0)), header_scale((64, 16, 32), (3.0, 6.0, 3.0))
-    (1.0, 10.0)
+    >>> head = np.zeros((40, 40, 3))
+    >>> head[10:30, 10:30] = 100
+    >>> round(head_width(head, (0.5, 0.5, 1.0)), 1)
+    11.3
     """
-    field = [n * size for n, size in zip(shape[:3], voxel_size, strict=True)]
-    return HUMAN_SCALE if max(field) > _LARGEST_FIELD_MM else 1.0
+    size = np.asarray(voxel_size, np.float64)
+    axis = int(size.argmax())
+    area = float(np.delete(size, axis).prod())
+    slices = np.moveaxis(np.asarray(volume, np.float32), axis, 0)
+    few = np.unique(np.linspace(0, len(slices) - 1, _SECTIONS).round().astype(int))
+    # Noise is spread over the field, a head is not
+    smooth = np.stack([ndimage.uniform_filter(np.abs(slices[n]), 3) for n in few])
+    bright = smooth > _otsu(smooth)
+    largest = 0
+    for section in bright:
+        labels, count = ndimage.label(ndimage.binary_fill_holes(section))
+        if count:
+            largest = max(largest, int(np.bincount(labels.ravel())[1:].max()))
+    return 2 * float(np.sqrt(largest * area / np.pi))
+
+
+def header_scale(width: float, field: float) -> float:
+    """Find by how much a header's lengths are too large, as a power of ten.
+
+    Software for humans wants brains as large as a human's, so the headers of many rodents' scans
+    have voxel sizes multiplied by 10. A wide field of view alone does not say so: the head does.
+
+    Parameters
+    ----------
+    width : float
+        Of the head, as of :func:`head_width`, in mm by the header.
+    field : float
+        Longest side of the field of view, mm by the header.
+
+    Returns
+    -------
+    float
+        1 where a rodent's head is as wide, else the power of ten that makes it so.
+
+    Examples
+    --------
+    >>> header_scale(22, 30), header_scale(22, 120), header_scale(220, 300), header_scale(2, 2.5)
+    (1.0, 1.0, 10.0, 0.1)
+    """
+    low, high = _HEAD_WIDTH_MM
+    high = high if field > _LARGEST_FIELD_MM else _BODY_WIDTH_MM
+    if width <= 0 or low <= width <= high:
+        return 1.0
+    power = round(np.log10(width / _USUAL_WIDTH_MM))
+    return 10.0 ** (min(power, -1) if width < low else max(power, 1))
+
+
+def _otsu(values: NDArray) -> float:
+    """Threshold that splits values best in two (Otsu 1979)."""
+    top = float(np.percentile(values, 99.5))
+    counts, edges = np.histogram(np.minimum(values, top), 256)
+    middle = (edges[1:] + edges[:-1]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * middle)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        apart = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    return float(middle[int(np.nan_to_num(apart).argmax())])
 
 
 def species_of_brain(brain: np.ndarray, affine: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import filecmp
 import gzip
 import json
 import os
@@ -65,12 +66,13 @@ def publish(files: dict[str, Path | str | bytes], output_dir: Path) -> list[Path
             if isinstance(source, bytes):
                 waiting.write_bytes(source)
             else:
-                # The copy keeps its source's time stamp: equal ones mean that nothing changed
                 stamp = os.stat(source).st_mtime_ns
-                if target.is_file() and os.stat(target).st_mtime_ns == stamp:
-                    continue
                 _copy(Path(source), waiting, compress=target.suffix == '.gz')
                 os.utime(waiting, ns=(stamp, stamp))
+            # By content: a time stamp says nothing of a disk that failed, or of an edit
+            if target.is_file() and filecmp.cmp(waiting, target, shallow=False):
+                waiting.unlink()
+                continue
             staged.append((waiting, target))
         for waiting, target in staged:
             target.parent.mkdir(parents=True, exist_ok=True)

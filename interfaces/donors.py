@@ -1,5 +1,6 @@
 """Interface that computes the saliency of the donors."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -18,6 +19,7 @@ from nipype.interfaces.base import (
 )
 
 from secondglance import __version__
+from secondglance.files.digests import is_intact, write_digests
 from secondglance.files.heads import read_head
 from secondglance.files.stacks import write_stack
 from secondglance.interfaces.network import (
@@ -27,7 +29,6 @@ from secondglance.interfaces.network import (
     load_model,
     options_of,
 )
-from secondglance.interfaces.stacks import in_cwd
 
 
 class _DonorSaliencyInputSpec(SaliencySpec, EnhanceSpec):
@@ -54,18 +55,17 @@ class DonorSaliency(SimpleInterface):
     def _run_interface(self, runtime):
         self._results.update(enhanced=[], masks=[])
         shared = self._shared()
-        if shared is None or not shared.is_dir():
-            folder = Path(runtime.cwd, 'donors')
-            folder.mkdir(exist_ok=True)
+        folder = Path(runtime.cwd, 'donors')
+        if shared is None or not _take(shared, folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
             self._compute(folder)
+            write_digests(folder)
             if shared is not None:
                 _share(folder, shared)
         for index in range(len(self.inputs.images)):
             for name in ('enhanced', 'masks'):
-                found = Path(shared or folder, f'donor-{index:02d}_{name}.nii')
-                path = in_cwd(found, runtime, '')
-                shutil.copyfile(found, path)
-                self._results[name].append(path)
+                self._results[name].append(str(folder / f'donor-{index:02d}_{name}.nii'))
         return runtime
 
     def _shared(self) -> Path | None:
@@ -95,8 +95,21 @@ class DonorSaliency(SimpleInterface):
                 write_stack(voxels, as_rat, folder / f'donor-{index:02d}_{name}.nii')
 
 
+def _take(shared: Path, folder: Path) -> bool:
+    """Copy what others shared, and tell whether the copy is as it was written."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        shutil.copytree(shared, folder)
+    except (OSError, shutil.Error):
+        return False
+    return is_intact(folder)
+
+
 def _share(folder: Path, shared: Path) -> None:
-    """Copy a folder for others, who see all of it or nothing; who comes second changes nothing."""
+    """Copy a folder for others, who see all of it or nothing; what is intact is left alone."""
+    if shared.is_dir() and not is_intact(shared):
+        with contextlib.suppress(OSError):
+            shared.rename(tempfile.mkdtemp(prefix='.broken-', dir=shared.parent))
     shared.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix='.donors-', dir=shared.parent))
     try:

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 
-from secondglance.files.geometry import affine_of, dim_info_of
+from secondglance.files.geometry import affine_of
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.interfaces.network import NetworkSpec, device_of, load_model
@@ -50,7 +50,6 @@ class EstimatePose(SimpleInterface):
                 species=species,
                 quarter_turns=turns,
                 slice_axis=self.inputs.slice_axis,
-                dim_info=dim_info_of(image),
                 device=device_of(self.inputs),
             )
         self._results['pose'] = pose.to_plain()

@@ -14,11 +14,17 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from secondglance.files.geometry import affine_of, scale_of
+from secondglance.files.geometry import (
+    affine_of,
+    check_geometry,
+    mark_scale,
+    scale_of,
+    with_position,
+)
 from secondglance.files.gradients import read_bvals
-from secondglance.files.nifti import read_volume
+from secondglance.files.nifti import read_volume, reading_notes
 from secondglance.files.tables import read_tsv, write_tsv
-from secondglance.imaging.diffusion import B0_THRESHOLD, select_b0
+from secondglance.imaging.diffusion import B0_THRESHOLD, leave_out_empty, select_b0
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.motion import (
     estimate_motion,
@@ -38,12 +44,14 @@ class _SelectB0InputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='raw scan, (X, Y, Z[, T])')
     bval_file = File(exists=True, desc='b-values, s/mm²')
     threshold = traits.Float(B0_THRESHOLD, usedefault=True, desc='largest b-value, s/mm²')
+    voxel_scale = traits.Float(desc='header lengths are multiplied by it to be mm')
     all_b0 = traits.Bool(False, usedefault=True, desc='no volume is diffusion-weighted')
 
 
 class _SelectB0OutputSpec(TraitedSpec):
     out_file = File(exists=True, desc='b0 volumes, (X, Y, Z, B)')
     volumes = traits.List(traits.Int(), desc='their places in the scan')
+    notes = traits.List(traits.Str(), desc='what a person should know of the file')
 
 
 class SelectB0(SimpleInterface):
@@ -58,11 +66,19 @@ class SelectB0(SimpleInterface):
         bvals = read_bvals(self.inputs.bval_file) if isdefined(self.inputs.bval_file) else None
         try:
             chosen = select_b0(bvals, voxels.shape[3], self.inputs.threshold, self.inputs.all_b0)
+            chosen, empty = leave_out_empty(voxels, chosen)
         except InputError as error:
             raise InputError(f'{self.inputs.in_file}: {error}') from error
+        asked = self.inputs.voxel_scale if isdefined(self.inputs.voxel_scale) else None
+        geometry = check_geometry(image, voxels[..., chosen[0]], asked)
         self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_b0')
-        _save_like(voxels[..., chosen], image, self._results['out_file'])
+        path = self._results['out_file']
+        _save_like(voxels[..., chosen], image, path, geometry.scale)
         self._results['volumes'] = chosen.tolist()
+        self._results['notes'] = [*reading_notes(image), *geometry.notes]
+        if len(empty):
+            left_out = ', '.join(map(str, empty))
+            self._results['notes'].append(f'Volumes {left_out} hold nothing and were left out.')
         return runtime
 
 
@@ -229,12 +245,11 @@ class MeanVolume(SimpleInterface):
         return runtime
 
 
-def _save_like(voxels: np.ndarray, image, path: str) -> None:
-    """Write float32 voxels with the affine, and its codes, of an image."""
-    out = nib.Nifti1Image(np.asarray(voxels, np.float32), image.affine)
-    if isinstance(image, nib.Nifti1Image):
-        out.header.set_qform(image.affine, int(image.header['qform_code']) or 1)
-        out.header.set_sform(image.affine, int(image.header['sform_code']) or 1)
-        out.header.set_dim_info(*image.header.get_dim_info())
-    out.header.set_xyzt_units('mm')
+def _save_like(voxels: np.ndarray, image, path: str, scale: float | None = None) -> None:
+    """Write float32 voxels on the grid, and with the position and units, of an image.
+
+    By how much its lengths are too large goes with it, so that it is estimated only once.
+    """
+    out = with_position(np.asarray(voxels, np.float32), image)
+    mark_scale(out.header, scale_of(image) if scale is None else scale)
     nib.save(out, path)

@@ -14,11 +14,12 @@ from nipype.interfaces.base import (
     isdefined,
     traits,
 )
+from scipy import ndimage
 
 from secondglance import __version__
 from secondglance.files.stacks import read_stack
 from secondglance.files.tables import columns_of, read_tsv
-from secondglance.imaging.grids import holds_signal
+from secondglance.imaging.grids import ANTERIOR, holds_signal
 from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.mask.selection import DOUBTFUL
 from secondglance.imaging.pose import Pose
@@ -26,6 +27,12 @@ from secondglance.imaging.species import AUTO
 
 LOW_CONFIDENCE = 0.5
 """Mean confidence of the placement below which a scan is flagged."""
+
+SECOND_BRAIN = 0.4
+"""Share of the smallest usual brain from which on a second piece of brain is another animal's."""
+
+SLICE_NAMES = ('sagittal', 'coronal', 'horizontal')
+"""Slices across each canonical axis."""
 
 BRAIN_MM3 = (1000.0, 2800.0)
 """Brains that are usual in scans of rats, mm³; parts beyond a field of view make them small."""
@@ -40,9 +47,14 @@ TURNED_HEAD = (
     'axes right?'
 )
 
-SCALED_HEADER = (
-    'The header has voxels {:g} times as long as they are, as software for humans wants it; all '
-    "lengths here are the animal's own."
+NOT_CORONAL = (
+    'By the header, slices are {}: the networks know coronal ones. Are the axes right? If the '
+    'scan has other slices, choose with --slice-axis, or check the mask with care.'
+)
+
+TWO_BRAINS = (
+    'There seem to be {} brains in the field of view, the largest of {:.0f} mm³ and {:.0f} mm³: '
+    'crop the image to one animal.'
 )
 
 VERSIONS = ('nipype', 'torch', 'SimpleITK', 'nibabel', 'numpy', 'scipy', 'fslpy')
@@ -52,6 +64,7 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
     scan_name = traits.Str(mandatory=True, desc='name of the page')
     source = traits.Str(mandatory=True, desc='path of the scan, as text')
     settings = traits.Dict(mandatory=True, desc='resolved settings')
+    notes = traits.List(traits.Str(), desc='what a person should know of the file')
     stack = File(exists=True, mandatory=True, desc='head, (H, W, N)')
     saliency_stack = File(exists=True, mandatory=True, desc='signed gradient, (H, W, N)')
     enhanced_stack = File(exists=True, mandatory=True, desc='enhanced saliency, (H, W, N)')
@@ -96,6 +109,7 @@ class Report(SimpleInterface):
         first, _ = read_stack(self.inputs.first_probabilities_stack)
         second, _ = read_stack(self.inputs.probabilities_stack)
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        voxel = float(abs(np.linalg.det(affine[:3, :3])))
         placement = read_tsv(self.inputs.placement)
         engine = json.loads(Path(self.inputs.engine).read_text())
         donor = json.loads(Path(self.inputs.donor).read_text())
@@ -104,7 +118,7 @@ class Report(SimpleInterface):
         donor_name = Path(settings['donors'][donor['donor']]).parent.name
         pose = Pose(**self.inputs.pose)
         turned = 90 * pose.quarter_turns
-        species, scale = pose.species, engine.get('header_scale', 1)
+        species = pose.species
         data = ReportData(
             title=self.inputs.scan_name,
             source=self.inputs.source,
@@ -137,7 +151,7 @@ class Report(SimpleInterface):
             },
             placement=placement,
             volumes=read_tsv(self.inputs.volumes),
-            glances=compare_glances(first, second, mask, float(spacing.prod())),
+            glances=compare_glances(first, second, mask, voxel),
             explained=self._explained(),
             metrics=read_tsv(self.inputs.metrics) if isdefined(self.inputs.metrics) else [],
             confounds=columns_of(read_tsv(self.inputs.confounds)),
@@ -147,8 +161,10 @@ class Report(SimpleInterface):
             mask_caption=CAPTIONS[settings['mask_taken']],
             methods=methods_text(__version__, engine, settings),
             warnings=[
-                *([SCALED_HEADER.format(scale)] if scale != 1 else []),
+                *(self.inputs.notes if isdefined(self.inputs.notes) else []),
                 *([TURNED_HEAD.format(turned)] if turned and settings['turn'] == 'auto' else []),
+                *slice_warnings(affine),
+                *brain_warnings(first[:, 0] < 0.5, voxel, pose.relative_size),
                 *([REVERSED_SLICES] if donor['scale'] < 0 else []),
                 *placement_warnings(placement, confidence, pose.relative_size),
             ],
@@ -166,6 +182,48 @@ class Report(SimpleInterface):
             name: read_stack(path)[0]
             for name, path in zip(self.inputs.map_names, self.inputs.map_stacks, strict=True)
         }
+
+
+def slice_warnings(affine: np.ndarray) -> list[str]:
+    """Say where slices are not coronal by the header.
+
+    Parameters
+    ----------
+    affine : (4, 4) array
+        Of a stack (H, W, N).
+
+    Examples
+    --------
+    >>> slice_warnings(np.diag([0.3, 0.3, 1, 1]))[0][:34]
+    'By the header, slices are horizont'
+    """
+    across = int(np.abs(affine[:3, 2]).argmax())
+    return [] if across == ANTERIOR else [NOT_CORONAL.format(SLICE_NAMES[across])]
+
+
+def brain_warnings(brain: np.ndarray, voxel: float, relative_size: float = 1.0) -> list[str]:
+    """Say where the first glance sees more than one brain.
+
+    Parameters
+    ----------
+    brain : (N, H, W) bool array
+        What the first glance takes for brain.
+    voxel : float
+        Volume of a voxel, mm³.
+    relative_size : float
+        Of the species, beside a rat's.
+
+    Returns
+    -------
+    list of str
+    """
+    labels, count = ndimage.label(brain)
+    volumes = np.sort(np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel)[::-1]
+    least = SECOND_BRAIN * BRAIN_MM3[0] * relative_size**3
+    large = volumes[volumes > least]
+    if len(large) < 2:
+        return []
+    return [TWO_BRAINS.format(len(large), *large[:2])]
 
 
 def placement_warnings(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from secondglance.data import donor_paths
 from secondglance.files.bids import find_donor
-from secondglance.files.geometry import affine_of, dim_info_of, species_of_mask
+from secondglance.files.geometry import check_geometry, species_of_mask
 from secondglance.files.heads import read_head
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.placement.donors import Donor
@@ -40,9 +40,8 @@ def donor_pose(model: LoadedModel, image: Path, mask: Path, device: str = 'cpu')
     return estimate_pose(
         model,
         voxels,
-        affine_of(head),
+        check_geometry(head, voxels).affine,
         species=species,
-        dim_info=dim_info_of(head),
         device=device,
     )
 

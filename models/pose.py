@@ -93,7 +93,6 @@ def estimate_pose(
     species: str = AUTO,
     quarter_turns: int | None = None,
     slice_axis: str = 'auto',
-    dim_info: int | None = None,
     device: str = 'cpu',
 ) -> Pose:
     """Estimate species and orientation of the head in a volume, unless both are known.
@@ -110,8 +109,6 @@ def estimate_pose(
     quarter_turns : int, optional
         Where it is known.
     slice_axis : {'auto', 'i', 'j', 'k'}
-    dim_info : int, optional
-        Slice axis that the NIfTI header names.
     device : str
 
     Returns
@@ -123,9 +120,7 @@ def estimate_pose(
     volume = np.asarray(voxels, np.float32)
 
     def stack_at(spacing: float) -> NDArray:
-        return (
-            Pose('rat', spacing, slice_axis).grid(volume.shape, affine, dim_info).to_stack(volume)
-        )
+        return Pose('rat', spacing, slice_axis).grid(volume.shape, affine).to_stack(volume)
 
     found = find_pose(model, stack_at, species=species, quarter_turns=quarter_turns, device=device)
     return replace(found, slice_axis=slice_axis)

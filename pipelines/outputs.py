@@ -82,7 +82,7 @@ def init_outputs_wf(
     }
     computed = ['b0_mean', 'transforms', 'brain_mask', 'confidence', 'dseg', 'saliency']
     computed += ['enhanced', 'lognormal_slices', 'placement', 'volumes']
-    for_report = ['engine', 'donor', 'pose', 'lognormal', 'stack', 'saliency_stack']
+    for_report = ['notes', 'engine', 'donor', 'pose', 'lognormal', 'stack', 'saliency_stack']
     for_report += ['enhanced_stack', 'mask_stack', 'first_probabilities_stack']
     for_report += ['probabilities_stack']
     others = ['probsegs', 'first_probabilities', 'maps', 'map_stacks', 'confounds']

@@ -11,6 +11,7 @@ from secondglance.interfaces.preprocessing import ENGINES, MeanVolume, SelectB0
 def init_preproc_wf(
     *,
     motion: str = 'auto',
+    voxel_scale: float | None = None,
     b0_threshold: float = B0_THRESHOLD,
     all_b0: bool = False,
     n_procs: int = 1,
@@ -26,6 +27,8 @@ def init_preproc_wf(
     ----------
     motion : {'auto', 'fsl', 'sitk', 'none'}
         Engine of the motion correction; ``auto`` takes FSL where ``FSLDIR`` has it.
+    voxel_scale : float, optional
+        What the lengths of the header are multiplied by to be mm; by default estimated.
     b0_threshold : float
         Largest b-value of a b0 volume, s/mm².
     all_b0 : bool
@@ -52,14 +55,18 @@ def init_preproc_wf(
         Matrices in world mm, volume to reference (.json).
     engine
         Which engine ran, on which volumes (.json).
+    notes
+        What a person should know of the file, a sentence each.
     """
     workflow = Workflow(name=name)
     inputnode = Node(IdentityInterface(['in_file', 'bval_file']), name='inputnode')
     outputnode = Node(
-        IdentityInterface(['b0_mean', 'b0_series', 'confounds', 'transforms', 'engine']),
+        IdentityInterface(['b0_mean', 'b0_series', 'confounds', 'transforms', 'engine', 'notes']),
         name='outputnode',
     )
     select_b0 = Node(SelectB0(threshold=b0_threshold, all_b0=all_b0), name='select_b0')
+    if voxel_scale is not None:
+        select_b0.inputs.voxel_scale = voxel_scale
     # MCFLIRT has one thread, the embedded engine as many as it is given
     engine = resolve_engine(motion)
     n_threads = n_procs if engine == 'sitk' else 1
@@ -79,6 +86,7 @@ def init_preproc_wf(
                 [('out_file', 'in_file'), ('volumes', 'volumes')],
             ),
             (motion_correction, b0_mean, [('out_file', 'in_file')]),
+            (select_b0, outputnode, [('notes', 'notes')]),
             (b0_mean, outputnode, [('out_file', 'b0_mean')]),
             (
                 motion_correction,

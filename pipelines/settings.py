@@ -33,6 +33,8 @@ class Method:
         Of the network, and of the network that refines the brain mask.
     donors : tuple of (image, mask)
     motion : {'auto', 'fsl', 'sitk', 'none'}
+    voxel_scale : float, optional
+        What the lengths of the header are multiplied by to be mm; by default estimated.
     b0_threshold : float
         Largest b-value of a b0 volume, s/mm².
     all_b0 : bool
@@ -50,6 +52,7 @@ class Method:
     refinement: Path = field(default_factory=default_refinement)
     donors: tuple[tuple[Path, Path], ...] = field(default_factory=default_donors)
     motion: str = 'auto'
+    voxel_scale: float | None = None
     b0_threshold: float = 50.0
     all_b0: bool = False
     species: str = AUTO

@@ -67,6 +67,7 @@ def init_subject_wf(
     )
     preproc_wf = init_preproc_wf(
         motion=method.motion,
+        voxel_scale=method.voxel_scale,
         b0_threshold=method.b0_threshold,
         all_b0=method.all_b0,
         n_procs=execution.nprocs * execution.threads,
@@ -125,7 +126,11 @@ def init_subject_wf(
             (preproc_wf, brain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
             (preproc_wf, tissues_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
             (brain_wf, tissues_wf, _same('brain_mask', 'pose')),
-            (preproc_wf, outputs_wf, _same('b0_mean', 'confounds', 'transforms', 'engine')),
+            (
+                preproc_wf,
+                outputs_wf,
+                _same('b0_mean', 'confounds', 'transforms', 'engine', 'notes'),
+            ),
             (
                 brain_wf,
                 outputs_wf,

@@ -5,16 +5,19 @@ from pathlib import Path
 import numpy as np
 
 from secondglance.files.bids import Scan
-from secondglance.files.geometry import affine_of, dim_info_of
+from secondglance.files.geometry import check_geometry
 from secondglance.files.gradients import read_bvals
 from secondglance.files.nifti import read_volume
-from secondglance.imaging.diffusion import select_b0
+from secondglance.imaging.diffusion import leave_out_empty, select_b0
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.models.choices import MINIMUM_SIDE
 from secondglance.models.weights import weights_spacing
 from secondglance.pipelines.settings import Method
+
+_SAME_GRID_MM = 0.01
+"""Affines that differ by less are of one grid."""
 
 
 def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> None:
@@ -30,14 +33,15 @@ def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> Non
     ------
     InputError
         For every fault of :func:`read_volume`; also if there is no b0 volume, ``.bval`` is of
-        another length, a slice is smaller than the network needs, or the reference lies on
-        another grid.
+        another length, lengths of the header contradict each other, a slice is smaller than the
+        network needs, or the reference lies on another grid.
     """
     image, voxels = read_volume(scan.path)
-    n_volumes = voxels.shape[3] if voxels.ndim == 4 else 1
+    voxels = voxels.reshape(*voxels.shape[:3], -1)
     bvals = read_bvals(scan.bval) if scan.bval is not None else None
     try:
-        select_b0(bvals, n_volumes, threshold=method.b0_threshold, all_b0=method.all_b0)
+        chosen = select_b0(bvals, voxels.shape[3], method.b0_threshold, method.all_b0)
+        chosen, _ = leave_out_empty(voxels, chosen)
     except InputError as error:
         raise InputError(f'{scan.bval or scan.path}: {error}') from error
 
@@ -45,7 +49,11 @@ def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> Non
     size = BRAIN_SIZE.get(method.species, min(BRAIN_SIZE.values()))
     spacing = weights_spacing(method.weights) * size
     pose = Pose('rat', spacing, method.slice_axis)
-    grid = pose.grid(image.shape[:3], affine_of(image), dim_info_of(image))
+    geometry = check_geometry(image, voxels[..., chosen[0]], method.voxel_scale)
+    try:
+        grid = pose.grid(voxels.shape[:3], geometry.affine)
+    except InputError as error:
+        raise InputError(f'{scan.path}: {error}') from error
     side = min(grid.stack_shape[1:])
     if side < MINIMUM_SIDE:
         raise InputError(
@@ -54,7 +62,7 @@ def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> Non
         )
     region = method.explain_region
     if isinstance(region, tuple) and any(
-        not 0 <= index < size for index, size in zip(region, image.shape[:3], strict=True)
+        not 0 <= index < size for index, size in zip(region, voxels.shape[:3], strict=True)
     ):
         raise InputError(
             f'Voxel {region} of --explain-region lies outside {scan.path}, whose shape is '
@@ -64,7 +72,6 @@ def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> Non
         if not isinstance(path, Path):
             continue
         other, _ = read_volume(path)
-        if other.shape[:3] != image.shape[:3] or not np.allclose(
-            other.affine, image.affine, atol=1e-2
-        ):
+        apart = np.abs(other.affine - image.affine).max() / geometry.scale
+        if other.shape[:3] != image.shape[:3] or not apart <= _SAME_GRID_MM:
             raise InputError(f'{what} {path} lies on another grid than {scan.path}: resample it.')

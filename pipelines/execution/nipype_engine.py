@@ -9,6 +9,7 @@ from nipype.pipeline.engine import Workflow
 from rich.console import Console
 
 from secondglance.imaging.errors import InputError
+from secondglance.pipelines.execution.cache import remove_broken, seal_node, seal_workflow
 from secondglance.pipelines.settings import Execution
 
 # Local jobs last milliseconds: the engine's own two seconds between two looks would be most of
@@ -105,9 +106,14 @@ def run_workflow(workflow: Workflow, execution: Execution, *, console: Console |
     progress = _Progress(workflow, console)
     arguments['status_callback'] = progress.update
     _quiet_workers(Path(workflow.base_dir))
+    folder = Path(workflow.base_dir) / workflow.name
+    remove_broken(folder)
     try:
         with progress:
-            return workflow.run(plugin=plugin, plugin_args=arguments)
+            graph = workflow.run(plugin=plugin, plugin_args=arguments)
+        # Some plugins do not report the end of a node
+        seal_workflow(folder)
+        return graph
     except Exception as error:
         raise InputError(_sentence(error, Path(workflow.base_dir) / 'crash')) from error
 
@@ -222,6 +228,8 @@ class _Progress:
 
     def update(self, node, status: str) -> None:
         """Take note of a node that started, ended or failed."""
+        if status == 'end':
+            seal_node(Path(node.output_dir()))
         parts = node.fullname.split('.')
         stage = next((part for part in parts if part in self._tasks), None)
         # The parts of a MapNode report too, as nodes of their own

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from secondglance.files.atomic import write_whole
 from secondglance.files.bids import Scan
+from secondglance.files.digests import digest_of
 from secondglance.pipelines.settings import Method
 
 
@@ -102,7 +103,7 @@ def write_record(
         'failure': failure,
         'inputs': inputs,
         'outputs': {
-            str(path.relative_to(folder)): _stamp(path)
+            str(path.relative_to(folder)): [path.stat().st_size, digest_of(path)]
             for path in outputs
             # Shared by all subjects, written by each
             if path.name != 'dataset_description.json'
@@ -148,8 +149,9 @@ def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -
             digests[role] = digest if same else _content(path)
         if scan_key(recipe, digests) != content['key']:
             return None
-        for name, stamp in content['outputs'].items():
-            if _stamp(folder / name) != stamp:
+        for name, (size, digest) in content['outputs'].items():
+            path = folder / name
+            if path.stat().st_size != size or digest_of(path) != digest:
                 return None
         return Record(
             content['key'],
@@ -183,8 +185,7 @@ def _content(value):
     if isinstance(value, tuple | list):
         return [_content(item) for item in value]
     if isinstance(value, Path):
-        with value.open('rb') as stream:
-            return hashlib.file_digest(stream, 'sha256').hexdigest()
+        return digest_of(value)
     return value
 
 

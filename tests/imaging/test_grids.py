@@ -83,21 +83,20 @@ def test_flipped_axes_come_in_canonical_order():
 
 
 @pytest.mark.parametrize(
-    ('sizes', 'dim_info', 'asked', 'expected'),
+    ('sizes', 'asked', 'expected'),
     [
-        ((0.25, 0.25, 1), None, 'auto', 2),
-        ((1, 0.25, 0.25), None, 'auto', 0),
-        ((0.3, 0.3, 0.3), None, 'auto', 1),
-        ((0.25, 0.25, 1), 0, 'auto', 2),
-        ((0.2, 0.2, 0.25), None, 'auto', 1),
-        ((0.2, 0.2, 0.32), None, 'auto', 2),
-        ((0.3, 0.3, 0.303), 0, 'auto', 1),
-        ((0.25, 0.25, 1), 0, 'j', 1),
+        ((0.25, 0.25, 1), 'auto', 2),
+        ((1, 0.25, 0.25), 'auto', 0),
+        ((0.3, 0.3, 0.3), 'auto', 1),
+        ((0.2, 0.2, 0.25), 'auto', 1),
+        ((0.2, 0.2, 0.32), 'auto', 2),
+        ((0.3, 0.3, 0.303), 'auto', 1),
+        ((0.25, 0.25, 1), 'j', 1),
     ],
 )
-def test_slice_axis(sizes, dim_info, asked, expected):
+def test_slice_axis(sizes, asked, expected):
     affine = np.diag([*sizes, 1])
-    grid = slice_grid((20, 20, 20), affine, 0.375, slice_axis=asked, dim_info=dim_info)
+    grid = slice_grid((20, 20, 20), affine, 0.375, slice_axis=asked)
     assert grid.slice_axis == expected
 
 

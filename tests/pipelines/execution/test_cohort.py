@@ -67,14 +67,14 @@ def test_the_good_is_done_and_the_bad_says_why(cohort):
         'sub-03': 'failed',
         'sub-04': 'failed',
     }
-    assert 'sub-03_dwi.nii.gz cannot be read' in rows['sub-03']['reason']
+    assert 'sub-03_dwi.nii.gz is damaged' in rows['sub-03']['reason']
     assert '--suffix' in rows['sub-04']['reason']
     assert rows['sub-02']['species'] == 'rat'
     assert 1000 < float(rows['sub-02']['brain_mm3']) < 2800
     assert 0 <= float(rows['sub-02']['lognormal_share']) <= 1
     assert not list((cohort.folder / 'out').rglob('sub-03*.nii.gz'))
     page = (cohort.folder / 'out/cohort.html').read_text()
-    assert 'sub-03_dwi.nii.gz cannot be read' in page
+    assert 'sub-03_dwi.nii.gz is damaged' in page
     for name in ('sub-02.html', 'sub-02/figures/sub-02_mask.png'):
         assert f'"{name}"' in page
         assert (cohort.folder / 'out' / name).is_file()
@@ -152,7 +152,7 @@ def test_a_killed_process_takes_no_other_scan_with_it(study, tmp_path):
     outcomes = run_cohort(jobs, at_once=2, told=told.append)
     assert [outcome.scan for outcome in outcomes] == ['sub-deadly', 'sub-03', 'sub-05', 'sub-06']
     assert 'killed' in outcomes[0].reason
-    assert all('cannot be read' in outcome.reason for outcome in outcomes[1:])
+    assert all('is damaged' in outcome.reason for outcome in outcomes[1:])
     assert sorted(outcome.scan for outcome in told) == sorted(o.scan for o in outcomes)
     assert not list((tmp_path / 'work').glob('cohort-*'))
 
