@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 from pathlib import Path
 
 if __name__ == '__main__' and __package__ is None:
@@ -162,6 +163,10 @@ def main(argv: list[str] | None = None) -> int:
         0 all done, 1 some subject failed, 2 the call was wrong.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if not sys.warnoptions and not {'-v', '--verbose'} & set(arguments):
+        # What a user must know is said in a sentence; other processes inherit this
+        warnings.simplefilter('ignore')
+        os.environ.setdefault('PYTHONWARNINGS', 'ignore')
     command = 'run'
     if arguments and arguments[0] in COMMANDS:
         command = arguments.pop(0)

@@ -143,6 +143,11 @@ def find_scans(
     InputError
         If there is no such subject (those that are get listed) or no such image.
     """
+    if not _LABEL.fullmatch(suffix):
+        raise InputError(
+            f'--suffix {suffix!r} is not of letters and digits alone: give that of a file name, '
+            'such as dwi or T2w.'
+        )
     label = subject_label(subject)
     folder = bids_dir / f'sub-{label}'
     if not folder.is_dir():
@@ -198,7 +203,7 @@ def scan_of_file(path: Path, suffix: str | None = None) -> Scan:
     """
     bare = path.name.removesuffix('.gz').removesuffix('.nii')
     entities, own_suffix = parse_name(path)
-    beside = path.with_name(f'{bare}.bval')
+    beside = path.parent / f'{bare}.bval'
     bval = beside if beside.is_file() else None
     if _LABEL.fullmatch(entities.get('sub', '')):
         entities = _in_order(entities)

@@ -21,6 +21,9 @@ _UNITS = {1: ('metre', 1000.0), 3: ('micron', 0.001)}
 _SAME = 0.02
 """Lengths that differ by no larger share are the same."""
 
+_SHORTEST, _LONGEST = 1e-9, 1e9
+"""Voxels of another size, in any unit, have none."""
+
 _SHEAR_DEGREES = 3.0
 """Axes of an image that are less than a right angle apart by more than this are reported."""
 
@@ -188,8 +191,9 @@ def _scaled(affine: NDArray, scale: float) -> NDArray[np.float64]:
 
 def _check_axes(path: str, affine: NDArray) -> None:
     """Refuse an affine that cannot be inverted, whatever its unit is."""
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    flat = not np.isfinite(affine).all() or not (sizes > 0).all()
+    with np.errstate(all='ignore'):
+        sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    flat = not np.isfinite(affine).all() or not ((sizes > _SHORTEST) & (sizes < _LONGEST)).all()
     if flat or abs(np.linalg.det(affine[:3, :3] / sizes)) < np.cos(np.radians(_FLAT_DEGREES)):
         raise InputError(
             f'{path} has an affine (sform, else qform) whose axes do not span a volume: mend its '

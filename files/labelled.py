@@ -15,7 +15,7 @@ from secondglance.files.gradients import read_bvals
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.diffusion import select_b0
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.labels import CLASSES
+from secondglance.imaging.labels import CLASSES, as_labels
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def find_labelled(
 def read_labelled(scan: Scan, reference: Path) -> Labelled:
     """Read one scan and its reference; errors as of `find_labelled`."""
     image, voxels = read_volume(scan.path)
-    labels = np.rint(read_volume(reference)[1]).astype(np.int64)
+    labels = as_labels(read_volume(reference)[1])
     if voxels.ndim == 4:
         bvals = read_bvals(scan.bval) if scan.bval is not None else None
         chosen = select_b0(bvals, voxels.shape[3], all_b0=bvals is None)

@@ -101,7 +101,10 @@ class SliceGrid:
         slices = np.flip(slices, self._flipped)
         steps = [self.spacing / self.voxel_size[axis] for axis in self.in_plane]
         # Going coarser, what lies between the new pixels is averaged, not skipped
-        widths = [0.5 * np.sqrt(max(step**2 - 1, 0)) if step > 1.02 else 0.0 for step in steps]
+        widths = [
+            min(0.5 * np.sqrt(step**2 - 1), self.shape[axis]) if step > 1.02 else 0.0
+            for step, axis in zip(steps, self.in_plane, strict=True)
+        ]
         if order > 0 and any(widths):
             slices = ndimage.gaussian_filter(slices, (0, *widths), mode='nearest')
         return _resample(slices, steps, self.stack_shape, order)

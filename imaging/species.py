@@ -11,6 +11,9 @@ from secondglance.imaging.grids import slice_grid
 
 AUTO = 'auto'
 
+_DARK = 1e-30
+"""Intensities below it are none."""
+
 _SECTIONS = 24
 """Sections of a volume that are looked at to tell how large a head is."""
 
@@ -91,7 +94,8 @@ def head_width(volume: ArrayLike, voxel_size: Sequence[float]) -> float:
     slices = np.moveaxis(np.asarray(volume, np.float32), axis, 0)
     few = np.unique(np.linspace(0, len(slices) - 1, _SECTIONS).round().astype(int))
     # Noise is spread over the field, a head is not
-    smooth = np.stack([ndimage.uniform_filter(np.abs(slices[n]), 3) for n in few])
+    bright = np.abs(slices[few])
+    smooth = ndimage.uniform_filter(bright / max(float(bright.max()), _DARK), (1, 3, 3))
     bright = smooth > _otsu(smooth)
     largest = 0
     for section in bright:
@@ -133,9 +137,9 @@ def header_scale(width: float, field: float) -> float:
 
 
 def _otsu(values: NDArray) -> float:
-    """Threshold that splits values best in two (Otsu 1979)."""
+    """Threshold that splits values of 0 to 1 best in two (Otsu 1979)."""
     top = float(np.percentile(values, 99.5))
-    counts, edges = np.histogram(np.minimum(values, top), 256)
+    counts, edges = np.histogram(np.minimum(values, top), 256, (0, max(top, _DARK)))
     middle = (edges[1:] + edges[:-1]) / 2
     below = np.cumsum(counts)
     above = below[-1] - below

@@ -11,8 +11,9 @@ from nipype.interfaces.base import (
 )
 
 from secondglance.files.geometry import affine_of
+from secondglance.files.nifti import read_volume
 from secondglance.files.tables import write_tsv
-from secondglance.imaging.labels import CLASSES
+from secondglance.imaging.labels import CLASSES, as_labels
 from secondglance.imaging.metrics import (
     dice,
     per_slice_metrics,
@@ -47,7 +48,7 @@ class Metrics(SimpleInterface):
         found = nib.load(self.inputs.dseg)
         labels = np.asarray(found.dataobj).astype(np.uint8)
         mask = np.asarray(nib.load(self.inputs.brain_mask).dataobj) > 0
-        reference = np.rint(np.asarray(nib.load(self.inputs.reference).dataobj)).astype(int)
+        reference = as_labels(read_volume(self.inputs.reference)[1])
         voxel_size = nib.affines.voxel_sizes(affine_of(found))
         axis = slice_grid(found.shape, found.affine, float(min(voxel_size))).slice_axis
         # A reference of zeros and ones is a brain mask: it says nothing of tissues

@@ -14,6 +14,7 @@ from nipype.interfaces.base import (
 )
 
 from secondglance.files.geometry import affine_of
+from secondglance.files.nifti import read_volume
 from secondglance.files.stacks import read_stack, write_like, write_stack
 from secondglance.files.tables import write_tsv
 from secondglance.imaging.enhancement import enhance
@@ -180,8 +181,8 @@ class Explain(SimpleInterface):
     def _weights(self, grid, image):
         """Weight of each pixel's logits, (N, H, W), or None for all alike."""
         if isdefined(self.inputs.region):
-            region = nib.load(self.inputs.region)
-            weights = grid.to_stack((np.asarray(region.dataobj) > 0).astype(np.float32))
+            _, region = read_volume(self.inputs.region)
+            weights = grid.to_stack((region > 0).astype(np.float32))
             if not weights.any():
                 raise InputError(
                     f'{self.inputs.region} marks no pixel of the network: give a larger region.'

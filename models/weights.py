@@ -42,6 +42,12 @@ _ENDS = {
 PAPER_SPACING = 0.375
 """Millimetres in plane; the acquisition of Matos et al. 2019, section 3.1."""
 
+_LARGEST_FILE = 1 << 31
+"""Bytes; ours are a hundredth of it."""
+
+_MOST_LEVELS, _MOST_CHANNELS = 12, 4096
+"""Of a network; a header that asks for more is not one of ours."""
+
 _LONGEST_HEADER = 1 << 24
 """Bytes; a longer header is not one of ours and is not read into memory."""
 
@@ -138,12 +144,14 @@ def read_header(path: str | os.PathLike[str], form: str = FORMAT) -> dict[str, s
             size = int.from_bytes(stream.read(8), 'little')
             # A pickle or any other file gives a senseless length: stop before reading it all.
             header = json.loads(stream.read(size)) if 2 <= size <= _LONGEST_HEADER else {}
+            if os.fstat(stream.fileno()).st_size > _LARGEST_FILE:
+                raise InputError(f'{path} is larger than any weights of secondglance are.')
     except OSError as error:
         raise InputError(
             f'Weights {path} cannot be read ({error.strerror}); '
             'name an existing .safetensors file.'
         ) from error
-    except ValueError as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(
             f'Weights {path} are not a complete safetensors file; make or download them again.'
         ) from error
@@ -152,6 +160,11 @@ def read_header(path: str | os.PathLike[str], form: str = FORMAT) -> dict[str, s
         raise InputError(
             f'{path} does not hold secondglance weights ({form}); '
             'use a .safetensors file written by `secondglance train`.'
+        )
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise InputError(
+            f'The header of weights {path} holds something other than text; make or download them '
+            'again.'
         )
     return metadata
 
@@ -188,7 +201,7 @@ def calibration_of(metadata: Mapping[str, str]) -> Calibration:
     """
     try:
         return Calibration.from_plain(json.loads(metadata['calibration']))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(
             'The refinement has no calibration that this version reads; train it with '
             '`secondglance train --recipe refine`.'
@@ -280,8 +293,10 @@ def load_weights(
     ------
     InputError
         If the file is missing, truncated, no safetensors file, of another architecture,
-        normalisation or set of classes, or if its tensors do not match its checksum.
+        normalisation or set of classes, or if its tensors do not match its checksum or are not
+        finite.
     """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -289,13 +304,23 @@ def load_weights(
 
     metadata = read_header(path, form)
     spacing = weights_spacing(path, form)
-    net = _build(metadata, path, form)
     try:
         tensors = load(Path(path).read_bytes())
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise InputError(
             f'Weights {path} are not a complete safetensors file; make or download them again.'
         ) from error
+    for name, tensor in tensors.items():
+        if tensor.dtype not in (torch.float32, torch.int64):
+            raise InputError(
+                f'Weights {path} hold tensors of {tensor.dtype} ({name}); convert them to float32.'
+            )
+        if not torch.isfinite(tensor).all():
+            raise InputError(
+                f'Weights {path} hold values that are NaN or infinite ({name}): their training '
+                'failed, use others.'
+            )
+    net = _build(metadata, path, form, sum(tensor.numel() for tensor in tensors.values()))
     checksum = tensor_checksum(tensors)
     if checksum != metadata.get('checksum'):
         raise InputError(
@@ -320,7 +345,12 @@ def load_weights(
     return LoadedModel(net, spacing, classes, normalisation, checksum, metadata)
 
 
-def _build(metadata: Mapping[str, str], path: str | os.PathLike[str], form: str) -> UNet:
+def _build(
+    metadata: Mapping[str, str], path: str | os.PathLike[str], form: str, n_values: int
+) -> UNet:
+    """Build the network of a header, not before it is known to have `n_values` values."""
+    import torch
+
     from secondglance.models.unet import UNet
 
     in_channels, classes = _ENDS[form]
@@ -331,11 +361,23 @@ def _build(metadata: Mapping[str, str], path: str | os.PathLike[str], form: str)
             raise ValueError(name)
         if architecture['n_classes'] != len(classes):
             raise ValueError(architecture['n_classes'])
+        channels = architecture['channels']
+        if len(channels) > _MOST_LEVELS or not all(0 < c <= _MOST_CHANNELS for c in channels):
+            raise ValueError(channels)
+        with torch.device('meta'):
+            planned = UNet(**architecture)
+        if sum(value.numel() for value in planned.state_dict().values()) != n_values:
+            raise InputError(
+                f'The tensors of weights {path} do not fit the architecture in its header; '
+                'write them with `secondglance train`.'
+            )
         return UNet(**architecture)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(
             f'Weights {path} are of an architecture that this version does not have '
-            f'({metadata.get("architecture", "none named")}); use a UNet of '
+            f'({metadata.get("architecture", "none named")[:200]}); use a UNet of '
             f'{in_channels} channels with {len(classes)} classes.'
         ) from error
 
@@ -343,5 +385,5 @@ def _build(metadata: Mapping[str, str], path: str | os.PathLike[str], form: str)
 def _classes(metadata: Mapping[str, str]) -> tuple[str, ...]:
     try:
         return tuple(json.loads(metadata['classes']))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()

@@ -148,9 +148,10 @@ def read_arguments(path: Path | None, option: str) -> dict:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f'{option} {path} cannot be read as YAML: {error}.') from error
+        content = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = ' '.join(str(error).split())[:200]
+        raise InputError(f'{option} {path} cannot be read as YAML ({reason}): mend it.') from error
     if not isinstance(content, dict):
         raise InputError(f'{option} {path} must hold names with values, such as n_procs: 4.')
     return content
