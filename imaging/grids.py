@@ -192,7 +192,8 @@ def slice_grid(
     """
     affine = np.asarray(affine, np.float64)
     size = nib.affines.voxel_sizes(affine)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    whole = np.isfinite(affine).all() and (size > 0).all()
+    if not whole or abs(np.linalg.det(affine[:3, :3] / size)) < 1e-3:
         raise InputError('The affine of the image cannot be inverted: mend its header.')
     if not spacing > 0:
         raise InputError(f'An in-plane spacing of {spacing} mm is not positive.')
@@ -212,7 +213,7 @@ def slice_grid(
     in_plane_shape = tuple(max(1, int(np.ceil(shape[a] * size[a] / spacing - 1e-3))) for a in rest)
     stack_shape = (int(shape[axis]), *in_plane_shape)
     if np.prod(stack_shape, dtype=np.float64) > MOST_PIXELS:
-        field = ' × '.join(f'{n * s:.4g}' for n, s in zip(shape[:3], size, strict=True))
+        field = ' × '.join(f'{n * s:g}' for n, s in zip(shape[:3], size, strict=True))
         raise InputError(
             f'a field of view of {field} mm has {" × ".join(map(str, stack_shape))} pixels of '
             f'{spacing:g} mm, too many for a head: crop the image, or mend the voxel sizes in its '

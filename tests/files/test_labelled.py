@@ -84,7 +84,9 @@ def test_faults_are_named(data_set):
     with pytest.raises(InputError, match='--reference'):
         list(find_labelled(data_set, 'T2w', reference=data_set / 'nowhere'))
     path = data_set / 'derivatives/reference/sub-01/anat/sub-01_dseg.nii.gz'
-    save(np.full((40, 40, 5), 7, np.uint8) - np.eye(40, dtype=np.uint8)[..., None], path)
+    labels = np.zeros((40, 40, 5), np.uint8)
+    labels[:20], labels[20:30] = 7, 1
+    save(labels, path)
     with pytest.raises(InputError, match='0 to 7'):
         list(find_labelled(data_set, 'T2w', ['01']))
     save(np.eye(30, dtype=np.uint8)[..., None], path)

@@ -3,7 +3,7 @@ import pytest
 from nibabel.affines import from_matvec
 from scipy.spatial.transform import Rotation
 
-from secondglance.imaging.diffusion import rotate_bvecs, select_b0
+from secondglance.imaging.diffusion import leave_out_empty, rotate_bvecs, select_b0
 from secondglance.imaging.errors import InputError
 
 
@@ -67,3 +67,35 @@ def test_oblique_directions_turn_with_the_head(flip):
 
     turned = rotate_bvecs(as_bvec(world)[:, None], [from_matvec(turn, [1, 2, 3])], affine)
     np.testing.assert_allclose(turned[:, 0], as_bvec(turn @ world), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ('values', 'says'),
+    [
+        ([0, 1, 1, 2], 'ms/µm²'),
+        ([0, 0.7, 1, 3], 'ms/µm²'),
+        ([0.001, 2.5], 'ms/µm²'),
+        ([0, 1e9, 2e9], 's/m²'),
+    ],
+)
+def test_b_values_in_another_unit_are_refused(values, says):
+    with pytest.raises(InputError, match=says):
+        select_b0(values, len(values))
+
+
+@pytest.mark.parametrize('values', [[0, 0], [5, 5, 5], [0, 5, 30], [0]])
+def test_b_values_of_b0_volumes_alone_are_not(values):
+    assert select_b0(values, len(values)).tolist() == list(range(len(values)))
+
+
+def test_small_b_values_with_a_threshold_in_their_unit_are_taken():
+    assert select_b0([0, 1, 2], 3, threshold=0.1).tolist() == [0]
+
+
+def test_volumes_that_hold_nothing_are_left_out():
+    series = np.random.default_rng(0).random((3, 3, 2, 5))
+    series[..., 1], series[..., 3] = 0, 7
+    kept, empty = leave_out_empty(series, np.array([0, 1, 3, 4]))
+    assert (kept.tolist(), empty.tolist()) == ([0, 4], [1, 3])
+    with pytest.raises(InputError, match='nothing but one value'):
+        leave_out_empty(series, np.array([1, 3]))

@@ -109,3 +109,14 @@ def test_positions_are_millimetres_about_the_middle():
 def test_singular_affine_is_refused():
     with pytest.raises(InputError, match='inverted'):
         slice_grid((4, 4, 4), np.diag([1, 0, 1, 1]), 0.375)
+
+
+def test_a_field_of_view_too_large_for_memory_is_refused():
+    with pytest.raises(InputError, match='field of view of 20000 × 20000 × 17 mm'):
+        slice_grid((80, 80, 17), np.diag([250, 250, 1, 1]), 0.3, slice_axis='k')
+
+
+def test_pixels_far_larger_than_the_image_show_its_mean(rng):
+    volume = rng.random((6, 6, 3), dtype=np.float32)
+    grid = slice_grid(volume.shape, np.diag([1e-6, 1e-6, 1e-5, 1]), 0.3)
+    np.testing.assert_allclose(grid.to_stack(volume).ravel(), volume.mean((0, 1)), atol=0.1)

@@ -44,6 +44,16 @@ def test_second_subject_finds_what_the_first_computed(look, tmp_path, monkeypatc
     assert not any(name.startswith('.') for name in left)
 
 
+def test_what_was_shared_and_then_damaged_is_computed_again(look, tmp_path):
+    cache = {'cache_dir': str(tmp_path / 'shared')}
+    first = look('a', **cache)
+    [path] = (tmp_path / 'shared').glob('*/donor-00_enhanced.nii')
+    path.write_bytes(bytes(path.stat().st_size))
+    assert look('b', **cache) == first
+    [path] = (tmp_path / 'shared').glob('[!.]*/donor-00_enhanced.nii')
+    assert path.read_bytes() == first[0]
+
+
 def test_a_donor_of_ones_own_that_lies_on_its_back_is_looked_at_upright(tmp_path, look):
     upright = look('bank')
     for path in find_donor(donor_paths()[0]):

@@ -1,8 +1,13 @@
 """What a report warns of."""
 
+import numpy as np
 import pytest
 
-from secondglance.interfaces.report import placement_warnings
+from secondglance.interfaces.report import (
+    brain_warnings,
+    placement_warnings,
+    slice_warnings,
+)
 
 FINE = {
     'Method': 'network',
@@ -44,3 +49,24 @@ def test_a_placed_mask_is_judged_by_its_slices():
     assert '1 slices lie beyond' in beyond
     [lost] = placement_warnings([{**ROW, 'donor_slice': -1}], placed)
     assert 'No slice of any donor' in lost
+
+
+def test_slices_across_another_axis_are_named():
+    # Third column: from slice to slice
+    coronal = np.array([[0.3, 0, 0, 1], [0, 0.1, 1, 2], [0, 0.3, -0.2, 3], [0, 0, 0, 1.0]])
+    assert slice_warnings(coronal) == []
+    assert 'slices are horizontal' in slice_warnings(coronal[[0, 2, 1, 3]])[0]
+    assert 'slices are sagittal' in slice_warnings(coronal[[1, 0, 2, 3]])[0]
+
+
+def test_two_brains_are_reported_and_one_in_pieces_is_not():
+    brain = np.zeros((10, 40, 80), bool)
+    brain[2:8, 10:30, 5:30] = True
+    # 6 × 20 × 25 pixels of 0.5 mm³
+    assert brain_warnings(brain, 0.5) == []
+    brain[2:8, 10:20, 40:50] = True
+    assert brain_warnings(brain, 0.5) == []
+    brain[2:8, 10:30, 40:65] = True
+    [warning] = brain_warnings(brain, 0.5)
+    assert '2 brains' in warning
+    assert '1500 mm³ and 1500 mm³' in warning

@@ -159,6 +159,29 @@ def test_pickle_is_refused_and_never_run(tmp_path, capsys, suffix):
     assert 'pickle' not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_no_numbers_are_refused(saved, value):
+    net, path = saved
+    next(net.parameters()).data.flatten()[3] = value
+    save_weights(net, path)
+    with pytest.raises(InputError, match='NaN or infinite'):
+        load_weights(path)
+
+
+@pytest.mark.parametrize('channels', [[4096] * 12, [2] * 5000, [10**9, 10**9], [2, -4], 7])
+def test_a_header_that_asks_for_another_network_takes_no_memory(saved, channels):
+    rewrite(
+        saved[1],
+        header={
+            'architecture': json.dumps(
+                {'name': 'UNet', 'channels': channels, 'in_channels': 1, 'n_classes': 4}
+            )
+        },
+    )
+    with pytest.raises(InputError, match='architecture'):
+        load_weights(saved[1])
+
+
 def test_foreign_safetensors_are_refused(tmp_path):
     path = tmp_path / 'foreign.safetensors'
     save_file({'weight': torch.zeros(1)}, path)

@@ -1,0 +1,162 @@
+"""Lengths of headers: what can be known is corrected, what contradicts itself is refused."""
+
+import re
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from secondglance.files.geometry import affine_of, check_geometry, mark_scale, with_position
+from secondglance.files.nifti import read_volume
+from secondglance.imaging.errors import InputError
+
+
+@pytest.fixture
+def rat(rng, save, oblique):
+    """Return a function that saves a head of 20 mm, or 6 mm, with lengths times a factor."""
+
+    def _rat(factor=1.0, units='mm', wide=False, name='rat.nii', edit=None):
+        field = 480 if wide else 100
+        voxels = rng.normal(0, 30, (field, field, 5))
+        middle = field // 2
+        i, j = np.indices((field, field)) - middle
+        # 0.25 × 0.3 mm
+        voxels[np.hypot(i * 0.25, j * 0.3) < 10] += 900
+        image = nib.Nifti1Image(np.abs(voxels).astype('f4'), np.diag([*[factor] * 3, 1]) @ oblique)
+        image.set_qform(image.affine, 1)
+        image.set_sform(image.affine, 1)
+        image.header.set_xyzt_units(units)
+        if edit:
+            edit(image)
+        path = save(voxels, name=name)
+        path.write_bytes(image.to_bytes())
+        return read_volume(path)[0]
+
+    return _rat
+
+
+@pytest.mark.parametrize(
+    ('factor', 'units', 'says'),
+    [
+        (1, 'mm', ''),
+        (1, 'unknown', ''),
+        (1000, 'micron', 'microns: they were converted'),
+        (0.001, 'meter', 'metres: they were converted'),
+        (1, 'micron', 'microns, by which the head is .* taken for mm'),
+        (1, 'meter', 'metres, by which the head is .* taken for mm'),
+        (10, 'mm', 'multiplied by 10'),
+        (10, 'micron', 'multiplied by 10'),
+    ],
+)
+def test_lengths_become_those_of_the_animal(rat, oblique, factor, units, says):
+    image = rat(factor, units)
+    geometry = check_geometry(image)
+    np.testing.assert_allclose(geometry.affine, oblique, rtol=1e-5)
+    assert geometry.scale == pytest.approx(factor)
+    notes = ' '.join(geometry.notes)
+    assert re.search(says, notes) if says else not notes
+
+
+@pytest.mark.parametrize(
+    ('factor', 'units', 'remedy'),
+    [
+        (0.1, 'mm', r'are they cm\?.*--voxel-scale 10 '),
+        (100, 'mm', '--voxel-scale 0.01 '),
+        (1000, 'mm', r'are they microns\?.*--voxel-scale 0.001 '),
+        (0.001, 'mm', r'are they metres\?.*--voxel-scale 1000 '),
+    ],
+)
+def test_lengths_of_no_rodent_are_refused_and_the_remedy_works(rat, factor, units, remedy):
+    image = rat(factor, units)
+    with pytest.raises(InputError, match=remedy) as error:
+        check_geometry(image)
+    assert 'rat.nii' in str(error.value)
+    asked = float(str(error.value).split('--voxel-scale ')[1].split()[0])
+    sizes = nib.affines.voxel_sizes(check_geometry(image, voxel_scale=asked).affine)
+    np.testing.assert_allclose(sizes, [0.25, 0.3, 0.9], rtol=1e-5)
+
+
+def test_a_wide_field_of_view_is_no_scaled_header(rat):
+    image = rat(wide=True)
+    assert image.shape[0] * 0.25 == 120
+    assert check_geometry(image).scale == 1
+    assert check_geometry(rat(10, wide=True)).scale == 10
+
+
+def test_what_was_asked_for_is_taken(rat):
+    assert check_geometry(rat(10), voxel_scale=1).scale == 1
+    assert check_geometry(rat(), voxel_scale=0.5).scale == 2
+
+
+def test_sizes_that_contradict_each_other_are_both_named(rat, oblique):
+    def edit(image):
+        image.header['srow_x'], image.header['srow_y'], image.header['srow_z'] = np.eye(4)[:3]
+        image._affine = np.eye(4)
+
+    image = rat(edit=edit)
+    with pytest.raises(InputError, match=r'1 × 1 × 1 mm .*0\.25 × 0\.3 × 0\.9 mm by its pixdim'):
+        check_geometry(image)
+    np.testing.assert_allclose(check_geometry(image, voxel_scale=1).affine, np.eye(4))
+
+
+@pytest.mark.parametrize('affine_factor', [1, 10])
+def test_of_two_sizes_a_power_of_ten_apart_the_head_decides(rat, oblique, affine_factor):
+    def edit(image):
+        image.header['pixdim'][1:4] = np.array([0.25, 0.3, 0.9]) * 10 / affine_factor
+
+    geometry = check_geometry(rat(affine_factor, edit=edit))
+    assert geometry.scale == affine_factor
+    assert 'the head decided' in geometry.notes[0]
+
+
+def test_axes_that_are_not_square_are_reported_and_flat_ones_refused(rat, oblique):
+    def shear(by):
+        def edit(image):
+            affine = oblique.copy()
+            affine[:3, 1] += by * affine[:3, 0]
+            image.set_sform(affine, 1)
+            image.set_qform(None, 0)
+            image.header['pixdim'][2] = np.linalg.norm(affine[:3, 1])
+
+        return rat(edit=edit)
+
+    # tan = 0.3 / (0.25 × 0.6)
+    geometry = check_geometry(shear(0.6))
+    assert 'axes i and j of the image are 63° apart' in geometry.notes[0]
+    # The volume of a voxel is that of the box sheared, not the product of the lengths
+    assert abs(np.linalg.det(geometry.affine)) == pytest.approx(0.25 * 0.3 * 0.9, rel=1e-5)
+    with pytest.raises(InputError, match='do not span a volume'):
+        check_geometry(shear(5))
+
+
+@pytest.mark.parametrize('value', [0, np.nan, np.inf])
+def test_an_affine_that_cannot_be_inverted_names_the_file(rat, value):
+    def edit(image):
+        image.header['srow_x'] = image.header['srow_y'] = value
+        # Not written anew from what it was
+        image._affine = None
+
+    with pytest.raises(InputError, match=r'rat\.nii'):
+        check_geometry(rat(edit=edit))
+
+
+def test_sform_and_qform_that_differ_are_reported(rat, oblique):
+    def edit(image):
+        image.set_qform(oblique @ np.diag([-1, -1, 1, 1]), 1)
+
+    assert 'differ by 180°' in check_geometry(rat(edit=edit)).notes[0]
+    assert not check_geometry(rat()).notes
+
+
+def test_a_scale_once_noted_is_not_estimated_again(save, rng, oblique):
+    small = nib.load(save(rng.random((5, 5, 5), dtype='f4'), oblique))
+    out = with_position(np.zeros((5, 5, 5), 'f4'), small)
+    mark_scale(out.header, 10)
+    np.testing.assert_allclose(affine_of(out)[:3, :3], oblique[:3, :3] / 10, rtol=1e-5)
+
+
+def test_position_is_that_of_the_other_image_to_the_bit(rat):
+    image = rat(1000, 'micron')
+    out = nib.Nifti1Image.from_bytes(with_position(np.ones((100, 100, 5)), image).to_bytes())
+    for field in ('sform_code', 'qform_code', 'srow_x', 'quatern_b', 'pixdim', 'xyzt_units'):
+        np.testing.assert_array_equal(out.header[field], image.header[field])

@@ -1,0 +1,198 @@
+"""Reading images: what is right is read, what is not is named with its cause."""
+
+import contextlib
+import gzip
+import os
+import struct
+import tracemalloc
+import zlib
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from secondglance.files.nifti import read_volume, reading_notes
+from secondglance.imaging.errors import InputError
+
+
+@pytest.fixture
+def head(rng, oblique):
+    """Return an image of 12 × 11 × 5 voxels of int16."""
+    voxels = rng.integers(1, 900, (12, 11, 5)).astype(np.int16)
+    return nib.Nifti1Image(voxels, oblique)
+
+
+def _voxels(image):
+    return np.asarray(image.dataobj, np.float32)
+
+
+def test_bytes_decide_what_a_file_is_and_not_its_name(head, tmp_path):
+    packed, plain = tmp_path / 'packed.nii', tmp_path / 'plain.nii.gz'
+    packed.write_bytes(gzip.compress(head.to_bytes()))
+    plain.write_bytes(head.to_bytes())
+    for path in (packed, plain):
+        image, voxels = read_volume(path)
+        np.testing.assert_array_equal(voxels, _voxels(head))
+        np.testing.assert_allclose(image.affine, head.affine)
+
+
+def test_joined_gzip_members_and_zeros_at_the_end_are_one_image(head, tmp_path):
+    raw, path = head.to_bytes(), tmp_path / 'a.nii.gz'
+    path.write_bytes(gzip.compress(raw[:500]) + gzip.compress(raw[500:]) + bytes(700))
+    np.testing.assert_array_equal(read_volume(path)[1], _voxels(head))
+
+
+@pytest.mark.parametrize('level', [0, 9])
+def test_no_flipped_bit_of_a_gzip_file_goes_unnoticed(head, tmp_path, level, rng):
+    right, path = gzip.compress(head.to_bytes(), level, mtime=0), tmp_path / 'a.nii.gz'
+    for _ in range(60):
+        wrong = bytearray(right)
+        # What comes before is the time, and the system that packed it
+        wrong[rng.integers(10, len(right))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(wrong)
+        with pytest.raises(InputError, match=r'a\.nii\.gz.*(damaged|copy|mend|not a NIfTI)'):
+            read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        (lambda packed: packed[:-6], 'truncated'),
+        (lambda packed: packed[: len(packed) // 2], 'truncated'),
+        (lambda packed: packed + b'what follows', 'something follows'),
+        (lambda packed: packed[:-8] + bytes(4) + packed[-4:], 'CRC'),
+        (lambda packed: packed[:-4] + bytes(4), 'CRC'),
+    ],
+)
+def test_damage_of_a_gzip_file_is_named(head, tmp_path, change, says):
+    path = tmp_path / 'a.nii.gz'
+    path.write_bytes(change(gzip.compress(head.to_bytes())))
+    with pytest.raises(InputError, match=says):
+        read_volume(path)
+
+
+@pytest.mark.parametrize('packed', [False, True])
+def test_memory_follows_what_a_file_holds_and_not_what_it_claims(head, tmp_path, packed):
+    raw = bytearray(head.to_bytes())
+    struct.pack_into('<4h', raw, 40, 3, 1000, 1000, 500)
+    path = tmp_path / 'a.nii'
+    path.write_bytes(gzip.compress(raw) if packed else raw)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r'holds .* bytes where its header claims'):
+        read_volume(path)
+    assert tracemalloc.get_traced_memory()[1] < 8e6
+    tracemalloc.stop()
+
+
+def test_more_than_can_be_read_is_refused_by_its_size(head, tmp_path):
+    raw = bytearray(head.to_bytes())
+    struct.pack_into('<4h', raw, 40, 3, 32767, 32767, 32767)
+    (tmp_path / 'a.nii').write_bytes(raw)
+    with pytest.raises(InputError, match='32767 × 32767 × 32767'):
+        read_volume(tmp_path / 'a.nii')
+
+
+def test_a_file_that_unpacks_without_end_is_refused(head, tmp_path):
+    raw = head.to_bytes()
+    packer = zlib.compressobj(wbits=31)
+    with (tmp_path / 'a.nii.gz').open('wb') as stream:
+        stream.write(packer.compress(raw))
+        for _ in range(100):
+            stream.write(packer.compress(bytes(1 << 20)))
+        stream.write(packer.flush())
+    with pytest.raises(InputError, match='far more bytes'):
+        read_volume(tmp_path / 'a.nii.gz')
+
+
+def test_voxels_begin_after_the_header_whatever_vox_offset_says(head, tmp_path):
+    raw = bytearray(head.to_bytes())
+    struct.pack_into('<f', raw, 108, 0)
+    (tmp_path / 'a.nii').write_bytes(raw)
+    np.testing.assert_array_equal(read_volume(tmp_path / 'a.nii')[1], _voxels(head))
+
+
+def test_complex_values_become_their_magnitude(head, tmp_path):
+    voxels = _voxels(head)
+    turned = voxels * np.exp(1j * np.arange(12))[:, None, None]
+    path = tmp_path / 'a.nii'
+    nib.save(nib.Nifti1Image(turned.astype(np.complex64), head.affine), path)
+    image, found = read_volume(path)
+    np.testing.assert_allclose(found, voxels, rtol=1e-5)
+    assert 'magnitude' in reading_notes(image)[0]
+
+
+def test_directions_and_repetitions_are_volumes_in_the_order_of_the_file(rng, tmp_path):
+    series = rng.random((6, 5, 4, 6), dtype=np.float32)
+    # In a file the first axis runs fastest
+    image = nib.Nifti1Image(series.reshape(6, 5, 4, 3, 2, order='F'), np.eye(4))
+    nib.save(image, tmp_path / 'a.nii')
+    image, voxels = read_volume(tmp_path / 'a.nii')
+    np.testing.assert_array_equal(voxels, series)
+    assert '3 × 2 volumes' in reading_notes(image)[0]
+
+
+def test_a_pair_of_files_is_read_by_either_name(head, tmp_path):
+    nib.save(nib.Nifti1Pair(head.dataobj, head.affine), tmp_path / 'a.hdr')
+    for name in ('a.hdr', 'a.img'):
+        np.testing.assert_array_equal(read_volume(tmp_path / name)[1], _voxels(head))
+    (tmp_path / 'a.img').unlink()
+    with pytest.raises(InputError, match=r'a\.img is not there'):
+        read_volume(tmp_path / 'a.hdr')
+
+
+def _rgb(voxels):
+    kind = np.dtype([(c, 'u1') for c in 'RGB'])
+    return nib.Nifti1Image(np.repeat(voxels.astype('u1'), 3, -1).view(kind), np.eye(4))
+
+
+OTHERS = {
+    'rgb.nii': (lambda image: _rgb(np.asarray(image.dataobj)).to_bytes(), 'RGB'),
+    'analyze.hdr': (
+        lambda image: nib.AnalyzeImage(image.dataobj, image.affine).header.binaryblock,
+        'Analyze',
+    ),
+    'a.mgz': (
+        lambda image: gzip.compress(nib.MGHImage(_voxels(image), image.affine).to_bytes()),
+        'MGH.*mri_convert',
+    ),
+    'a.dcm': (lambda _: bytes(128) + b'DICM' + bytes(300), 'DICOM.*dcm2niix'),
+    'a.nrrd': (lambda _: b'NRRD0004\n' + bytes(500), 'NRRD'),
+    'a.mnc': (lambda _: b'\x89HDF\r\n' + bytes(500), 'MINC'),
+    'a.nii.bz2': (lambda _: b'BZh91AY' + bytes(500), 'bzip2'),
+    'text.nii': (lambda _: b'no image at all ' * 50, 'not a NIfTI file'),
+    'short.nii': (lambda image: image.to_bytes()[:200], 'ends within its header'),
+    'empty.nii.gz': (lambda _: b'', 'is empty'),
+    'annex.nii.gz': (lambda _: b'/annex/objects/MD5E-s17--d41d.nii.gz\n', 'git annex get'),
+    'lfs.nii.gz': (lambda _: b'version https://git-lfs.github.com/spec/v1\noid', 'git lfs pull'),
+}
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_what_is_no_nifti_image_is_named_with_its_remedy(head, tmp_path, name):
+    content, says = OTHERS[name]
+    (tmp_path / name).write_bytes(content(head))
+    with pytest.raises(InputError, match=says) as error:
+        read_volume(tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_links_to_what_is_not_here_are_named(tmp_path):
+    os.symlink('.git/annex/objects/x/MD5E-s1--d.nii.gz', tmp_path / 'a.nii.gz')
+    os.symlink('elsewhere.nii', tmp_path / 'b.nii')
+    with pytest.raises(InputError, match=r'link to \.git/annex.*git annex get'):
+        read_volume(tmp_path / 'a.nii.gz')
+    with pytest.raises(InputError, match=r'link to elsewhere\.nii, which is not here'):
+        read_volume(tmp_path / 'b.nii')
+    with pytest.raises(InputError, match='is a folder'):
+        read_volume(tmp_path)
+
+
+def test_libraries_say_nothing_on_the_screen(head, tmp_path, capfd, recwarn):
+    raw = bytearray(head.to_bytes())
+    struct.pack_into('<h', raw, 72, 7)  # bitpix that does not go with the type
+    struct.pack_into('<h', raw, 252, 99)  # no such qform_code
+    (tmp_path / 'a.nii').write_bytes(raw)
+    with contextlib.suppress(InputError):
+        read_volume(tmp_path / 'a.nii')
+    assert capfd.readouterr() == ('', '')
+    assert not recwarn.list
