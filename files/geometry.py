@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.grids import SliceGrid
 from secondglance.imaging.pose import Pose
@@ -128,7 +130,7 @@ def check_geometry(image, voxels=None, voxel_scale: float | None = None) -> Geom
 
 def grid_of(path: str | Path, pose: Pose) -> SliceGrid:
     """Lay out the slice grid of the NIfTI at `path`."""
-    image = nib.load(path)
+    image: Any = nib.load(path)
     return pose.grid(image.shape[:3], affine_of(image))
 
 
@@ -173,8 +175,8 @@ def affine_of(image) -> NDArray[np.float64]:
 
 def species_of_mask(path: str | Path) -> str:
     """Name the species that a brain mask on disk is of; as of `species_of_brain`."""
-    image = nib.load(path)
-    return species_of_brain(np.asarray(image.dataobj) > 0, affine_of(image))
+    image, voxels = read_volume(path)
+    return species_of_brain(voxels > 0, check_geometry(image, voxels).affine)
 
 
 def _unit_of(image) -> tuple[str, float]:

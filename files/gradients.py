@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from secondglance.files.nifti import check_there
 from secondglance.imaging.errors import InputError
 
 _LARGEST_FILE = 1 << 22
@@ -21,8 +22,9 @@ def read_bvals(path: str | Path) -> np.ndarray:
     Raises
     ------
     InputError
-        If it cannot be read as numbers.
+        If it is not here, or cannot be read as numbers.
     """
+    check_there(Path(path))
     try:
         with Path(path).open('rb') as stream:
             content = stream.read(_LARGEST_FILE + 1)

@@ -7,10 +7,12 @@ import io
 import itertools
 import logging
 import os
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -39,6 +41,7 @@ _OTHER_FORMATS = (
     (0, b'NRRD', 'an NRRD file', 'convert it to NIfTI'),
     (0, b'\x89HDF', 'an HDF5 or MINC file', 'convert it to NIfTI'),
     (0, b'CDF', 'a MINC file', 'convert it with mnc2nii'),
+    (0, b'\x1f\x8b', 'compressed twice', 'unpack it once with gunzip'),
     (0, b'BZh', 'compressed with bzip2', 'unpack it with bunzip2'),
     (0, b'\xfd7zXZ', 'compressed with xz', 'unpack it with unxz'),
     (0, b'\x28\xb5\x2f\xfd', 'compressed with zstd', 'unpack it with unzstd'),
@@ -76,7 +79,7 @@ def read_volume(path: str | Path) -> tuple[nib.Nifti1Pair, NDArray[np.float32]]:
         infinite values, or nothing but one value.
     """
     path = Path(path)
-    _check_there(path)
+    check_there(path)
     try:
         with _quiet():
             image = _open(path)
@@ -116,6 +119,11 @@ def read_volume(path: str | Path) -> tuple[nib.Nifti1Pair, NDArray[np.float32]]:
 def reading_notes(image: nib.Nifti1Pair) -> list[str]:
     """Say what :func:`read_volume` did to the values of an image, a sentence each."""
     notes = []
+    if image.extra.get('vox_offset'):
+        notes.append(
+            'The header says that its voxels begin within it (vox_offset): they were read from '
+            'its end on.'
+        )
     if image.get_data_dtype().kind == 'c':
         notes.append('The image holds complex values: their magnitude was taken.')
     if len(image.shape) > 4 and any(n > 1 for n in image.shape[4:]):
@@ -144,8 +152,18 @@ def check_donor(image: Path, mask: Path) -> None:
         raise InputError(f'Donor {image} and its mask {mask} lie on different grids: resample it.')
 
 
-def _check_there(path: Path) -> None:
-    """Refuse what is not a file, or only stands for one that is not here."""
+def check_there(path: Path) -> None:
+    """Refuse what is not a file, or only stands for one that is not here.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    InputError
+        If it is missing, a folder, empty, a link to nothing, or a pointer of git-annex or Git LFS.
+    """
     get = 'get it with git annex get (or datalad get)'
     try:
         if path.is_symlink() and not path.exists():
@@ -173,10 +191,10 @@ def _check_there(path: Path) -> None:
 
 def _open(path: Path) -> nib.Nifti1Pair:
     """Open a NIfTI file of any name; its bytes are in memory then, checked for their number."""
-    voxels = path.with_name(path.name.replace('.hdr', '.img'))
-    if '.img' in path.name:
-        path = path.with_name(path.name.replace('.img', '.hdr'))
-        _check_there(path)
+    voxels = path.with_name(re.sub(r'\.hdr(\.gz)?$', r'.img\1', path.name))
+    if re.search(r'\.img(\.gz)?$', path.name):
+        path = path.with_name(re.sub(r'\.img(\.gz)?$', r'.hdr\1', path.name))
+        check_there(path)
     source = _Source(path)
     start = source.read(544)
     for place, magic, what, remedy in _OTHER_FORMATS:
@@ -188,18 +206,22 @@ def _open(path: Path) -> nib.Nifti1Pair:
     offset, n_bytes = _sizes(path, header, single)
     if not single:
         return _open_pair(path, voxels, kind, raw, offset, n_bytes)
-    if single and int(header['vox_offset']) < offset:
+    moved = False
+    if int(header['vox_offset']) < offset:
         # Programs that write headers by hand leave it 0, where the header itself lies
         header['vox_offset'] = offset
         raw = header.binaryblock
+        moved = True
     content = bytearray(raw + start[len(raw) :])
     del start
     source.into(content, offset + n_bytes)
-    return _named(kind.from_stream(io.BytesIO(content)), path)
+    image = _named(kind.from_stream(io.BytesIO(content)), path)
+    image.extra['vox_offset'] = moved
+    return image
 
 
 def _open_pair(path, voxels, kind, raw, offset, n_bytes) -> nib.Nifti1Pair:
-    _check_there(voxels)
+    check_there(voxels)
     content = bytearray()
     _Source(voxels).into(content, offset + n_bytes)
     files = kind.make_file_map()
@@ -212,7 +234,7 @@ def _named(image: nib.Nifti1Pair, path: Path) -> nib.Nifti1Pair:
     return image
 
 
-def _kind(path: Path, start: bytes) -> tuple[type, bool]:
+def _kind(path: Path, start: bytes) -> tuple[Any, bool]:
     """Tell NIfTI-1 from NIfTI-2, and one file from a pair, by the magic bytes."""
     for kind, place, magic in (
         (nib.Nifti1Image, 344, b'n+1\x00'),

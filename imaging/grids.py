@@ -202,9 +202,9 @@ def slice_grid(
     if slice_axis != 'auto':
         axis = 'ijk'.index(slice_axis)
     else:
-        axis = thickest_axis(size)
-        if axis is None:
-            axis = int(np.flatnonzero(canonical == ANTERIOR)[0])
+        thickest = thickest_axis(size)
+        coronal = int(np.flatnonzero(canonical == ANTERIOR)[0])
+        axis = coronal if thickest is None else thickest
     rest = sorted((a for a in range(3) if a != axis), key=lambda a: canonical[a])
     flips = tuple(bool(orientation[a, 1] < 0) for a in (axis, *rest))
     for _ in range(quarter_turns % 4):

@@ -28,8 +28,11 @@ from secondglance.imaging.species import AUTO
 LOW_CONFIDENCE = 0.5
 """Mean confidence of the placement below which a scan is flagged."""
 
-SECOND_BRAIN = 0.4
-"""Share of the smallest usual brain from which on a second piece of brain is another animal's."""
+SECOND_BRAIN = 0.35
+"""Share of the largest piece of brain from which on another piece is another animal's."""
+
+LEAST_BRAIN_MM3 = 200.0
+"""In the size of a rat; smaller pieces are not counted."""
 
 SLICE_NAMES = ('sagittal', 'coronal', 'horizontal')
 """Slices across each canonical axis."""
@@ -164,7 +167,7 @@ class Report(SimpleInterface):
                 *(self.inputs.notes if isdefined(self.inputs.notes) else []),
                 *([TURNED_HEAD.format(turned)] if turned and settings['turn'] == 'auto' else []),
                 *slice_warnings(affine),
-                *brain_warnings(first[:, 0] < 0.5, voxel, pose.relative_size),
+                *brain_warnings(stack, first[:, 0] < 0.5, voxel, pose.relative_size),
                 *([REVERSED_SLICES] if donor['scale'] < 0 else []),
                 *placement_warnings(placement, confidence, pose.relative_size),
             ],
@@ -201,11 +204,15 @@ def slice_warnings(affine: np.ndarray) -> list[str]:
     return [] if across == ANTERIOR else [NOT_CORONAL.format(SLICE_NAMES[across])]
 
 
-def brain_warnings(brain: np.ndarray, voxel: float, relative_size: float = 1.0) -> list[str]:
+def brain_warnings(
+    images: np.ndarray, brain: np.ndarray, voxel: float, relative_size: float = 1.0
+) -> list[str]:
     """Say where the first glance sees more than one brain.
 
     Parameters
     ----------
+    images : (N, H, W) array
+        The head.
     brain : (N, H, W) bool array
         What the first glance takes for brain.
     voxel : float
@@ -217,9 +224,10 @@ def brain_warnings(brain: np.ndarray, voxel: float, relative_size: float = 1.0) 
     -------
     list of str
     """
-    labels, count = ndimage.label(brain)
+    # Lost slices do not cut a brain in two
+    labels, count = ndimage.label(brain[holds_signal(images)])
     volumes = np.sort(np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel)[::-1]
-    least = SECOND_BRAIN * BRAIN_MM3[0] * relative_size**3
+    least = max(LEAST_BRAIN_MM3 * relative_size**3, SECOND_BRAIN * volumes[:1].sum())
     large = volumes[volumes > least]
     if len(large) < 2:
         return []

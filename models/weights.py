@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from secondglance.files.nifti import check_there
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.mask.quality import Calibration
@@ -139,6 +140,7 @@ def read_header(path: str | os.PathLike[str], form: str = FORMAT) -> dict[str, s
         If the file is not there, is no safetensors file or was not written by `save_weights`.
     """
     path = Path(path)
+    check_there(path)
     try:
         with path.open('rb') as stream:
             size = int.from_bytes(stream.read(8), 'little')

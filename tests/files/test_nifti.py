@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from secondglance.files.gradients import read_bvals
 from secondglance.files.nifti import read_volume, reading_notes
 from secondglance.imaging.errors import InputError
 
@@ -108,7 +109,9 @@ def test_voxels_begin_after_the_header_whatever_vox_offset_says(head, tmp_path):
     raw = bytearray(head.to_bytes())
     struct.pack_into('<f', raw, 108, 0)
     (tmp_path / 'a.nii').write_bytes(raw)
-    np.testing.assert_array_equal(read_volume(tmp_path / 'a.nii')[1], _voxels(head))
+    image, voxels = read_volume(tmp_path / 'a.nii')
+    np.testing.assert_array_equal(voxels, _voxels(head))
+    assert 'vox_offset' in reading_notes(image)[0]
 
 
 def test_complex_values_become_their_magnitude(head, tmp_path):
@@ -174,6 +177,31 @@ def test_what_is_no_nifti_image_is_named_with_its_remedy(head, tmp_path, name):
     with pytest.raises(InputError, match=says) as error:
         read_volume(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
+
+
+def test_a_file_packed_twice_is_named(head, tmp_path):
+    (tmp_path / 'a.nii.gz').write_bytes(gzip.compress(gzip.compress(head.to_bytes())))
+    with pytest.raises(InputError, match='compressed twice'):
+        read_volume(tmp_path / 'a.nii.gz')
+
+
+def test_big_endian_files_are_read(head, tmp_path):
+    swapped = head.header.as_byteswapped('>')
+    content = swapped.binaryblock + bytes(4) + _voxels(head).astype('>i2').tobytes(order='F')
+    raw = bytearray(content)
+    struct.pack_into('>f', raw, 108, 0)
+    (tmp_path / 'a.nii').write_bytes(raw)
+    image, voxels = read_volume(tmp_path / 'a.nii')
+    np.testing.assert_array_equal(voxels, _voxels(head))
+    np.testing.assert_allclose(image.affine, head.affine, rtol=1e-5)
+
+
+def test_b_values_that_are_not_here_are_named(tmp_path):
+    (tmp_path / 'a.bval').write_text('/annex/objects/MD5E-s17--d41d.bval\n')
+    os.symlink('.git/annex/objects/x/MD5E-s1--d.bval', tmp_path / 'b.bval')
+    for name in ('a.bval', 'b.bval'):
+        with pytest.raises(InputError, match=rf'{name}.*git annex get'):
+            read_bvals(tmp_path / name)
 
 
 def test_links_to_what_is_not_here_are_named(tmp_path):

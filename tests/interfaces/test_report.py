@@ -60,13 +60,22 @@ def test_slices_across_another_axis_are_named():
 
 
 def test_two_brains_are_reported_and_one_in_pieces_is_not():
-    brain = np.zeros((10, 40, 80), bool)
+    head = np.random.default_rng(0).random((10, 40, 80))
+    brain = np.zeros(head.shape, bool)
     brain[2:8, 10:30, 5:30] = True
     # 6 × 20 × 25 pixels of 0.5 mm³
-    assert brain_warnings(brain, 0.5) == []
-    brain[2:8, 10:20, 40:50] = True
-    assert brain_warnings(brain, 0.5) == []
+    assert brain_warnings(head, brain, 0.5) == []
+    brain[2:8, 10:18, 40:50] = True
+    assert brain_warnings(head, brain, 0.5) == []
     brain[2:8, 10:30, 40:65] = True
-    [warning] = brain_warnings(brain, 0.5)
+    [warning] = brain_warnings(head, brain, 0.5)
     assert '2 brains' in warning
     assert '1500 mm³ and 1500 mm³' in warning
+
+
+def test_a_lost_slice_makes_no_two_brains():
+    head, brain = np.random.default_rng(0).random((9, 40, 40)), np.zeros((9, 40, 40), bool)
+    brain[:, 10:30, 5:30] = True
+    head[4], brain[4] = 0, False
+    assert brain_warnings(head, brain, 0.5) == []
+    assert brain_warnings(head + 0.1 * np.eye(40), brain, 0.5) != []

@@ -299,7 +299,7 @@ def test_a_head_is_seen_as_large_as_a_rat(run, tmp_path, factor, options, specie
     brain = volumes.set_index('label').loc['brain', 'volume_mm3']
     assert brain == pytest.approx(told['BrainVolume'], rel=0.05)
     report = (tmp_path / 'out/sub-02.html').read_text()
-    assert ('10 times as long' in report) == (factor == 10)
+    assert ('voxel sizes multiplied by 10' in report) == (factor == 10)
 
 
 def test_donor_folder_of_a_user_is_taken(run, tmp_path):
