@@ -15,7 +15,7 @@ from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.grids import SliceGrid
 from secondglance.imaging.pose import Pose
-from secondglance.imaging.species import HUMAN_SCALE, head_width, header_scale, species_of_brain
+from secondglance.imaging.species import HUMAN_SCALE, head_size, header_scale, species_of_brain
 
 _UNITS = {1: ('metre', 1000.0), 3: ('micron', 0.001)}
 """Codes of xyzt_units other than mm: name, mm."""
@@ -99,7 +99,8 @@ def check_geometry(image, voxels=None, voxel_scale: float | None = None) -> Geom
     notes += _contradictions(path, image, sizes)
     volume = np.asarray(image.dataobj if voxels is None else voxels)
     volume = volume if volume.ndim == 3 else volume[..., 0]
-    width = head_width(volume, sizes)
+    size = head_size(volume, sizes)
+    width = size.width
     field = float((sizes * volume.shape).max())
     unit, factor = _unit_of(image)
     wrong = header_scale(width * factor, field * factor)
@@ -125,6 +126,11 @@ def check_geometry(image, voxels=None, voxel_scale: float | None = None) -> Geom
             'multiply its lengths by that.'
         )
     scale = wrong / factor
+    if size.distorted:
+        notes.append(
+            f'By the header, what is bright of the head is {_times(np.array(size.sides) / scale)} '
+            f'mm large along i, j and k: are the voxel sizes right ({_times(sizes / scale)} mm)?'
+        )
     return Geometry(_scaled(affine, scale), scale, tuple(notes))
 
 

@@ -1,6 +1,7 @@
 """How species differ in size, and what headers say of it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +11,9 @@ from scipy import ndimage
 from secondglance.imaging.grids import slice_grid
 
 AUTO = 'auto'
+
+_LONGEST_SIDE = 4.0
+"""Longest side of a head beside the next; a whole rat is three times as long as wide."""
 
 _DARK = 1e-30
 """Intensities below it are none."""
@@ -66,8 +70,31 @@ def species_of_section(area: float) -> str:
     return 'mouse' if area < MOUSE_SECTION_MM2 else 'rat'
 
 
-def head_width(volume: ArrayLike, voxel_size: Sequence[float]) -> float:
-    """Width of what is bright in a volume: of the circle as large as its largest section.
+@dataclass(frozen=True)
+class HeadSize:
+    """How large what is bright in a volume is.
+
+    Attributes
+    ----------
+    width : float
+        Of the circle as large as its largest section; 0 where nothing is bright.
+    sides : tuple of float
+        Of the box around it, along the voxel axes.
+    """
+
+    width: float
+    sides: tuple[float, float, float]
+
+    @property
+    def distorted(self) -> bool:
+        """Whether no head has such sides, whatever their unit is: one voxel size is wrong."""
+        shortest, middle, longest = sorted(self.sides)
+        # A slab of few slices may be as thin as it likes
+        return longest > _LONGEST_SIDE * middle and shortest > 0
+
+
+def head_size(volume: ArrayLike, voxel_size: Sequence[float]) -> HeadSize:
+    """Measure what is bright in a volume.
 
     Parameters
     ----------
@@ -78,31 +105,38 @@ def head_width(volume: ArrayLike, voxel_size: Sequence[float]) -> float:
 
     Returns
     -------
-    float
-        In the same unit; 0 where nothing is bright.
+    HeadSize
+        In the same unit.
 
     Examples
     --------
     >>> head = np.zeros((40, 40, 3))
     >>> head[10:30, 10:30] = 100
-    >>> round(head_width(head, (0.5, 0.5, 1.0)), 1)
-    11.3
+    >>> found = head_size(head, (0.5, 0.5, 1.0))
+    >>> round(found.width, 1), found.sides
+    (11.3, (10.0, 10.0, 3.0))
     """
     size = np.asarray(voxel_size, np.float64)
     axis = int(size.argmax())
-    area = float(np.delete(size, axis).prod())
+    in_plane = [a for a in range(3) if a != axis]
     slices = np.moveaxis(np.asarray(volume, np.float32), axis, 0)
     few = np.unique(np.linspace(0, len(slices) - 1, _SECTIONS).round().astype(int))
     # Noise is spread over the field, a head is not
     bright = np.abs(slices[few])
     smooth = ndimage.uniform_filter(bright / max(float(bright.max()), _DARK), (1, 3, 3))
-    bright = smooth > _otsu(smooth)
-    largest = 0
-    for section in bright:
-        labels, count = ndimage.label(ndimage.binary_fill_holes(section))
-        if count:
-            largest = max(largest, int(np.bincount(labels.ravel())[1:].max()))
-    return 2 * float(np.sqrt(largest * area / np.pi))
+    sections = [_largest_piece(section) for section in smooth > _otsu(smooth)]
+    areas = np.array([section.sum() for section in sections])
+    if not areas.max():
+        return HeadSize(0.0, (0.0, 0.0, 0.0))
+    whole = np.stack(sections)[areas > 0.1 * areas.max()].any(axis=0)
+    shown = few[areas > 0.1 * areas.max()]
+    sides = np.zeros(3)
+    sides[axis] = (shown[-1] - shown[0] + 1) * size[axis]
+    for place, side in enumerate(in_plane):
+        covered = np.flatnonzero(whole.any(axis=1 - place))
+        sides[side] = (covered[-1] - covered[0] + 1) * size[side]
+    width = 2 * np.sqrt(areas.max() * size[in_plane].prod() / np.pi)
+    return HeadSize(float(width), (float(sides[0]), float(sides[1]), float(sides[2])))
 
 
 def header_scale(width: float, field: float) -> float:
@@ -114,7 +148,7 @@ def header_scale(width: float, field: float) -> float:
     Parameters
     ----------
     width : float
-        Of the head, as of :func:`head_width`, in mm by the header.
+        Of the head, as of :func:`head_size`, in mm by the header.
     field : float
         Longest side of the field of view, mm by the header.
 
@@ -134,6 +168,14 @@ def header_scale(width: float, field: float) -> float:
         return 1.0
     power = round(np.log10(width / _USUAL_WIDTH_MM))
     return 10.0 ** (min(power, -1) if width < low else max(power, 1))
+
+
+def _largest_piece(section: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Largest connected piece of a section, its holes filled."""
+    labels, count = ndimage.label(ndimage.binary_fill_holes(section))
+    if not count:
+        return np.zeros(section.shape, bool)
+    return labels == 1 + np.bincount(labels.ravel())[1:].argmax()
 
 
 def _otsu(values: NDArray) -> float:

@@ -109,6 +109,20 @@ def test_of_two_sizes_a_power_of_ten_apart_the_head_decides(rat, oblique, affine
     assert 'the head decided' in geometry.notes[0]
 
 
+@pytest.mark.parametrize('axis', [0, 1, 2])
+def test_a_head_as_long_as_none_is_reported(rat, oblique, axis):
+    sizes = np.ones(4)
+    # 20 × 20 × 4.5 mm
+    sizes[axis] = (5, 5, 25)[axis]
+
+    def edit(image):
+        image.set_qform(oblique @ np.diag(sizes), 1)
+        image.set_sform(oblique @ np.diag(sizes), 1)
+
+    [note] = check_geometry(rat(edit=edit)).notes
+    assert 'are the voxel sizes right' in note
+
+
 def test_axes_that_are_not_square_are_reported_and_flat_ones_refused(rat, oblique):
     def shear(by):
         def edit(image):
