@@ -13,6 +13,12 @@ TWO_DIMENSIONAL = 1.5
 """Slices this many times as thick as pixels are long were acquired one by one."""
 
 
+SAME_SPACING = 0.01
+"""Relative difference of spacing and voxel size below which pixels are put on voxels."""
+
+BLOCK = 16
+"""Pixels: the side of a stack is a multiple of it, and it is one of the networks' strides."""
+
 ANTERIOR = 1
 """The canonical axis from posterior to anterior: rodent brains are cut across it."""
 
@@ -27,8 +33,8 @@ class SliceGrid:
 
     A stack is (N, H, W): N slices towards the positive end of the canonical axis closest to the
     slice axis (anterior, for coronal slices), H and W along the two others in canonical order
-    (left to right, ventral to dorsal). Slices are resampled in plane about the common centre of
-    the field of view; through the plane nothing is interpolated.
+    (left to right, ventral to dorsal). Slices are resampled in plane alone, to pixels that do not
+    depend on the field of view; through the plane nothing is interpolated.
 
     Attributes
     ----------
@@ -46,6 +52,8 @@ class SliceGrid:
         Of the volume, mm.
     stack_shape : tuple of int
         (N, H, W).
+    starts : tuple of float
+        Where the first pixel along H and W lies, in voxels of the flipped volume.
     affine : (4, 4) array
         Voxel of the stack on disk, which is (H, W, N), to world mm.
     """
@@ -57,6 +65,7 @@ class SliceGrid:
     flips: tuple[bool, bool, bool]
     voxel_size: tuple[float, float, float]
     stack_shape: tuple[int, int, int]
+    starts: tuple[float, float]
     affine: NDArray[np.float64]
 
     @property
@@ -107,7 +116,7 @@ class SliceGrid:
         ]
         if order > 0 and any(widths):
             slices = ndimage.gaussian_filter(slices, (0, *widths), mode='nearest')
-        return _resample(slices, steps, self.stack_shape, order)
+        return _resample(slices, steps, list(self.starts), self.stack_shape, order)
 
     def to_native(self, stack: ArrayLike, order: int = 1) -> NDArray[np.float32]:
         """Resample a stack to the volume's own grid: the inverse of :meth:`to_stack`.
@@ -126,7 +135,8 @@ class SliceGrid:
             raise ValueError(f'stack has shape {stack.shape}, its grid {self.stack_shape}')
         steps = [self.voxel_size[axis] / self.spacing for axis in self.in_plane]
         shape = (self.n_slices, *(self.shape[axis] for axis in self.in_plane))
-        slices = np.flip(_resample(stack, steps, shape, order), self._flipped)
+        starts = [-start * step for start, step in zip(self.starts, steps, strict=True)]
+        slices = np.flip(_resample(stack, steps, starts, shape, order), self._flipped)
         return np.ascontiguousarray(
             slices.transpose(np.argsort([self.slice_axis, *self.in_plane]))
         )
@@ -210,7 +220,30 @@ def slice_grid(
     for _ in range(quarter_turns % 4):
         rest = rest[::-1]
         flips = (flips[0], not flips[2], flips[1])
-    in_plane_shape = tuple(max(1, int(np.ceil(shape[a] * size[a] / spacing - 1e-3))) for a in rest)
+    # From an index of the stack on disk (H, W, N) to a voxel of the volume. In plane, pixels lie
+    # where the spacing puts them from the world's origin on, in blocks of the networks' stride:
+    # so a crop or a margin of the volume changes neither pixels nor blocks.
+    origin = np.linalg.solve(affine, [0, 0, 0, 1])
+    to_voxel = np.zeros((4, 4))
+    to_voxel[3, 3] = 1
+    in_plane_shape, starts = [], []
+    for column, (a, flip) in enumerate(zip(rest, flips[1:], strict=True)):
+        step = spacing / size[a] * (-1 if flip else 1)
+        middle = origin[a]
+        if abs(abs(step) - 1) < SAME_SPACING:
+            # Pixels on voxels: nothing is to be gained from interpolation
+            middle = np.round(middle + step / 2) - step / 2
+        ends = sorted((edge - middle) / step for edge in (-0.5, shape[a] - 0.5))
+        first = int(np.floor(ends[0] / BLOCK + 1e-4)) * BLOCK
+        last = int(np.ceil(ends[1] / BLOCK - 1e-4)) * BLOCK
+        to_voxel[a, column] = step
+        start = middle + step * (first + 0.5)
+        to_voxel[a, 3] = start
+        starts.append(float(shape[a] - 1 - start if flip else start))
+        in_plane_shape.append(last - first)
+    step = -1.0 if flips[0] else 1.0
+    to_voxel[axis, 2] = step
+    to_voxel[axis, 3] = shape[axis] - 1 if flips[0] else 0
     stack_shape = (int(shape[axis]), *in_plane_shape)
     if np.prod(stack_shape, dtype=np.float64) > MOST_PIXELS:
         field = ' × '.join(f'{n * s:g}' for n, s in zip(shape[:3], size, strict=True))
@@ -219,17 +252,6 @@ def slice_grid(
             f'{spacing:g} mm, too many for a head: crop the image, or mend the voxel sizes in its '
             'header (--voxel-scale).'
         )
-
-    # From an index of the stack on disk (H, W, N) to a voxel of the volume
-    to_voxel = np.zeros((4, 4))
-    to_voxel[3, 3] = 1
-    steps = {rest[0]: spacing / size[rest[0]], rest[1]: spacing / size[rest[1]], axis: 1.0}
-    for column, (a, n, flip) in enumerate(
-        zip((*rest, axis), (*in_plane_shape, shape[axis]), (*flips[1:], flips[0]), strict=True)
-    ):
-        step = -steps[a] if flip else steps[a]
-        to_voxel[a, column] = step
-        to_voxel[a, 3] = (shape[a] - 1) / 2 - step * (n - 1) / 2
     return SliceGrid(
         shape=(int(shape[0]), int(shape[1]), int(shape[2])),
         spacing=float(spacing),
@@ -238,21 +260,18 @@ def slice_grid(
         flips=(flips[0], flips[1], flips[2]),
         voxel_size=(float(size[0]), float(size[1]), float(size[2])),
         stack_shape=(stack_shape[0], stack_shape[1], stack_shape[2]),
+        starts=(starts[0], starts[1]),
         affine=affine @ to_voxel,
     )
 
 
 def _resample(
-    slices: NDArray, steps: list[float], shape: tuple[int, ...], order: int
+    slices: NDArray, steps: list[float], starts: list[float], shape: tuple[int, ...], order: int
 ) -> NDArray[np.float32]:
-    """Resample in plane about the centre; `steps` are input pixels per output pixel."""
-    if slices.shape == tuple(shape) and np.allclose(steps, 1):
+    """Resample in plane; pixel n of the output lies at `starts` + n `steps` of the input."""
+    if slices.shape == tuple(shape) and np.allclose(steps, 1) and np.allclose(starts, 0):
         return np.array(slices, np.float32)
-    matrix = [1.0, *steps]
-    offset = [
-        (n_in - 1) / 2 - step * (n_out - 1) / 2
-        for n_in, n_out, step in zip(slices.shape, shape, matrix, strict=True)
-    ]
+    matrix, offset = [1.0, *steps], [0.0, *starts]
     # The outermost pixels reach half a pixel beyond their centres: nearest, then cut
     out = ndimage.affine_transform(
         slices, matrix, offset=offset, output_shape=tuple(shape), order=order, mode='nearest'

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.grids import slice_grid
+from secondglance.imaging.grids import BLOCK, slice_grid
 
 SHAPE = (41, 38, 17)
 
@@ -46,11 +46,42 @@ def test_round_trip_restores_oblique_volume(oblique):
 
 
 def test_own_spacing_is_identity_to_the_bit(rng):
-    affine = np.diag([0.375, 0.375, 0.75, 1])
+    affine = np.diag([0.375, 0.375, 0.6, 1])
+    affine[:3, 3] = [-1.3, 0.4, 2.0]
     volume = rng.random((7, 9, 5), dtype=np.float32)
     grid = slice_grid(volume.shape, affine, 0.375)
-    np.testing.assert_array_equal(grid.to_stack(volume), volume.transpose(2, 0, 1))
-    np.testing.assert_array_equal(grid.to_native(grid.to_stack(volume)), volume)
+    h, w = (round(-start) for start in grid.starts)
+    stack = grid.to_stack(volume)
+    np.testing.assert_array_equal(stack[:, h : h + 7, w : w + 9], volume.transpose(2, 0, 1))
+    assert stack.sum() == pytest.approx(volume.sum())
+    np.testing.assert_array_equal(grid.to_native(stack), volume)
+
+
+@pytest.mark.parametrize('spacing', [0.2, 0.3])
+@pytest.mark.parametrize('turns', [0, 1])
+def test_pixels_do_not_depend_on_the_field_of_view(rng, oblique, spacing, turns):
+    volume = rng.random(SHAPE, dtype=np.float32)
+    low, high = np.array([5, 3, 0]), np.array([2, 9, 0])
+    part = tuple(slice(a, n - b) for a, b, n in zip(low, high, SHAPE, strict=True))
+    affine = oblique.copy()
+    affine[:3, 3] = nib.affines.apply_affine(oblique, low)
+    whole = slice_grid(SHAPE, oblique, spacing, quarter_turns=turns)
+    cropped = slice_grid(volume[part].shape, affine, spacing, quarter_turns=turns)
+    # The same pixel has the same place in the world, and blocks begin at the same ones
+    offset = np.linalg.solve(whole.affine, cropped.affine)[:2, 3]
+    np.testing.assert_allclose(offset / BLOCK, np.round(offset / BLOCK), atol=1e-6)
+    h, w = np.round(offset).astype(int)
+    inner = cropped.to_stack(volume[part])
+    outer = whole.to_stack(volume)[:, h : h + inner.shape[1], w : w + inner.shape[2]]
+    # But for the rim, where interpolation or smoothing reaches beyond the crop
+    seen = (
+        cropped.to_stack(
+            np.pad(np.ones(np.array(volume[part].shape) - [8, 8, 0]), [(4, 4), (4, 4), (0, 0)])
+        )
+        == 1
+    )
+    assert seen.mean() > 0.1
+    np.testing.assert_allclose(inner[seen], outer[seen], atol=1e-5)
 
 
 @pytest.mark.parametrize('turns', [1, 2, 3, 5])
@@ -69,17 +100,23 @@ def test_slices_are_turned_in_plane_and_come_back(oblique, turns, rng):
     np.testing.assert_allclose(turned.to_native(stack), smooth, atol=0.02)
 
 
-def test_nothing_is_cropped():
-    grid = slice_grid((11, 13, 4), np.diag([0.25, 0.25, 1, 1]), 0.375)
-    # 2.75 mm and 3.25 mm hold 7.33 and 8.67 pixels
-    assert grid.stack_shape == (4, 8, 9)
+def test_nothing_is_cropped(rng):
+    volume = np.ones((11, 83, 4), np.float32)
+    grid = slice_grid(volume.shape, np.diag([0.25, 0.25, 1, 1]), 0.375)
+    assert all(side % BLOCK == 0 for side in grid.stack_shape[1:])
+    # 2.75 mm and 20.75 mm, in pixels of 0.375 mm
+    assert grid.to_stack(volume)[0].sum() == pytest.approx(2.75 * 20.75 / 0.375**2, rel=0.06)
+    np.testing.assert_allclose(grid.to_native(grid.to_stack(volume))[1:-1, 1:-1], 1, atol=1e-6)
 
 
 def test_flipped_axes_come_in_canonical_order():
     volume = np.zeros((3, 3, 4), np.float32)
-    volume[0, 0, 0] = 1
+    volume[0, 0, 0], volume[1, 0, 0] = 1, 2
     grid = slice_grid(volume.shape, np.diag([-1, -1, -2, 1]), 1.0)
-    assert np.argwhere(grid.to_stack(volume)).tolist() == [[3, 2, 2]]
+    stack = grid.to_stack(volume)
+    (n, h, w), (m, g, v) = np.argwhere(stack == 1)[0], np.argwhere(stack == 2)[0]
+    # The first voxel along a flipped axis is the last one of the canonical axis
+    assert (n, m, h - g, w - v) == (3, 3, 1, 0)
 
 
 @pytest.mark.parametrize(
