@@ -10,23 +10,31 @@ WIDTH = 0.5
 """Width of what is kept about the peak, in standard scores; Matos et al. 2019."""
 
 
-def enhance(saliency: ArrayLike, peak: float = PEAK, width: float = WIDTH) -> NDArray[np.float32]:
+def enhance(
+    saliency: ArrayLike,
+    head: ArrayLike | None = None,
+    *,
+    peak: float = PEAK,
+    width: float = WIDTH,
+) -> NDArray[np.float32]:
     """Keep strong edges of a saliency map; damp weak ones, and the too strong that artefacts give.
 
-    The magnitude is expanded to [0, 255] and compressed, ln(1 + g); of its standard score z the
-    value is exp(−((z − peak) / width)²). Slice by slice.
+    The magnitude is expanded to [0, 255] and compressed, ln(1 + g); of its standard score z inside
+    the head the value is exp(−((z − peak) / width)²). Slice by slice.
 
     Parameters
     ----------
     saliency : (N, H, W) array
         Signed gradient.
+    head : (N, H, W) bool array, optional
+        Where the head is: air changes nothing. By default everywhere.
     peak, width : float
         In standard scores.
 
     Returns
     -------
     (N, H, W) float32 array
-        In [0, 1]; zero in slices where the saliency is everywhere the same.
+        In [0, 1]; zero outside the head, and in slices where the saliency is everywhere the same.
 
     References
     ----------
@@ -38,10 +46,13 @@ def enhance(saliency: ArrayLike, peak: float = PEAK, width: float = WIDTH) -> ND
     np.float32(0.0)
     """
     magnitude = np.abs(np.asarray(saliency, np.float64))
-    low = magnitude.min(axis=(1, 2), keepdims=True)
-    span = magnitude.max(axis=(1, 2), keepdims=True) - low
-    varies = span > 0
-    compressed = np.log1p(255 * (magnitude - low) / np.where(varies, span, 1))
-    sigma = compressed.std(axis=(1, 2), keepdims=True)
-    z = (compressed - compressed.mean(axis=(1, 2), keepdims=True)) / np.where(varies, sigma, 1)
-    return np.where(varies, np.exp(-(((z - peak) / width) ** 2)), 0).astype(np.float32)
+    inside = np.ones(magnitude.shape, bool) if head is None else np.asarray(head, bool)
+    enhanced = np.zeros(magnitude.shape, np.float32)
+    for image, where, out in zip(magnitude, inside, enhanced, strict=True):
+        values = image[where]
+        span = np.ptp(values) if values.size else 0.0
+        if span > 0:
+            compressed = np.log1p(255 * (values - values.min()) / span)
+            z = (compressed - compressed.mean()) / compressed.std()
+            out[where] = np.exp(-(((z - peak) / width) ** 2))
+    return enhanced

@@ -1,22 +1,115 @@
-"""Normalisation of intensities."""
+"""Intensities of a head: which pixels show it, and their normalisation."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 NORMALISATION = 'slice-p99-clip1.5'
 """Name of what `normalise_slices` does; weights record the one that they were trained with."""
 
-
 _PERCENTILE = 99.0
-
 
 _CEILING = 1.5
 
+FLOOR = 0.02
+"""Share of the highest intensity below which intensities are alike."""
+
+SMOOTH_PX = 1.5
+"""Width of the smoothing under which the head is found."""
+
+NEAR_PX = 3
+"""Pixels beyond the head in which there may be brain: signal drops out near air."""
+
+
+def head_pixels(image: ArrayLike) -> NDArray[np.bool_]:
+    """Tell which pixels of a slice show the head.
+
+    The slice is smoothed, so that noise of air becomes even, and split in two by Otsu's threshold
+    of the logarithm of its intensities: air is one peak of their histogram, however much of it
+    the slice shows.
+
+    Parameters
+    ----------
+    image : (H, W) array
+        Intensities in any unit.
+
+    Returns
+    -------
+    (H, W) bool array
+        All false where no pixel is positive.
+
+    References
+    ----------
+    Otsu, *A threshold selection method from gray-level histograms*, IEEE Trans. SMC 1979.
+
+    Examples
+    --------
+    >>> image = np.zeros((40, 40))
+    >>> image[8:32, 8:32] = 100
+    >>> int(head_pixels(image).sum()), int(head_pixels(np.pad(image, 30)).sum())
+    (764, 764)
+    """
+    smooth = ndimage.gaussian_filter(np.asarray(image, np.float64), SMOOTH_PX, mode='nearest')
+    highest = smooth.max()
+    if not highest > 0:
+        return np.zeros(smooth.shape, bool)
+    logarithm = np.log(np.maximum(smooth, FLOOR * highest))
+    if np.ptp(logarithm) == 0:
+        return np.ones(smooth.shape, bool)
+    counts, edges = np.histogram(logarithm, 128)
+    values = (edges[:-1] + edges[1:]) / 2
+    below, total = np.cumsum(counts), np.cumsum(counts * values)
+    above = below[-1] - below
+    with np.errstate(divide='ignore', invalid='ignore'):
+        between = below * above * (total / below - (total[-1] - total) / above) ** 2
+    threshold = edges[1 + int(np.nanargmax(between[:-1]))]
+    return logarithm >= threshold
+
+
+def head_mask(stack: ArrayLike) -> NDArray[np.bool_]:
+    """Find the head in each slice.
+
+    Parameters
+    ----------
+    stack : (N, H, W) array
+        Intensities in any unit.
+
+    Returns
+    -------
+    (N, H, W) bool array
+        Of `head_pixels`, gaps of a few pixels closed, islands removed, holes filled.
+    """
+    stack = np.asarray(stack)
+    mask = np.zeros(stack.shape, bool)
+    near = ndimage.generate_binary_structure(2, 2)
+    for image, out in zip(stack, mask, strict=True):
+        shown = np.pad(head_pixels(image), 3)
+        closed = ndimage.binary_closing(shown, near, iterations=3)
+        opened = ndimage.binary_opening(closed, near)
+        out[:] = ndimage.binary_fill_holes(opened if opened.any() else closed)[3:-3, 3:-3]
+    return mask
+
+
+def near_head(stack: ArrayLike) -> NDArray[np.bool_]:
+    """Find the head in each slice and what lies within `NEAR_PX` of it: nothing else is brain.
+
+    Parameters
+    ----------
+    stack : (N, H, W) array
+        Intensities in any unit.
+
+    Returns
+    -------
+    (N, H, W) bool array
+    """
+    across = ndimage.generate_binary_structure(2, 1)
+    return ndimage.binary_dilation(head_mask(stack), across[None], iterations=NEAR_PX)
+
 
 def normalise_slices(stack: NDArray) -> NDArray[np.float32]:
-    """Scale each slice by the 99th percentile of its positive voxels.
+    """Scale each slice by the 99th percentile of the pixels that show the head.
 
     Parameters
     ----------
@@ -35,8 +128,8 @@ def normalise_slices(stack: NDArray) -> NDArray[np.float32]:
     """
     scaled = np.zeros(stack.shape, np.float32)
     for image, out in zip(stack, scaled, strict=True):
-        positive = image[image > 0]
-        if positive.size:
-            scale = np.percentile(positive, _PERCENTILE)
+        inside = image[head_pixels(image) & (image > 0)]
+        if inside.size:
+            scale = np.percentile(inside, _PERCENTILE)
             np.clip(image / scale, 0.0, _CEILING, out=out, casting='same_kind')
     return scaled

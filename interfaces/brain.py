@@ -39,13 +39,14 @@ class Refine(SimpleInterface):
 
     def _run_interface(self, runtime):
         from secondglance.models.brain_refinement import refine
+        from secondglance.models.segment import brain_probability
 
         head, affine = read_head_stack(self.inputs.stack, Pose(**self.inputs.pose).species)
         first, _ = read_stack(self.inputs.probabilities_stack)
         probability = refine(
             load_model(self.inputs, REFINEMENT),
             head.images,
-            1 - first[:, 0],
+            brain_probability(first, head.images),
             read_stack(self.inputs.enhanced_stack)[0],
             read_stack(self.inputs.placed_stack)[0],
             head.positions,
@@ -57,6 +58,7 @@ class Refine(SimpleInterface):
 
 
 class _SelectMaskInputSpec(PoseSpec):
+    stack = File(exists=True, mandatory=True, desc='whole-head slices, (H, W, N)')
     probabilities_stack = File(exists=True, mandatory=True, desc='first glance, (H, W, N, 4)')
     refined_stack = File(exists=True, mandatory=True, desc='probability of brain, (H, W, N)')
     placed_stack = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
@@ -80,13 +82,15 @@ class SelectMask(SimpleInterface):
     output_spec = _SelectMaskOutputSpec
 
     def _run_interface(self, runtime):
+        from secondglance.models.segment import brain_probability
+
         pose, path = Pose(**self.inputs.pose), self.inputs.placed_stack
         head, affine = read_head_stack(path, pose.species)
         placed = head.images >= 0.5
         first, _ = read_stack(self.inputs.probabilities_stack)
         rows = read_tsv(self.inputs.placement)
         evidence = MaskEvidence(
-            first=1 - first[:, 0],
+            first=brain_probability(first, read_stack(self.inputs.stack)[0]),
             refined=read_stack(self.inputs.refined_stack)[0],
             placed=placed,
             peaks=np.array([row['peak'] for row in rows]),

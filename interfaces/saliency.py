@@ -19,6 +19,7 @@ from secondglance.files.stacks import read_stack, write_like, write_stack
 from secondglance.files.tables import write_tsv
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.intensity import head_mask
 from secondglance.imaging.lognormality import lognormal_fit
 from secondglance.interfaces.network import (
     EnhanceSpec,
@@ -71,6 +72,7 @@ class _EnhanceInputSpec(EnhanceSpec, PoseSpec):
     probabilities = InputMultiObject(
         File(exists=True), mandatory=True, desc='slabs of the first glance, (H, W, N, 4)'
     )
+    stack = File(exists=True, mandatory=True, desc='whole-head slices, (H, W, N)')
     like = File(exists=True, mandatory=True, desc='volume that the slabs were cut from')
 
 
@@ -94,7 +96,10 @@ class Enhance(SimpleInterface):
     def _run_interface(self, runtime):
         saliency, affine = join_slabs(self.inputs.saliency)
         probabilities, _ = join_slabs(self.inputs.probabilities)
-        enhanced = enhance(saliency, peak=self.inputs.peak, width=self.inputs.width)
+        images, _ = read_stack(self.inputs.stack)
+        enhanced = enhance(
+            saliency, head_mask(images), peak=self.inputs.peak, width=self.inputs.width
+        )
         like, grid = nib.load(self.inputs.like), self.inputs.grid(self.inputs.like)
         for name, stack in (
             ('saliency', saliency),

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from secondglance.imaging.grids import holds_signal
-from secondglance.imaging.intensity import normalise_slices
+from secondglance.imaging.intensity import near_head, normalise_slices
 from secondglance.models.inference import pad_to_stride
 
 CONTEXT_MM = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
@@ -147,7 +147,7 @@ def refine(
     Returns
     -------
     (N, H, W) float32 array
-        Probability of brain; zero in slices without signal, whatever their neighbours say.
+        Probability of brain; zero in slices without signal, and away from the head.
     """
     stack = np.asarray(stack)
     # Lost slices are no neighbours: those beyond them are
@@ -162,7 +162,7 @@ def refine(
         chosen = np.arange(start, min(start + batch_size, len(held)))
         seen = refinement_channels(images, first, salient, moved, where, chosen)
         found[held[chosen]] = refine_channels(net, seen, device)
-    return found
+    return np.where(near_head(stack), found, np.float32(0))
 
 
 def refine_channels(net, seen: NDArray[np.float32], device: str = 'cpu') -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from secondglance.imaging.intensity import near_head
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO, BRAIN_SIZE, species_of_section
 from secondglance.models.inference import predict
@@ -22,7 +23,7 @@ _SURER = 0.85
 
 
 _SEEN = 0.01
-"""Where less than this share of the pixels is taken for brain there is none to set upright."""
+"""Where less than this share of the head is taken for brain there is none to set upright."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,14 @@ def _middle(stack: NDArray) -> NDArray:
 
 def _look(model: LoadedModel, stack: NDArray, spacing: float, device: str) -> _Look:
     """Mean cross-entropy of the likeliest class with itself, where brain may be; its section."""
-    probabilities = predict(model, np.ascontiguousarray(stack), device)
-    brain = probabilities[:, 0] < 0.5
+    stack = np.ascontiguousarray(stack)
+    probabilities = predict(model, stack, device)
+    # Noise of air tells nothing
+    near = near_head(stack)
+    brain = (probabilities[:, 0] < 0.5) & near
     section = float(brain.sum(axis=(1, 2)).max()) * spacing**2
-    if brain.mean() < _SEEN:
+    if brain.sum() < _SEEN * near.sum():
         return _Look(np.inf, section)
-    maybe = probabilities[:, 0] < 0.95
+    maybe = (probabilities[:, 0] < 0.95) & near
     doubt = float(-np.log(probabilities.max(axis=1)[maybe].clip(1e-6)).mean())
     return _Look(doubt, section)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.intensity import head_mask, near_head
 from secondglance.imaging.mask.quality import MaskEvidence
 from secondglance.imaging.mask.selection import SelectedMask, select_mask
 from secondglance.imaging.placement.donors import Donor, Placement, place_from_bank
@@ -88,7 +89,8 @@ def first_glance(
         smoothing=Smoothing(options.copies),
         device=device,
     )
-    return FirstGlance(maps, probabilities, enhance(maps, peak=options.peak, width=options.width))
+    enhanced = enhance(maps, head_mask(images), peak=options.peak, width=options.width)
+    return FirstGlance(maps, probabilities, enhanced)
 
 
 def prepare_donor(
@@ -145,7 +147,7 @@ def gather_evidence(
     Placement
     """
     placement = place_from_bank(first.enhanced, head.positions, donors, similarity=similarity)
-    probability = 1 - first.probabilities[:, 0]
+    probability = brain_probability(first.probabilities, head.images)
     refined = refine(
         refinement,
         head.images,
@@ -158,6 +160,23 @@ def gather_evidence(
     voxel = head.spacing**2 * head.thickness
     evidence = MaskEvidence(probability, refined, placement.mask, placement.peaks, voxel)
     return evidence, placement
+
+
+def brain_probability(probabilities: NDArray, images: NDArray) -> NDArray[np.float32]:
+    """Probability of brain by the first glance; zero away from the head.
+
+    Parameters
+    ----------
+    probabilities : (N, 4, H, W) array
+        Of the classes.
+    images : (N, H, W) array
+        Intensities.
+
+    Returns
+    -------
+    (N, H, W) float32 array
+    """
+    return np.where(near_head(images), 1 - probabilities[:, 0], 0).astype(np.float32)
 
 
 def remove_background(images: NDArray, mask: NDArray) -> NDArray[np.float32]:

@@ -152,7 +152,7 @@ def init_brain_wf(
                 place,
                 [('enhanced', 'donor_enhanced'), ('masks', 'donor_masks')],
             ),
-            (slabs, refine, [('stack', 'stack')]),
+            *[(slabs, node, [('stack', 'stack')]) for node in (enhance, refine, brain)],
             (
                 enhance,
                 refine,

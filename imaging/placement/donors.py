@@ -1,7 +1,7 @@
 """A brain mask for a whole head from another animal: match, correlate, reconcile, place."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,9 @@ from secondglance.imaging.placement.correlation import (
 from secondglance.imaging.placement.shifts import reconcile
 from secondglance.imaging.placement.similarity import align, rim_kernels, transform
 from secondglance.imaging.placement.slice_matching import SliceMatch, match_slices
+
+MARGIN_PX = 16
+"""Pixels about the head into which a donor's mask may reach."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,16 @@ def place_from_bank(
     InputError
         If there is no donor.
     """
-    found = match_donors(enhanced, positions, donors, similarity)
-    return _place(np.asarray(enhanced, np.float32), positions, found, tolerance_px)
+    enhanced = np.asarray(enhanced, np.float32)
+    frame = _head_frame(enhanced)
+    head = _reframed(enhanced, frame)
+    found = match_donors(head, positions, donors, similarity)
+    placed = _place(head, positions, found, tolerance_px)
+    back = tuple(
+        slice(-part.start, side - part.start)
+        for part, side in zip(frame, enhanced.shape[1:], strict=True)
+    )
+    return replace(placed, mask=_reframed(placed.mask, back))
 
 
 def match_donors(
@@ -213,6 +224,31 @@ def match_donors(
     return DonorMatch(
         best, scores, match, _chosen(kernels, match), _chosen(mask, match), scale, degrees
     )
+
+
+def _head_frame(enhanced: NDArray) -> tuple[slice, slice]:
+    """Rows and columns about the head, where enhanced saliency is above zero.
+
+    Correlations are then the same however much air the field of view holds.
+    """
+    frame = []
+    for axis in (1, 2):
+        inside = np.flatnonzero(enhanced.any(axis=(0, 3 - axis)))
+        ends = (inside[0], inside[-1] + 1) if len(inside) else (0, enhanced.shape[axis])
+        frame.append(slice(int(ends[0]) - MARGIN_PX, int(ends[1]) + MARGIN_PX))
+    return frame[0], frame[1]
+
+
+def _reframed(stack: NDArray, frame: tuple[slice, slice]) -> NDArray:
+    """Cut out rows and columns of a stack, zero where they lie beyond it."""
+    out = np.zeros((len(stack), *(part.stop - part.start for part in frame)), stack.dtype)
+    pairs = []
+    for part, side in zip(frame, stack.shape[1:], strict=True):
+        low, high = max(part.start, 0), min(part.stop, side)
+        pairs.append((slice(low - part.start, high - part.start), slice(low, high)))
+    (to_h, of_h), (to_w, of_w) = pairs
+    out[:, to_h, to_w] = stack[:, of_h, of_w]
+    return out
 
 
 def _chosen(stack: NDArray, match: SliceMatch) -> NDArray:

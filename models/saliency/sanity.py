@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch import nn
 
 from secondglance.imaging.enhancement import enhance
-from secondglance.imaging.intensity import normalise_slices
+from secondglance.imaging.intensity import head_mask, normalise_slices
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.map_similarity import rank_correlation, ssim
 from secondglance.imaging.metrics import dice
@@ -138,7 +138,8 @@ def check(
 
     progress('the trained network')
     maps, first = look(model.net, subject.images)
-    enhanced = enhance(maps)
+    inside = head_mask(subject.images)
+    enhanced = enhance(maps, inside)
     seen = [_as_donor(look(model.net, donor.images)[0], donor) for donor in donors]
     donor = donors[place_from_bank(enhanced, subject.positions, seen).match.index]
     with_brain = subject.brain.any(axis=(1, 2))
@@ -154,7 +155,7 @@ def check(
         }
         if donor_map is not None:
             as_donor = _as_donor(donor_map, donor)
-            mask = place_stack(enhance(other), subject.positions, as_donor).mask
+            mask = place_stack(enhance(other, inside), subject.positions, as_donor).mask
             row['placed_dice'] = dice(mask, subject.brain)
         found.rows.append(row)
 
@@ -207,7 +208,7 @@ def check(
 
 
 def _as_donor(maps: NDArray, donor: HeadStack) -> Donor:
-    return Donor(enhance(maps), donor.brain, donor.positions)
+    return Donor(enhance(maps, head_mask(donor.images)), donor.brain, donor.positions)
 
 
 def _curve(

@@ -36,6 +36,7 @@ def test_stages_in_pydra_are_those_of_the_graph(tmp_path):
             'enhance',
             saliency=flow.first_glance.lzout.saliency,
             probabilities=flow.first_glance.lzout.probabilities,
+            stack=flow.slabs.lzout.stack,
             like=flow.lzin.head,
             pose=flow.pose.lzout.pose,
         )
