@@ -16,6 +16,12 @@ _CEILING = 1.5
 FLOOR = 0.02
 """Share of the highest intensity below which intensities are alike."""
 
+LEAST_CONTRAST = 2.5
+"""How much brighter than air a head is at least; a slice of less contrast shows no air."""
+
+SPIKE = 5.0
+"""Intensities above this many times the 99th percentile are spikes."""
+
 SMOOTH_PX = 1.5
 """Width of the smoothing under which the head is found."""
 
@@ -51,10 +57,13 @@ def head_pixels(image: ArrayLike) -> NDArray[np.bool_]:
     >>> int(head_pixels(image).sum()), int(head_pixels(np.pad(image, 30)).sum())
     (764, 764)
     """
-    smooth = ndimage.gaussian_filter(np.asarray(image, np.float64), SMOOTH_PX, mode='nearest')
+    image = np.asarray(image, np.float64)
+    positive = image[image > 0]
+    if not positive.size:
+        return np.zeros(image.shape, bool)
+    even = np.clip(image, 0, SPIKE * np.percentile(positive, _PERCENTILE))
+    smooth = ndimage.gaussian_filter(even, SMOOTH_PX, mode='nearest')
     highest = smooth.max()
-    if not highest > 0:
-        return np.zeros(smooth.shape, bool)
     logarithm = np.log(np.maximum(smooth, FLOOR * highest))
     if np.ptp(logarithm) == 0:
         return np.ones(smooth.shape, bool)
@@ -64,8 +73,11 @@ def head_pixels(image: ArrayLike) -> NDArray[np.bool_]:
     above = below[-1] - below
     with np.errstate(divide='ignore', invalid='ignore'):
         between = below * above * (total / below - (total[-1] - total) / above) ** 2
-    threshold = edges[1 + int(np.nanargmax(between[:-1]))]
-    return logarithm >= threshold
+    at = int(np.nanargmax(between[:-1]))
+    brighter = np.exp((total[-1] - total[at]) / above[at] - total[at] / below[at])
+    if brighter < LEAST_CONTRAST:
+        return np.ones(smooth.shape, bool)
+    return logarithm >= edges[1 + at]
 
 
 def head_mask(stack: ArrayLike) -> NDArray[np.bool_]:

@@ -176,7 +176,17 @@ def place_from_bank(
         slice(-part.start, side - part.start)
         for part, side in zip(frame, enhanced.shape[1:], strict=True)
     )
-    return replace(placed, mask=_reframed(placed.mask, back))
+    # Shifts are told of the whole frame: a mask that is not moved lies in its middle
+    moved = [
+        part.start + (part.stop - part.start) // 2 - side // 2
+        for part, side in zip(frame, enhanced.shape[1:], strict=True)
+    ]
+    return replace(
+        placed,
+        mask=_reframed(placed.mask, back),
+        shifts=placed.shifts + moved,
+        own_shifts=placed.own_shifts + moved,
+    )
 
 
 def match_donors(

@@ -6,7 +6,7 @@ import torch
 
 from secondglance.data import example_rat
 from secondglance.files.heads import read_head
-from secondglance.imaging.intensity import normalise_slices
+from secondglance.imaging.intensity import head_mask, normalise_slices
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.pose import Pose
 from secondglance.models.choices import MINIMUM_SIDE
@@ -28,12 +28,29 @@ def test_normalisation_forgets_the_unit(factor):
 
 
 def test_normalisation_by_hand():
-    # 99th percentile of the positive 1 … 100 is 99.01; the zeros and the negative do not count.
-    image = np.concatenate([np.arange(101), np.zeros(20), [-5.0, 0.0, 1e4]])
-    image[-1] = 0
-    found = normalise_slices(image.reshape(1, 4, 31))[0].ravel()
-    np.testing.assert_allclose(found[1:101], np.arange(1, 101) / 99.01, rtol=1e-6)
+    # Of the head's 600 pixels 12 have 100: the 99th percentile; air and the negative do not count
+    image = np.zeros((60, 50))
+    image[10:40, 10:30] = 50
+    image[12:15, 12:16] = 100
+    image[0, 0] = -5
+    found = normalise_slices(image[None])[0]
+    np.testing.assert_allclose(found[20:38, 20:28], 0.5)
+    np.testing.assert_allclose(found[12:15, 12:16], 1)
     assert found.min() == 0
+
+
+@pytest.mark.parametrize('noise', [0.0, 2.0])
+def test_air_in_the_field_of_view_changes_nothing(noise):
+    rng = np.random.default_rng(3)
+    head = np.zeros((60, 50))
+    head[10:40, 10:30] = rng.uniform(40, 60, (30, 20))
+    wide = np.pad(head, 100)
+    air = np.hypot(*rng.normal(0, noise, (2, *wide.shape)))
+    wide = np.where(wide > 0, wide, air)
+    near = slice(100, 160), slice(100, 150)
+    assert (head_mask(wide[None])[0][near] == head_mask(wide[near][None])[0]).mean() > 0.95
+    found, expected = normalise_slices(wide[None])[0][near], normalise_slices(wide[near][None])[0]
+    np.testing.assert_allclose(found, expected, rtol=5e-3)
 
 
 def test_bright_spot_is_clipped():
