@@ -71,7 +71,7 @@ def test_a_donor_of_ones_own_that_lies_on_its_back_is_looked_at_upright(tmp_path
 
     (turned, its_brain), (straight, brain) = stacks(found), stacks(upright)
     assert dice(its_brain, brain) > 0.96
-    assert np.corrcoef(turned[brain], straight[brain])[0, 1] > 0.5
+    assert np.corrcoef(turned[brain], straight[brain])[0, 1] > 0.4
     upside_down = turned[:, ::-1, ::-1]
     assert np.corrcoef(upside_down[brain], straight[brain])[0, 1] < 0.2
 
