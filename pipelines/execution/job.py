@@ -116,7 +116,7 @@ def build(job: ScanJob):
 
 
 def known(job: ScanJob) -> ScanResult | None:
-    """Look what is on record of a scan; nothing is run and no unchanged file is read.
+    """Look what is on record of a scan; nothing is run and no unchanged input is read.
 
     Returns
     -------

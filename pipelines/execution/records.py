@@ -132,7 +132,7 @@ def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -
     """Find the record of a scan that still says what would be made of it.
 
     Inputs whose size and time are those of the record are not read again; every output must be
-    there as it was written.
+    there with the size and the digest that were recorded.
 
     Returns
     -------

@@ -84,3 +84,18 @@ def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path):
     publish({'a.txt': b'whole'}, tmp_path)
     assert not old.exists()
     assert young.exists()
+
+
+def test_an_output_of_another_content_is_replaced_whatever_its_time_says(tmp_path):
+    source, out = tmp_path / 'a.nii', tmp_path / 'out'
+    source.write_bytes(bytes(range(200)))
+    [target] = publish({'a.nii.gz': source}, out)
+    right, about = target.read_bytes(), target.stat()
+    target.write_bytes(bytes(len(right)))
+    os.utime(target, ns=(about.st_atime_ns, about.st_mtime_ns))
+    publish({'a.nii.gz': source}, out)
+    assert target.read_bytes() == right
+    # What is right is left alone
+    place = target.stat().st_ino
+    publish({'a.nii.gz': source}, out)
+    assert target.stat().st_ino == place

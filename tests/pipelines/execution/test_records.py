@@ -1,0 +1,42 @@
+"""What is finished is believed only while its outputs are as they were written."""
+
+import os
+
+import pytest
+
+from secondglance.files.bids import Scan
+from secondglance.pipelines.execution.records import find_record, write_record
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Return a scan on record, and its output."""
+    image, output = tmp_path / 'sub-01_T2w.nii', tmp_path / 'out' / 'sub-01' / 'mask.nii.gz'
+    image.write_bytes(b'voxels')
+    output.parent.mkdir(parents=True)
+    output.write_bytes(bytes(range(100)))
+    scan = Scan(image, {'sub': '01'}, 'T2w', 'anat')
+    write_record(tmp_path / 'out', scan, None, 'recipe', outputs=[output], flags=['look'])
+    return scan, output
+
+
+def test_a_finished_scan_is_known(finished, tmp_path):
+    assert find_record(tmp_path / 'out', finished[0], None, 'recipe').flags == ('look',)
+    assert find_record(tmp_path / 'out', finished[0], None, 'another') is None
+
+
+@pytest.mark.parametrize('content', [bytes(100), bytes(range(99)), b'', None])
+def test_an_output_that_changed_is_not_what_was_written(finished, tmp_path, content):
+    scan, output = finished
+    about = output.stat()
+    if content is None:
+        output.unlink()
+    else:
+        output.write_bytes(content)
+        os.utime(output, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert find_record(tmp_path / 'out', scan, None, 'recipe') is None
+
+
+def test_a_time_stamp_alone_changes_nothing(finished, tmp_path):
+    os.utime(finished[1], ns=(1, 1))
+    assert find_record(tmp_path / 'out', finished[0], None, 'recipe') is not None
