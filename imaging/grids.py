@@ -232,10 +232,11 @@ def slice_grid(
         middle = origin[a]
         if abs(abs(step) - 1) < SAME_SPACING:
             # Pixels on voxels: nothing is to be gained from interpolation
-            middle = np.round(middle + step / 2) - step / 2
+            middle = np.round(middle + step / 2 - 0.25) - step / 2
         ends = sorted((edge - middle) / step for edge in (-0.5, shape[a] - 0.5))
-        first = int(np.floor(ends[0] / BLOCK + 1e-4)) * BLOCK
-        last = int(np.ceil(ends[1] / BLOCK - 1e-4)) * BLOCK
+        # Blocks from the first to the last pixel whose middle lies in the volume
+        first = int(np.ceil(ends[0] - 0.5 - 1e-4)) // BLOCK * BLOCK
+        last = max(int(np.floor(ends[1] - 0.5 + 1e-4)) // BLOCK * BLOCK, first) + BLOCK
         to_voxel[a, column] = step
         start = middle + step * (first + 0.5)
         to_voxel[a, 3] = start
