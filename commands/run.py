@@ -201,11 +201,11 @@ def _method(args):
     scale = args.voxel_scale
     if scale is not None and not (math.isfinite(scale) and scale > 0):
         raise InputError(f'--voxel-scale {scale:g} must be a number above 0.')
-    weights = (args.weights or default_weights()).resolve()
+    weights = Path(os.path.abspath(args.weights or default_weights()))
     if args.weights:
         # What ships is checked by the tests; a user's own file is read whole before anything runs
         load_weights(weights)
-    refinement = (args.refinement or default_refinement()).resolve()
+    refinement = Path(os.path.abspath(args.refinement or default_refinement()))
     if args.refinement:
         load_weights(refinement, form=REFINEMENT)
         read_calibration(refinement)

@@ -204,7 +204,8 @@ def scan_of_file(path: Path, suffix: str | None = None) -> Scan:
     bare = path.name.removesuffix('.gz').removesuffix('.nii')
     entities, own_suffix = parse_name(path)
     beside = path.parent / f'{bare}.bval'
-    bval = beside if beside.is_file() else None
+    # A link to what is not here belongs to the image too, and is named when it is read
+    bval = beside if beside.is_file() or beside.is_symlink() else None
     if _LABEL.fullmatch(entities.get('sub', '')):
         entities = _in_order(entities)
         suffix = suffix or own_suffix

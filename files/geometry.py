@@ -26,6 +26,9 @@ _SAME = 0.02
 _SHORTEST, _LONGEST = 1e-9, 1e9
 """Voxels of another size, in any unit, have none."""
 
+_FARTHEST = 1e7
+"""Voxels from the origin of the world; arithmetic has no more digits for what lies farther."""
+
 _SHEAR_DEGREES = 3.0
 """Axes of an image that are less than a right angle apart by more than this are reported."""
 
@@ -206,6 +209,11 @@ def _check_axes(path: str, affine: NDArray) -> None:
         raise InputError(
             f'{path} has an affine (sform, else qform) whose axes do not span a volume: mend its '
             'header; where the qform is right, set sform_code to 0.'
+        )
+    away = float(np.abs(affine[:3, 3]).max())
+    if away > _FARTHEST * sizes.max():
+        raise InputError(
+            f'{path} lies {away:g} mm from the origin by its affine: mend the offsets in its header.'
         )
 
 

@@ -154,6 +154,15 @@ def test_an_affine_that_cannot_be_inverted_names_the_file(rat, value):
         check_geometry(rat(edit=edit))
 
 
+def test_an_image_at_the_end_of_the_world_is_refused(rat, oblique):
+    def edit(image):
+        image.header['srow_x'][3] = 1e15
+        image._affine = None
+
+    with pytest.raises(InputError, match='from the origin'):
+        check_geometry(rat(edit=edit))
+
+
 def test_sform_and_qform_that_differ_are_reported(rat, oblique):
     def edit(image):
         image.set_qform(oblique @ np.diag([-1, -1, 1, 1]), 1)

@@ -195,7 +195,7 @@ def fuzz_weights(rng, folder):
         place = header['__metadata__'] if rng.random() < 0.6 else header
         if rng.random() < 0.3:
             place = header[list(header)[rng.integers(len(header))]]
-        if not place:
+        if not isinstance(place, dict) or not place:
             continue
         name = list(place)[rng.integers(len(place))]
         place[name] = values[rng.integers(len(values))]
