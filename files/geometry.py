@@ -213,7 +213,8 @@ def _check_axes(path: str, affine: NDArray) -> None:
     away = float(np.abs(affine[:3, 3]).max())
     if away > _FARTHEST * sizes.max():
         raise InputError(
-            f'{path} lies {away:g} mm from the origin by its affine: mend the offsets in its header.'
+            f'{path} lies {away:g} mm from the origin by its affine: mend the offsets in its '
+            'header.'
         )
 
 
