@@ -30,6 +30,12 @@ from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.models.choices import MASK_METHODS, SALIENCY_METHODS, TARGETS, TURNS
 
 DONE, FAILED, WRONG_CALL = 0, 1, 2
+SUBJECT_OPTIONS = {
+    '--subject',
+    '--participant-label',
+    '--participant_label',
+    '--participant',
+}
 COMMANDS = ('run', 'simulate', 'train', 'evaluate', 'sanity-check')
 
 
@@ -43,6 +49,7 @@ def _build_parser() -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(
         prog='secondglance run',
+        allow_abbrev=False,
         description='Segment rodent brain tissue in diffusion, EPI or T2-weighted MRI.',
         epilog='Other commands: secondglance simulate | train | evaluate | sanity-check',
     )
@@ -52,6 +59,8 @@ def _build_parser() -> argparse.ArgumentParser:
     add(
         '--subject',
         '--participant-label',
+        '--participant_label',
+        '--participant',
         nargs='+',
         metavar='LABEL',
         help='with or without sub-, or all',
@@ -70,12 +79,14 @@ def _build_parser() -> argparse.ArgumentParser:
         default=os.environ.get('SECONDGLANCE_BIDS_DIR'),
         help='data set; default: $SECONDGLANCE_BIDS_DIR, else the example rat',
     )
-    add('--session', help='only this session')
+    add('--session', '--session-label', help='only this session')
+    add('--skip-bids-validation', action='store_true', help=argparse.SUPPRESS)
     add('--run', help='only this run')
     add('--suffix', help='which image: dwi (default), bold, sbref, T2w, …')
     add('--reference', type=Path, help='reference segmentation, or a folder of derivatives')
     add = parser.add_argument_group('where it goes').add_argument
     add(
+        '-o',
         '--output-dir',
         type=Path,
         default=os.environ.get('SECONDGLANCE_OUTPUT_DIR'),
@@ -170,12 +181,20 @@ def main(argv: list[str] | None = None) -> int:
     command = 'run'
     if arguments and arguments[0] in COMMANDS:
         command = arguments.pop(0)
-    elif len(arguments) >= 3 and arguments[2] == 'participant':
+    elif len(arguments) >= 3 and arguments[2] in ('participant', 'group'):
         # A BIDS App is called: bids_dir out_dir participant …
-        bids_dir, output_dir, _, *rest = arguments
+        bids_dir, output_dir, level, *rest = arguments
+        if level == 'group':
+            print('secondglance: there is no group level; cohort.html is written with the scans.')
+            return DONE
         arguments = ['--bids-dir', bids_dir, '--output-dir', output_dir, *rest]
-        if not {'--participant-label', '--subject'} & set(rest):
+        if not SUBJECT_OPTIONS & {argument.partition('=')[0] for argument in rest}:
             arguments += ['--subject', 'all']
+    elif arguments[:1] == ['example']:
+        arguments = ['--subject', 'sub-01', *arguments[1:]]
+    elif arguments and not arguments[0].startswith('-'):
+        # Files alone are images
+        arguments = ['--image', *arguments]
     try:
         if command == 'run':
             return _run(arguments)

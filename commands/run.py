@@ -32,16 +32,22 @@ def run(args: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
+    from secondglance.pipelines.execution.job import ScanResult
+
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     bids_dir, output_dir, reference = _folders(args, console)
     method, execution = _method(args), _execution(args)
+    _check_ours(output_dir, bids_dir, reference)
     _check_writable(output_dir, '--output-dir')
     _check_writable(args.work_dir, '--work-dir')
 
     if args.image:
-        scans, lost = _scans_of_files(args, output_dir), []
+        scans, lost = _scans_of_files(args, output_dir), list[ScanResult]()
     else:
-        scans, lost = _scans_of_subjects(args, bids_dir)
+        scans, lost = _scans_of_subjects(args, bids_dir, console)
+    _check_apart(scans)
+    if reference is not None and reference.is_file() and len(scans) + len(lost) > 1:
+        raise InputError(f'Reference {reference} is of one image: give a folder, or one scan.')
     jobs = _jobs(args, scans, method, execution, output_dir, reference)
     if len(jobs) + len(lost) > 1 or args.worker:
         return run_many(args, jobs, lost, output_dir, console)
@@ -50,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_one(args, job, console) -> int:
     """Run the one scan that was asked for, with one line a stage."""
+    from rich.markup import escape
+
     from secondglance.pipelines.execution.job import build, run_job
 
     name = job.scan.name
@@ -61,21 +69,25 @@ def _run_one(args, job, console) -> int:
         except InputError as error:
             return _failed(name, str(error), console)
         path = workflow.write_graph(graph2use='colored', format=kind, simple_form=True)
-        console.print(f'{name}: nothing was run; the graph is drawn in {path}.')
+        told = f'{name}: nothing was run; the graph is drawn in {path}.'
+        console.print(told, markup=False)
         return DONE
-    console.print(f'[bold]{name}[/]  {job.scan.path.name}')
+    console.print(f'[bold]{escape(name)}[/]  {escape(job.scan.path.name)}')
     console.print(f'  motion correction by {job.method.motion}, network on {job.execution.device}')
     outcome = run_job(job, console)
     if outcome.status == 'failed':
         return _failed(name, outcome.reason, console)
     for flag in outcome.flags:
-        console.print(f'  [yellow]look closely:[/] {flag}')
-    console.print(f'  report: {job.output_dir / name}.html  ({outcome.seconds:.1f} s)')
+        console.print(f'  [yellow]look closely:[/] {escape(flag)}')
+    told = f'  report: {job.output_dir / name}.html  ({outcome.seconds:.1f} s)'
+    console.print(told, markup=False)
     return DONE
 
 
 def _failed(name: str, reason: str, console) -> int:
-    console.print(f'[red]{name} failed:[/] ', end='')
+    from rich.markup import escape
+
+    console.print(f'[red]{escape(name)} failed:[/] ', end='')
     print(f'secondglance: {reason}', file=sys.stderr)
     return FAILED
 
@@ -87,8 +99,6 @@ def _scans_of_files(args, output_dir) -> list:
 
     if args.session or args.run:
         raise InputError('--session and --run choose in a data set; an --image is one file.')
-    if len(args.image) > 1 and args.reference and args.reference.is_file():
-        raise InputError(f'Reference {args.reference} is of one image: give one --image.')
     found: dict = {}
     for path in dict.fromkeys(Path(os.path.abspath(path)) for path in args.image):
         scan = scan_of_file(path, args.suffix)
@@ -102,7 +112,56 @@ def _scans_of_files(args, output_dir) -> list:
     return list(found.values())
 
 
-def _scans_of_subjects(args, bids_dir) -> tuple[list, list]:
+def _check_apart(scans: list) -> None:
+    """Refuse scans whose results would lie in one place."""
+    found: dict = {}
+    for scan in scans:
+        where = scan.folder / scan.stem
+        if where in found:
+            raise InputError(
+                f'{found[where].path} and {scan.path} would both be {where}: rename one, or give '
+                'each its own --output-dir.'
+            )
+        found[where] = scan
+
+
+def _check_ours(output_dir: Path, bids_dir: Path | None, reference: Path | None) -> None:
+    """Refuse a folder that holds what this product did not write."""
+    from secondglance.files.bids import generated_by
+
+    inside = bids_dir is not None and output_dir.is_relative_to(bids_dir)
+    if inside and not output_dir.is_relative_to(bids_dir / 'derivatives'):
+        raise InputError(
+            f'--output-dir {output_dir} lies in the raw data {bids_dir}: choose another, such as '
+            f'{bids_dir / "derivatives" / "secondglance"}.'
+        )
+    if bids_dir is not None and output_dir == bids_dir / 'derivatives':
+        raise InputError(
+            f'--output-dir {output_dir} holds other derivatives: name a folder in it.'
+        )
+    if reference is not None and reference.is_dir() and output_dir.is_relative_to(reference):
+        raise InputError(
+            f'--output-dir {output_dir} is the reference itself, which must not be overwritten: '
+            'choose another.'
+        )
+    for folder in (output_dir, *output_dir.parents):
+        if folder in (bids_dir, Path(folder.root)):
+            break
+        if (folder / 'dataset_description.json').is_file():
+            if 'secondglance' not in generated_by(folder):
+                raise InputError(
+                    f'--output-dir {output_dir} lies in {folder}, which secondglance did not '
+                    'write: choose another.'
+                )
+            return
+    if output_dir.is_dir() and any(output_dir.glob('sub-*/**/*.nii*')):
+        raise InputError(
+            f'--output-dir {output_dir} holds images that secondglance did not write: choose '
+            'another.'
+        )
+
+
+def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
     """Find every scan; a subject without one is an outcome, unless it is the only one."""
     from secondglance.files.bids import find_scans, find_subjects
     from secondglance.pipelines.execution.job import ScanResult
@@ -112,15 +171,17 @@ def _scans_of_subjects(args, bids_dir) -> tuple[list, list]:
     if not subjects:
         raise InputError(f'{bids_dir} holds no sub-… folder: give --bids-dir a BIDS data set.')
     suffix = args.suffix or 'dwi'
-    scans, lost = [], []
+    scans, lost, notes = [], [], list[str]()
     for subject in subjects:
         try:
-            scans += find_scans(bids_dir, subject, suffix, args.session, args.run)
+            scans += find_scans(bids_dir, subject, suffix, args.session, args.run, notes)
         except InputError as error:
             if len(subjects) == 1:
                 raise
             name = f'sub-{subject.removeprefix("sub-")}'
             lost.append(ScanResult(name, 'failed', reason=str(error)))
+    for note in notes:
+        console.print(f'  {note}', markup=False)
     return scans, lost
 
 
@@ -154,15 +215,22 @@ def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
     elif args.bids_dir:
         bids_dir = Path(args.bids_dir).resolve()
         output_dir = args.output_dir or bids_dir / 'derivatives' / 'secondglance'
+    elif (Path.cwd() / 'dataset_description.json').is_file() and any(Path.cwd().glob('sub-*')):
+        bids_dir = Path.cwd().resolve()
+        console.print(
+            f'No --bids-dir given: the data set of this folder, {bids_dir}.', markup=False
+        )
+        output_dir = args.output_dir or bids_dir / 'derivatives' / 'secondglance'
     else:
         from secondglance.commands.simulate import make_example
 
         bids_dir = Path('example').resolve()
         if not (bids_dir / 'dataset_description.json').is_file():
-            console.print(f'No --bids-dir given: the example rat is made in {bids_dir}.')
+            told = f'No --bids-dir given: the EXAMPLE rat, which is made in {bids_dir}.'
+            console.print(told, markup=False)
             make_example(bids_dir)
         else:
-            console.print(f'No --bids-dir given: the example rat in {bids_dir} is used.')
+            console.print(f'No --bids-dir given: the EXAMPLE rat in {bids_dir}.', markup=False)
         output_dir = args.output_dir or Path('out')
     reference = args.reference
     if reference is None and bids_dir is not None:
@@ -170,6 +238,8 @@ def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
         reference = known if known.is_dir() else None
     elif reference is not None and not reference.exists():
         raise InputError(f'Reference {reference} is not there: check --reference.')
+    if reference is not None:
+        reference = reference.resolve()
     return bids_dir, Path(output_dir).resolve(), reference
 
 

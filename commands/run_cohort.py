@@ -162,7 +162,7 @@ def _summarise(outcomes: list, page: Path, console, tried: set[str]) -> None:
     counts = Counter(outcome.status for outcome in outcomes)
     flagged = [outcome for outcome in outcomes if outcome.flags]
     told = [f'{counts[status]} {status}' for status in ('done', 'cached', 'failed')]
-    console.print(f'{", ".join(told)}, {len(flagged)} to look at: {page}')
+    console.print(f'{", ".join(told)}, {len(flagged)} to look at: {page}', markup=False)
     for outcome in flagged[:MOST_SHOWN]:
         console.print(f'  look at {outcome.scan}: {" ".join(outcome.flags)}', markup=False)
     failed = [outcome for outcome in outcomes if outcome.status == 'failed']

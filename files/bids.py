@@ -1,5 +1,6 @@
 """Finding scans in a BIDS data set, and naming what is derived from them."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,18 @@ _LABEL = re.compile(r'[A-Za-z0-9]+')
 
 
 # The order of entities in a file name, from the BIDS specification
+DATATYPES = ('anat', 'dwi', 'func', 'fmap', 'perf')
+"""Folders of a subject, or of its sessions, that hold images."""
+
+_NAME = re.compile(r'(?:[A-Za-z0-9]+-[A-Za-z0-9]+_)+([A-Za-z0-9]+)')
 _ENTITIES = ('sub', 'ses', 'task', 'acq', 'ce', 'rec', 'dir', 'run', 'echo', 'part', 'chunk')
+
+
+_ALONE = ('dwi', 'head')
+
+
+def _joined(entities: dict[str, str]) -> str:
+    return '_'.join(f'{key}-{value}' for key, value in entities.items())
 
 
 @dataclass(frozen=True)
@@ -42,14 +54,28 @@ class Scan:
         return f'sub-{self.entities["sub"]}'
 
     @property
-    def stem(self) -> str:
+    def base(self) -> str:
         """Entities joined as in the file name, without suffix: ``sub-01_run-1``."""
-        return '_'.join(f'{key}-{value}' for key, value in self.entities.items())
+        return _joined(self.entities)
+
+    @property
+    def stem(self) -> str:
+        """Beginning of the names of what is derived from the scan.
+
+        It holds the suffix, so that results of two contrasts lie beside each other:
+        ``sub-01_space-T2w``. Diffusion, and an image of unknown contrast, are alone in their
+        folder and need none.
+        """
+        if self.suffix in _ALONE:
+            return self.base
+        chunk = {key: value for key, value in self.entities.items() if key == 'chunk'}
+        others = {key: value for key, value in self.entities.items() if key != 'chunk'}
+        return _joined({**others, 'space': self.suffix, **chunk})
 
     @property
     def name(self) -> str:
-        """Stem, and suffix unless it is ``dwi``: what the report is named by."""
-        return self.stem if self.suffix == 'dwi' else f'{self.stem}_{self.suffix}'
+        """Entities, and suffix unless it is ``dwi``: what the report is named by."""
+        return self.base if self.suffix == 'dwi' else f'{self.base}_{self.suffix}'
 
     @property
     def folder(self) -> Path:
@@ -87,6 +113,15 @@ def find_subjects(bids_dir: Path) -> list[str]:
     return sorted(p.name[4:] for p in bids_dir.glob('sub-*') if p.is_dir())
 
 
+def generated_by(folder: Path) -> list[str]:
+    """Names of the programs that wrote a data set, by its ``dataset_description.json``."""
+    try:
+        content = json.loads((folder / 'dataset_description.json').read_text())
+        return [str(one.get('Name')) for one in content.get('GeneratedBy', [])]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
+
+
 def parse_name(path: Path) -> tuple[dict[str, str], str]:
     """Split a BIDS file name in entities and suffix.
 
@@ -101,14 +136,26 @@ def parse_name(path: Path) -> tuple[dict[str, str], str]:
 
 
 def _inherited(path: Path, bids_dir: Path, extension: str) -> Path | None:
-    """Find the side-car that applies to an image by BIDS' inheritance principle."""
+    """Find the side-car that applies to an image by BIDS' inheritance principle.
+
+    The nearest folder counts; there the one that shares most entities with the image.
+    """
     entities, suffix = parse_name(path)
     folder = path.parent
     while True:
+        fitting: dict[int, list[Path]] = {}
         for candidate in sorted(folder.glob(f'*{suffix}{extension}')):
             its_entities, its_suffix = parse_name(candidate)
             if its_suffix == suffix and its_entities.items() <= entities.items():
-                return candidate
+                fitting.setdefault(len(its_entities), []).append(candidate)
+        if fitting:
+            best = fitting[max(fitting)]
+            if len(best) > 1:
+                raise InputError(
+                    f'{best[0]} and {best[1]} both apply to {path}: keep one, or name it as the '
+                    'image.'
+                )
+            return best[0]
         if folder in (bids_dir, folder.parent):
             return None
         folder = folder.parent
@@ -120,6 +167,7 @@ def find_scans(
     suffix: str = 'dwi',
     session: str | None = None,
     run: str | None = None,
+    notes: list[str] | None = None,
 ) -> list[Scan]:
     """Find the images of a subject; other subjects' folders are never opened.
 
@@ -132,23 +180,23 @@ def find_scans(
         Which image: dwi, bold, sbref, T2w, …
     session, run : str, optional
         Keep these alone, with or without ``ses-`` and ``run-``.
+    notes : list of str, optional
+        Takes a sentence for what is left out.
 
     Returns
     -------
     list of Scan
-        Sorted by path, at least one.
+        Sorted by path, at least one. Only ``[ses-*/]<datatype>/`` is searched.
 
     Raises
     ------
     InputError
-        If there is no such subject (those that are get listed) or no such image.
+        If there is no such subject (those that are get listed) or no such image; if the name of
+        an image is not one of BIDS, belongs to another subject or session, or to two files.
     """
-    if not _LABEL.fullmatch(suffix):
-        raise InputError(
-            f'--suffix {suffix!r} is not of letters and digits alone: give that of a file name, '
-            'such as dwi or T2w.'
-        )
     label = subject_label(subject)
+    if not re.fullmatch(r'[A-Za-z0-9]+', suffix):
+        raise InputError(f'Suffix {suffix!r} is not of letters and digits alone: such as T2w.')
     folder = bids_dir / f'sub-{label}'
     if not folder.is_dir():
         there = find_subjects(bids_dir)
@@ -159,21 +207,77 @@ def find_scans(
         wanted['ses'] = session.removeprefix('ses-')
     if run:
         wanted['run'] = run.removeprefix('run-')
-    scans = []
-    for path in sorted([*folder.rglob(f'*_{suffix}.nii'), *folder.rglob(f'*_{suffix}.nii.gz')]):
-        entities, its_suffix = parse_name(path)
-        if its_suffix != suffix or not wanted.items() <= entities.items():
+    found: dict[str, Scan] = {}
+    for path in _images(folder):
+        if not re.fullmatch(rf'.*_{suffix}\.nii(\.gz)?', path.name):
             continue
-        bval = _inherited(path, bids_dir, '.bval')
-        scans.append(Scan(path, _in_order(entities), suffix, path.parent.name, bval))
-    if not scans:
-        there = sorted({parse_name(p)[1] for p in folder.rglob('*.nii*')})
+        scan = _scan(path, label, suffix, bids_dir)
+        if not wanted.items() <= scan.entities.items():
+            continue
+        if scan.entities.get('part', 'mag') != 'mag':
+            if notes is not None:
+                notes.append(f'{path.name} is not a magnitude image and is left out.')
+            continue
+        if scan.name in found:
+            raise InputError(
+                f'{found[scan.name].path} and {path} are both {scan.name}: remove one, or give '
+                'one of them an entity of its own, such as acq-.'
+            )
+        found[scan.name] = scan
+    if not found:
+        there = sorted({parse_name(p)[1] for p in _images(folder)})
         raise InputError(
             f'sub-{label} has no image named …_{suffix}.nii.gz'
-            + (f' with {wanted}' if wanted else '')
-            + f' in {folder}: choose with --suffix (there are: {", ".join(there) or "none"}).'
+            + ''.join(f' with {key}-{value}' for key, value in wanted.items())
+            + f' in {folder}: choose with --suffix (there are: {", ".join(there) or "none"})'
+            + _others(folder, suffix, wanted)
+            + '.'
         )
-    return scans
+    return list(found.values())
+
+
+def _images(folder: Path) -> list[Path]:
+    """NIfTI files of a subject, linked folders included."""
+    patterns = [f'{ses}{kind}/*.nii{gz}' for ses in ('', 'ses-*/') for kind in DATATYPES
+                for gz in ('', '.gz')]  # fmt: skip
+    return sorted(
+        path for pattern in patterns for path in folder.glob(pattern) if path.name[0] != '.'
+    )
+
+
+def _scan(path: Path, label: str, suffix: str, bids_dir: Path) -> Scan:
+    """Scan of an image, its name checked."""
+    bare = path.name.removesuffix('.gz').removesuffix('.nii')
+    if not _NAME.fullmatch(bare) or not bare.startswith('sub-'):
+        raise InputError(
+            f'{path} is not named as BIDS asks, sub-<label>[_<key>-<value>]_{suffix}, of letters '
+            'and digits alone: rename it.'
+        )
+    entities, _ = parse_name(path)
+    if entities['sub'] != label:
+        raise InputError(f'{path} is in the folder of sub-{label}: move it, or rename it.')
+    session = next((p.name[4:] for p in path.parents if p.name.startswith('ses-')), None)
+    if session is not None and entities.setdefault('ses', session) != session:
+        raise InputError(
+            f'{path} is of session {entities["ses"]} in the folder of ses-{session}: move it, or '
+            'rename it.'
+        )
+    bval = _inherited(path, bids_dir, '.bval')
+    return Scan(path, _in_order(entities), suffix, path.parent.name, bval)
+
+
+def _others(folder: Path, suffix: str, wanted: dict[str, str]) -> str:
+    """Name the sessions and runs that there are, where others were asked for."""
+    told = []
+    for key, word in (('ses', 'sessions'), ('run', 'runs')):
+        if key in wanted:
+            images = [p for p in _images(folder) if parse_name(p)[1] == suffix]
+            values = {parse_name(p)[0].get(key) for p in images}
+            if key == 'ses':
+                values |= {p.name[4:] for p in folder.glob('ses-*')}
+            listed = ', '.join(sorted(v for v in values if v)) or 'none'
+            told.append(f'; {word}: {listed}')
+    return ''.join(told)
 
 
 def scan_of_file(path: Path, suffix: str | None = None) -> Scan:
@@ -206,7 +310,7 @@ def scan_of_file(path: Path, suffix: str | None = None) -> Scan:
     beside = path.parent / f'{bare}.bval'
     # A link to what is not here belongs to the image too, and is named when it is read
     bval = beside if beside.is_file() or beside.is_symlink() else None
-    if _LABEL.fullmatch(entities.get('sub', '')):
+    if _NAME.fullmatch(bare) and _LABEL.fullmatch(entities.get('sub', '')):
         entities = _in_order(entities)
         suffix = suffix or own_suffix
     else:
@@ -244,9 +348,10 @@ def find_reference(reference: Path, scan: Scan) -> Path | None:
         return reference
     for ending in ('_dseg', '_desc-brain_mask'):
         for extension in ('.nii.gz', '.nii'):
-            candidate = reference / scan.folder / f'{scan.stem}{ending}{extension}'
-            if candidate.is_file():
-                return candidate
+            for stem in (scan.base, scan.stem):
+                candidate = reference / scan.folder / f'{stem}{ending}{extension}'
+                if candidate.is_file():
+                    return candidate
     return None
 
 

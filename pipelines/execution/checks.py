@@ -54,7 +54,7 @@ def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> Non
         grid = pose.grid(voxels.shape[:3], geometry.affine)
     except InputError as error:
         raise InputError(f'{scan.path}: {error}') from error
-    side = min(grid.stack_shape[1:])
+    side = round(min(grid.shape[a] * grid.voxel_size[a] for a in grid.in_plane) / spacing, 3)
     if side < MINIMUM_SIDE:
         raise InputError(
             f'{scan.path} has slices of {side * spacing:g} mm; the network needs '
