@@ -157,6 +157,8 @@ def fuzz_names(rng, folder):
     """Names of files in a data set, and labels of a call."""
     letters = [*list('sub01-_.+( )\'"<&é*?[]\\~%$'), 'sub-', '_T2w', '.nii', '.gz', 'ses-', 'run-']
     name = ''.join(rng.choice(letters, rng.integers(1, 12)))
+    if rng.random() < 0.3:
+        name = f'sub-01_run-{rng.integers(9)}'
     parse_name(Path(name))
     # Each refuses for itself
     for call in (lambda: scan_of_file(Path(name)), lambda: subject_label(name)):
