@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint clean
+.PHONY: run test fast lint clean
 
 run: $(VENV)/installed  ## the example rat, from raw scan to report
 	"$(BIN)/python" workflows.py --subject sub-01
+
+fast: $(VENV)/tests-installed  ## tests of functions, between two edits
+	"$(BIN)/python" -m pytest -m "not slow"
 
 test: $(VENV)/tests-installed  ## every test, lint, types and the direction of imports
 	"$(BIN)/python" -m pytest
@@ -18,7 +21,8 @@ lint: $(VENV)/tests-installed
 	"$(BIN)/codespell" $$(git ls-files '*.py' '*.md' '*.cfg' '*.toml' '*.html')
 	mkdir -p "$(VENV)/types" && ln -sfn "$(CURDIR)" "$(VENV)/types/secondglance"
 	cd "$(VENV)/types" && MYPYPATH=. ../bin/mypy --config-file "$(CURDIR)/pyproject.toml" \
-		-p secondglance.imaging -p secondglance.models
+		$(addprefix -p secondglance.,data imaging files simulation models reports interfaces \
+		pipelines commands workflows)
 	"$(BIN)/lint-imports"
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt

@@ -206,7 +206,7 @@ def _segmented(model, refinement, found, pose, donors, device):
 
     first = first_glance(model, head.images, device=device)
     yield 'no mask', native(first.probabilities)
-    masks = {}
+    masks: dict[str, np.ndarray] = {}
     for similarity in (False, True):
         evidence, _ = gather_evidence(
             first, refinement, head, donors, similarity=similarity, device=device

@@ -129,8 +129,11 @@ def _check_ours(output_dir: Path, bids_dir: Path | None, reference: Path | None)
     """Refuse a folder that holds what this product did not write."""
     from secondglance.files.bids import generated_by
 
-    inside = bids_dir is not None and output_dir.is_relative_to(bids_dir)
-    if inside and not output_dir.is_relative_to(bids_dir / 'derivatives'):
+    if (
+        bids_dir is not None
+        and output_dir.is_relative_to(bids_dir)
+        and not output_dir.is_relative_to(bids_dir / 'derivatives')
+    ):
         raise InputError(
             f'--output-dir {output_dir} lies in the raw data {bids_dir}: choose another, such as '
             f'{bids_dir / "derivatives" / "secondglance"}.'

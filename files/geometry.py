@@ -9,6 +9,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel import spatialimages
 from numpy.typing import NDArray
 
 from secondglance.files.nifti import read_volume
@@ -251,7 +252,7 @@ def _contradictions(path: str, image, sizes: NDArray) -> list[str]:
         with np.errstate(all='ignore'):
             try:
                 other = header.get_qform()[:3, :3]
-            except (ValueError, nib.spatialimages.HeaderDataError):
+            except (ValueError, spatialimages.HeaderDataError):
                 return notes
             cosines = (other * image.affine[:3, :3]).sum(axis=0) / (
                 np.linalg.norm(other, axis=0) * sizes

@@ -16,6 +16,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel import spatialimages
 from numpy.typing import NDArray
 
 from secondglance.imaging.errors import InputError
@@ -268,7 +269,7 @@ def _sizes(path: Path, header: nib.Nifti1Header, single: bool) -> tuple[int, int
         raise InputError(f'{path} has voxel sizes of {told} mm: mend its header.')
     try:
         kind = header.get_data_dtype()
-    except nib.spatialimages.HeaderDataError as error:
+    except spatialimages.HeaderDataError as error:
         code = int(header['datatype'])
         raise InputError(
             f'{path} has voxels of a type that NIfTI does not have (code {code}): mend its header.'

@@ -143,8 +143,8 @@ def fit_transform(
     ----------
     Gopinath et al. 2024, *Registration by Regression (RbR)*, doi 10.1007/978-3-031-73480-9_17.
     """
-    points, targets = np.asarray(points, float), np.asarray(targets, float)
-    given = np.ones(len(points)) if weights is None else np.asarray(weights, float)
+    at, goal = np.asarray(points, float), np.asarray(targets, float)
+    given = np.ones(len(at)) if weights is None else np.asarray(weights, float)
     held = np.flatnonzero(given > 0)
     if len(held) < _LEAST:
         raise InputError(
@@ -152,31 +152,31 @@ def fit_transform(
             'atlas; check the brain mask.'
         )
     held = held[np.linspace(0, len(held) - 1, min(len(held), _MOST)).astype(int)]
-    points, targets, given = points[held], targets[held], given[held]
+    at, goal, given = at[held], goal[held], given[held]
 
-    middle = points.mean(axis=0)
-    design = np.column_stack([points - middle, np.ones(len(points))])
+    middle = at.mean(axis=0)
+    design = np.column_stack([at - middle, np.ones(len(at))])
     trust = given.copy()
     solved = np.zeros((4, 3))
     # Few slices hold an axis loosely: a little ridge towards the identity
     prior = np.vstack([np.eye(3), np.zeros(3)])
-    ridge = np.diag([1e-2 * len(points)] * 3 + [0.0])
+    ridge = np.diag([1e-2 * len(at)] * 3 + [0.0])
     for _ in range(8):
         weighted = design * trust[:, None]
-        solved = np.linalg.solve(weighted.T @ design + ridge, weighted.T @ targets + ridge @ prior)
-        trust = given * _tukey(np.linalg.norm(targets - design @ solved, axis=1))
+        solved = np.linalg.solve(weighted.T @ design + ridge, weighted.T @ goal + ridge @ prior)
+        trust = given * _tukey(np.linalg.norm(goal - design @ solved, axis=1))
     affine = np.column_stack([solved[:3].T, solved[3] - solved[:3].T @ middle])
-    left = targets - design @ solved
+    left = goal - design @ solved
 
-    low, high = points.min(axis=0) - 1e-6, points.max(axis=0) + 1e-6
+    low, high = at.min(axis=0) - 1e-6, at.max(axis=0) + 1e-6
     stretch = np.abs(np.linalg.det(affine[:, :3])) ** (1 / 3)
     sizes = tuple(
         int(np.clip(np.ceil((b - a) * stretch / knots_mm), 1, 16)) + 3
         for a, b in zip(low, high, strict=True)
     )
     empty = SmoothTransform(affine, low, high, np.zeros((3, *sizes)))
-    design = _design(points, low, high, sizes)
-    penalty = _roughness(sizes) * len(points) / np.prod(sizes)
+    design = _design(at, low, high, sizes)
+    penalty = _roughness(sizes) * len(at) / np.prod(sizes)
     splines = np.zeros((design.shape[1], 3))
     for _ in range(iterations):
         spline_trust = given * _tukey(np.linalg.norm(left - design @ splines, axis=1))

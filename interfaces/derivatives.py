@@ -173,7 +173,8 @@ class Publish(SimpleInterface):
         for ending, content in self.inputs.sidecars.items():
             name = str(folder / f'{stem}_{ending}')
             # What is known beforehand, and what was found
-            found = json.loads(Path(files[name]).read_text()) if name in files else {}
+            known = files.get(name)
+            found = json.loads(Path(known).read_text()) if isinstance(known, str | Path) else {}
             files[name] = _json({**content, **found})
         for name, text in self.inputs.texts.items():
             files[name] = text.encode()

@@ -1,5 +1,7 @@
 """Interface that compares a segmentation with a reference."""
 
+from functools import partial
+
 import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import (
@@ -54,17 +56,14 @@ class Metrics(SimpleInterface):
         # A reference of zeros and ones is a brain mask: it says nothing of tissues
         only_brain = reference.max() <= 1
         tables = []
-        for function, options in (
-            (segmentation_metrics, {}),
-            (per_slice_metrics, {'axis': axis}),
-        ):
+        for function in (segmentation_metrics, partial(per_slice_metrics, axis=axis)):
             # The brain is judged by the mask, the tissues by the labels
-            rows = function(mask.astype(int), (reference > 0).astype(int), voxel_size, **options)
+            rows = function(mask.astype(int), (reference > 0).astype(int), voxel_size)
             rows = [row for row in rows if row['label'] == 'brain']
             if not only_brain:
                 rows += [
                     row
-                    for row in function(labels, reference, voxel_size, **options)
+                    for row in function(labels, reference, voxel_size)
                     if row['label'] in CLASSES
                 ]
             tables.append(rows)

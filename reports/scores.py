@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def summary_of(rows: list[dict]) -> list[dict]:
         by_animal: dict[str, list[dict]] = {}
         for row in members:
             by_animal.setdefault(row['animal'], []).append(row)
-        line = {'condition': condition, 'label': label}
+        line: dict[str, Any] = {'condition': condition, 'label': label}
         for score, short in (('dsc', 'dsc'), ('hd95_mm', 'hd95')):
             if score not in members[0]:
                 continue

@@ -64,6 +64,7 @@ def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
         If a map is missing, given twice, unreadable or on another grid.
     """
     import nibabel as nib
+    from nibabel import filebasedimages
 
     found: dict[str, NDArray[np.float32]] = {}
     spacing: tuple[float, float, float] | None = None
@@ -84,7 +85,7 @@ def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
         try:
             image = nib.as_closest_canonical(nib.load(paths[0]))  # type: ignore[attr-defined]
             found[tissue] = image.get_fdata(dtype=np.float32)
-        except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+        except (OSError, EOFError, filebasedimages.ImageFileError) as error:
             raise InputError(f'Tissue map {paths[0]} cannot be read; copy it again.') from error
         spacing = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])  # type: ignore
         origin = tuple(float(x) for x in image.affine[:3, 3])  # type: ignore

@@ -1,5 +1,6 @@
 """Simulated whole heads from the tissue maps of an atlas."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +70,7 @@ def oblique_affine(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def simulate_head(
-    maps: dict[str, ArrayLike],
+    maps: Mapping[str, ArrayLike],
     maps_affine: ArrayLike,
     rng: np.random.Generator,
     affine: ArrayLike | None = None,

@@ -172,7 +172,7 @@ def place_from_bank(
     head = _reframed(enhanced, frame)
     found = match_donors(head, positions, donors, similarity)
     placed = _place(head, positions, found, tolerance_px)
-    back = tuple(
+    rows, columns = (
         slice(-part.start, side - part.start)
         for part, side in zip(frame, enhanced.shape[1:], strict=True)
     )
@@ -183,7 +183,7 @@ def place_from_bank(
     ]
     return replace(
         placed,
-        mask=_reframed(placed.mask, back),
+        mask=_reframed(placed.mask, (rows, columns)),
         shifts=placed.shifts + moved,
         own_shifts=placed.own_shifts + moved,
     )

@@ -55,8 +55,8 @@ def stack_axes(
     stack's transform is given.
     """
     _, height, width = shape
-    across = (np.arange(height) - (height - 1) / 2) * in_plane_mm
-    up = (np.arange(width) - (width - 1) / 2) * in_plane_mm
+    across = (np.arange(height, dtype=np.float64) - (height - 1) / 2) * in_plane_mm
+    up = (np.arange(width, dtype=np.float64) - (width - 1) / 2) * in_plane_mm
     return across, np.asarray(positions_mm, float), up
 
 

@@ -52,7 +52,8 @@ class BrainGrid:
 
     def offsets_mm(self, axis: int) -> NDArray[np.float64]:
         """Distance of each row (axis 0) or column (axis 1) from the centroid, mm."""
-        return (self.start[axis] + np.arange(self.shape[axis])) * self.spacing_mm
+        index = np.arange(self.shape[axis], dtype=np.float64)
+        return (self.start[axis] + index) * self.spacing_mm
 
     def to_grid(self, stack: ArrayLike, *, linear: bool = False) -> NDArray[np.float32]:
         """Resample slices (..., H, W) to this grid, (..., h, w); zero beyond the stack.

@@ -133,7 +133,7 @@ def lay_out(
     fractions = grid.to_grid(stack.fractions * stack.known[:, None], linear=True)
     fractions = fractions / np.maximum(fractions.sum(axis=1, keepdims=True), 1e-3)
     places = grid.to_grid(np.nan_to_num(stack.coordinates) * stack.placed[:, None], linear=True)
-    places = places / np.maximum(placed, 1e-3)[:, None]
+    places = (places / np.maximum(placed, 1e-3)[:, None]).astype(np.float32)
     parts = [
         seen.channels,
         fractions,

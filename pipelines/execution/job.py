@@ -127,7 +127,9 @@ def known(job: ScanJob) -> ScanResult | None:
     record = find_record(job.output_dir, *about)
     if record is None:
         record = find_record(job.common_dir, *about)
-        return record and ScanResult(job.scan.name, 'failed', reason=record.failure)
+        if record is None:
+            return None
+        return ScanResult(job.scan.name, 'failed', reason=record.failure)
     return ScanResult(job.scan.name, 'cached', flags=record.flags, figures=record.figures)
 
 
