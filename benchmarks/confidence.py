@@ -15,13 +15,13 @@ import numpy as np
 from scipy import stats
 
 from secondglance.data import atlas_path, donor_paths
-from secondglance.imaging.grids import slices_apart
 from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.mask.selection import select_mask
 from secondglance.imaging.metrics import dice
+from secondglance.imaging.pose import HeadStack
 from secondglance.interfaces.report import placement_warnings
 from secondglance.models.choices import MASK_METHODS
-from secondglance.models.donors import prepare_donors
+from secondglance.models.donors import read_donors
 from secondglance.models.segment import first_glance, gather_evidence
 from secondglance.models.training.scans import read_labelled_scans
 from secondglance.models.weights import (
@@ -34,7 +34,7 @@ from secondglance.models.weights import (
 from secondglance.simulation.animal import draw_animal
 from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.failures import DISASTERS, spoil
-from secondglance.simulation.head_stack import HeadStack, draw_head
+from secondglance.simulation.head_stack import draw_head
 
 
 def main():
@@ -48,14 +48,14 @@ def main():
     args = parser.parse_args()
     model = load_weights(args.weights)
     refinement = load_weights(args.refinement, form=REFINEMENT)
-    bank = prepare_donors(model, donor_paths())
+    bank = read_donors(model, donor_paths())
     rows = []
     for k, (name, animal, head) in enumerate(heads_of(args, model)):
         rng = np.random.default_rng([k, 10])
         kind = DISASTERS[k // 2 % len(DISASTERS)] if k % 2 else 'as it is'
         if k % 2:
             head = spoil(head, kind, rng)
-        donors = [donor for label, donor in bank if label != animal]
+        donors = [donor for donor in bank if not animal or donor.animal != animal]
         row = judge(model, refinement, head, donors)
         rows.append({'name': name, 'kind': kind, **row})
         print(
@@ -77,19 +77,16 @@ def heads_of(args, model):
     if args.bids_dir:
         for one in read_labelled_scans(args.bids_dir, args.suffix, model.spacing) * 2:
             labels = (one.labels != 0).astype(np.uint8)
-            yield one.name, one.animal, HeadStack(one.images, labels, one.positions)
+            yield one.name, one.animal, HeadStack(one.images, one.positions, model.spacing, labels)
 
 
 def judge(model, refinement, head, donors):
     """Find the brain as a user's run does, and compare it with the truth."""
     first = first_glance(model, head.images)
-    evidence, _ = gather_evidence(
-        first, refinement, head.images, head.positions, donors, model.spacing
-    )
-    apart = slices_apart(head.positions)
+    evidence, _ = gather_evidence(first, refinement, head, donors)
     calibration = calibration_of(refinement.metadata)
-    taken = select_mask(MASK_METHODS[0], evidence, model.spacing, apart, calibration)
-    mask, truth = taken.mask >= 0.5, head.labels > 0
+    taken = select_mask(MASK_METHODS[0], evidence, head.spacing, head.thickness, calibration)
+    mask, truth = taken.mask >= 0.5, head.brain
     told = {
         'Method': taken.method,
         'MethodAskedFor': MASK_METHODS[0],

@@ -23,13 +23,13 @@ import torch
 
 from secondglance.data import atlas_path, donor_paths
 from secondglance.files.labelled import find_labelled
-from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.mask.cleaning import one_brain
 from secondglance.imaging.metrics import scores
 from secondglance.imaging.placement.donors import place_from_bank
+from secondglance.imaging.pose import Pose
 from secondglance.models.brain_refinement import refine
-from secondglance.models.donors import prepare_donors
-from secondglance.models.segment import first_glance, prepare_donor
+from secondglance.models.donors import read_donors
+from secondglance.models.segment import brain_probability, first_glance, prepare_donor
 from secondglance.models.training.refinement import train_refinement
 from secondglance.models.training.scans import read_labelled_scans
 from secondglance.models.training.segmentation import train
@@ -140,17 +140,22 @@ def told(mask, values):
     )
 
 
+def head_of(model, found):
+    """Stack of a labelled rat, and its grid."""
+    pose = Pose('rat', model.spacing)
+    grid = pose.grid(found.voxels.shape, found.affine)
+    return pose.stack(grid, found.voxels, found.labels), grid
+
+
 def looked_at_donors(model, labelled, known):
     """Donors among the animals that were trained on, or among all, and the simulated ones."""
     donors = []
     pool = [f for f in labelled if f.scan.subject in known] or labelled
     for found in pool[:: max(1, len(pool) // N_DONORS)]:
-        grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
-        inside = grid.to_stack(found.labels > 0) >= 0.5
-        stack = grid.to_stack(found.voxels)
-        donors.append((found.scan.subject, prepare_donor(model, stack, inside, grid.positions)))
+        head, _ = head_of(model, found)
+        donors.append(prepare_donor(model, head, animal=found.scan.subject))
     simulated = [folder for folder in donor_paths() if folder.name.startswith('simulated')]
-    return donors + prepare_donors(model, simulated)
+    return donors + read_donors(model, simulated)
 
 
 def judge(model, refinement, labelled, donors, test):
@@ -159,15 +164,19 @@ def judge(model, refinement, labelled, donors, test):
     for found in labelled:
         if found.scan.subject not in test:
             continue
-        grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
-        stack = grid.to_stack(found.voxels)
-        others = [donor for animal, donor in donors if animal != found.scan.subject]
-        first = first_glance(model, stack)
-        placed = place_from_bank(first.enhanced, grid.positions, others)[0].mask
-        seen = {'first-glance': 1 - first.probabilities[:, 0]}
+        head, grid = head_of(model, found)
+        others = [donor for donor in donors if donor.animal != found.scan.subject]
+        first = first_glance(model, head.images)
+        placed = place_from_bank(first.enhanced, head.positions, others).mask
+        seen = {'first-glance': brain_probability(first.probabilities, head.images)}
         if refiner:
             seen['network'] = refine(
-                refiner, stack, seen['first-glance'], first.enhanced, placed, grid.positions
+                refiner,
+                head.images,
+                seen['first-glance'],
+                first.enhanced,
+                placed,
+                head.positions,
             )
         for mask, probability in seen.items():
             brain = one_brain(probability, model.spacing, grid.thickness, placed)

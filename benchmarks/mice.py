@@ -24,9 +24,9 @@ from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.species import BRAIN_SIZE
-from secondglance.models.donors import prepare_donors
+from secondglance.models.donors import read_donors
 from secondglance.models.inference import predict
-from secondglance.models.pose import upright_grid
+from secondglance.models.pose import estimate_pose
 from secondglance.models.segment import segment_stack
 from secondglance.models.weights import (
     REFINEMENT,
@@ -57,7 +57,7 @@ def main():
     model = load_weights(args.weights)
     if args.heads:
         refinement = load_weights(args.refinement, form=REFINEMENT)
-        donors = [donor for _, donor in prepare_donors(model, donor_paths())]
+        donors = read_donors(model, donor_paths())
         print('head\tasked for\tmask\tdsc\tlarge slices\tconfidence')
         for path in sorted((args.heads / 'img_N3_intensity_normalized').glob('mouse*.nii')):
             name = path.name.replace('_norm', '_mask')
@@ -81,14 +81,13 @@ def judge_head(path, reference, model, refinement, donors):
     # The mask lies on the same voxels, whatever its own header says
     truth = np.asarray(nib.load(reference).dataobj) > 0
     # With pixels so small a mouse looks like a rat
-    grid = upright_grid(model, voxels, image.affine, 'mouse')
-    positions = grid.positions / BRAIN_SIZE['mouse']
+    pose = estimate_pose(model, voxels, image.affine, species='mouse')
+    grid = pose.grid(voxels.shape, image.affine)
     area = truth.sum(axis=(0, 1))
     large = area > SMALL * area.max()
     for method in ('first-glance', 'network'):
-        seen = segment_stack(
-            model, refinement, grid.to_stack(voxels), positions, donors, mask_method=method
-        )
+        head = pose.stack(grid, voxels)
+        seen = segment_stack(model, refinement, head, donors, mask_method=method)
         mask = grid.to_native(seen.brain.mask) >= 0.5
         print(
             path.name.split('.')[0],

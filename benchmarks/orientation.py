@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from secondglance.data import atlas_path
 from secondglance.imaging.species import BRAIN_SIZE
-from secondglance.models.pose import find_pose, quarter_turns
+from secondglance.models.pose import find_pose
 from secondglance.models.training.scans import read_labelled_scans
 from secondglance.models.weights import default_weights, load_weights
 from secondglance.simulation.animal import cut_slices, draw_animal
@@ -45,7 +45,8 @@ def main():
         for stack in heads:
             species.update((name, species_seen(model, stack, name)) for name in BRAIN_SIZE)
             for lying in range(4):
-                turned = quarter_turns(model, np.rot90(stack, lying, (1, 2)))
+                shown = np.rot90(stack, lying, (1, 2))
+                turned = find_pose(model, lambda _, s=shown: s, species='rat').quarter_turns
                 right = (turned + lying) % 4 == 0
                 counts[lying, 0 if right else 1 if turned == 0 else 2] += 1
         for lying, row in enumerate(counts):

@@ -22,7 +22,8 @@ import torch
 from secondglance.data import atlas_path, donor_paths
 from secondglance.imaging.metrics import scores
 from secondglance.imaging.placement.donors import place_from_bank
-from secondglance.models.donors import prepare_donors
+from secondglance.imaging.pose import HeadStack
+from secondglance.models.donors import read_donors
 from secondglance.models.inference import predict
 from secondglance.models.segment import first_glance, prepare_donor, segment_stack
 from secondglance.models.training.recipes import animal_rng, split_animals
@@ -94,12 +95,12 @@ def repeat(args, atlas, split):
     donors = []
     for number in split.train[: args.donors]:
         stack, labels, positions = scanned(args, atlas, number, model.spacing, 64)
-        donors.append(prepare_donor(model, stack, labels > 0, positions))
+        donors.append(prepare_donor(model, HeadStack(stack, positions, model.spacing, labels)))
     found: dict[tuple[str, str], list[dict]] = {}
     for number in split.test:
         stack, labels, positions = scanned(args, atlas, number, model.spacing, 64)
         first = first_glance(model, stack)
-        placed = place_from_bank(first.enhanced, positions, donors)[0].mask
+        placed = place_from_bank(first.enhanced, positions, donors).mask
         compare(found, 'no mask', first.probabilities, None, labels, model)
         compare(found, 'placed mask', *inside(model, stack, placed), labels, model)
         compare(found, 'mask by hand', *inside(model, stack, labels > 0), labels, model)
@@ -110,12 +111,12 @@ def judge_shipped(args, atlas, split):
     """Test the weights that ship."""
     model = load_weights(default_weights())
     refinement = load_weights(default_refinement(), form=REFINEMENT)
-    donors = [donor for _, donor in prepare_donors(model, donor_paths())]
+    donors = read_donors(model, donor_paths())
     unseen = [number for number in split.test if number >= SHIPPED_SAW]
     found = {}
     for number in unseen:
         stack, labels, positions = scanned(args, atlas, number, model.spacing, 80)
-        seen = segment_stack(model, refinement, stack, positions, donors)
+        seen = segment_stack(model, refinement, HeadStack(stack, positions, model.spacing), donors)
         mask = seen.brain.mask >= 0.5
         compare(found, 'no mask', seen.first.probabilities, None, labels, model)
         compare(found, 'mask of the network', seen.second, mask, labels, model)

@@ -23,10 +23,11 @@ import torch
 from scipy import ndimage
 
 from secondglance.data import atlas_path, donor_paths
+from secondglance.files.bids import find_donor
 from secondglance.files.heads import read_head
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.grids import slice_grid, slices_apart
-from secondglance.imaging.intensity import normalise_slices
+from secondglance.imaging.intensity import head_mask, normalise_slices
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.mask.cleaning import one_brain
 from secondglance.imaging.mask.selection import candidate_masks
@@ -38,6 +39,7 @@ from secondglance.imaging.placement.correlation import (
     standardise,
 )
 from secondglance.imaging.placement.donors import Donor, kernels_of, place_from_bank
+from secondglance.imaging.pose import HeadStack, Pose
 from secondglance.models.inference import predict
 from secondglance.models.saliency.attribution import saliency_stack
 from secondglance.models.segment import FirstGlance, gather_evidence
@@ -116,9 +118,10 @@ def heads_of(args, model, saliency):
     if args.simulated:
         atlas, bank = read_atlas(args.atlas), []
         for folder in donor_paths():
-            head = read_head(folder / 'image.nii.gz', folder / 'brain_mask.nii.gz', model.spacing)
-            grid = Stack(model.spacing, head.grid.thickness, head.grid.positions)
-            bank.append(seen(folder.name, head.stack, head.brain, grid, model, saliency, args))
+            pose = Pose('rat', model.spacing)
+            head, _ = read_head(*find_donor(folder), pose)
+            grid = Stack(model.spacing, head.thickness, head.positions)
+            bank.append(seen(folder.name, head.images, head.brain, grid, model, saliency, args))
         for number in range(args.simulated):
             rng = np.random.default_rng([number, 9])
             head = draw_head(draw_animal(atlas, rng, model.spacing, 80), rng)
@@ -176,7 +179,7 @@ def seen(name, stack, labels, grid, model, saliency, args):
     if saliency == 'sobel':
         image = normalise_slices(stack)
         maps = np.hypot(ndimage.sobel(image, axis=1), ndimage.sobel(image, axis=2))
-    enhanced = enhance(maps)
+    enhanced = enhance(maps, head_mask(stack))
     return {
         'name': name,
         'animal': name[4:6],
@@ -185,7 +188,7 @@ def seen(name, stack, labels, grid, model, saliency, args):
         'labels': np.asarray(labels),
         'mask': np.asarray(labels) > 0,
         'as_donor': Donor(enhanced, grid.to_stack(labels) >= 0.5, grid.positions),
-        'first': FirstGlance(first, enhanced),
+        'first': FirstGlance(maps, first, enhanced),
         'probability': first[:, 1:].sum(1),
         'seconds': time.perf_counter() - start,
     }
@@ -195,7 +198,8 @@ def place(head, donors, model, refinement):
     """Place the best donor's mask, and measure it and what might have been."""
     grid, own = head['grid'], head['as_donor']
     start = time.perf_counter()
-    placed, index = place_from_bank(own.enhanced, own.positions, [d['as_donor'] for d in donors])
+    placed = place_from_bank(own.enhanced, own.positions, [d['as_donor'] for d in donors])
+    index = placed.match.index
     seconds = time.perf_counter() - start
 
     chosen = placed.donor_slice
@@ -213,10 +217,9 @@ def place(head, donors, model, refinement):
     def moved(shifts):
         return np.stack([place_mask(m, s) for m, s in zip(masks, shifts, strict=True)])
 
-    stack, bank = head['stack'], [d['as_donor'] for d in donors]
-    evidence, _ = gather_evidence(
-        head['first'], refinement, stack, own.positions, bank, model.spacing
-    )
+    stack = HeadStack(head['stack'], own.positions, model.spacing)
+    bank = [d['as_donor'] for d in donors]
+    evidence, _ = gather_evidence(head['first'], refinement, stack, bank)
     network = candidate_masks(evidence, grid.spacing, grid.thickness)['network']
     sure = calibration_of(refinement.metadata).of_mask(network >= 0.5, evidence)
 
@@ -233,7 +236,7 @@ def place(head, donors, model, refinement):
         'similarity': native(
             place_from_bank(
                 own.enhanced, own.positions, [d['as_donor'] for d in donors], similarity=True
-            )[0].mask
+            ).mask
         ),
         'oracle': native(moved(oracle)),
         'first': native(head['probability']),

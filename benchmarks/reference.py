@@ -18,10 +18,10 @@ from scipy import ndimage
 
 from secondglance.data import donor_paths
 from secondglance.files.labelled import find_labelled
-from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.motion import estimate_motion
-from secondglance.models.donors import prepare_donors
+from secondglance.imaging.pose import Pose
+from secondglance.models.donors import read_donors
 from secondglance.models.segment import segment_stack
 from secondglance.models.weights import REFINEMENT, load_weights
 
@@ -35,7 +35,7 @@ def main():
     args = parser.parse_args()
     model = load_weights(args.weights)
     refinement = load_weights(args.refinement, form=REFINEMENT)
-    donors = prepare_donors(model, donor_paths())
+    donors = read_donors(model, donor_paths())
 
     scans = {}
     for found in find_labelled(args.bids_dir, args.suffix):
@@ -48,7 +48,7 @@ def main():
             continue
         drawn = [run.labels > 0 for run in runs]
         # A donor is never the animal itself
-        others = [donor for name, donor in donors if name != animal]
+        others = [donor for donor in donors if donor.animal != animal]
         seen = [brain_of(run, model, refinement, others) for run in runs]
         size = voxel_sizes(runs[0].affine)
         pull = motion_between([run.voxels for run in runs], size)
@@ -63,9 +63,9 @@ def main():
 
 def brain_of(found, model, refinement, donors):
     """Outline the brain of a scan by both networks, on the scan's own grid."""
-    grid = slice_grid(found.voxels.shape, found.affine, model.spacing)
-    stack = grid.to_stack(found.voxels)
-    glances = segment_stack(model, refinement, stack, grid.positions, donors)
+    pose = Pose('rat', model.spacing)
+    grid = pose.grid(found.voxels.shape, found.affine)
+    glances = segment_stack(model, refinement, pose.stack(grid, found.voxels), donors)
     return grid.to_native(glances.brain.mask) >= 0.5
 
 

@@ -23,6 +23,7 @@ import torch
 
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.grids import slice_grid
+from secondglance.imaging.intensity import head_mask
 from secondglance.imaging.lognormality import lognormal_fit
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement.donors import Donor, place_from_bank
@@ -87,20 +88,20 @@ def speed(model, args):
 
 
 def heads(model, args):
-    """Yield name, grid, saliency and brain of every labelled volume."""
+    """Yield name, grid, saliency, head and brain of every labelled volume."""
     for path in sorted((args.root / 'derivatives/reference').rglob('*_desc-brain_mask.nii.gz')):
         name = path.name.replace('_desc-brain_mask.nii.gz', '')
         image = nib.load(args.root / f'sub-{name[4:6]}/func/{name}_sbref.nii.gz')
         grid = slice_grid(image.shape, image.affine, model.spacing)
         stack = grid.to_stack(image.get_fdata(dtype=np.float32))
         maps, _ = saliency_stack(model, stack, device=args.device)
-        yield name, grid, maps, np.asarray(nib.load(path).dataobj) > 0
+        yield name, grid, maps, head_mask(stack), np.asarray(nib.load(path).dataobj) > 0
 
 
 def distribution(model, args):
     """Print what describes the magnitude of saliency best."""
     best, rows = Counter(), []
-    for _, grid, maps, brain in heads(model, args):
+    for _, grid, maps, _, brain in heads(model, args):
         with_brain = grid.to_stack(brain).any(axis=(1, 2))
         fit = lognormal_fit(maps[with_brain])
         best.update(fit.best())
@@ -127,15 +128,18 @@ def constants(model, args):
         for width in WIDTHS:
             donors = {
                 name: Donor(
-                    enhance(maps, peak, width), grid.to_stack(brain) >= 0.5, grid.positions
+                    enhance(maps, head, peak=peak, width=width),
+                    grid.to_stack(brain) >= 0.5,
+                    grid.positions,
                 )
-                for name, grid, maps, brain in seen
+                for name, grid, maps, head, brain in seen
                 if name[4:6] in DONORS and 'run-1' in name
             }
             scored = []
-            for name, grid, maps, brain in seen:
+            for name, grid, maps, head, brain in seen:
                 others = [d for n, d in donors.items() if n[4:6] != name[4:6]]
-                placed, _ = place_from_bank(enhance(maps, peak, width), grid.positions, others)
+                enhanced = enhance(maps, head, peak=peak, width=width)
+                placed = place_from_bank(enhanced, grid.positions, others)
                 mask = grid.to_native(placed.mask.astype(np.float32)) >= 0.5
                 scored.append(dice(mask, brain))
             cells.append(f'{np.mean(scored):.3f}, {np.min(scored):.3f}')

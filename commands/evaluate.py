@@ -56,12 +56,15 @@ def main(args: argparse.Namespace) -> int:
         raise InputError('Name either --bids-dir or --atlas, not both.')
     if args.animals < 1:
         raise InputError(f'--animals {args.animals} is too few; simulate at least 1.')
+    from secondglance.models.inference import resolve_device
     from secondglance.models.weights import (
         REFINEMENT,
         default_refinement,
         default_weights,
         load_weights,
     )
+
+    args.device = resolve_device(args.device)
 
     model = load_weights(args.weights or default_weights(), args.device)
     refinement = load_weights(args.refinement or default_refinement(), args.device, REFINEMENT)
@@ -130,12 +133,11 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
     from secondglance.files.labelled import find_labelled
     from secondglance.imaging.metrics import scores
     from secondglance.models.donors import read_donors
-    from secondglance.models.inference import resolve_device
     from secondglance.models.pose import estimate_pose
     from secondglance.models.weights import trained_on
     from secondglance.reports.scores import Outlined
 
-    device = resolve_device(args.device)
+    device = args.device
     donors = read_donors(model, args.donor or donor_paths(), device=device)
     rows, pictures = [], []
     labelled = list(find_labelled(args.bids_dir, args.suffix, args.subject, args.reference))
