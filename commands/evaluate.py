@@ -134,16 +134,15 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
     from secondglance.imaging.metrics import scores
     from secondglance.models.donors import read_donors
     from secondglance.models.pose import estimate_pose
-    from secondglance.models.weights import trained_on
+    from secondglance.models.weights import default_refinement, trained_on
     from secondglance.reports.scores import Outlined
 
     device = args.device
     donors = read_donors(model, args.donor or donor_paths(), device=device)
     rows, pictures = [], []
     labelled = list(find_labelled(args.bids_dir, args.suffix, args.subject, args.reference))
-    taught = {
-        found.scan.subject for found in labelled if found.scan.name in trained_on(args.weights)
-    }
+    known = trained_on(args.weights) | trained_on(args.refinement or default_refinement())
+    taught = {found.scan.subject for found in labelled if found.scan.name in known}
     if taught and not args.include_trained:
         labelled = [found for found in labelled if found.scan.subject not in taught]
         print(f'Left out, for the weights were trained on them: {", ".join(sorted(taught))}.')
@@ -196,18 +195,17 @@ def _segmented(model, refinement, found, pose, donors, device):
 
     from secondglance.imaging.mask.selection import candidate_masks
     from secondglance.imaging.tissues import tissues_inside
-    from secondglance.models.inference import predict
-    from secondglance.models.segment import first_glance, gather_evidence, remove_background
+    from secondglance.models.segment import first_glance, gather_evidence, second_glance
 
     grid = pose.grid(found.voxels.shape, found.affine)
     head = pose.stack(grid, found.voxels, found.labels)
 
-    def native(probabilities, mask=None):
-        volume = np.stack([grid.to_native(probabilities[:, k]) for k in range(4)], axis=-1)
-        return tissues_inside(volume, volume[..., 0] < 0.5 if mask is None else mask).labels
+    def tissues(mask):
+        return second_glance(model, head.images, grid, mask, device).labels
 
     first = first_glance(model, head.images, device=device)
-    yield 'no mask', native(first.probabilities)
+    volume = np.stack([grid.to_native(p) for p in first.probabilities.swapaxes(0, 1)], axis=-1)
+    yield 'no mask', tissues_inside(volume, volume[..., 0] < 0.5).labels
     masks: dict[str, np.ndarray] = {}
     for similarity in (False, True):
         evidence, _ = gather_evidence(
@@ -217,11 +215,9 @@ def _segmented(model, refinement, found, pose, donors, device):
         of_kind = candidate_masks(evidence, head.spacing, head.thickness, placed_by)
         masks |= {name: mask for name, mask in of_kind.items() if name not in masks}
     for method, mask in masks.items():
-        second = predict(model, remove_background(head.images, mask), device)
-        yield method, native(second, grid.to_native(mask) >= 0.5)
+        yield method, tissues(grid.to_native(mask) >= 0.5)
     if found.tissues:
-        second = predict(model, remove_background(head.images, head.brain), device)
-        yield 'by hand', native(second, found.labels > 0)
+        yield 'by hand', tissues(found.labels > 0)
 
 
 if __name__ == '__main__':

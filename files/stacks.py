@@ -37,10 +37,15 @@ def write_stack(stack: np.ndarray, affine: np.ndarray, path: str | Path) -> str:
     return str(path)
 
 
-def write_like(volume: np.ndarray, like, path: str | Path) -> str:
-    """Write a volume on the grid of the image `like`; the path is returned."""
+def image_like(volume: np.ndarray, like) -> nib.Nifti1Image:
+    """Make an image of a volume on the grid, and with the header, of the image `like`."""
     out = nib.Nifti1Image(volume, like.affine, like.header)
     out.set_data_dtype(volume.dtype)
     out.header['scl_slope'], out.header['scl_inter'] = 1, 0
-    nib.save(out, path)
+    return out
+
+
+def write_like(volume: np.ndarray, like, path: str | Path) -> str:
+    """Write a volume on the grid of the image `like`; the path is returned."""
+    nib.save(image_like(volume, like), path)
     return str(path)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from secondglance.imaging.errors import InputError
 from secondglance.imaging.grids import SliceGrid, slice_grid
 from secondglance.imaging.species import BRAIN_SIZE
 
@@ -98,6 +99,28 @@ class Pose:
             slice_axis=self.slice_axis,
             quarter_turns=self.quarter_turns,
         )
+
+    def check_extent(self, grid: SliceGrid, minimum: int) -> None:
+        """Refuse slices that are too small for the network.
+
+        Parameters
+        ----------
+        grid : SliceGrid
+            Of :meth:`grid`.
+        minimum : int
+            Pixels of the shortest side.
+
+        Raises
+        ------
+        InputError
+            If a side of the volume's slices is shorter.
+        """
+        side = min(grid.shape[axis] * grid.voxel_size[axis] for axis in grid.in_plane)
+        if round(side / self.spacing, 3) < minimum:
+            raise InputError(
+                f'Slices of {side:.4g} mm are too small; the network needs '
+                f'{minimum * self.spacing:g} mm at least: is the slice axis (--slice-axis) right?'
+            )
 
     def stack(
         self, grid: SliceGrid, voxels: ArrayLike, mask: ArrayLike | None = None

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.grids import SliceGrid
 from secondglance.imaging.intensity import head_mask, near_head
 from secondglance.imaging.mask.quality import MaskEvidence
 from secondglance.imaging.mask.selection import SelectedMask, select_mask
 from secondglance.imaging.placement.donors import Donor, Placement, place_from_bank
 from secondglance.imaging.pose import HeadStack
+from secondglance.imaging.tissues import TissueMaps, tissues_inside
 from secondglance.models.brain_refinement import refine
 from secondglance.models.choices import AS_PUBLISHED, MASK_METHODS, SaliencyOptions
 from secondglance.models.inference import predict
@@ -42,8 +44,8 @@ class FirstGlance:
 
 
 @dataclass(frozen=True)
-class Glances:
-    """The results of both glances at a head; stacks at the network's spacing.
+class FoundBrain:
+    """The first glance at a head, and its brain; stacks at the network's spacing.
 
     Attributes
     ----------
@@ -51,13 +53,25 @@ class Glances:
     placement : Placement
         Of a donor's mask.
     brain : SelectedMask
-    second : (N, 4, H, W) float32 array
-        Class probabilities of the masked head.
     """
 
     first: FirstGlance
     placement: Placement
     brain: SelectedMask
+
+
+@dataclass(frozen=True)
+class Glances(FoundBrain):
+    """The results of both glances at a head; stacks at the network's spacing.
+
+    Attributes
+    ----------
+    first, placement, brain
+        As of `FoundBrain`.
+    second : (N, 4, H, W) float32 array
+        Class probabilities of the masked head.
+    """
+
     second: NDArray[np.float32]
 
 
@@ -200,7 +214,37 @@ def remove_background(images: NDArray, mask: NDArray) -> NDArray[np.float32]:
     return np.where(np.asarray(mask) >= 0.5, images, 0).astype(np.float32)
 
 
-def segment_stack(
+def second_glance(
+    model: LoadedModel,
+    images: NDArray,
+    grid: SliceGrid,
+    mask: NDArray,
+    device: str = 'cpu',
+) -> TissueMaps:
+    """Segment the tissues inside a brain mask, on the volume's own grid.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    images : (N, H, W) array
+        The whole head on `grid`.
+    grid : SliceGrid
+    mask : (X, Y, Z) bool array
+        Brain, on the volume's own grid.
+    device : str
+
+    Returns
+    -------
+    TissueMaps
+        (X, Y, Z) labels and (X, Y, Z, 3) fractions.
+    """
+    inside = remove_background(images, grid.to_stack(np.asarray(mask, np.float32)))
+    probabilities = predict(model, inside, device)
+    volume = [grid.to_native(channel) for channel in probabilities.swapaxes(0, 1)]
+    return tissues_inside(np.stack(volume, axis=-1), mask)
+
+
+def find_brain(
     model: LoadedModel,
     refinement: LoadedModel,
     head: HeadStack,
@@ -209,8 +253,8 @@ def segment_stack(
     mask_method: str = MASK_METHODS[0],
     options: SaliencyOptions = AS_PUBLISHED,
     device: str = 'cpu',
-) -> Glances:
-    """Segment a stack of whole-head slices.
+) -> FoundBrain:
+    """Take the first glance at a stack of whole-head slices, and select its brain mask.
 
     Parameters
     ----------
@@ -225,7 +269,7 @@ def segment_stack(
 
     Returns
     -------
-    Glances
+    FoundBrain
 
     Raises
     ------
@@ -240,5 +284,43 @@ def segment_stack(
     )
     calibration = calibration_of(refinement.metadata)
     brain = select_mask(mask_method, evidence, head.spacing, head.thickness, calibration)
-    second = predict(model, remove_background(head.images, brain.mask), device)
-    return Glances(first, placement, brain, second)
+    return FoundBrain(first, placement, brain)
+
+
+def segment_stack(
+    model: LoadedModel,
+    refinement: LoadedModel,
+    head: HeadStack,
+    donors: Sequence[Donor],
+    *,
+    mask_method: str = MASK_METHODS[0],
+    options: SaliencyOptions = AS_PUBLISHED,
+    device: str = 'cpu',
+) -> Glances:
+    """Segment a stack of whole-head slices.
+
+    Parameters
+    ----------
+    model, refinement, head, donors, mask_method, options, device
+        As of `find_brain`.
+
+    Returns
+    -------
+    Glances
+
+    Raises
+    ------
+    InputError
+        As of `find_brain`.
+    """
+    found = find_brain(
+        model,
+        refinement,
+        head,
+        donors,
+        mask_method=mask_method,
+        options=options,
+        device=device,
+    )
+    second = predict(model, remove_background(head.images, found.brain.mask), device)
+    return Glances(found.first, found.placement, found.brain, second)

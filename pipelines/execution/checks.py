@@ -51,15 +51,9 @@ def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> Non
     pose = Pose('rat', spacing, method.slice_axis)
     geometry = check_geometry(image, voxels[..., chosen[0]], method.voxel_scale)
     try:
-        grid = pose.grid(voxels.shape[:3], geometry.affine)
+        pose.check_extent(pose.grid(voxels.shape[:3], geometry.affine), MINIMUM_SIDE)
     except InputError as error:
         raise InputError(f'{scan.path}: {error}') from error
-    side = round(min(grid.shape[a] * grid.voxel_size[a] for a in grid.in_plane) / spacing, 3)
-    if side < MINIMUM_SIDE:
-        raise InputError(
-            f'{scan.path} has slices of {side * spacing:g} mm; the network needs '
-            f'{MINIMUM_SIDE * spacing:g} mm at least: is --slice-axis right?'
-        )
     region = method.explain_region
     if isinstance(region, tuple) and any(
         not 0 <= index < size for index, size in zip(region, voxels.shape[:3], strict=True)

@@ -1,0 +1,248 @@
+"""Segmentation of one image in Python: ``secondglance.segment``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from secondglance.data import donor_paths
+from secondglance.files.bids import find_donor
+from secondglance.files.geometry import check_geometry, mark_scale, with_position
+from secondglance.files.nifti import check_donor, read_volume, reading_notes
+from secondglance.files.stacks import image_like
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.metrics import tissue_volumes
+from secondglance.imaging.pose import Pose
+from secondglance.imaging.species import AUTO, BRAIN_SIZE
+from secondglance.models.choices import (
+    AS_PUBLISHED,
+    MASK_METHODS,
+    MINIMUM_SIDE,
+    TURNS,
+    SaliencyOptions,
+)
+from secondglance.models.weights import (
+    REFINEMENT,
+    default_refinement,
+    default_weights,
+    load_weights,
+    weights_spacing,
+)
+
+if TYPE_CHECKING:
+    from secondglance.imaging.placement.donors import Donor
+    from secondglance.models.weights import LoadedModel
+
+_AXES = ('auto', 'i', 'j', 'k')
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What was found in one image; all images lie on its grid.
+
+    Attributes
+    ----------
+    mask : nibabel image, (X, Y, Z) uint8
+        Of the brain.
+    tissues : nibabel image, (X, Y, Z) uint8
+        Places in `secondglance.imaging.labels.CLASSES`; above 0 exactly where the mask is.
+    probabilities : nibabel image, (X, Y, Z, 3) float32
+        Fractions of WM, GM and CSF in [0, 1]; they sum to one inside the mask and are 0 outside.
+    first_probabilities : nibabel image, (X, Y, Z, 4) float32
+        Class probabilities of the first glance: background, WM, GM and CSF.
+    saliency : nibabel image, (X, Y, Z) float32
+        Signed gradient of the target.
+    enhanced : nibabel image, (X, Y, Z) float32
+        Enhanced saliency in [0, 1].
+    confidence : float
+        Probability that the Dice of the mask with one drawn by hand is at least 0.95.
+    slice_confidence : (N,) array
+        The same of each slice, from posterior to anterior.
+    method : str
+        How the mask was made: the one asked for, or what ``auto`` took.
+    pose : Pose
+        Species, and how the slices were cut.
+    volumes : dict of str to float
+        Of each tissue and of the brain, mm³.
+    notes : tuple of str
+        What a person should know of the file, a sentence each.
+    """
+
+    mask: nib.Nifti1Image
+    tissues: nib.Nifti1Image
+    probabilities: nib.Nifti1Image
+    first_probabilities: nib.Nifti1Image
+    saliency: nib.Nifti1Image
+    enhanced: nib.Nifti1Image
+    confidence: float
+    slice_confidence: NDArray[np.float64]
+    method: str
+    pose: Pose
+    volumes: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+
+def segment(
+    image: str | os.PathLike[str] | nib.spatialimages.SpatialImage,
+    *,
+    species: str = AUTO,
+    slice_axis: str = 'auto',
+    turn: str = TURNS[0],
+    mask_method: str = MASK_METHODS[0],
+    saliency: SaliencyOptions = AS_PUBLISHED,
+    weights: str | os.PathLike[str] | None = None,
+    refinement: str | os.PathLike[str] | None = None,
+    donors: Sequence[tuple[str | Path, str | Path]] = (),
+    voxel_scale: float | None = None,
+    device: str = 'auto',
+) -> Segmentation:
+    """Segment brain and tissues of one volume of a whole head.
+
+    The numbers are those of ``secondglance run``, whose nodes call the same functions.
+
+    Parameters
+    ----------
+    image : path or nibabel image
+        3-D. Of a series give the mean of its motion-corrected volumes without diffusion
+        weighting, as ``secondglance run`` makes it.
+    species : {'auto', 'rat', 'mouse'}
+        ``auto``: estimated from brain size.
+    slice_axis : {'auto', 'i', 'j', 'k'}
+        Voxel axis along which slices lie.
+    turn : {'auto', '0', '90', '180', '270'}
+        Degrees by which slices are turned so that the head is upright; ``auto``: estimated.
+    mask_method : str
+        One of `secondglance.models.choices.MASK_METHODS`.
+    saliency : SaliencyOptions
+    weights, refinement : path, optional
+        Of the network and of the refinement of its mask; by default those that ship.
+    donors : sequence of (image, mask) paths
+        Other animals' heads with brain masks; by default those that ship. Their saliency is kept
+        for the next call with the same weights.
+    voxel_scale : float, optional
+        What the lengths of the header are multiplied by to be mm; by default estimated.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Returns
+    -------
+    Segmentation
+
+    Raises
+    ------
+    InputError
+        If the image cannot be used, or an option has an unknown value.
+    """
+    from secondglance.models.inference import resolve_device
+    from secondglance.models.pose import estimate_pose
+    from secondglance.models.segment import find_brain, second_glance
+
+    for name, value, known in (
+        ('species', species, (AUTO, *BRAIN_SIZE)),
+        ('slice_axis', slice_axis, _AXES),
+        ('turn', turn, TURNS),
+        ('mask_method', mask_method, MASK_METHODS),
+    ):
+        if value not in known:
+            raise InputError(f'{name} {value!r} is not one of {", ".join(known)}.')
+    like, affine, notes = _read(image, voxel_scale)
+    voxels = np.asarray(like.dataobj)
+    weights, device = Path(weights or default_weights()), resolve_device(device)
+    smallest = BRAIN_SIZE.get(species, min(BRAIN_SIZE.values())) * weights_spacing(weights)
+    extent = Pose('rat', smallest, slice_axis)
+    extent.check_extent(extent.grid(voxels.shape, affine), MINIMUM_SIDE)
+
+    model, bank = _prepared(
+        weights,
+        weights.stat().st_mtime_ns,
+        tuple((Path(head), Path(mask)) for head, mask in donors),
+        saliency,
+        device,
+    )
+    refiner = load_weights(refinement or default_refinement(), device, REFINEMENT)
+    pose = estimate_pose(
+        model,
+        voxels,
+        affine,
+        species=species,
+        quarter_turns=None if turn == TURNS[0] else int(turn) // 90,
+        slice_axis=slice_axis,
+        device=device,
+    )
+    grid = pose.grid(voxels.shape, affine)
+    head = pose.stack(grid, voxels)
+    found = find_brain(
+        model, refiner, head, bank, mask_method=mask_method, options=saliency, device=device
+    )
+    mask = grid.to_native(found.brain.mask) >= 0.5
+    tissues = second_glance(model, head.images, grid, mask, device)
+    first = [grid.to_native(channel) for channel in found.first.probabilities.swapaxes(0, 1)]
+    rows = tissue_volumes(tissues.labels, abs(float(np.linalg.det(affine[:3, :3]))))
+    return Segmentation(
+        mask=image_like(mask.astype(np.uint8), like),
+        tissues=image_like(tissues.labels, like),
+        probabilities=image_like(tissues.fractions, like),
+        first_probabilities=image_like(np.stack(first, axis=-1), like),
+        saliency=image_like(grid.to_native(found.first.saliency), like),
+        enhanced=image_like(grid.to_native(found.first.enhanced), like),
+        confidence=found.brain.confidence,
+        slice_confidence=found.brain.slice_confidence,
+        method=found.brain.method,
+        pose=pose,
+        volumes={row['label']: row['volume_mm3'] for row in rows},
+        notes=notes,
+    )
+
+
+def _read(image: Any, voxel_scale: float | None) -> tuple[nib.Nifti1Image, NDArray, tuple]:
+    """Read a volume as ``run`` does: image of float32, affine in mm of the animal, notes."""
+    if isinstance(image, (str, os.PathLike)):
+        read, voxels = read_volume(image)
+    else:
+        # Through the same reader as a file, so that the same is refused
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, 'image.nii')
+            try:
+                nib.save(nib.Nifti1Image.from_image(image), path)
+                read, voxels = read_volume(path)
+            except InputError as error:
+                raise InputError(str(error).replace(str(path), 'The image')) from error
+            except Exception as error:  # whatever stands behind an image's array
+                raise InputError(f'{type(image).__name__} is no image: {error}.') from error
+        read.file_map['image'].filename = None
+    if voxels.ndim != 3:
+        raise InputError(
+            f'The image has {voxels.shape[3]} volumes: give one, the mean of its motion-corrected '
+            'b0 volumes, or use `secondglance run`.'
+        )
+    geometry = check_geometry(read, voxels, voxel_scale)
+    like = with_position(voxels, read)
+    mark_scale(like.header, geometry.scale)
+    return like, geometry.affine, (*reading_notes(read), *geometry.notes)
+
+
+@lru_cache(maxsize=1)
+def _prepared(
+    weights: Path,
+    changed: int,
+    donors: tuple[tuple[Path, Path], ...],
+    saliency: SaliencyOptions,
+    device: str,
+) -> tuple[LoadedModel, list[Donor]]:
+    """Network, and the donors under it; `changed` is the time of the weights' last change."""
+    from secondglance.models.donors import read_donor
+
+    model = load_weights(weights, device)
+    for image, mask in donors:
+        check_donor(image, mask)
+    pairs = donors or tuple(find_donor(folder) for folder in donor_paths())
+    return model, [read_donor(model, image, mask, saliency, device) for image, mask in pairs]

@@ -1,0 +1,142 @@
+"""``secondglance.segment`` on images, beside the command line."""
+
+import json
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+import secondglance
+from secondglance.data import atlas_path, donor_paths, example_rat
+from secondglance.files.bids import find_donor
+from secondglance.imaging.errors import InputError
+from secondglance.simulation.animal import cut_slices, draw_animal
+from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.head import render_as
+from secondglance.workflows import main
+
+DONORS = donor_paths()[:2]
+SLICES = slice(6, 10)
+"""Of the rat that ships: enough to be a brain."""
+
+
+@pytest.fixture(scope='module')
+def heads(tmp_path_factory):
+    """Make few slices each of a rat, a rat as small as a mouse, one on its back, and a T2w."""
+    folder = tmp_path_factory.mktemp('heads')
+    rat = nib.load(example_rat()[0]).slicer[:, :, SLICES]
+    voxels = np.asarray(rat.dataobj, np.float32)
+    rng = np.random.default_rng(3)
+    maps = cut_slices(
+        draw_animal(read_atlas(atlas_path()), rng, 0.3, 80), np.arange(-3.0, 4, 2), np.ones(4)
+    )
+    t2w, _ = render_as(maps, rng, 0.3, contrast=(0.4, 0.6, 1.0), snr=30.0, bias=0.1)
+    made = {
+        'rat': (voxels, rat.affine),
+        'mouse': (voxels, np.diag([0.65, 0.65, 0.65, 1]) @ rat.affine),
+        'turned': (voxels[::-1, ::-1], rat.affine),
+        'T2w': (torch.movedim(t2w[:, 0], 0, 1).numpy(), np.diag([0.3, 2.0, 0.3, 1.0])),
+    }
+    for name, (values, affine) in made.items():
+        nib.save(nib.Nifti1Image(values.astype(np.float32), affine), folder / f'{name}.nii.gz')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def segmented(heads, tmp_path_factory):
+    """Segment all of them by the command line, and give its folder."""
+    out = tmp_path_factory.mktemp('out')
+    call = ['run', '--image', *(str(path) for path in sorted(heads.iterdir()))]
+    call += ['--output-dir', str(out), '--work-dir', str(out / 'work'), '--nprocs', '1']
+    call += ['--donor', *map(str, DONORS), '--motion', 'none']
+    assert main(call) == 0
+    return out
+
+
+def _of(folder, name, ending):
+    [path] = (p for p in folder.rglob(f'*{ending}') if name in p.name and 'work' not in p.parts)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['rat', 'mouse', 'turned', 'T2w'])
+def test_images_and_numbers_are_those_of_the_command(heads, segmented, name):
+    found = secondglance.segment(
+        heads / f'{name}.nii.gz', donors=[find_donor(folder) for folder in DONORS]
+    )
+    told = json.loads(_of(segmented, name, 'desc-brain_mask.json').read_text())
+    assert found.pose.species == told['Species'] == ('mouse' if name == 'mouse' else 'rat')
+    assert found.method == told['Method']
+    assert found.confidence == pytest.approx(told['Confidence'], abs=1e-4)
+    for ending, image in (
+        ('desc-brain_mask.nii.gz', found.mask),
+        ('_dseg.nii.gz', found.tissues),
+    ):
+        written = nib.load(_of(segmented, name, ending))
+        np.testing.assert_array_equal(np.asarray(image.dataobj), np.asarray(written.dataobj))
+        np.testing.assert_allclose(image.affine, written.affine, atol=1e-6)
+        assert np.asarray(image.dataobj).sum() > 500
+    for k, tissue in enumerate(('WM', 'GM', 'CSF')):
+        written = nib.load(_of(segmented, name, f'label-{tissue}_probseg.nii.gz'))
+        np.testing.assert_allclose(
+            np.asarray(found.probabilities.dataobj)[..., k], written.get_fdata(), atol=1e-4
+        )
+    written = nib.load(_of(segmented, name, 'desc-enhanced_saliency.nii.gz')).get_fdata()
+    np.testing.assert_allclose(np.asarray(found.enhanced.dataobj), written, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_tissues_share_out_the_mask_of_an_image_in_memory(heads):
+    image = nib.load(heads / 'rat.nii.gz')
+    found = secondglance.segment(image, donors=[find_donor(DONORS[0])], species='rat', turn='0')
+    mask = np.asarray(found.mask.dataobj) > 0
+    np.testing.assert_array_equal(np.asarray(found.tissues.dataobj) > 0, mask)
+    total = np.asarray(found.probabilities.dataobj).sum(axis=-1)
+    np.testing.assert_allclose(total, mask, atol=1e-5)
+    voxel = abs(np.linalg.det(image.affine[:3, :3]))
+    assert found.volumes['brain'] == pytest.approx(mask.sum() * voxel)
+    again = secondglance.segment(heads / 'rat.nii.gz', donors=[find_donor(DONORS[0])])
+    np.testing.assert_array_equal(np.asarray(again.mask.dataobj), np.asarray(found.mask.dataobj))
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'message'),
+    [
+        ('species', 'vole', "'vole' is not one of auto, rat, mouse"),
+        ('turn', 90, 'turn 90 is not one of'),
+        ('mask_method', 'best', "'best' is not one of"),
+        ('slice_axis', 'x', "'x' is not one of"),
+        ('weights', 'none.safetensors', r'none\.safetensors'),
+    ],
+)
+def test_unknown_values_are_refused(option, value, message):
+    with pytest.raises(InputError, match=message):
+        secondglance.segment(example_rat()[0], **{option: value})
+
+
+@pytest.mark.parametrize(
+    ('shape', 'value', 'message'),
+    [
+        ((40, 40, 4, 3), None, '3 volumes: give one'),
+        ((40, 40, 4), np.nan, 'The image has 1 voxels that are NaN'),
+        ((8, 8, 4), None, 'too small'),
+    ],
+)
+def test_images_that_cannot_be_segmented_are_refused(rng, shape, value, message):
+    voxels = rng.uniform(size=shape).astype(np.float32)
+    if value is not None:
+        voxels[0, 0, 0] = value
+    image = nib.Nifti1Image(voxels, np.diag([0.5, 0.5, 1.0, 1.0]))
+    with pytest.raises(InputError, match=message):
+        secondglance.segment(image)
+
+
+def test_importing_the_package_imports_no_network_library():
+    code = (
+        'import sys, secondglance; print("torch" in sys.modules, "segment" in dir(secondglance))'
+    )
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ['False', 'True']
