@@ -151,6 +151,11 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
                 'The weights were trained on every animal here: give others, or '
                 '--include-trained to score them all the same.'
             )
+    if taught and args.include_trained:
+        print(
+            f'The weights were trained on {", ".join(sorted(taught))}: their scores say nothing '
+            'of other animals.'
+        )
     for found in track(
         labelled, description='scans', transient=True, disable=not sys.stderr.isatty()
     ):
@@ -175,6 +180,7 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
                         'scan': found.scan.name,
                         'condition': condition,
                         'label': label,
+                        'trained_on': found.scan.subject in taught,
                         **scores(*pair, size),
                     }
                 )

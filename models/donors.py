@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,6 +81,20 @@ def read_donor(
     return prepare_donor(model, head, options, device, animal)
 
 
+def animal_of(image: Path) -> str:
+    """Label of a donor's animal, by the deepest ``sub-`` in its path, else by its folder.
+
+    Examples
+    --------
+    >>> animal_of(Path('bank/rat-02/image.nii.gz')), animal_of(Path('ds/sub-7/anat/head.nii.gz'))
+    ('sub-02', 'sub-7')
+    >>> animal_of(Path('mine/sub-A1_T2w.nii.gz'))
+    'sub-A1'
+    """
+    labels = re.findall(r'(?:^|[/_])sub-([0-9A-Za-z]+)', Path(image).as_posix())
+    return f'sub-{labels[-1] if labels else Path(image).parent.name.rpartition("-")[2]}'
+
+
 def read_donors(
     model: LoadedModel,
     folders: Sequence[Path],
@@ -92,7 +107,7 @@ def read_donors(
     ----------
     model : LoadedModel
     folders : sequence of path
-        Each with an image and its brain mask; its name ends with the label of its animal.
+        Each with an image and its brain mask; `animal_of` tells which animal's.
     options : SaliencyOptions
     device : str
 
@@ -105,13 +120,7 @@ def read_donors(
     InputError
         As of `read_donor`.
     """
+    pairs = [find_donor(folder) for folder in folders]
     return [
-        read_donor(
-            model,
-            *find_donor(folder),
-            options,
-            device,
-            animal=f'sub-{folder.name.rpartition("-")[2]}',
-        )
-        for folder in folders
+        read_donor(model, image, mask, options, device, animal_of(image)) for image, mask in pairs
     ]

@@ -206,7 +206,7 @@ def segment(
 def _read(image: Any, voxel_scale: float | None) -> tuple[nib.Nifti1Image, NDArray, tuple]:
     """Read a volume as ``run`` does: image of float32, affine in mm of the animal, notes."""
     if isinstance(image, (str, os.PathLike)):
-        read, voxels = read_volume(image)
+        read, voxels = read_volume(Path(image))
     else:
         # Through the same reader as a file, so that the same is refused
         with tempfile.TemporaryDirectory() as folder:

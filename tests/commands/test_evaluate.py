@@ -1,6 +1,8 @@
 """``secondglance evaluate`` on simulated animals and on a labelled data set."""
 
 import argparse
+import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -9,8 +11,9 @@ import pytest
 import torch
 
 from secondglance.commands import evaluate
-from secondglance.data import atlas_path
+from secondglance.data import atlas_path, donor_paths
 from secondglance.imaging.errors import InputError
+from secondglance.models.weights import default_refinement, default_weights
 from secondglance.reports.scores import summary_of
 from secondglance.simulation.animal import cut_slices, draw_animal
 from secondglance.simulation.atlas import read_atlas
@@ -60,6 +63,7 @@ def test_shipped_weights_on_animals_never_seen(tmp_path, capsys):
     assert (tmp_path / 'out' / 'scores.png').stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_labelled_data_set_of_any_orientation(data_set, tmp_path):
     assert run('--bids-dir', data_set, '--output', tmp_path / 'out') == 0
     rows = pd.read_csv(tmp_path / 'out' / 'scores.tsv', sep='\t')
@@ -72,6 +76,7 @@ def test_labelled_data_set_of_any_orientation(data_set, tmp_path):
     assert (tmp_path / 'out' / 'worst.png').stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_a_rat_as_small_as_a_mouse_and_on_its_back_is_judged_alike(data_set, tmp_path):
     assert run('--bids-dir', data_set, '--output', tmp_path / 'rat') == 0
     for path in data_set.rglob('*.nii.gz'):
@@ -87,6 +92,7 @@ def test_a_rat_as_small_as_a_mouse_and_on_its_back_is_judged_alike(data_set, tmp
     np.testing.assert_allclose(mouse['hd95_mm'], 0.65 * rat['hd95_mm'], atol=0.05)
 
 
+@pytest.mark.slow
 def test_brain_masks_alone_judge_the_brain_alone(data_set, tmp_path):
     path = data_set / 'derivatives/reference/sub-01/anat/sub-01_dseg.nii.gz'
     labels = nib.load(path)
@@ -97,6 +103,53 @@ def test_brain_masks_alone_judge_the_brain_alone(data_set, tmp_path):
     rows = pd.read_csv(tmp_path / 'out' / 'scores.tsv', sep='\t')
     assert set(rows['label']) == {'brain'}
     assert 'by hand' not in set(rows['condition'])
+
+
+def _as_donor(data_set, folder):
+    """Make a donor of the animal of a data set."""
+    folder.mkdir(parents=True)
+    shutil.copy(data_set / 'sub-01/anat/sub-01_T2w.nii.gz', folder / 'image.nii.gz')
+    labels = nib.load(data_set / 'derivatives/reference/sub-01/anat/sub-01_dseg.nii.gz')
+    mask = nib.Nifti1Image((labels.get_fdata() > 0).astype('u1'), labels.affine)
+    nib.save(mask, folder / 'brain_mask.nii.gz')
+    return folder
+
+
+@pytest.mark.parametrize('name', ['rat-01', 'sub-01/anat'])
+def test_an_animal_is_never_its_own_donor(data_set, tmp_path, name):
+    own = _as_donor(data_set, tmp_path / 'donors' / name)
+    with pytest.raises(InputError, match='no donor'):
+        run('--bids-dir', data_set, '--donor', own)
+
+
+@pytest.mark.slow
+def test_an_own_donor_beside_another_changes_nothing(data_set, tmp_path):
+    own, other = _as_donor(data_set, tmp_path / 'rat-01'), donor_paths()[0]
+    for out, donors in (('both', (own, other)), ('one', (other,))):
+        run('--bids-dir', data_set, '--output', tmp_path / out, '--donor', *donors)
+    both, one = (pd.read_csv(tmp_path / n / 'scores.tsv', sep='\t') for n in ('both', 'one'))
+    pd.testing.assert_frame_equal(both, one)
+
+
+@pytest.mark.slow
+def test_animals_that_weights_or_refinement_were_trained_on_are_left_out(
+    data_set, tmp_path, capsys
+):
+    for option, original in (
+        ('--weights', default_weights()),
+        ('--refinement', default_refinement()),
+    ):
+        mine = tmp_path / f'mine{option}.safetensors'
+        shutil.copy(original, mine)
+        mine.with_suffix('.json').write_text(json.dumps({'scans': {'names': ['sub-01_T2w']}}))
+        call = ('--bids-dir', data_set, option, mine)
+        with pytest.raises(InputError, match='trained on every animal'):
+            run(*call)
+        assert 'Left out' in capsys.readouterr().out
+    call += ('--donor', donor_paths()[0], '--output', tmp_path / 'all', '--include-trained')
+    assert run(*call) == 0
+    assert 'trained on sub-01' in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / 'all/scores.tsv', sep='\t')['trained_on'].all()
 
 
 def test_an_empty_brain_counts_as_failed():
