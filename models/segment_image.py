@@ -39,7 +39,10 @@ from secondglance.models.weights import (
 )
 
 if TYPE_CHECKING:
+    from secondglance.imaging.grids import SliceGrid
     from secondglance.imaging.placement.donors import Donor
+    from secondglance.imaging.tissues import TissueMaps
+    from secondglance.models.segment import FoundBrain
     from secondglance.models.weights import LoadedModel
 
 _AXES = ('auto', 'i', 'j', 'k')
@@ -146,14 +149,7 @@ def segment(
     from secondglance.models.pose import estimate_pose
     from secondglance.models.segment import find_brain, second_glance
 
-    for name, value, known in (
-        ('species', species, (AUTO, *BRAIN_SIZE)),
-        ('slice_axis', slice_axis, _AXES),
-        ('turn', turn, TURNS),
-        ('mask_method', mask_method, MASK_METHODS),
-    ):
-        if value not in known:
-            raise InputError(f'{name} {value!r} is not one of {", ".join(known)}.')
+    _check_choices(species, slice_axis, turn, mask_method)
     like, affine, notes = _read(image, voxel_scale)
     voxels = np.asarray(like.dataobj)
     weights, device = Path(weights or default_weights()), resolve_device(device)
@@ -185,6 +181,31 @@ def segment(
     )
     mask = grid.to_native(found.brain.mask) >= 0.5
     tissues = second_glance(model, head.images, grid, mask, device)
+    return _on_own_grid(found, mask, tissues, grid, pose, like, affine, notes)
+
+
+def _check_choices(species: str, slice_axis: str, turn: str, mask_method: str) -> None:
+    for name, value, known in (
+        ('species', species, (AUTO, *BRAIN_SIZE)),
+        ('slice_axis', slice_axis, _AXES),
+        ('turn', turn, TURNS),
+        ('mask_method', mask_method, MASK_METHODS),
+    ):
+        if value not in known:
+            raise InputError(f'{name} {value!r} is not one of {", ".join(known)}.')
+
+
+def _on_own_grid(
+    found: FoundBrain,
+    mask: NDArray,
+    tissues: TissueMaps,
+    grid: SliceGrid,
+    pose: Pose,
+    like: nib.Nifti1Image,
+    affine: NDArray,
+    notes: tuple[str, ...],
+) -> Segmentation:
+    """Make images on the grid of `like`, and measure the volumes."""
     first = [grid.to_native(channel) for channel in found.first.probabilities.swapaxes(0, 1)]
     rows = tissue_volumes(tissues.labels, abs(float(np.linalg.det(affine[:3, :3]))))
     return Segmentation(

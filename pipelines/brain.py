@@ -18,6 +18,17 @@ from secondglance.models.weights import default_refinement, default_weights
 from secondglance.pipelines.settings import LOCAL, Execution, default_donors
 
 
+def same(*names: str) -> list[tuple[str, str]]:
+    """Edges between output and input fields of one name.
+
+    Examples
+    --------
+    >>> same('pose', 'stack')
+    [('pose', 'pose'), ('stack', 'stack')]
+    """
+    return [(name, name) for name in names]
+
+
 def init_brain_wf(
     *,
     weights: str | Path | None = None,
@@ -139,51 +150,31 @@ def init_brain_wf(
             (inputnode, slabs, [('in_file', 'in_file')]),
             (inputnode, enhance, [('in_file', 'like')]),
             (inputnode, brain, [('in_file', 'like')]),
-            *[(pose, node, [('pose', 'pose')]) for node in (slabs, enhance, place, refine, brain)],
+            *[(pose, node, same('pose')) for node in (slabs, enhance, place, refine, brain)],
             (slabs, first_glance, [('slabs', 'in_file')]),
-            (
-                first_glance,
-                enhance,
-                [('saliency', 'saliency'), ('probabilities', 'probabilities')],
-            ),
-            (enhance, place, [('enhanced_stack', 'enhanced_stack')]),
-            (
-                donor_saliency,
-                place,
-                [('enhanced', 'donor_enhanced'), ('masks', 'donor_masks')],
-            ),
-            *[(slabs, node, [('stack', 'stack')]) for node in (enhance, refine, brain)],
-            (
-                enhance,
-                refine,
-                [
-                    ('probabilities_stack', 'probabilities_stack'),
-                    ('enhanced_stack', 'enhanced_stack'),
-                ],
-            ),
-            (place, refine, [('placed_stack', 'placed_stack')]),
-            (enhance, brain, [('probabilities_stack', 'probabilities_stack')]),
-            (refine, brain, [('refined_stack', 'refined_stack')]),
-            (place, brain, [('placed_stack', 'placed_stack'), ('placement', 'placement')]),
-            (pose, outputnode, [('pose', 'pose')]),
-            (slabs, outputnode, [('stack', 'stack')]),
+            (first_glance, enhance, same('saliency', 'probabilities')),
+            (enhance, place, same('enhanced_stack')),
+            (donor_saliency, place, [('enhanced', 'donor_enhanced'), ('masks', 'donor_masks')]),
+            *[(slabs, node, same('stack')) for node in (enhance, refine, brain)],
+            (enhance, refine, same('probabilities_stack', 'enhanced_stack')),
+            (place, refine, same('placed_stack')),
+            (enhance, brain, same('probabilities_stack')),
+            (refine, brain, same('refined_stack')),
+            (place, brain, same('placed_stack', 'placement')),
+            (pose, outputnode, same('pose')),
+            (slabs, outputnode, same('stack')),
             (
                 enhance,
                 outputnode,
                 [
-                    *[(f, f) for f in ('saliency', 'enhanced', 'lognormal', 'lognormal_slices')],
+                    *same('saliency', 'enhanced', 'lognormal', 'lognormal_slices'),
+                    *same('saliency_stack', 'enhanced_stack'),
                     ('probabilities', 'first_probabilities'),
-                    ('saliency_stack', 'saliency_stack'),
-                    ('enhanced_stack', 'enhanced_stack'),
                     ('probabilities_stack', 'first_probabilities_stack'),
                 ],
             ),
-            (place, outputnode, [('donor', 'donor')]),
-            (
-                brain,
-                outputnode,
-                [(f, f) for f in ('brain_mask', 'mask_stack', 'placement', 'confidence')],
-            ),
+            (place, outputnode, same('donor')),
+            (brain, outputnode, same('brain_mask', 'mask_stack', 'placement', 'confidence')),
         ]
     )
     return workflow
