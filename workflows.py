@@ -27,7 +27,13 @@ if __name__ == '__main__' and __package__ is None:
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
-from secondglance.models.choices import MASK_METHODS, SALIENCY_METHODS, TARGETS, TURNS
+from secondglance.models.choices import (
+    MASK_METHODS,
+    SALIENCY_METHODS,
+    SECOND_GLANCES,
+    TARGETS,
+    TURNS,
+)
 
 DONE, FAILED, WRONG_CALL = 0, 1, 2
 SUBJECT_OPTIONS = {
@@ -127,6 +133,22 @@ def _build_parser() -> argparse.ArgumentParser:
         help='folders with image and brain mask of other animals; default: the bank',
     )
     add('--mask-method', choices=MASK_METHODS, default=MASK_METHODS[0])
+    add(
+        '--second-glance',
+        choices=SECOND_GLANCES,
+        default=SECOND_GLANCES[0],
+        help='tissues: by a network shown head, mask and place; by the first network on the '
+        'masked image (as published); or by the first glance',
+    )
+    add('--second-weights', type=Path, help='weights of the second glance, safetensors')
+    add('--no-regions', action='store_true', help='no map of the regions of an atlas')
+    add(
+        '--atlas',
+        type=Path,
+        metavar='DIR',
+        help='regions.nii.gz and regions.tsv of another atlas, with frame.json if its '
+        "coordinates are not the rat atlas' (default: rat or mouse, by species)",
+    )
     add('--saliency', choices=SALIENCY_METHODS, default='guided')
     add('--target', choices=TARGETS, default='brain', help='whose logits are followed back')
     add('--smooth', type=int, default=0, metavar='N', help='mean saliency of N noisy copies')

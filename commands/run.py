@@ -251,11 +251,14 @@ def _method(args):
     from secondglance.data import donor_paths
     from secondglance.files.bids import find_donor
     from secondglance.files.nifti import check_donor
+    from secondglance.files.regions import read_region_atlas
     from secondglance.interfaces.mcflirt import resolve_engine
     from secondglance.models.choices import SaliencyOptions
     from secondglance.models.weights import (
         REFINEMENT,
+        SECOND_GLANCE,
         default_refinement,
+        default_second_glance,
         default_weights,
         load_weights,
         read_calibration,
@@ -282,6 +285,12 @@ def _method(args):
     if args.refinement:
         load_weights(refinement, form=REFINEMENT)
         read_calibration(refinement)
+    second_weights = (args.second_weights or default_second_glance()).resolve()
+    if args.second_weights:
+        load_weights(second_weights, form=SECOND_GLANCE)
+    if args.atlas:
+        # Read before anything runs: what is wrong with it is told at once
+        read_region_atlas(args.atlas)
     donors = [find_donor(folder.resolve()) for folder in args.donor or donor_paths()]
     if args.donor:
         for image, mask in donors:
@@ -298,6 +307,10 @@ def _method(args):
         slice_axis=args.slice_axis,
         turn=args.turn,
         mask_method=args.mask_method,
+        second_glance=args.second_glance,
+        second_weights=second_weights,
+        regions=not args.no_regions,
+        atlas=args.atlas.resolve() if args.atlas else None,
         saliency=SaliencyOptions(
             args.saliency, args.target, args.smooth, args.enhance_peak, args.enhance_width
         ),

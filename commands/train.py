@@ -32,9 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--recipe',
-        choices=('robust', 'fine-tune', 'paper', 'refine'),
+        choices=('robust', 'fine-tune', 'paper', 'refine', 'second-glance'),
         help='robust: whole heads of every kind; fine-tune: the same from --init-weights, slower; '
-        'paper: as Matos et al. 2019; refine: the refinement of the mask, by what --first sees '
+        'paper: as Matos et al. 2019; refine: the refinement of the mask, by what --first sees; '
+        'second-glance: tissues and place inside a brain mask '
         '(default: robust, or fine-tune with --bids-dir)',
     )
     parser.add_argument(
@@ -48,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar='FILE',
         help='of --recipe refine: weights whose first glance is refined (those that ship)',
+    )
+    parser.add_argument(
+        '--mouse-atlas',
+        type=Path,
+        metavar='DIR',
+        help='of --recipe second-glance: tissue maps of a mouse, with frame.json, from which mice '
+        'are simulated beside rats',
     )
     parser.add_argument(
         '--donor',
@@ -122,7 +130,7 @@ def main(args: argparse.Namespace) -> int:
             f'Training needs {error.name}; install it with `pip install secondglance[train]`.'
         ) from error
     from secondglance.models.inference import resolve_device
-    from secondglance.models.training.recipes import RECIPES, REFINE
+    from secondglance.models.training.recipes import RECIPES, REFINE, SECOND_GLANCE
     from secondglance.models.training.scans import read_labelled_scans
     from secondglance.models.training.segmentation import train
     from secondglance.models.weights import default_weights
@@ -137,11 +145,12 @@ def main(args: argparse.Namespace) -> int:
     recipe = args.recipe or ('fine-tune' if known else 'robust')
     if recipe == 'fine-tune' and args.init_weights is None:
         args.init_weights = default_weights()
-    chosen = REFINE if recipe == REFINE.name else RECIPES[recipe]
+    others = {one.name: one for one in (REFINE, SECOND_GLANCE)}
+    chosen = others[recipe] if recipe in others else RECIPES[recipe]
     args.steps = chosen.steps if args.steps is None else args.steps
     args.animals = chosen.n_animals if args.animals is None else args.animals
-    scans = []
-    if args.bids_dir:
+    scans: list[Any] = []
+    if args.bids_dir and recipe != SECOND_GLANCE.name:
         scans = read_labelled_scans(
             args.bids_dir,
             args.suffix,
@@ -167,6 +176,8 @@ def main(args: argparse.Namespace) -> int:
     }
     if recipe == REFINE.name:
         card = _refine(args, read_atlas(atlas), given)
+    elif recipe == SECOND_GLANCE.name:
+        _second_glance(args, read_atlas(atlas), given)
     else:
         card = train(read_atlas(atlas), args.output, recipe=recipe, **given)
         for mask, values in card['test_dice'].items():
@@ -198,6 +209,30 @@ def _refine(args: argparse.Namespace, atlas, given: dict) -> dict:
     return card
 
 
+def _second_glance(args: argparse.Namespace, atlas, given: dict) -> dict:
+    """Train a second glance on simulated animals of an atlas, or two, and on labelled scans."""
+    from secondglance.files.regions import read_frame
+    from secondglance.models.training.placed_scans import read_placed_scans
+    from secondglance.models.training.second_glance import Source, train_second_glance
+    from secondglance.simulation.atlas import read_atlas
+    from secondglance.simulation.placed_stack import atlas_at_rat_size
+
+    sources = [Source('rat', atlas)]
+    if args.mouse_atlas:
+        mouse = atlas_at_rat_size(read_atlas(args.mouse_atlas), read_frame(args.mouse_atlas))
+        sources.append(Source('mouse', mouse, 'mouse'))
+    scans = []
+    for folder in [args.bids_dir] if args.bids_dir else []:
+        scans = read_placed_scans(
+            folder, args.suffix, args.subject, args.reference, species=args.species
+        )
+        print(f'{len(scans)} scans with tissue labels to train on.')
+    card = train_second_glance(sources, args.output, **{**given, 'scans': scans})
+    for name, values in card['test'].items():
+        print(f'Test {name}: {values["mean"]:.3f} ± {values["sd"]:.3f}')
+    return card
+
+
 def _call(args: argparse.Namespace, recipe: str, atlas: Path) -> list[str]:
     """The call that makes the same weights again, without the folders of this machine."""
     call = ['secondglance', 'train', '--recipe', recipe, '--atlas', atlas.name]
@@ -207,6 +242,8 @@ def _call(args: argparse.Namespace, recipe: str, atlas: Path) -> list[str]:
         call += ['--init-weights', args.init_weights.name]
     if args.first:
         call += ['--first', args.first.name]
+    if args.mouse_atlas:
+        call += ['--mouse-atlas', args.mouse_atlas.name]
     if args.donor:
         call += ['--donor', *(folder.name for folder in args.donor)]
     if args.bids_dir:

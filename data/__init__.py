@@ -10,6 +10,11 @@ def atlas_path() -> Path:
     return _HERE / 'atlas'
 
 
+def regions_path(species: str) -> Path:
+    """Folder of the regions of a species: ``regions.nii.gz``, ``regions.tsv``, ``frame.json``."""
+    return _HERE / 'regions' / species
+
+
 def donor_paths() -> list[Path]:
     """Folders of the donors, each with ``image.nii.gz`` and ``brain_mask.nii.gz``."""
     return sorted(p for p in (_HERE / 'donors').iterdir() if p.is_dir())

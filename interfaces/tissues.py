@@ -1,23 +1,30 @@
 """Interfaces of the second glance: class probabilities, labels."""
 
+from typing import Any
+
 import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import (
+    Directory,
     File,
     InputMultiObject,
     OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
+    traits,
 )
 
-from secondglance.files.geometry import affine_of
+from secondglance.files.geometry import affine_of, scale_of
 from secondglance.files.stacks import read_stack, write_like, write_stack
 from secondglance.files.tables import write_tsv
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import tissue_volumes
-from secondglance.imaging.tissues import tissues_inside
+from secondglance.imaging.pose import Pose
+from secondglance.imaging.species import BRAIN_SIZE
+from secondglance.imaging.tissues import TissueMaps, tissues_inside
 from secondglance.interfaces.network import NetworkSpec, device_of, load_model
 from secondglance.interfaces.stacks import PoseSpec, in_cwd, join_slabs, native
+from secondglance.models.weights import SECOND_GLANCE
 
 
 class _SegmentInputSpec(NetworkSpec):
@@ -45,6 +52,28 @@ class Segment(SimpleInterface):
         return runtime
 
 
+class _TissuesOutputSpec(TraitedSpec):
+    dseg = File(exists=True, desc='labels 0 background, 1 WM, 2 GM, 3 CSF')
+    probsegs = OutputMultiObject(File(exists=True), desc='fraction of WM, GM and CSF')
+    volumes = File(exists=True, desc='volume of each tissue, mm³ (.tsv)')
+    probabilities_stack = File(exists=True, desc='class probabilities, (H, W, N, 4)')
+
+
+def write_tissues(found: TissueMaps, like: Any, runtime: Any, results: dict[str, Any]) -> None:
+    """Write labels, fractions and volumes on the grid of an image; name them in `results`."""
+    path = like.get_filename()
+    results['dseg'] = write_like(found.labels, like, in_cwd(path, runtime, '_dseg'))
+    results['probsegs'] = [
+        write_like(found.fractions[..., index], like, in_cwd(path, runtime, f'_{tissue}'))
+        for index, tissue in enumerate(TISSUES)
+    ]
+    voxel_volume = abs(np.linalg.det(affine_of(like)[:3, :3]))
+    results['volumes'] = write_tsv(
+        tissue_volumes(found.labels, voxel_volume, fractions=found.fractions),
+        in_cwd(path, runtime, '_volumes', '.tsv'),
+    )
+
+
 class _LabelsInputSpec(PoseSpec):
     probabilities = InputMultiObject(
         File(exists=True), mandatory=True, desc='slabs of class probabilities, (H, W, N, 4)'
@@ -52,18 +81,11 @@ class _LabelsInputSpec(PoseSpec):
     mask_file = File(exists=True, mandatory=True, desc='brain mask, (X, Y, Z)')
 
 
-class _LabelsOutputSpec(TraitedSpec):
-    dseg = File(exists=True, desc='labels 0 background, 1 WM, 2 GM, 3 CSF')
-    probsegs = OutputMultiObject(File(exists=True), desc='fraction of WM, GM and CSF')
-    volumes = File(exists=True, desc='volume of each tissue, mm³ (.tsv)')
-    probabilities_stack = File(exists=True, desc='class probabilities, (H, W, N, 4)')
-
-
 class Labels(SimpleInterface):
     """Decide the tissue of every voxel of the brain, and measure the tissues."""
 
     input_spec = _LabelsInputSpec
-    output_spec = _LabelsOutputSpec
+    output_spec = _TissuesOutputSpec
 
     def _run_interface(self, runtime):
         like = nib.load(self.inputs.mask_file)
@@ -73,19 +95,104 @@ class Labels(SimpleInterface):
         # Decided on the native grid, where the mask is exact
         volume = native(self.inputs.grid(self.inputs.mask_file), stack)
         found = tissues_inside(volume, np.asarray(like.dataobj) > 0)
-        path = in_cwd(self.inputs.mask_file, runtime, '_dseg')
-        self._results['dseg'] = write_like(found.labels, like, path)
-        self._results['probsegs'] = [
-            write_like(
-                found.fractions[..., index],
-                like,
-                in_cwd(self.inputs.mask_file, runtime, f'_{tissue}'),
-            )
-            for index, tissue in enumerate(TISSUES)
-        ]
-        voxel_volume = abs(np.linalg.det(affine_of(like)[:3, :3]))
-        self._results['volumes'] = write_tsv(
-            tissue_volumes(found.labels, voxel_volume),
-            in_cwd(self.inputs.mask_file, runtime, '_volumes', '.tsv'),
-        )
+        write_tissues(found, like, runtime, self._results)
         return runtime
+
+
+class _LookAgainInputSpec(NetworkSpec, PoseSpec):
+    in_file = File(exists=True, mandatory=True, desc='3-D volume of a whole head')
+    mask_file = File(exists=True, mandatory=True, desc='brain mask, (X, Y, Z)')
+    atlases = traits.Dict(
+        traits.Str(),
+        Directory(exists=True),
+        usedefault=True,
+        desc='species → folder of the atlas whose regions are looked up',
+    )
+
+
+class _LookAgainOutputSpec(_TissuesOutputSpec):
+    transform = File(exists=True, desc='from the scan to the atlas, ITK (.h5)')
+    transform_about = File(exists=True, desc='how well the transform fits (.json)')
+    regions = File(exists=True, desc='labels of the atlas, (X, Y, Z)')
+    regions_table = File(exists=True, desc='what the labels are (.tsv)')
+    regions_volumes = File(exists=True, desc='volume of each region, mm³ (.tsv)')
+
+
+class LookAgain(SimpleInterface):
+    """Segment the tissues inside the brain mask, and find the brain's place in an atlas."""
+
+    input_spec = _LookAgainInputSpec
+    output_spec = _LookAgainOutputSpec
+
+    def _run_interface(self, runtime):
+        from secondglance.files.regions import read_region_atlas
+        from secondglance.models.second_glance.volume import glance_at_volume
+
+        path, pose = self.inputs.in_file, Pose(**self.inputs.pose)
+        image = nib.load(path)
+        like = nib.load(self.inputs.mask_file)
+        mask = np.asarray(like.dataobj) > 0
+        folder = self.inputs.atlases.get(pose.species)
+        atlas = read_region_atlas(folder) if folder else None
+        found = glance_at_volume(
+            np.asarray(image.dataobj, np.float32),
+            mask,
+            affine_of(image),
+            pose,
+            load_model(self.inputs, SECOND_GLANCE),
+            atlas,
+            device=device_of(self.inputs),
+        )
+        labels = np.where(mask, found.fractions.argmax(axis=-1) + 1, 0).astype(np.uint8)
+        write_tissues(TissueMaps(labels, found.fractions), like, runtime, self._results)
+        grid = self.inputs.grid(path)
+        background = (~mask)[..., None].astype(np.float32)
+        classes = np.concatenate([background, found.fractions], axis=-1)
+        stack = np.stack([grid.to_stack(classes[..., k]) for k in range(4)], axis=1)
+        self._results['probabilities_stack'] = write_stack(
+            stack, grid.affine, in_cwd(path, runtime, '_second_stack')
+        )
+        self._write_transform(found, image, atlas, pose.species, runtime)
+        if atlas is not None:
+            self._write_regions(found.regions, image, atlas, runtime)
+        return runtime
+
+    def _write_transform(self, found, image, atlas, species, runtime):
+        import json
+
+        from secondglance.files.transforms import write_itk_transform
+
+        path = self.inputs.in_file
+        # Headers may hold other millimetres than the animal's
+        shrink = np.diag([*[1 / scale_of(image)] * 3, 1.0])
+        box = np.array(np.meshgrid(*((-0.5, n - 0.5) for n in image.shape[:3]))).reshape(3, -1)
+        self._results['transform'] = write_itk_transform(
+            found.stack.transform,
+            in_cwd(path, runtime, '_xfm', '.h5'),
+            to_points=found.to_points @ shrink,
+            from_target=np.eye(4) if atlas is None else np.linalg.inv(atlas.to_rat),
+            corners=nib.affines.apply_affine(image.affine, box.T),
+            spacing=0.5 * scale_of(image) * BRAIN_SIZE[species],
+        )
+        about = {
+            'Atlas': 'rat' if atlas is None else atlas.name,
+            'MedianMisfitMillimetres': round(found.stack.misfit_mm, 3),
+        }
+        self._results['transform_about'] = in_cwd(path, runtime, '_xfm', '.json')
+        with open(self._results['transform_about'], 'w') as stream:
+            json.dump(about, stream)
+
+    def _write_regions(self, regions, image, atlas, runtime):
+        from secondglance.files.regions import region_table
+        from secondglance.imaging.regions import region_volumes
+
+        path = self.inputs.in_file
+        self._results['regions'] = write_like(regions, image, in_cwd(path, runtime, '_regions'))
+        self._results['regions_table'] = in_cwd(path, runtime, '_regions', '.tsv')
+        with open(self._results['regions_table'], 'w', encoding='utf-8') as stream:
+            stream.write(region_table(atlas.regions))
+        voxel = abs(np.linalg.det(affine_of(image)[:3, :3]))
+        self._results['regions_volumes'] = write_tsv(
+            region_volumes(regions, atlas.regions, voxel),
+            in_cwd(path, runtime, '_regions_volumes', '.tsv'),
+        )

@@ -29,6 +29,10 @@ placed mask; ``first-glance``, the brain of the first glance; ``correlation``, a
 as in the paper; ``similarity``, also scaled and turned. ``auto`` is ``network``, or another where
 that is doubtful and the other is not."""
 
+SECOND_GLANCES: tuple[str, ...] = ('network', 'masked', 'none')
+"""Who segments the tissues: a network that is shown the head, the mask and its place in the brain;
+the first glance's network on the masked image, as in the paper; or the first glance itself."""
+
 TURNS: tuple[str, ...] = ('auto', '0', '90', '180', '270')
 """By how many degrees slices are turned in plane so that the head is upright; found, or told."""
 

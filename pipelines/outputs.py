@@ -12,6 +12,16 @@ from secondglance.interfaces.metrics import Metrics
 from secondglance.interfaces.preprocessing import Displacement
 from secondglance.interfaces.report import Report
 from secondglance.pipelines.settings import Method
+from secondglance.pipelines.tissues import REGION_FIELDS, TRANSFORM_FIELDS
+
+SECOND_ENDINGS = {
+    'transform': 'from-scan_to-atlas_xfm.h5',
+    'transform_about': 'from-scan_to-atlas_xfm.json',
+    'regions': 'desc-regions_dseg.nii.gz',
+    'regions_table': 'desc-regions_dseg.tsv',
+    'regions_volumes': 'desc-regions_volumes.tsv',
+}
+"""What a second glance of its own network leaves beside the tissues."""
 
 LABELS_TSV = 'index\tname\n' + ''.join(f'{i}\t{name}\n' for i, name in enumerate(CLASSES))
 
@@ -61,6 +71,7 @@ def init_outputs_wf(
     workflow = Workflow(name=name)
     suffix = scan.suffix
     explained = method.explained
+    second = second_fields(method)
     settings = {**method.resolved(), 'device': device}
     endings = {
         'b0_mean': f'desc-b0mean_{suffix}.nii.gz',
@@ -77,11 +88,12 @@ def init_outputs_wf(
         **{f'explained_{name}': f'desc-{name}_saliency.nii.gz' for name in explained},
         'placement': 'desc-placement_slices.tsv',
         'volumes': 'desc-tissue_volumes.tsv',
+        **{field: SECOND_ENDINGS[field] for field in second},
         'metrics': 'desc-metrics_scores.tsv',
         'slice_metrics': 'desc-metrics_slices.tsv',
     }
     computed = ['b0_mean', 'transforms', 'brain_mask', 'confidence', 'dseg', 'saliency']
-    computed += ['enhanced', 'lognormal_slices', 'placement', 'volumes']
+    computed += ['enhanced', 'lognormal_slices', 'placement', 'volumes', *second]
     for_report = ['notes', 'engine', 'donor', 'pose', 'lognormal', 'stack', 'saliency_stack']
     for_report += ['enhanced_stack', 'mask_stack', 'first_probabilities_stack']
     for_report += ['probabilities_stack']
@@ -158,12 +170,36 @@ def init_outputs_wf(
     return workflow
 
 
+def second_fields(method: Method) -> list[str]:
+    """Name what the second glance leaves beside the tissues.
+
+    Examples
+    --------
+    >>> second_fields(Method(regions=False))
+    ['transform', 'transform_about']
+    >>> second_fields(Method(second_glance='masked'))
+    []
+    """
+    if method.second_glance != 'network':
+        return []
+    return [*TRANSFORM_FIELDS, *(REGION_FIELDS if method.regions else ())]
+
+
 def _item(items, index):
     return items[index]
 
 
 def _sidecars(scan: Scan, settings: dict, names: list[str]) -> dict[str, dict]:
     sources = {'Sources': [_source(scan)]}
+    second = {}
+    if settings['second_glance'] == 'network':
+        second['from-scan_to-atlas_xfm.json'] = {
+            **sources,
+            'Description': 'ITK transform of points of the scan to the atlas; '
+            'antsApplyTransforms brings maps of the atlas to the scan with it',
+        }
+        if settings['regions']:
+            second['desc-regions_dseg.json'] = {**sources, 'Atlas': settings['atlas'] or 'shipped'}
     saliency = {
         **sources,
         'Method': settings['saliency'],
@@ -187,6 +223,8 @@ def _sidecars(scan: Scan, settings: dict, names: list[str]) -> dict[str, dict]:
         'dseg.json': {
             **sources,
             'WeightsChecksum': settings['weights_checksum'],
+            'SecondGlance': settings['second_glance'],
+            'SecondWeightsChecksum': settings['second_checksum'],
             'LabelMap': dict(zip(CLASSES, range(len(CLASSES)), strict=True)),
         },
         f'desc-{settings["target"]}_saliency.json': {
@@ -194,6 +232,7 @@ def _sidecars(scan: Scan, settings: dict, names: list[str]) -> dict[str, dict]:
             'Description': 'attribution of summed logits',
         },
         **explained,
+        **second,
         'desc-enhanced_saliency.json': {
             **saliency,
             'Description': 'enhanced magnitude, 0 to 1',

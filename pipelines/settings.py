@@ -6,13 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from secondglance import __version__
-from secondglance.data import donor_paths
+from secondglance.data import donor_paths, regions_path
 from secondglance.files.bids import find_donor
-from secondglance.imaging.species import AUTO
-from secondglance.models.choices import AS_PUBLISHED, MASK_METHODS, TURNS, SaliencyOptions
+from secondglance.imaging.species import AUTO, BRAIN_SIZE
+from secondglance.models.choices import (
+    AS_PUBLISHED,
+    MASK_METHODS,
+    SECOND_GLANCES,
+    TURNS,
+    SaliencyOptions,
+)
 from secondglance.models.weights import (
     REFINEMENT,
+    SECOND_GLANCE,
     default_refinement,
+    default_second_glance,
     default_weights,
     read_header,
 )
@@ -41,6 +49,14 @@ class Method:
         Whether no volume is diffusion-weighted.
     species, slice_axis, turn, mask_method : str
         As explained at the command line.
+    second_glance : str
+        One of `secondglance.models.choices.SECOND_GLANCES`.
+    second_weights : Path
+        Of the network of the second glance.
+    regions : bool
+        Whether regions of an atlas are looked up.
+    atlas : Path, optional
+        Folder of that atlas; by default the one that ships, by species.
     saliency : SaliencyOptions
     explain : tuple of str
         Classes of which a saliency map is written as well.
@@ -59,6 +75,10 @@ class Method:
     slice_axis: str = 'auto'
     turn: str = TURNS[0]
     mask_method: str = MASK_METHODS[0]
+    second_glance: str = SECOND_GLANCES[0]
+    second_weights: Path = field(default_factory=default_second_glance)
+    regions: bool = True
+    atlas: Path | None = None
     saliency: SaliencyOptions = AS_PUBLISHED
     explain: tuple[str, ...] = ()
     explain_region: Path | tuple[int, int, int] | None = None
@@ -77,6 +97,21 @@ class Method:
         if self.explain_region is not None:
             return [f'{target}region' for target in self.explain]
         return [target for target in self.explain if target != self.saliency.target]
+
+    @property
+    def atlases(self) -> dict[str, Path]:
+        """Species → folder of the atlas whose regions are looked up; empty where none are.
+
+        Examples
+        --------
+        >>> Method(regions=False).atlases
+        {}
+        >>> sorted(Method(atlas=Path('mine')).atlases.items())
+        [('mouse', PosixPath('mine')), ('rat', PosixPath('mine'))]
+        """
+        if not self.regions or self.second_glance != 'network':
+            return {}
+        return {species: self.atlas or regions_path(species) for species in BRAIN_SIZE}
 
     def resolved(self) -> dict[str, Any]:
         """Plain values, flat, with the checksums of the weights."""
@@ -99,6 +134,7 @@ class Method:
             'enhance_width': options['width'],
             'weights_checksum': read_header(self.weights)['checksum'],
             'refinement_checksum': read_header(self.refinement, REFINEMENT)['checksum'],
+            'second_checksum': read_header(self.second_weights, SECOND_GLANCE)['checksum'],
         }
 
 

@@ -8,10 +8,10 @@ from nipype.pipeline.engine import Node, Workflow
 from secondglance.files.bids import Scan
 from secondglance.pipelines.brain import init_brain_wf
 from secondglance.pipelines.explain import init_explain_wf
-from secondglance.pipelines.outputs import init_outputs_wf
+from secondglance.pipelines.outputs import init_outputs_wf, second_fields
 from secondglance.pipelines.preproc import init_preproc_wf
 from secondglance.pipelines.settings import LOCAL, Execution, Method
-from secondglance.pipelines.tissues import init_tissues_wf
+from secondglance.pipelines.tissues import TISSUE_FIELDS, init_tissues_wf
 
 
 def init_subject_wf(
@@ -84,7 +84,13 @@ def init_subject_wf(
         execution=execution,
         cache_dir=cache_dir,
     )
-    tissues_wf = init_tissues_wf(weights=method.weights, execution=execution)
+    tissues_wf = init_tissues_wf(
+        weights=method.weights,
+        second_glance=method.second_glance,
+        second_weights=method.second_weights,
+        atlases=method.atlases,
+        execution=execution,
+    )
     outputs_wf = init_outputs_wf(
         scan=scan,
         output_dir=Path(output_dir).resolve(),
@@ -125,7 +131,11 @@ def init_subject_wf(
             ),
             (preproc_wf, brain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
             (preproc_wf, tissues_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-            (brain_wf, tissues_wf, _same('brain_mask', 'pose')),
+            (
+                brain_wf,
+                tissues_wf,
+                _same('brain_mask', 'pose', 'first_probabilities_stack'),
+            ),
             (
                 preproc_wf,
                 outputs_wf,
@@ -142,7 +152,7 @@ def init_subject_wf(
                     'first_probabilities_stack',
                 ),
             ),
-            (tissues_wf, outputs_wf, _same('dseg', 'probsegs', 'volumes', 'probabilities_stack')),
+            (tissues_wf, outputs_wf, _same(*TISSUE_FIELDS, *second_fields(method))),
             (outputs_wf, outputnode, [('outputnode.report', 'report')]),
             (brain_wf, outputnode, [('outputnode.brain_mask', 'brain_mask')]),
             (

@@ -1,5 +1,6 @@
-"""Second glance: the tissues inside the brain mask."""
+"""Second glance: the tissues inside the brain mask, and the regions."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
@@ -7,14 +8,22 @@ from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.stacks import ToSlabs
-from secondglance.interfaces.tissues import Labels, Segment
-from secondglance.models.weights import default_weights, weights_spacing
+from secondglance.interfaces.tissues import Labels, LookAgain, Segment
+from secondglance.models.choices import SECOND_GLANCES
+from secondglance.models.weights import default_second_glance, default_weights, weights_spacing
 from secondglance.pipelines.settings import LOCAL, Execution
+
+TISSUE_FIELDS = ('dseg', 'probsegs', 'volumes', 'probabilities_stack')
+TRANSFORM_FIELDS = ('transform', 'transform_about')
+REGION_FIELDS = ('regions', 'regions_table', 'regions_volumes')
 
 
 def init_tissues_wf(
     *,
     weights: str | Path | None = None,
+    second_glance: str = SECOND_GLANCES[0],
+    second_weights: str | Path | None = None,
+    atlases: Mapping[str, str | Path] | None = None,
     execution: Execution = LOCAL,
     name: str = 'tissues_wf',
 ) -> Workflow:
@@ -22,12 +31,21 @@ def init_tissues_wf(
 
     ::
 
-        in_file, brain_mask → slabs → [second_glance] → labels
+        network   in_file, brain_mask, pose → look_again
+        masked    in_file, brain_mask → slabs → [second_glance] → labels
+        none      first_probabilities_stack → labels
 
     Parameters
     ----------
     weights : path, optional
-        Of the network; by default those that ship.
+        Of the network of the first glance; by default those that ship.
+    second_glance : {'network', 'masked', 'none'}
+        A network of its own; the first glance's on the masked image, as in the paper; or what
+        the first glance found inside the mask.
+    second_weights : path, optional
+        Of the network of its own; by default those that ship.
+    atlases : mapping of str to path, optional
+        Species → folder of the atlas whose regions ``network`` looks up; none without.
     execution : Execution
     name : str
 
@@ -40,6 +58,8 @@ def init_tissues_wf(
     pose
         Species, spacing in mm, slice axis and quarter turns of the stack; by default an upright
         rat's.
+    first_probabilities_stack
+        Class probabilities of the first glance as a stack; of ``none``.
 
     Outputs
     -------
@@ -50,27 +70,63 @@ def init_tissues_wf(
     volumes
         Volume of each tissue, mm³ (.tsv).
     probabilities_stack
-        Class probabilities as a stack at the network's spacing, for the report.
+        Class probabilities as a stack at the first glance's spacing, for the report.
+    transform, transform_about
+        From the scan to the atlas (ITK, .h5), and how well it fits (.json); of ``network``.
+    regions, regions_table, regions_volumes
+        Labels of the atlas, their names, and their volumes; of ``network`` with an atlas.
     """
     workflow = Workflow(name=name)
     weights = str(weights or default_weights())
-    inputnode = Node(IdentityInterface(['in_file', 'brain_mask', 'pose']), name='inputnode')
+    inputs = ['in_file', 'brain_mask', 'pose', 'first_probabilities_stack']
+    inputnode = Node(IdentityInterface(inputs), name='inputnode')
     inputnode.inputs.pose = Pose('rat', weights_spacing(weights)).to_plain()
     outputnode = Node(
-        IdentityInterface(['dseg', 'probsegs', 'volumes', 'probabilities_stack']),
-        name='outputnode',
+        IdentityInterface([*TISSUE_FIELDS, *TRANSFORM_FIELDS, *REGION_FIELDS]), name='outputnode'
     )
+    if second_glance == 'network':
+        look_again = Node(
+            LookAgain(
+                weights=str(second_weights or default_second_glance()),
+                atlases={species: str(folder) for species, folder in (atlases or {}).items()},
+                **execution.network,
+            ),
+            n_procs=execution.threads,
+            mem_gb=1.5,
+            name='look_again',
+        )
+        found = [*TISSUE_FIELDS, *TRANSFORM_FIELDS, *(REGION_FIELDS if atlases else ())]
+        workflow.connect(
+            [
+                (
+                    inputnode,
+                    look_again,
+                    [('in_file', 'in_file'), ('brain_mask', 'mask_file'), ('pose', 'pose')],
+                ),
+                (look_again, outputnode, [(field, field) for field in found]),
+            ]
+        )
+        return workflow
+
+    labels = Node(Labels(), name='labels')
+    workflow.connect(
+        [
+            (inputnode, labels, [('brain_mask', 'mask_file'), ('pose', 'pose')]),
+            (labels, outputnode, [(field, field) for field in TISSUE_FIELDS]),
+        ]
+    )
+    if second_glance == 'none':
+        workflow.connect(inputnode, 'first_probabilities_stack', labels, 'probabilities')
+        return workflow
     # Background set to zero, as in the paper
     slabs = Node(ToSlabs(**execution.slabs), name='slabs')
-    second_glance = MapNode(
+    second = MapNode(
         Segment(weights=weights, **execution.network),
         iterfield=['in_file'],
         n_procs=execution.threads,
         mem_gb=1.0,
-        name='second_glance',
+        name='second',
     )
-    labels = Node(Labels(), name='labels')
-
     workflow.connect(
         [
             (
@@ -78,14 +134,8 @@ def init_tissues_wf(
                 slabs,
                 [('in_file', 'in_file'), ('brain_mask', 'mask_file'), ('pose', 'pose')],
             ),
-            (slabs, second_glance, [('slabs', 'in_file')]),
-            (second_glance, labels, [('out_file', 'probabilities')]),
-            (inputnode, labels, [('brain_mask', 'mask_file'), ('pose', 'pose')]),
-            (
-                labels,
-                outputnode,
-                [(f, f) for f in ('dseg', 'probsegs', 'volumes', 'probabilities_stack')],
-            ),
+            (slabs, second, [('slabs', 'in_file')]),
+            (second, labels, [('out_file', 'probabilities')]),
         ]
     )
     return workflow

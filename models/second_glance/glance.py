@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from secondglance.imaging.regions import RegionAtlas
 from secondglance.imaging.smooth_transform import SmoothTransform, fit_transform
 from secondglance.models.second_glance.channels import ACROSS, SeenBrain, see_brain
 from secondglance.models.second_glance.network import split_outputs
-from secondglance.models.second_glance.regions import RegionAtlas
 from secondglance.models.weights import LoadedModel
 
 _AT_ONCE = 32

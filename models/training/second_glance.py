@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -257,6 +258,7 @@ def train_second_glance(
         )
         for source in sources
     ]
+    # Every species counts alike, however many were scanned
     by_species = sorted({one.species for _, one in scans})
     for species in by_species:
         laid = [s for name, one in scans if one.species == species for s in pool.scan(one, name)]
@@ -264,7 +266,7 @@ def train_second_glance(
     held = [
         laid for source in sources for n in split.validation for laid in pool.animal(source, n, 2)
     ]
-    metadata = {**plan.metadata(recipe), 'classes': _names()}
+    metadata = {**plan.metadata(recipe), 'classes': json.dumps(list(OUTPUTS))}
 
     def judge(net: UNet) -> dict[str, float]:
         return {name: float(values.mean()) for name, values in judge_stacks(net, held).items()}
@@ -282,18 +284,15 @@ def train_second_glance(
         'of a brain whose mask is known',
         'data': f'{plan.n_animals} animals each simulated from {plan.source or "an atlas"}, '
         f'{HEADS_EACH} heads each',
-        'labelled_scans': sorted(name for name, _ in scans),
         'started_from': started_from.checksum if started_from else None,
     }
     tested = [laid for source in sources for n in split.test for laid in pool.animal(source, n, 2)]
+    trained_on = {
+        'animals': sorted({one.animal for _, one in scans}),
+        'names': sorted(name for name, _ in scans),
+    }
     scores = {name: spread(values) for name, values in judge_stacks(net, tested).items()}
-    return plan.write_card(recipe, net, checksum, what, {'test': scores})
-
-
-def _names() -> str:
-    import json
-
-    return json.dumps(list(OUTPUTS))
+    return plan.write_card(recipe, net, checksum, what, {'scans': trained_on, 'test': scores})
 
 
 def judge_stacks(

@@ -184,6 +184,8 @@ def _content(value):
     """Replace every path by the digest of its file."""
     if isinstance(value, tuple | list):
         return [_content(item) for item in value]
+    if isinstance(value, Path) and value.is_dir():
+        return {path.name: _content(path) for path in sorted(value.iterdir()) if path.is_file()}
     if isinstance(value, Path):
         return digest_of(value)
     return value

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from secondglance.imaging.regions import Region, RegionAtlas
 from secondglance.models.second_glance.glance import second_glance
 from secondglance.models.second_glance.network import N_CHANNELS, OUTPUTS, split_outputs
-from secondglance.models.second_glance.regions import Region, RegionAtlas
 from secondglance.models.unet import UNet
 from secondglance.models.weights import SECOND_GLANCE, load_weights, save_weights
 

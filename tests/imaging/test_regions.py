@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from secondglance.models.second_glance.regions import Region, RegionAtlas, region_volumes
+from secondglance.imaging.regions import Region, RegionAtlas, region_volumes
 
 REGIONS = (
     Region(1, 'Left cortex', 'L-Ctx', '#112233', 'GM'),

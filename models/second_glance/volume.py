@@ -1,0 +1,125 @@
+"""The second glance at a volume on its own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from secondglance.imaging.grids import ANTERIOR, SliceGrid, slice_grid
+from secondglance.imaging.pose import Pose
+from secondglance.imaging.regions import RegionAtlas
+from secondglance.models.second_glance.glance import SecondGlance, second_glance, stack_axes
+from secondglance.models.weights import LoadedModel
+
+
+@dataclass(frozen=True)
+class VolumeGlance:
+    """What the second glance gave, on the grid of the volume.
+
+    Attributes
+    ----------
+    fractions : (X, Y, Z, 3) float32 array
+        Of WM, GM and CSF; they sum to one inside the mask and are zero outside.
+    regions : (X, Y, Z) int16 array or None
+    stack : SecondGlance
+        The same on the stack of slices, with the transform.
+    grid : SliceGrid
+        How the stack lies over the volume.
+    """
+
+    fractions: NDArray[np.float32]
+    regions: NDArray[np.int16] | None
+    stack: SecondGlance
+    grid: SliceGrid
+
+    @property
+    def to_points(self) -> NDArray[np.float64]:
+        """From the world of the volume's affine to the points that the transform takes, (4, 4)."""
+        n, height, width = self.grid.stack_shape
+        across, along, up = stack_axes((n, height, width), self.grid.positions, self.grid.spacing)
+        # Stack on disk is (H, W, N); the transform's axes are H, N, W
+        index = np.zeros((4, 4))
+        index[0, 0] = index[2, 1] = self.grid.spacing
+        index[1, 2] = self.grid.thickness
+        index[:, 3] = across[0], along[0], up[0], 1.0
+        return index @ np.linalg.inv(self.grid.affine)
+
+
+def glance_at_volume(
+    volume: ArrayLike,
+    mask: ArrayLike,
+    affine: ArrayLike,
+    pose: Pose,
+    network: LoadedModel,
+    atlas: RegionAtlas | None = None,
+    *,
+    device: str = 'cpu',
+) -> VolumeGlance:
+    """Segment the tissues of a volume inside its brain mask, and find its place in an atlas.
+
+    Coronal slices are shown to the network, whichever way the scan was cut.
+
+    Parameters
+    ----------
+    volume : (X, Y, Z) array
+    mask : (X, Y, Z) array
+        Zero outside the brain.
+    affine : (4, 4) array
+        Voxel to mm of the animal, RAS+.
+    pose : Pose
+        Species, slice axis and quarter turns; the volume's own pixels are used, not its spacing.
+    network, atlas, device
+        As of `second_glance`.
+
+    Returns
+    -------
+    VolumeGlance
+
+    Raises
+    ------
+    InputError
+        As `second_glance`.
+    """
+    volume, brain = np.asarray(volume, np.float32), np.asarray(mask) > 0
+    shape, affine = volume.shape, np.asarray(affine, float)
+    size = nib.affines.voxel_sizes(affine)
+    axis = pose.grid(shape, affine).slice_axis
+    if pose.slice_axis == 'auto' and not pose.quarter_turns:
+        canonical = nib.orientations.io_orientation(affine)[:, 0].astype(int)
+        axis = int(np.flatnonzero(canonical == ANTERIOR)[0])
+    spacing = float(min(s for a, s in enumerate(size) if a != axis))
+    grid = slice_grid(shape, affine, spacing, 'ijk'[axis], quarter_turns=pose.quarter_turns)
+    found = second_glance(
+        grid.to_stack(volume),
+        grid.to_stack(brain),
+        grid.positions,
+        grid.spacing,
+        pose.species,
+        network,
+        atlas,
+        device=device,
+    )
+    shares = np.stack([grid.to_native(found.fractions[..., k]) for k in range(3)], axis=-1)
+    # Where the stack's pixels are not the volume's, what is at the rim is carried over it
+    shares = np.where(brain[..., None], shares, 0)
+    missing = brain & (shares.sum(axis=-1) < 0.05)
+    if missing.any():
+        shares[missing] = _nearest(shares, brain & ~missing)[missing]
+    shares /= np.maximum(shares.sum(axis=-1, keepdims=True), 1e-6)
+    regions = None
+    if atlas is not None:
+        regions = np.rint(grid.to_native(found.regions, order=0)).astype(np.int16) * brain
+    return VolumeGlance(shares.astype(np.float32), regions, found, grid)
+
+
+def _nearest(values: NDArray, known: NDArray[np.bool_]) -> NDArray:
+    """Values (X, Y, Z, C) of the nearest voxel where they are known."""
+    from scipy import ndimage
+
+    if not known.any():
+        return np.full_like(values, 1 / values.shape[-1])
+    index = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return values[tuple(index)]

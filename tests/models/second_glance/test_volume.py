@@ -1,0 +1,93 @@
+"""The second glance at a volume does not care how the volume lies on disk."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from secondglance.imaging.pose import Pose
+from secondglance.models.second_glance.network import N_CHANNELS, OUTPUTS
+from secondglance.models.second_glance.volume import glance_at_volume
+from secondglance.models.unet import UNet
+from secondglance.models.weights import SECOND_GLANCE, load_weights, save_weights
+
+RAT = Pose('rat', 0.3)
+
+
+@pytest.fixture(scope='module')
+def network(tmp_path_factory):
+    torch.manual_seed(0)
+    net = UNet((4, 6, 8, 8, 8), N_CHANNELS, len(OUTPUTS)).eval()
+    with torch.no_grad():
+        net.head.weight[3:] = 0
+        net.head.bias[3:] = 0
+        net.head.weight[:3] *= 20
+    path = tmp_path_factory.mktemp('weights') / 'w.safetensors'
+    extra = {'spacing': '0.2', 'classes': json.dumps(list(OUTPUTS))}
+    save_weights(net, path, extra, SECOND_GLANCE)
+    return load_weights(path, form=SECOND_GLANCE)
+
+
+@pytest.fixture
+def scan():
+    """Whole-head volume (R, A, S), its mask and affine: pixels of 0.3 mm, slices of 1.1 mm."""
+    rng = np.random.default_rng(0)
+    x, y, z = np.mgrid[:58, :11, :47]
+    away = ((x - 27) / 20) ** 2 + ((z - 24) / 15) ** 2 + ((y - 5) / 6) ** 2
+    affine = np.diag([0.3, 1.1, 0.3, 1.0])
+    affine[:3, 3] = [-8, -5, -6]
+    return rng.normal(10, 1, away.shape) * (1 + (away < 0.3)), away < 1, affine
+
+
+def test_fractions_fill_the_mask_exactly(network, scan):
+    volume, mask, affine = scan
+    found = glance_at_volume(volume, mask, affine, RAT, network)
+    total = found.fractions.sum(axis=-1)
+    assert total[mask] == pytest.approx(1, abs=1e-5)
+    assert np.all(total[~mask] == 0)
+
+
+@pytest.mark.parametrize('axes', [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize('flips', [(), (0,), (1, 2)])
+def test_orientation_on_disk_changes_nothing(network, scan, axes, flips):
+    volume, mask, affine = scan
+    expected = glance_at_volume(volume, mask, affine, RAT, network).fractions
+    image = nib.Nifti1Image(volume, affine)
+    ornt = np.array([[axes.index(a), -1 if a in flips else 1] for a in range(3)])
+    turned = image.as_reoriented(ornt)
+    cover = nib.Nifti1Image(mask.astype(np.uint8), affine).as_reoriented(ornt)
+    found = glance_at_volume(
+        turned.get_fdata(), np.asarray(cover.dataobj), turned.affine, RAT, network
+    ).fractions
+    back = np.stack(
+        [
+            nib.as_closest_canonical(nib.Nifti1Image(found[..., k], turned.affine)).get_fdata()
+            for k in range(3)
+        ],
+        axis=-1,
+    )
+    assert np.allclose(back, expected, atol=1e-4)
+
+
+def test_points_of_the_world_become_those_of_the_transform(network, scan):
+    """The transform, asked by world coordinates, gives the stack's own coordinates."""
+    volume, mask, affine = scan
+    found = glance_at_volume(volume, mask, affine, RAT, network)
+    voxels = np.argwhere(mask)[::97]
+    world = nib.affines.apply_affine(affine, voxels)
+    places = found.stack.transform.apply(nib.affines.apply_affine(found.to_points, world))
+    x, y, z = voxels.T
+    assert np.allclose(places, found.stack.coordinates[y, x, z], atol=1e-3)
+
+
+def test_slices_of_another_direction_are_cut_anew(network, scan):
+    """A scan of thick axial slices is shown as coronal ones."""
+    volume, mask, affine = scan
+    thick = np.s_[:, :, ::4]
+    step = affine @ np.diag([1, 0.25, 4, 1])
+    fine = np.repeat(volume[thick], 4, axis=1), np.repeat(mask[thick], 4, axis=1)
+    found = glance_at_volume(*fine, step, RAT, network)
+    assert found.grid.slice_axis == 1
+    assert found.fractions.sum(axis=-1)[fine[1]] == pytest.approx(1, abs=1e-5)

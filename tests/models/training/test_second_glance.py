@@ -1,0 +1,219 @@
+"""Training of the second glance: what it learns from, that it learns, and what it leaves."""
+
+import dataclasses
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from secondglance.data import atlas_path
+from secondglance.models.second_glance.channels import ACROSS, CHANNELS, FROM_BACK, N_IMAGES
+from secondglance.models.training import second_glance as training
+from secondglance.models.training.placed_scans import read_placed_scans
+from secondglance.models.training.recipes import SECOND_GLANCE as RECIPE
+from secondglance.models.training.second_glance import (
+    Source,
+    second_glance_loss,
+    train_second_glance,
+)
+from secondglance.models.training.second_glance_samples import (
+    FRAME,
+    N_TARGETS,
+    lay_out,
+    load_samples,
+    redraw_placed,
+    save_samples,
+    vary_samples,
+)
+from secondglance.models.weights import SECOND_GLANCE, load_weights
+from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.placed_stack import PlacedStack
+
+N_SEEN = len(CHANNELS)
+
+
+@pytest.fixture
+def stack():
+    """An ellipsoid whose white matter and coordinates rise from left to right."""
+    rng = np.random.default_rng(0)
+    y, x, z = np.mgrid[:9, :70, :56]
+    away = ((x - 34) / 26) ** 2 + ((z - 27) / 18) ** 2 + ((y - 4) / 6) ** 2
+    mask = (away < 1).astype(np.float32)
+    across = (x - 34) * 0.25
+    white = np.clip(0.5 + across / 14, 0, 1)
+    fractions = np.stack([white, 1 - white, 0 * white], axis=1) * mask[:, None]
+    places = np.stack([across, y - 4.0, (z - 27) * 0.25], axis=1)
+    image = rng.normal(10, 0.2, away.shape) + 3 * white
+    return PlacedStack(
+        image.astype(np.float32),
+        mask,
+        fractions.astype(np.float32),
+        mask,
+        places.astype(np.float32),
+        mask,
+        np.arange(9.0),
+        0.25,
+        'rat',
+        'sub-1',
+    )
+
+
+def held(targets):
+    """White matter and place across, where both are known."""
+    known = (targets[:, 3] > 0.5) & (targets[:, 7] > 0.5)
+    return targets[:, 0][known], targets[:, 4][known]
+
+
+def test_laid_out_stack_keeps_fractions_and_place_together(stack):
+    laid = lay_out(stack).float()
+    assert laid.shape[1:] == (N_SEEN + N_TARGETS, *FRAME)
+    white, across = held(laid[:, N_SEEN:])
+    assert torch.allclose(white, 0.5 + across / 14, atol=0.01)
+    assert (
+        float((laid[:, N_SEEN : N_SEEN + 3].sum(1)[laid[:, N_SEEN + 3] > 0.5] - 1).abs().max())
+        < 2e-3
+    )
+
+
+def test_varied_slices_keep_fractions_and_place_together(stack):
+    laid = lay_out(stack).float()
+    channels, targets = vary_samples(laid.repeat(4, 1, 1, 1), np.random.default_rng(1))
+    for one in targets:
+        white, across = held(one[None])
+        mirrored = (white - (0.5 - across / 14)).abs().median() < 0.01
+        upright = (white - (0.5 + across / 14)).abs().median() < 0.01
+        assert upright or mirrored
+    assert torch.isfinite(channels).all()
+    # The place that is shown turns with the brain that is shown
+    for seen, true in zip(channels, targets, strict=True):
+        known = true[7] > 0.5
+        pair = torch.stack([seen[ACROSS][known], true[4][known]])
+        assert float(torch.corrcoef(pair)[0, 1]) > 0.97
+
+
+def test_varied_slices_are_deterministic(stack):
+    laid = lay_out(stack).float()
+    a, b = (vary_samples(laid, np.random.default_rng(5)) for _ in range(2))
+    assert torch.equal(a[0], b[0])
+    assert torch.equal(a[1], b[1])
+
+
+def test_missing_neighbours_stay_marked(stack):
+    laid = lay_out(stack).float()
+    assert (laid[0, N_IMAGES] == -1).all()
+    channels, _ = vary_samples(laid, np.random.default_rng(2))
+    assert (channels[0, N_IMAGES] == -1).all()
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_redrawn_scan_keeps_fractions_and_place_together(stack, seed):
+    again = redraw_placed(stack, np.random.default_rng(seed))
+    sure = (again.known > 0.5) & (again.placed > 0.5)
+    white, across = again.fractions[:, 0][sure], again.coordinates[:, 0][sure]
+    away = [np.abs(white - (0.5 + s * across / 14)) for s in (1, -1)]
+    assert min(np.percentile(a, 95) for a in away) < 0.03
+    assert again.coordinates[:, 1][sure] == pytest.approx(
+        np.broadcast_to(again.positions_mm[:, None, None], sure.shape)[sure] - 4, abs=0.02
+    )
+
+
+def test_scan_as_it_is_keeps_its_image_up_to_scale(stack):
+    again = redraw_placed(stack, np.random.default_rng(0), as_it_is=True)
+    assert np.corrcoef(again.images.ravel(), stack.images.ravel())[0, 1] > 0.999 or (
+        np.all(again.images[stack.mask < 0.5] == 0)
+    )
+    assert np.array_equal(again.mask, stack.mask)
+
+
+def test_loss_is_least_where_the_network_says_the_fractions(stack):
+    laid = lay_out(stack).float()
+    channels, targets = laid[:, :N_SEEN], laid[:, N_SEEN:]
+    zeros = torch.zeros(len(laid), 3, *FRAME)
+    true = torch.cat([targets[:, :3].clamp(min=1e-6).log(), zeros], dim=1)
+    best = second_glance_loss(true, channels, targets)
+    for sharper in (0.5, 2.0):
+        other = torch.cat([sharper * true[:, :3], zeros], dim=1)
+        assert second_glance_loss(other, channels, targets) > best
+
+
+def test_unknown_pixels_do_not_count(stack):
+    laid = lay_out(stack).float()
+    channels, targets = laid[:, :N_SEEN], laid[:, N_SEEN:].clone()
+    outputs = torch.randn(len(laid), 6, *FRAME, generator=torch.Generator().manual_seed(0))
+    before = second_glance_loss(outputs, channels, targets)
+    outputs[:, :3] += 50 * (targets[:, 3:4] < 0.5) * torch.tensor([1.0, -1, 0])[:, None, None]
+    outputs[:, 3:] += 9 * (targets[:, 7:] < 0.5)
+    assert torch.allclose(before, second_glance_loss(outputs, channels, targets), atol=1e-4)
+
+
+def test_samples_come_back_from_disk(stack, tmp_path):
+    laid = lay_out(stack)
+    save_samples(laid, tmp_path / 'a.safetensors')
+    assert torch.equal(load_samples(tmp_path / 'a.safetensors'), laid)
+
+
+@pytest.fixture
+def data_set(tmp_path, stack):
+    """One rat, T2-weighted, with labels, in (R, A, S)."""
+    anat = tmp_path / 'sub-1' / 'anat'
+    labels = tmp_path / 'derivatives' / 'reference' / 'sub-1' / 'anat'
+    anat.mkdir(parents=True)
+    labels.mkdir(parents=True)
+    (tmp_path / 'dataset_description.json').write_text('{"Name": "a", "BIDSVersion": "1.8.0"}')
+    affine = np.diag([0.25, 1.0, 0.25, 1.0])
+    image = stack.images.transpose(1, 0, 2)
+    tissue = np.where(stack.mask > 0, stack.fractions.argmax(1) + 1, 0).transpose(1, 0, 2)
+    nib.save(nib.Nifti1Image(image, affine), anat / 'sub-1_T2w.nii.gz')
+    nib.save(nib.Nifti1Image(tissue.astype(np.uint8), affine), labels / 'sub-1_dseg.nii.gz')
+    return tmp_path, labels, affine
+
+
+def test_labels_of_a_data_set_become_stacks(data_set, stack):
+    ((name, found),) = read_placed_scans(data_set[0], 'T2w')
+    assert name == 'sub-1_T2w'
+    assert (found.species, found.animal) == ('rat', 'sub-1')
+    assert np.allclose(found.images, stack.images, atol=1e-4)
+    assert np.array_equal(found.mask, stack.mask)
+    assert found.placed.sum() == 0
+    sure = stack.mask > 0
+    assert np.array_equal(found.fractions.argmax(1)[sure], stack.fractions.argmax(1)[sure])
+
+
+def test_fractions_and_coordinates_beside_labels_are_used(data_set, stack):
+    root, labels, affine = data_set
+    for k, tissue in enumerate(('WM', 'GM', 'CSF')):
+        share = stack.fractions[:, k].transpose(1, 0, 2)
+        nib.save(nib.Nifti1Image(share, affine), labels / f'sub-1_label-{tissue}_probseg.nii.gz')
+    places = (stack.coordinates * stack.mask[:, None]).transpose(2, 0, 3, 1)
+    nib.save(nib.Nifti1Image(places, affine), labels / 'sub-1_desc-coordinates_map.nii.gz')
+    ((_, found),) = read_placed_scans(root, 'T2w')
+    assert np.allclose(found.fractions, stack.fractions, atol=1e-5)
+    sure = found.placed > 0.5
+    assert sure.sum() > 0.98 * stack.mask.sum()
+    assert np.allclose(found.coordinates[:, 0][sure], stack.coordinates[:, 0][sure], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_training_learns_resumes_and_leaves_a_card(tmp_path, stack, monkeypatch):
+    monkeypatch.setattr(training, 'HEADS_EACH', 2)
+    monkeypatch.setattr(training, 'SCANS_EACH', 2)
+    recipe = dataclasses.replace(RECIPE, channels=(4, 6, 8, 8, 8), batch_size=4)
+    source = Source('rat', read_atlas(atlas_path()))
+    output = tmp_path / 'second.safetensors'
+    asked = {'n_animals': 3, 'checkpoint_every': 5, 'recipe': recipe, 'scans': [('a', stack)]}
+    card = train_second_glance([source], output, steps=10, **asked)
+    assert card['scans'] == {'animals': ['sub-1'], 'names': ['a']}
+    assert set(card['test']) == {'place', 'WM', 'GM', 'CSF', 'mean'}
+    assert json.loads(output.with_suffix('.json').read_text())['checksum'] == card['checksum']
+    model = load_weights(output, form=SECOND_GLANCE)
+    assert model.spacing == 0.2
+    # The same again, from the checkpoint at its end: nothing is trained, nothing changes
+    again = train_second_glance([source], output, steps=10, **asked)
+    assert again['checksum'] == card['checksum']
+
+
+def test_place_is_seen_from_both_ends(stack):
+    laid = lay_out(stack).float()
+    assert (laid[1:, FROM_BACK, 0, 0] > laid[:-1, FROM_BACK, 0, 0]).all()
