@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -71,15 +72,14 @@ def read_region_atlas(folder: str | Path) -> RegionAtlas:
 
 
 def _read_table(path: Path) -> tuple[Region, ...]:
-    import pandas as pd
-
     try:
-        table = pd.read_csv(path, sep='\t', dtype=str, keep_default_na=False)
-        indices = [int(value) for value in table['index']]
-        names = list(table['name'])
+        with path.open(newline='', encoding='utf-8') as stream:
+            rows = list(csv.DictReader(stream, delimiter='\t'))
+        indices = [int(row['index']) for row in rows]
+        names = [row['name'] for row in rows]
     except OSError as error:
         raise InputError(f'The table of the atlas, {path}, cannot be read; add it.') from error
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise InputError(
             f'{path} is no table of regions; it needs columns index (whole numbers) and name.'
         ) from error
@@ -87,7 +87,7 @@ def _read_table(path: Path) -> tuple[Region, ...]:
         raise InputError(f'{path} has an index twice; give each region its own.')
 
     def column(name: str) -> list[str]:
-        return list(table[name]) if name in table else [''] * len(names)
+        return [row.get(name) or '' for row in rows]
 
     regions = []
     for index, name, short, color, tissue in zip(

@@ -35,8 +35,11 @@ def test_options_reach_their_nodes(saliency, target, axis):
 
 def test_network_stages_run_over_slabs():
     execution = Execution(nprocs=3)
-    brain, tissues = init_brain_wf(execution=execution), init_tissues_wf(execution=execution)
-    for workflow, name in ((brain, 'first_glance'), (tissues, 'second_glance')):
+    brain, tissues = (
+        init_brain_wf(execution=execution),
+        init_tissues_wf(second_glance='masked', execution=execution),
+    )
+    for workflow, name in ((brain, 'first_glance'), (tissues, 'second')):
         assert isinstance(workflow.get_node(name), MapNode)
         assert workflow.get_node('slabs').inputs.n_slabs == 3
 
@@ -53,7 +56,7 @@ def test_gpu_nodes_are_counted_and_take_one_slab(example, tmp_path):
         execution=Execution(device='cuda', nprocs=4),
     )
     assert workflow.get_node('brain_wf.first_glance').is_gpu_node()
-    assert workflow.get_node('tissues_wf.second_glance').is_gpu_node()
+    assert workflow.get_node('tissues_wf.look_again').is_gpu_node()
     assert workflow.get_node('brain_wf.slabs').inputs.n_slabs == 1
 
 
