@@ -10,11 +10,24 @@ from scipy.spatial.transform import Rotation
 
 from secondglance.imaging.registration import FineModel, coarse_pull, head_centre
 
-"""At which a rotation is turned into millimetres; 50 mm is a human's."""
-
 MEAN_FROM = 4
 """Volumes from which on their mean is a better target than one of them; it holds each of them
 too, and of few it would pull a volume to where it already is."""
+
+MEANS_OF_BRAIN = 2
+"""Means to which volumes are brought in turn, when an earlier estimate is improved."""
+
+NOISE_LIKENESS = 0.2
+"""Correlation of neighbouring voxels below which a volume is noise; a head at SNR 3 has 0.6."""
+
+LEAST_LIKENESS = 0.5
+"""Share of the usual correlation with the mean below which a volume was not registered."""
+
+WITHIN_VOLUME_MM = 0.12
+"""Distance between parts of a volume from which on it is reported; at rest it is 0.01 to 0.03."""
+
+AGREEMENT = 0.03
+"""Of a voxel: estimates by head and by brain that differ less differ by noise alone."""
 
 DECIMALS = 9
 """Of a matrix: sums differ in the sixteenth from run to run, and results are cached by content."""
@@ -25,6 +38,9 @@ def estimate_motion(
     affine: ArrayLike,
     reference: int | None = None,
     n_threads: int = 1,
+    *,
+    region: ArrayLike | None = None,
+    start: ArrayLike | None = None,
 ) -> tuple[NDArray[np.float64], int]:
     """Find the rigid motion of every volume towards a reference volume.
 
@@ -37,6 +53,11 @@ def estimate_motion(
         Volume that the others are brought to; by default the one most like all others.
     n_threads : int
         Volumes that are registered at the same time; the result does not depend on it.
+    region : (X, Y, Z) bool array, optional
+        Voxels of the reference that have a say, such as the brain and its edge. By default the
+        head.
+    start : (T, 4, 4) array, optional
+        World mm, volume to reference: an earlier estimate that is improved.
 
     Returns
     -------
@@ -55,6 +76,8 @@ def estimate_motion(
     size = voxel_sizes(affine)
     fixed = volumes[..., reference]
     centre = head_centre(fixed) * size
+    to_world = affine @ np.diag([*(1 / size), 1.0])
+    votes = None if region is None else np.asarray(region, bool)
 
     use_mean = n_volumes >= MEAN_FROM
     series = list(np.moveaxis(volumes, -1, 0))
@@ -66,17 +89,28 @@ def estimate_motion(
             # Rounded: the sums in it are not the same to the last bit from run to run
             return coarse_pull(series[t], fixed, size, centre).round(DECIMALS)
 
-        starts = list(pool.map(coarse, range(n_volumes)))
-        model = FineModel(fixed, size, centre, every=4 if use_mean else 1)
-        pulls = list(pool.map(model.align, series, starts))
-        if use_mean:
-            # The mean has less noise than any volume, so that all are brought to it once more
+        if start is None:
+            pulls = list(pool.map(coarse, range(n_volumes)))
+        else:
+            pulls = [
+                np.linalg.inv(to_world) @ np.linalg.inv(matrix) @ to_world
+                for matrix in np.asarray(start, float)
+            ]
+        # Of a few voxels of a brain none is left out
+        few = 1 if votes is not None else 4
+        if start is None or not use_mean:
+            every = few if use_mean else 1
+            model = FineModel(fixed, size, centre, every=every, region=votes)
+            pulls = list(pool.map(model.align, series, pulls))
+        # The mean has less noise than any volume, so that all are brought to it once more; a mean
+        # that muscle had blurred is made anew
+        for _ in range((1 if start is None else MEANS_OF_BRAIN) if use_mean else 0):
             voxel_pulls = [_voxels(pull, size) for pull in pulls]
             mean = np.mean(list(pool.map(_pull, series, voxel_pulls)), axis=0)
-            model = FineModel(mean, size, centre, every=2)
+            every = 1 if votes is not None else 2
+            model = FineModel(mean, size, centre, every=every, region=votes)
             pulls = list(pool.map(model.align, series, pulls))
 
-    to_world = affine @ np.diag([*(1 / size), 1.0])
     # A pull takes points of the mean to a volume: the mean's frame is left for the reference's
     matrices = np.stack([pulls[reference] @ np.linalg.inv(pull) for pull in pulls])
     matrices = to_world @ matrices @ np.linalg.inv(to_world)
@@ -149,6 +183,122 @@ def resample_motion(
         return np.stack(list(pool.map(one, range(volumes.shape[-1]))), axis=-1)
 
 
+def looks_like_noise(volume: ArrayLike) -> bool:
+    """Tell whether neighbouring voxels of a volume have nothing in common.
+
+    Parameters
+    ----------
+    volume : (X, Y, Z) array
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> looks_like_noise(rng.random((9, 9, 9))), looks_like_noise(np.indices((9, 9, 9))[0])
+    (True, False)
+    """
+    volume = np.asarray(volume, float)
+    rest = volume - volume.mean()
+    variance = (rest**2).mean()
+    if variance == 0:
+        return False
+    likeness = [
+        (rest.take(range(n - 1), axis) * rest.take(range(1, n), axis)).mean() / variance
+        for axis, n in enumerate(volume.shape)
+        if n > 1
+    ]
+    # Thick slices differ from each other; within one, neighbours of a head are alike
+    return bool(likeness) and max(likeness) < NOISE_LIKENESS
+
+
+def unlike_mean(volumes: ArrayLike, region: ArrayLike | None = None) -> NDArray[np.bool_]:
+    """Find volumes that could not be registered: they do not show what the others show.
+
+    Parameters
+    ----------
+    volumes : (X, Y, Z, T) array
+        After the correction.
+    region : (X, Y, Z) bool array, optional
+        Where they are compared; by default everywhere.
+
+    Returns
+    -------
+    (T,) bool array
+        True where the correlation with the median of all is less than `LEAST_LIKENESS` times the
+        median correlation; of two volumes neither can be named.
+    """
+    volumes = np.asarray(volumes, np.float32)
+    chosen = np.ones(volumes.shape[:3], bool) if region is None else np.asarray(region, bool)
+    values = volumes[chosen]
+    n_volumes = values.shape[1]
+    if n_volumes < 3 or len(values) < 2:
+        return np.zeros(n_volumes, bool)
+    median = np.median(values, axis=1)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        likeness = np.nan_to_num(
+            [np.corrcoef(values[:, t], median)[0, 1] for t in range(n_volumes)]
+        )
+    return likeness < LEAST_LIKENESS * np.median(likeness)
+
+
+def within_volume_motion(
+    volumes: ArrayLike,
+    affine: ArrayLike,
+    matrices: ArrayLike,
+    slice_axis: int,
+    *,
+    region: ArrayLike | None = None,
+    keep: ArrayLike | None = None,
+    n_threads: int = 1,
+) -> NDArray[np.float64]:
+    """Measure how far parts of each volume's slices lie from each other.
+
+    Parameters
+    ----------
+    volumes : (X, Y, Z, T) array
+        Before the correction.
+    affine : (4, 4) array
+        Voxel to world mm.
+    matrices : (T, 4, 4) array
+        World mm, volume to reference.
+    slice_axis : int
+    region : (X, Y, Z) bool array, optional
+        Of the reference; by default the head.
+    keep : (T,) bool array, optional
+        Volumes of which the mean is made that all are compared with.
+    n_threads : int
+
+    Returns
+    -------
+    (T,) array
+        mm, of even against odd slices or of the first half against the second, whichever is more
+        (:meth:`secondglance.imaging.registration.FineModel.parts_moved`); less than true where
+        parts lie several tenths of a mm apart. Zero with fewer than three volumes: with two,
+        either may have moved.
+    """
+    volumes = np.asarray(volumes, np.float32)
+    keep = np.ones(volumes.shape[-1], bool) if keep is None else np.asarray(keep, bool)
+    if keep.sum() < 3:
+        return np.zeros(volumes.shape[-1])
+    size = voxel_sizes(np.asarray(affine, float))
+    to_world = np.asarray(affine, float) @ np.diag([*(1 / size), 1.0])
+    corrected = resample_motion(volumes[..., keep], affine, np.asarray(matrices)[keep], n_threads)
+    # The median, so that a volume whose slices moved does not say where slices belong
+    target = np.median(corrected, axis=-1)
+    votes = None if region is None else np.asarray(region, bool)
+    model = FineModel(target, size, head_centre(target) * size, region=votes)
+
+    def one(t: int) -> float:
+        pull = np.linalg.inv(to_world) @ np.linalg.inv(np.asarray(matrices)[t]) @ to_world
+        return model.parts_moved(volumes[..., t], pull, slice_axis)
+
+    with ThreadPoolExecutor(max_workers=n_threads) as pool:
+        return np.array(list(pool.map(one, range(volumes.shape[-1]))))
+
+
 def residual_displacement(
     matrices: ArrayLike, truth: ArrayLike, points_mm: ArrayLike
 ) -> NDArray[np.float64]:
@@ -204,20 +354,25 @@ def motion_parameters(matrices: ArrayLike, centre_mm: ArrayLike) -> NDArray[np.f
     return np.concatenate([translations, turns], axis=1)
 
 
-def framewise_displacement(parameters: ArrayLike, radius_mm: float) -> NDArray[np.float64]:
+def framewise_displacement(
+    parameters: ArrayLike, radius_mm: float, volumes: ArrayLike | None = None
+) -> NDArray[np.float64]:
     """Sum the absolute change of the six parameters from each volume to the next.
 
     Parameters
     ----------
     parameters : (T, 6) array
-        Of :func:`motion_parameters`.
+        Of :func:`motion_parameters`; NaN for volumes that were left out.
     radius_mm : float
         Of the head, at which rotations are turned into mm; `HEAD_RADIUS_MM` has it by species.
+    volumes : (T,) int array, optional
+        Places of the volumes in the scan, ascending; by default they follow each other.
 
     Returns
     -------
     (T,) array
-        mm; zero for the first volume.
+        mm; NaN for a volume without a neighbour in time: the first, and those that follow a
+        diffusion-weighted volume or one that was left out.
 
     References
     ----------
@@ -226,8 +381,50 @@ def framewise_displacement(parameters: ArrayLike, radius_mm: float) -> NDArray[n
     Examples
     --------
     >>> framewise_displacement([[0, 0, 0, 0, 0, 0], [0.1, 0, 0, 0.01, 0, 0]], 10)
-    array([0. , 0.2])
+    array([nan, 0.2])
+    >>> framewise_displacement([[0] * 6, [0.1] * 6, [0.1] * 6], 10, volumes=[0, 4, 5])
+    array([nan, nan,  0.])
     """
     parameters = np.asarray(parameters, float) * np.array([1, 1, 1, *[radius_mm] * 3])
     steps = np.abs(np.diff(parameters, axis=0)).sum(axis=1)
-    return np.concatenate([[0.0], steps])
+    if volumes is not None:
+        steps[np.diff(np.asarray(volumes)) != 1] = np.nan
+    return np.concatenate([[np.nan], steps])
+
+
+def itk_text(matrices: ArrayLike, scale: float = 1.0) -> str:
+    """Write rigid motion as ITK and ANTs read it.
+
+    Parameters
+    ----------
+    matrices : (T, 4, 4) array
+        World mm (RAS+), volume to reference.
+    scale : float
+        By how much the lengths of the images' header are too large: tools that apply the text
+        take the header at its word.
+
+    Returns
+    -------
+    str
+        One transform a volume. They map points of the reference to the volume (LPS+, mm of the
+        header), as ITK needs to resample the volume on the reference.
+
+    Examples
+    --------
+    >>> shift = np.eye(4)
+    >>> shift[:3, 3] = 1, 2, 3
+    >>> print(itk_text([shift]).splitlines()[3])
+    Parameters: 1 0 0 0 1 0 0 0 1 1 2 -3
+    """
+    lines = ['#Insight Transform File V1.0']
+    flip = np.diag([-1.0, -1, 1, 1])
+    for t, matrix in enumerate(np.asarray(matrices, float)):
+        pull = flip @ np.linalg.inv(matrix) @ flip
+        values = [*pull[:3, :3].ravel(), *(pull[:3, 3] * scale)]
+        lines += [
+            f'#Transform {t}',
+            'Transform: MatrixOffsetTransformBase_double_3_3',
+            'Parameters: ' + ' '.join(f'{value + 0.0:.12g}' for value in values),
+            'FixedParameters: 0 0 0',
+        ]
+    return '\n'.join(lines) + '\n'

@@ -29,6 +29,12 @@ SMALLEST_SPREAD = 1e-3
 GAIN = 6
 """The column of the gain, after three rotations and three translations."""
 
+LEAST_PART = 3
+"""Slices of a part of a volume from which its own motion can be told."""
+
+PART_STEPS = 3
+"""Of reweighting, when the parts of a volume are compared."""
+
 HEAD_LEVEL = 0.1
 """Of the 99th percentile, above which a voxel is head and not air."""
 
@@ -102,7 +108,10 @@ class FineModel:
     centre : (3,) array
         About which is turned, mm along voxel axes.
     every : int
-        Only every so manieth voxel of the head has a say.
+        Only every so manieth voxel has a say.
+    region : (X, Y, Z) bool array, optional
+        Voxels of the fixed image that have a say: muscle beside them may move by itself. By
+        default the head and the edge around it.
 
     References
     ----------
@@ -111,12 +120,19 @@ class FineModel:
     43, 705 (2000): robust weights for volumes of one head.
     """
 
-    def __init__(self, fixed: NDArray, size: NDArray, centre: NDArray, every: int = 1):
+    def __init__(
+        self,
+        fixed: NDArray,
+        size: NDArray,
+        centre: NDArray,
+        every: int = 1,
+        region: NDArray | None = None,
+    ):
         self.size, self.centre = size, centre
         smooth = self._smooth(fixed)
         head = smooth > HEAD_LEVEL * np.percentile(smooth, 99)
         # The edge of the head against air says most
-        head = ndimage.binary_dilation(head, iterations=2)
+        head = ndimage.binary_dilation(head, iterations=2) if region is None else region
         chosen = np.flatnonzero(head)[::every]
         self.points = np.stack(np.unravel_index(chosen, head.shape), axis=-1) * size
         self.scale = float(np.percentile(smooth, 99)) or 1.0
@@ -198,6 +214,50 @@ class FineModel:
             if np.linalg.norm(rotation) * self.reach + np.linalg.norm(shift) < FINE_TOLERANCE_MM:
                 break
         return pull
+
+    def parts_moved(self, moving: NDArray, pull: NDArray, axis: int) -> float:
+        """Measure how far parts of a volume's slices lie from each other.
+
+        The slices of one scan are split into even and odd ones, as interleaved scans take them,
+        and into a first and a second half. Each part is brought to the fixed image by itself.
+
+        Parameters
+        ----------
+        moving : (X, Y, Z) array
+        pull : (4, 4) array
+            Of :meth:`align`.
+        axis : int
+            Of the slices.
+
+        Returns
+        -------
+        float
+            mm, mean over the voxels, of the split that shows more; 0 where there are too few
+            slices to tell.
+        """
+        smooth = self._smooth(moving) / self.scale
+        index = (apply_affine(pull, self.points) / self.size).T
+        last = np.array(moving.shape)[:, None] - 1.0
+        seen = ((index >= 0) & (index <= last)).all(axis=0)
+        values = ndimage.map_coordinates(smooth, index[:, seen], order=3, mode='mirror')
+        columns, arms = self.columns[:, seen], self.points[seen] - self.centre
+        slices = np.rint(index[axis, seen]).astype(int)
+        middle = np.median(slices) if seen.any() else 0
+        moved = []
+        for part in (slices % 2 == 0, slices < middle):
+            shifts = []
+            for chosen in (part, ~part):
+                if chosen.sum() < 10 * len(columns) or len(np.unique(slices[chosen])) < LEAST_PART:
+                    return 0.0
+                weights = np.ones(int(chosen.sum()))
+                for _ in range(PART_STEPS):
+                    found, weights = self._step(columns[:, chosen], values[chosen], weights)
+                if not np.isfinite(found).all() or found[GAIN] <= 0:
+                    return 0.0
+                rotation, shift = found[:3] / found[GAIN], found[3:6] / found[GAIN]
+                shifts.append(np.cross(rotation, arms) + shift)
+            moved.append(float(np.linalg.norm(shifts[0] - shifts[1], axis=1).mean()))
+        return max(moved)
 
     @staticmethod
     def _step(

@@ -6,14 +6,19 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from scipy import ndimage
 
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.motion import (
-    typical_volume,
-)
+from secondglance.imaging.motion import resample_motion, typical_volume
 
 MCFLIRT_SCALE = 10.0
 """MCFLIRT is tuned to human voxels: it gets a header whose millimetres are ten times as many."""
+
+PASSES = 2
+"""Of MCFLIRT inside a region."""
+
+EDGE_VOXELS = 1.0
+"""Width of the edge of that region."""
 
 
 def mcflirt_path() -> Path | None:
@@ -51,8 +56,46 @@ def resolve_engine(motion: str) -> str:
     return motion
 
 
+def mcflirt_in_region(
+    volumes: np.ndarray,
+    affine: np.ndarray,
+    folder: Path,
+    matrices: np.ndarray,
+    reference: int,
+    region: np.ndarray,
+) -> tuple[np.ndarray, int, str]:
+    """Let MCFLIRT improve an earlier estimate, inside a region.
+
+    MCFLIRT knows no weights: volumes are brought to the reference by the earlier estimate, and
+    what lies beyond the region is removed from them. The edge that this makes is the same in all
+    volumes and holds them a little; so it is done `PASSES` times, each from the last.
+
+    Parameters
+    ----------
+    volumes, affine, folder
+        As of :func:`mcflirt_matrices`.
+    matrices : (B, 4, 4) array
+        World mm, volume to reference.
+    reference : int
+    region : (X, Y, Z) bool array
+        Of the reference.
+
+    Returns
+    -------
+    matrices, reference, version
+        As of :func:`mcflirt_matrices`.
+    """
+    weight = ndimage.gaussian_filter(region.astype(np.float32), EDGE_VOXELS)[..., None]
+    version = ''
+    for _ in range(PASSES):
+        inside = resample_motion(volumes, affine, matrices) * weight
+        left, _, version = mcflirt_matrices(inside, affine, folder, reference)
+        matrices = left @ matrices
+    return matrices, reference, version
+
+
 def mcflirt_matrices(
-    volumes: np.ndarray, affine: np.ndarray, folder: Path
+    volumes: np.ndarray, affine: np.ndarray, folder: Path, reference: int | None = None
 ) -> tuple[np.ndarray, int, str]:
     """Let MCFLIRT find the motion.
 
@@ -64,6 +107,8 @@ def mcflirt_matrices(
     folder : Path
         For what MCFLIRT reads and writes; emptied first, as MCFLIRT does not refresh matrices
         that an earlier run left.
+    reference : int, optional
+        By default the volume most like all others.
 
     Returns
     -------
@@ -86,7 +131,8 @@ def mcflirt_matrices(
     folder.mkdir(parents=True)
     scaled = folder / 'scaled.nii.gz'
     nib.save(nib.Nifti1Image(volumes, np.diag([*[MCFLIRT_SCALE] * 3, 1]) @ affine), scaled)
-    reference = typical_volume(volumes)
+    if reference is None:
+        reference = typical_volume(volumes)
     try:
         mcflirt(str(scaled), out=str(folder / 'out'), cost='corratio', refvol=reference, mats=True)
         flirts = [

@@ -26,16 +26,33 @@ from secondglance.files.nifti import read_volume, reading_notes
 from secondglance.files.tables import read_tsv, write_tsv
 from secondglance.imaging.diffusion import B0_THRESHOLD, leave_out_empty, select_b0
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.motion import (
+    AGREEMENT,
+    WITHIN_VOLUME_MM,
     estimate_motion,
     framewise_displacement,
+    itk_text,
+    looks_like_noise,
     motion_parameters,
     resample_motion,
+    residual_displacement,
+    unlike_mean,
+    within_volume_motion,
 )
 from secondglance.imaging.pose import Pose
-from secondglance.imaging.species import HEAD_RADIUS_MM
-from secondglance.interfaces.mcflirt import mcflirt_matrices
+from secondglance.imaging.species import AUTO, BRAIN_SIZE, HEAD_RADIUS_MM
+from secondglance.interfaces.mcflirt import mcflirt_in_region, mcflirt_matrices
+from secondglance.interfaces.network import device_of, load_model
 from secondglance.interfaces.stacks import in_cwd
+from secondglance.models.choices import TURNS
+
+LEFT_OUT = {
+    'zeros': 'they hold nothing',
+    'noise': 'they hold nothing but noise',
+    'registration': 'they could not be brought to the others',
+}
+"""Why volumes are left out of the mean, as the column ``excluded`` names it."""
 
 PARAMETERS = ('trans_x', 'trans_y', 'trans_z', 'rot_x', 'rot_y', 'rot_z')
 
@@ -51,6 +68,7 @@ class _SelectB0InputSpec(BaseInterfaceInputSpec):
 class _SelectB0OutputSpec(TraitedSpec):
     out_file = File(exists=True, desc='b0 volumes, (X, Y, Z, B)')
     volumes = traits.List(traits.Int(), desc='their places in the scan')
+    empty = traits.List(traits.Int(), desc='places of volumes that hold nothing')
     notes = traits.List(traits.Str(), desc='what a person should know of the file')
 
 
@@ -75,27 +93,38 @@ class SelectB0(SimpleInterface):
         path = self._results['out_file']
         _save_like(voxels[..., chosen], image, path, geometry.scale)
         self._results['volumes'] = chosen.tolist()
+        self._results['empty'] = empty.tolist()
         self._results['notes'] = [*reading_notes(image), *geometry.notes]
-        if len(empty):
-            left_out = ', '.join(map(str, empty))
-            self._results['notes'].append(f'Volumes {left_out} hold nothing and were left out.')
         return runtime
 
 
 class _MotionInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='b0 volumes, (X, Y, Z, B)')
     volumes = traits.List(traits.Int(), mandatory=True, desc='their places in the scan')
+    empty = traits.List(traits.Int(), desc='places of volumes that hold nothing')
+    notes = traits.List(traits.Str(), usedefault=True, desc='what is known of the file already')
     engine = traits.Str(desc='what corrects the motion: another engine is another result')
+    weights = File(exists=True, desc='network that finds the brain; without: the head has a say')
+    species = traits.Enum(AUTO, *BRAIN_SIZE, usedefault=True, desc='species, where known')
+    turn = traits.Enum(*TURNS, usedefault=True, desc='degrees by which slices are turned')
+    slice_axis = traits.Enum(
+        'auto', 'i', 'j', 'k', usedefault=True, desc='voxel axis along which slices lie'
+    )
+    device = traits.Str('auto', usedefault=True, nohash=True, desc='auto, cpu, cuda or cuda:N')
     num_threads = traits.Range(
         low=1, value=1, usedefault=True, nohash=True, desc='volumes at the same time'
     )
 
 
 class _MotionOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc='motion-corrected volumes')
+    out_file = File(exists=True, desc='motion-corrected volumes, without those left out')
     confounds = File(exists=True, desc='motion, a row a volume (.tsv)')
     transforms = File(exists=True, desc='matrices, world mm, volume to reference (.json)')
+    itk_transforms = File(
+        exists=True, desc='the same for ITK and ANTs, reference to volume (.txt)'
+    )
     engine = File(exists=True, desc='what corrected the motion (.json)')
+    notes = traits.List(traits.Str(), desc='what a person should know, a sentence each')
 
 
 class _MotionCorrection(SimpleInterface):
@@ -104,44 +133,125 @@ class _MotionCorrection(SimpleInterface):
     input_spec = _MotionInputSpec
     output_spec = _MotionOutputSpec
     _engine = ''
+    _by_brain = True
 
     def __init__(self, **inputs):
         # Results are cached by what goes in alone: without it, engines would share theirs
         super().__init__(engine=self._engine, **inputs)
 
-    def _estimate(self, image, volumes, runtime) -> tuple[np.ndarray, int, str]:
-        """Matrices (B, 4, 4), the reference's place, and the engine's version."""
+    def _estimate(self, affine, volumes, runtime, first=None) -> tuple[np.ndarray, int, str]:
+        """Matrices (B, 4, 4), the reference's place, and the engine's version.
+
+        Parameters
+        ----------
+        first : tuple, optional
+            Matrices, reference and the brain's region, of which a second estimate is made.
+        """
         raise NotImplementedError
 
     def _run_interface(self, runtime):
-        image, volumes = read_volume(self.inputs.in_file)
-        volumes = volumes.reshape(*volumes.shape[:3], -1)
-        if volumes.shape[3] == 1:
+        image, voxels = read_volume(self.inputs.in_file)
+        voxels = voxels.reshape(*voxels.shape[:3], -1)
+        affine, n_volumes = affine_of(image), voxels.shape[3]
+        noise = np.array(
+            [n_volumes > 1 and looks_like_noise(v) for v in np.moveaxis(voxels, 3, 0)]
+        )
+        noise &= not noise.all()
+        reasons = ['noise' if found else 'n/a' for found in noise]
+        kept = np.flatnonzero(~noise)
+        volumes = voxels[..., kept]
+        region, head_matrices, apart = None, None, [None] * len(kept)
+        if len(kept) == 1:
             matrices, reference, version = np.eye(4)[None], 0, ''
         else:
-            matrices, reference, version = self._estimate(image, volumes, runtime)
-        corrected = resample_motion(
-            volumes, affine_of(image), matrices, n_threads=self.inputs.num_threads
+            matrices, reference, version = self._estimate(affine, volumes, runtime)
+            if self._by_brain and isdefined(self.inputs.weights):
+                region = self._region(volumes, affine, matrices)
+            if region is not None:
+                head_matrices = matrices
+                first = (matrices, reference, region)
+                matrices, reference, version = self._estimate(affine, volumes, runtime, first)
+                points = nib.affines.apply_affine(affine, np.argwhere(region))
+                apart = residual_displacement(head_matrices, matrices, points).tolist()
+                voxel = np.prod(nib.affines.voxel_sizes(affine)) ** (1 / 3)
+                if np.mean(apart) < AGREEMENT * voxel:
+                    # No muscle moved by itself: the head has more voxels, and less noise
+                    matrices, region = head_matrices, None
+        threads = self.inputs.num_threads
+        corrected = resample_motion(volumes, affine, matrices, n_threads=threads)
+        lost = unlike_mean(corrected, region) if self._by_brain else np.zeros(len(kept), bool)
+        lost[reference] = False
+        axis = slice_grid(
+            volumes.shape[:3], affine, 1.0, slice_axis=self.inputs.slice_axis
+        ).slice_axis
+        within = within_volume_motion(
+            volumes, affine, matrices, axis, region=region, keep=~lost, n_threads=threads
         )
+        for place in kept[lost]:
+            reasons[place] = 'registration'
         self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_corrected')
-        _save_like(corrected, image, self._results['out_file'])
-        self._write_tables(image, matrices, reference, version, runtime)
-        return runtime
-
-    def _write_tables(self, image, matrices, reference, version, runtime):
-        middle = nib.affines.apply_affine(affine_of(image), (np.array(image.shape[:3]) - 1) / 2)
-        parameters = motion_parameters(matrices, middle)
-        rows = [
-            {'volume': volume, **dict(zip(PARAMETERS, map(float, values), strict=True))}
-            for volume, values in zip(self.inputs.volumes, parameters, strict=True)
+        _save_like(corrected[..., ~lost], image, self._results['out_file'])
+        places = [self.inputs.volumes[place] for place in kept]
+        middle = nib.affines.apply_affine(affine, (np.array(image.shape[:3]) - 1) / 2)
+        rows = {
+            self.inputs.volumes[place]: {'excluded': reason}
+            for place, reason in enumerate(reasons)
+        }
+        if isdefined(self.inputs.empty):
+            rows |= {place: {'excluded': 'zeros'} for place in self.inputs.empty}
+        for t, (place, values) in enumerate(
+            zip(places, motion_parameters(matrices, middle), strict=True)
+        ):
+            if lost[t]:
+                continue
+            rows[place] |= dict(zip(PARAMETERS, map(float, values), strict=True))
+            rows[place] |= {'head_against_brain': apart[t], 'within_volume': float(within[t])}
+        columns = ('volume', *PARAMETERS, 'head_against_brain', 'within_volume', 'excluded')
+        table = [
+            {name: {'volume': place, **rows[place]}.get(name) for name in columns}
+            for place in sorted(rows)
         ]
         path = in_cwd(self.inputs.in_file, runtime, '_confounds', '.tsv')
-        self._results['confounds'] = write_tsv(rows, path, digits=8)
+        self._results['confounds'] = write_tsv(table, path, digits=8)
+        self._results['notes'] = [*self.inputs.notes, *_motion_notes(table)]
+        found = (matrices, head_matrices, reference, version)
+        self._write_matrices(image, places, *found, 'head' if region is None else 'brain', runtime)
+        return runtime
+
+    def _region(self, volumes, affine, matrices):
+        """Brain and margin in the mean of the volumes; None where the network finds none."""
+        from secondglance.models.brain_region import brain_region
+
+        threads = self.inputs.num_threads
+        mean = resample_motion(volumes, affine, matrices, n_threads=threads).mean(axis=3)
+        turn = self.inputs.turn
+        return brain_region(
+            load_model(self.inputs),
+            mean,
+            affine,
+            species=self.inputs.species,
+            quarter_turns=None if turn == TURNS[0] else int(turn) // 90,
+            slice_axis=self.inputs.slice_axis,
+            device=device_of(self.inputs),
+        )
+
+    def _write_matrices(
+        self, image, places, matrices, head_matrices, reference, version, by, runtime
+    ):
         contents = {
             'transforms': {
-                'reference': int(self.inputs.volumes[reference]),
-                'volumes': list(self.inputs.volumes),
+                'Units': 'mm',
+                'Millimetres': 'of the animal: lengths of the header divided by HeaderScale',
+                'HeaderScale': scale_of(image),
+                'EstimatedOn': by,
+                'reference': int(places[reference]),
+                'volumes': list(places),
                 'matrices': np.asarray(matrices).tolist(),
+                **(
+                    {'head_matrices': np.asarray(head_matrices).tolist()}
+                    if head_matrices is not None
+                    else {}
+                ),
             },
             'engine': {
                 'engine': self._engine if len(matrices) > 1 else 'none: one volume',
@@ -149,11 +259,32 @@ class _MotionCorrection(SimpleInterface):
                 'n_b0': len(matrices),
                 'b0_volumes': list(self.inputs.volumes),
                 'header_scale': scale_of(image),
+                'estimated_on': by,
             },
         }
         for name, content in contents.items():
             self._results[name] = in_cwd(self.inputs.in_file, runtime, f'_{name}', '.json')
             Path(self._results[name]).write_text(json.dumps(content, indent=2) + '\n')
+        path = in_cwd(self.inputs.in_file, runtime, '_itk', '.txt')
+        self._results['itk_transforms'] = path
+        Path(path).write_text(itk_text(matrices, scale_of(image)))
+
+
+def _motion_notes(table: list[dict]) -> list[str]:
+    """Sentences on volumes that were left out, or moved while they were scanned."""
+    notes = []
+    for reason, words in LEFT_OUT.items():
+        found = [str(row['volume']) for row in table if row['excluded'] == reason]
+        if found:
+            notes.append(f'Left out of the mean ({words}): volumes {", ".join(found)}.')
+    moved = [row for row in table if (row['within_volume'] or 0) > WITHIN_VOLUME_MM]
+    if moved:
+        notes.append(
+            'The head moved while these volumes were scanned, so that their slices do not fit '
+            f'together: {", ".join(str(row["volume"]) for row in moved)} (up to '
+            f'{max(row["within_volume"] for row in moved):.2f} mm).'
+        )
+    return notes
 
 
 class SitkMotion(_MotionCorrection):
@@ -161,11 +292,17 @@ class SitkMotion(_MotionCorrection):
 
     _engine = 'SimpleITK'
 
-    def _estimate(self, image, volumes, runtime):
+    def _estimate(self, affine, volumes, runtime, first=None):
         import SimpleITK as sitk
 
+        start, reference, region = first or (None, None, None)
         matrices, reference = estimate_motion(
-            volumes, affine_of(image), n_threads=self.inputs.num_threads
+            volumes,
+            affine,
+            reference,
+            n_threads=self.inputs.num_threads,
+            region=region,
+            start=start,
         )
         return matrices, reference, sitk.Version_VersionString()
 
@@ -174,8 +311,9 @@ class NoMotion(_MotionCorrection):
     """Leave volumes where they are."""
 
     _engine = 'none'
+    _by_brain = False
 
-    def _estimate(self, image, volumes, runtime):
+    def _estimate(self, affine, volumes, runtime, first=None):
         return np.tile(np.eye(4), (volumes.shape[3], 1, 1)), 0, ''
 
 
@@ -184,8 +322,11 @@ class McflirtMotion(_MotionCorrection):
 
     _engine = 'FSL MCFLIRT'
 
-    def _estimate(self, image, volumes, runtime):
-        return mcflirt_matrices(volumes, affine_of(image), Path(runtime.cwd) / 'mcflirt')
+    def _estimate(self, affine, volumes, runtime, first=None):
+        folder = Path(runtime.cwd) / 'mcflirt'
+        if first is None:
+            return mcflirt_matrices(volumes, affine, folder)
+        return mcflirt_in_region(volumes, affine, folder, *first)
 
 
 ENGINES = {'fsl': McflirtMotion, 'sitk': SitkMotion, 'none': NoMotion}
@@ -211,7 +352,9 @@ class Displacement(SimpleInterface):
         radius = HEAD_RADIUS_MM[Pose(**self.inputs.pose).species]
         rows = read_tsv(self.inputs.in_file)
         displacement = framewise_displacement(
-            np.array([[row[name] for name in PARAMETERS] for row in rows]), radius
+            np.array([[row[name] for name in PARAMETERS] for row in rows], float),
+            radius,
+            [row['volume'] for row in rows],
         )
         for row, value in zip(rows, displacement, strict=True):
             row['framewise_displacement'] = float(value)

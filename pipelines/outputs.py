@@ -9,7 +9,7 @@ from secondglance.files.bids import Scan
 from secondglance.imaging.labels import CLASSES, TISSUES
 from secondglance.interfaces.derivatives import Publish
 from secondglance.interfaces.metrics import Metrics
-from secondglance.interfaces.preprocessing import Displacement
+from secondglance.interfaces.preprocessing import LEFT_OUT, Displacement
 from secondglance.interfaces.report import Report
 from secondglance.pipelines.settings import Method
 from secondglance.pipelines.tissues import REGION_FIELDS, TRANSFORM_FIELDS
@@ -78,6 +78,7 @@ def init_outputs_wf(
         'displacement': 'desc-confounds_timeseries.tsv',
         'displacement_about': 'desc-confounds_timeseries.json',
         'transforms': 'desc-hmc_xfm.json',
+        'itk_transforms': f'from-orig_to-{suffix}ref_mode-image_desc-hmc_xfm.txt',
         'brain_mask': 'desc-brain_mask.nii.gz',
         'confidence': 'desc-brain_mask.json',
         'dseg': 'dseg.nii.gz',
@@ -92,8 +93,8 @@ def init_outputs_wf(
         'metrics': 'desc-metrics_scores.tsv',
         'slice_metrics': 'desc-metrics_slices.tsv',
     }
-    computed = ['b0_mean', 'transforms', 'brain_mask', 'confidence', 'dseg', 'saliency']
-    computed += ['enhanced', 'lognormal_slices', 'placement', 'volumes', *second]
+    computed = ['b0_mean', 'transforms', 'itk_transforms', 'brain_mask', 'confidence', 'dseg']
+    computed += ['saliency', 'enhanced', 'lognormal_slices', 'placement', 'volumes', *second]
     for_report = ['notes', 'engine', 'donor', 'pose', 'lognormal', 'stack', 'saliency_stack']
     for_report += ['enhanced_stack', 'mask_stack', 'first_probabilities_stack']
     for_report += ['probabilities_stack']
@@ -242,6 +243,18 @@ def _sidecars(scan: Scan, settings: dict, names: list[str]) -> dict[str, dict]:
         'desc-confounds_timeseries.json': {
             **{f'trans_{a}': {'Units': 'mm'} for a in 'xyz'},
             **{f'rot_{a}': {'Units': 'rad'} for a in 'xyz'},
+            'head_against_brain': {
+                'Units': 'mm',
+                'Description': 'distance in the brain between motion estimated on head and brain',
+            },
+            'within_volume': {
+                'Units': 'mm',
+                'Description': 'distance between parts of the slices of the volume',
+            },
+            'excluded': {
+                'Description': 'why the volume is not in the mean',
+                'Levels': LEFT_OUT,
+            },
         },
     }
 

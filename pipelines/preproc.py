@@ -1,11 +1,16 @@
 """From a raw scan to the mean of its motion-corrected b0 volumes."""
 
+from pathlib import Path
+
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from secondglance.imaging.diffusion import B0_THRESHOLD
+from secondglance.imaging.species import AUTO
 from secondglance.interfaces.mcflirt import resolve_engine
 from secondglance.interfaces.preprocessing import ENGINES, MeanVolume, SelectB0
+from secondglance.models.choices import TURNS
+from secondglance.models.weights import default_weights
 
 
 def init_preproc_wf(
@@ -14,6 +19,11 @@ def init_preproc_wf(
     voxel_scale: float | None = None,
     b0_threshold: float = B0_THRESHOLD,
     all_b0: bool = False,
+    weights: str | Path | None = None,
+    species: str = AUTO,
+    turn: str = TURNS[0],
+    slice_axis: str = 'auto',
+    device: str = 'cpu',
     n_procs: int = 1,
     name: str = 'preproc_wf',
 ) -> Workflow:
@@ -22,6 +32,9 @@ def init_preproc_wf(
     ::
 
         in_file, bval_file → select_b0 → motion_correction → b0_mean
+
+    Motion is estimated on the head, and then on the brain that the network finds in the mean:
+    muscles move by themselves.
 
     Parameters
     ----------
@@ -33,6 +46,14 @@ def init_preproc_wf(
         Largest b-value of a b0 volume, s/mm².
     all_b0 : bool
         Whether no volume is diffusion-weighted, as in an EPI time series.
+    weights : path, optional
+        Network of the first glance; by default the one that ships.
+    species : {'auto', 'rat', 'mouse'}
+    turn : {'auto', '0', '90', '180', '270'}
+    slice_axis : {'auto', 'i', 'j', 'k'}
+        As of :func:`secondglance.pipelines.init_brain_wf`.
+    device : str
+        On which the network runs.
     n_procs : int
         Volumes that the embedded engine registers at the same time.
     name : str
@@ -52,7 +73,9 @@ def init_preproc_wf(
         Motion (.tsv); `secondglance.interfaces.preprocessing.Displacement` adds how far a head
         of its size moved from volume to volume.
     transforms
-        Matrices in world mm, volume to reference (.json).
+        Matrices in world mm, volume to reference, of brain and head (.json).
+    itk_transforms
+        Those of the brain for ITK and ANTs, one a volume (.txt).
     engine
         Which engine ran, on which volumes (.json).
     notes
@@ -61,7 +84,12 @@ def init_preproc_wf(
     workflow = Workflow(name=name)
     inputnode = Node(IdentityInterface(['in_file', 'bval_file']), name='inputnode')
     outputnode = Node(
-        IdentityInterface(['b0_mean', 'b0_series', 'confounds', 'transforms', 'engine', 'notes']),
+        IdentityInterface(
+            [
+                *('b0_mean', 'b0_series', 'confounds', 'transforms', 'itk_transforms', 'engine'),
+                'notes',
+            ]
+        ),
         name='outputnode',
     )
     select_b0 = Node(SelectB0(threshold=b0_threshold, all_b0=all_b0), name='select_b0')
@@ -71,7 +99,14 @@ def init_preproc_wf(
     engine = resolve_engine(motion)
     n_threads = n_procs if engine == 'sitk' else 1
     motion_correction = Node(
-        ENGINES[engine](num_threads=n_threads),
+        ENGINES[engine](
+            weights=str(weights or default_weights()),
+            species=species,
+            turn=turn,
+            slice_axis=slice_axis,
+            device=device,
+            num_threads=n_threads,
+        ),
         n_procs=n_threads,
         mem_gb=1.0,
         name='motion_correction',
@@ -83,10 +118,12 @@ def init_preproc_wf(
             (
                 select_b0,
                 motion_correction,
-                [('out_file', 'in_file'), ('volumes', 'volumes')],
+                [
+                    ('out_file', 'in_file'),
+                    *[(name, name) for name in ('volumes', 'empty', 'notes')],
+                ],
             ),
             (motion_correction, b0_mean, [('out_file', 'in_file')]),
-            (select_b0, outputnode, [('notes', 'notes')]),
             (b0_mean, outputnode, [('out_file', 'b0_mean')]),
             (
                 motion_correction,
@@ -95,7 +132,9 @@ def init_preproc_wf(
                     ('out_file', 'b0_series'),
                     ('confounds', 'confounds'),
                     ('transforms', 'transforms'),
+                    ('itk_transforms', 'itk_transforms'),
                     ('engine', 'engine'),
+                    ('notes', 'notes'),
                 ],
             ),
         ]

@@ -70,6 +70,11 @@ def init_subject_wf(
         voxel_scale=method.voxel_scale,
         b0_threshold=method.b0_threshold,
         all_b0=method.all_b0,
+        weights=method.weights,
+        species=method.species,
+        turn=method.turn,
+        slice_axis=method.slice_axis,
+        device=execution.device,
         n_procs=execution.nprocs * execution.threads,
     )
     brain_wf = init_brain_wf(
@@ -139,7 +144,7 @@ def init_subject_wf(
             (
                 preproc_wf,
                 outputs_wf,
-                _same('b0_mean', 'confounds', 'transforms', 'engine', 'notes'),
+                _same('b0_mean', 'confounds', 'transforms', 'itk_transforms', 'engine', 'notes'),
             ),
             (
                 brain_wf,

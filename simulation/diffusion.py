@@ -38,6 +38,10 @@ DIFFUSIVITY = {
 """Mean diffusivity, mm²/s, of a living rat's tissues."""
 
 
+WITH_BRAIN = ('WM', 'GM', 'CSF', 'skull')
+"""Parts of a head that move as one with the brain; muscle, skin and eyes may move alone."""
+
+
 FA_WM = 0.6
 """Part by which white matter's diffusivity differs between along and across its fibres."""
 
@@ -86,6 +90,7 @@ def simulate_dwi(
     snr: float = 25.0,
     bias: float = 0.25,
     ghost: float = 0.03,
+    muscle: ArrayLike | None = None,
 ) -> NDArray[np.float32]:
     """Scan a head that moves.
 
@@ -107,6 +112,9 @@ def simulate_dwi(
         Strength of the coil's bias field, which stays where it is while the head moves.
     ghost : float
         Intensity of the Nyquist ghost relative to the image.
+    muscle : (T, 4, 4) array, optional
+        How muscle, skin and eyes move besides, against the skull: as of :func:`draw_motion`, world
+        mm of each volume to world mm of a head as `motion` has it. By default not at all.
 
     Returns
     -------
@@ -124,18 +132,25 @@ def simulate_dwi(
     ):
         # Gradients stay with the scanner: a head that turned meets them from elsewhere
         direction = matrix[:3, :3] @ direction
-        signal = np.zeros(shape, np.float32)
+        still, alone = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         for name, part in head.fractions.items():
             diffusivity: NDArray | float = DIFFUSIVITY.get(name, 1e-3)
             if name == 'WM':
                 along = np.abs(np.tensordot(direction, head.fibres, axes=1)) ** 2
                 diffusivity = diffusivity * (1 + FA_WM * (1.5 * along - 0.5))
-            signal += SIGNAL_B0[name] * part * np.exp(-b * diffusivity)
-        signal *= texture
-        if not np.allclose(matrix, np.eye(4)):
+            group = still if muscle is None or name in WITH_BRAIN else alone
+            group += SIGNAL_B0[name] * part * np.exp(-b * diffusivity)
+
+        def seen(group: NDArray, matrix: NDArray) -> NDArray:
+            if np.allclose(matrix, np.eye(4)):
+                return group * texture
             # What is scanned at a voxel is the head at the place it came from
             index = np.moveaxis(apply_affine(inverse @ matrix @ head.affine, points), -1, 0)
-            signal = ndimage.map_coordinates(signal, index, order=3, mode='nearest')
+            return ndimage.map_coordinates(group * texture, index, order=3, mode='nearest')
+
+        signal = seen(still, matrix)
+        if muscle is not None:
+            signal = signal + seen(alone, matrix @ np.asarray(muscle)[t])
         image = add_nyquist_ghost(np.clip(signal, 0, None) * coil, ghost, axis=1)
         series[..., t] = add_rician_noise(image, SIGNAL_B0['GM'] / snr, rng)
     return series * np.float32(1000 / SIGNAL_B0['GM'])

@@ -1,5 +1,6 @@
 """Motion of a phantom that is a formula: what a moved scan shows is exact, not interpolated."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine, from_matvec
@@ -7,12 +8,17 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from secondglance.imaging.motion import (
+    WITHIN_VOLUME_MM,
     estimate_motion,
     framewise_displacement,
+    itk_text,
+    looks_like_noise,
     motion_parameters,
     resample_motion,
     residual_displacement,
     typical_volume,
+    unlike_mean,
+    within_volume_motion,
 )
 from secondglance.imaging.species import HEAD_RADIUS_MM
 
@@ -244,8 +250,118 @@ def test_displacement_by_hand():
     # 0.1 + 0.2 mm, and 0.01 rad at 10 mm: 0.4 mm; then all the way back
     parameters = [[0] * 6, [0.1, 0, -0.2, 0, 0.01, 0], [0] * 6]
     np.testing.assert_allclose(
-        framewise_displacement(parameters, HEAD_RADIUS_MM['rat']), [0, 0.4, 0.4]
+        framewise_displacement(parameters, HEAD_RADIUS_MM['rat']), [np.nan, 0.4, 0.4]
     )
     np.testing.assert_allclose(
-        framewise_displacement(parameters, HEAD_RADIUS_MM['mouse']), [0, 0.35, 0.35]
+        framewise_displacement(parameters, HEAD_RADIUS_MM['mouse']), [np.nan, 0.35, 0.35]
     )
+
+
+def test_displacement_is_between_neighbours_in_time():
+    # Volumes 2 and 3 were not b0, 6 was left out
+    parameters = [[float(t)] + [0.0] * 5 for t in range(5)]
+    found = framewise_displacement(parameters, 10, volumes=[0, 1, 4, 5, 7])
+    np.testing.assert_allclose(found, [np.nan, 1, np.nan, 1, np.nan])
+
+
+def test_a_turn_about_the_middle_is_no_translation_and_radius_times_angle():
+    affine = oblique()
+    turned = rigid(affine, [0, 0, 0.02], [0, 0, 0])
+    parameters = motion_parameters([np.eye(4), turned], middle(affine))
+    np.testing.assert_allclose(parameters[1], [0, 0, 0, 0, 0, 0.02], atol=1e-12)
+    assert framewise_displacement(parameters, 10)[1] == pytest.approx(0.2)
+
+
+class Jaw(Phantom):
+    """The phantom, whose outer shell may be elsewhere than its brain."""
+
+    def scan_apart(self, matrix, own, rng, snr=30.0):
+        inner, outer = self.inner(matrix), 1 - self.inner(matrix @ own)
+        image = self.scan(matrix) * inner + self.scan(matrix @ own) * outer
+        noise = rng.normal(0, 100 / snr, (2, *self.shape))
+        return np.hypot(image + noise[0], noise[1]).astype(np.float32)
+
+    def inner(self, matrix) -> np.ndarray:
+        grid = np.moveaxis(np.indices(self.shape), 0, -1)
+        where = apply_affine(matrix @ self.affine, grid) - self.centre
+        radius = np.linalg.norm(where / [6.5, 7.5, 6.5], axis=-1)
+        return 1 / (1 + np.exp((radius - 0.8) / 0.03))
+
+
+def test_motion_inside_a_region_is_not_that_of_the_muscle_around_it(rng):
+    affine = oblique()
+    phantom = Jaw(rng, affine)
+    truth = np.stack(
+        [np.eye(4)]
+        + [rigid(affine, rng.normal(0, 0.02, 3), rng.normal(0, 0.2, 3)) for _ in range(4)]
+    )
+    own = [rigid(affine, rng.normal(0, 0.03, 3), rng.normal(0, 0.4, 3)) for _ in truth]
+    volumes = np.stack(
+        [phantom.scan_apart(m, o, rng) for m, o in zip(truth, own, strict=True)], axis=-1
+    )
+    head, _ = estimate_motion(volumes, affine, reference=0)
+    region = phantom.inner(np.eye(4)) > 0.5
+    brain, _ = estimate_motion(volumes, affine, reference=0, region=region, start=head)
+    by_head = residual_displacement(head, truth, phantom.brain)[1:].mean()
+    by_brain = residual_displacement(brain, truth, phantom.brain)[1:].mean()
+    assert by_head > 0.06
+    assert by_brain <= 0.03
+
+
+def test_a_permutation_of_the_volumes_permutes_the_motion(rng):
+    affine = oblique()
+    phantom = Phantom(rng, affine)
+    truth = [rigid(affine, rng.normal(0, 0.02, 3), rng.normal(0, 0.3, 3)) for _ in range(5)]
+    volumes = np.stack([phantom.scan(m, rng, 30) for m in truth], axis=-1)
+    order = [3, 0, 4, 1, 2]
+    straight, _ = estimate_motion(volumes, affine, reference=2)
+    mixed, _ = estimate_motion(volumes[..., order], affine, reference=order.index(2))
+    np.testing.assert_allclose(mixed, straight[order], atol=2e-3)
+    assert np.abs(straight[0] - np.eye(4)).max() > 0.01
+
+
+def test_a_volume_that_shows_something_else_is_named(rng):
+    affine = oblique()
+    phantom = Phantom(rng, affine)
+    volumes = np.stack([phantom.scan(np.eye(4), rng, 30) for _ in range(5)], axis=-1)
+    assert not unlike_mean(volumes).any()
+    volumes[..., 3] = ndimage.gaussian_filter(rng.random(SHAPE), 2)
+    assert unlike_mean(volumes).tolist() == [False, False, False, True, False]
+    assert not looks_like_noise(volumes[..., 3])
+    assert looks_like_noise(rng.random(SHAPE))
+    assert not any(looks_like_noise(phantom.scan(np.eye(4), rng, snr)) for snr in (3, 30))
+
+
+@pytest.mark.parametrize('part', [slice(None, None, 2), slice(None, 13)])
+def test_slices_that_moved_while_others_did_not_are_noticed(rng, part):
+    affine = oblique()
+    phantom = Phantom(rng, affine)
+    volumes = np.stack([phantom.scan(np.eye(4), rng, 30) for _ in range(5)], axis=-1)
+    moved = phantom.scan(rigid(affine, [0.01, 0, 0], [0.3, 0.2, 0]), rng, 30)
+    volumes[:, :, part, 3] = moved[:, :, part]
+    matrices, _ = estimate_motion(volumes, affine, reference=0)
+    within = within_volume_motion(volumes, affine, matrices, 2)
+    assert within[3] > 1.5 * WITHIN_VOLUME_MM
+    assert np.delete(within, 3).max() < WITHIN_VOLUME_MM
+
+
+@pytest.mark.slow
+def test_ants_undoes_motion_by_the_itk_text(rng, tmp_path):
+    ants = pytest.importorskip('ants')
+    import SimpleITK as sitk
+
+    affine = oblique()
+    phantom = Phantom(rng, affine)
+    moved = rigid(affine, [0.03, -0.05, 0.02], [0.4, -0.3, 0.5])
+    names = []
+    for name, matrix in (('rest', np.eye(4)), ('moved', moved)):
+        names.append(str(tmp_path / f'{name}.nii.gz'))
+        nib.save(nib.Nifti1Image(phantom.scan(matrix), affine), names[-1])
+    path = tmp_path / 'motion.txt'
+    path.write_text(itk_text([moved]))
+    assert sitk.ReadTransform(str(path)).GetDimension() == 3
+    fixed, moving = map(ants.image_read, names)
+    back = ants.apply_transforms(fixed, moving, [str(path)], interpolator='bSpline').numpy()
+    inner = (slice(4, -4),) * 3
+    before = np.abs(moving.numpy() - fixed.numpy())[inner].mean()
+    assert np.abs(back - fixed.numpy())[inner].mean() < before / 5

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from secondglance.files.gradients import read_bvals
 from secondglance.files.nifti import read_volume
@@ -141,8 +142,9 @@ def test_one_volume_is_left_as_it_is(engine, rng, save, oblique):
         nib.load(out.out_file).get_fdata()[..., 0], nib.load(path).get_fdata()
     )
     table = pd.read_csv(out.confounds, sep='\t')
-    assert list(table) == ['volume', *PARAMETERS]
-    assert not table.to_numpy().any()
+    others = ['head_against_brain', 'within_volume', 'excluded']
+    assert list(table) == ['volume', *PARAMETERS, *others]
+    assert not table[['volume', *PARAMETERS]].to_numpy().any()
     assert json.loads(Path(out.engine).read_text())['engine'] == 'none: one volume'
 
 
@@ -258,6 +260,7 @@ def test_the_embedded_engine_writes_the_same_files(save, oblique, tmp_path):
 def test_a_turn_moves_a_larger_head_farther(tmp_path, monkeypatch, species, radius):
     monkeypatch.chdir(tmp_path)
     table = pd.DataFrame(0.0, index=range(3), columns=['volume', *PARAMETERS])
+    table['volume'] = range(3)
     table.loc[1:, 'rot_y'] = 0.01
     table.loc[2, 'trans_x'] = -0.2
     table.to_csv('motion.tsv', sep='\t', index=False)
@@ -267,7 +270,7 @@ def test_a_turn_moves_a_larger_head_farther(tmp_path, monkeypatch, species, radi
         .outputs
     )
     found = pd.read_csv(out.out_file, sep='\t')
-    np.testing.assert_allclose(found['framewise_displacement'], [0, 0.01 * radius, 0.2])
+    np.testing.assert_allclose(found['framewise_displacement'], [np.nan, 0.01 * radius, 0.2])
     about = json.loads(Path(out.about).read_text())
     assert about['framewise_displacement']['HeadRadius'] == radius
 
@@ -287,3 +290,46 @@ def test_motion_is_told_in_the_animals_millimetres(save, oblique, tmp_path):
         assert json.loads(Path(out.engine).read_text())['header_scale'] == scale
         np.testing.assert_allclose(nib.load(out.out_file).affine, nib.load(path).affine)
     np.testing.assert_allclose(tables[0], tables[1], atol=1e-4)
+
+
+def test_volumes_without_a_head_are_left_out_of_the_mean_and_named(rng, save, oblique):
+    head = ndimage.gaussian_filter(rng.random((20, 18, 16)), 2) * 1000
+    volumes = np.stack([head] * 5, axis=-1) + rng.normal(0, 1, (20, 18, 16, 5))
+    volumes[..., 1] = rng.random((20, 18, 16)) * 1000
+    volumes[..., 3] = ndimage.gaussian_filter(rng.random((20, 18, 16)), 2) * 1000
+    path = save(volumes.astype(np.float32), oblique)
+    out = SitkMotion(in_file=path, volumes=[0, 2, 3, 5, 7], empty=[6], notes=['a']).run().outputs
+    table = pd.read_csv(out.confounds, sep='\t', keep_default_na=False).set_index('volume')
+    reasons = table['excluded'].to_dict()
+    expected = {0: 'n/a', 2: 'noise', 3: 'n/a', 5: 'registration', 6: 'zeros', 7: 'n/a'}
+    assert reasons == expected
+    assert table.loc[[2, 5, 6], 'trans_x'].tolist() == ['n/a'] * 3
+    assert nib.load(out.out_file).shape[3] == 3
+    assert out.notes[0] == 'a'
+    assert [words.split('volumes ')[1] for words in out.notes[1:]] == ['6.', '2.', '5.']
+
+
+@pytest.mark.slow
+def test_the_head_says_less_than_the_brain_where_muscle_moves(tmp_path, save):
+    from nibabel.affines import apply_affine
+
+    from secondglance.models.weights import default_weights
+    from secondglance.simulation.atlas import read_maps
+    from secondglance.simulation.diffusion import draw_motion, simulate_dwi
+    from secondglance.simulation.whole_head import simulate_head
+
+    rng = np.random.default_rng(1)
+    head = simulate_head(*read_maps(), rng)
+    motion = draw_motion(4, rng, head.affine)
+    muscle = draw_motion(4, rng, head.affine, mm=0.2, deg=0.3)
+    voxels = simulate_dwi(head, rng, np.zeros(4), np.zeros((3, 4)), motion, muscle=muscle)
+    path = save(voxels, head.affine)
+    inputs = {'weights': str(default_weights()), 'species': 'rat', 'turn': '0', 'device': 'cpu'}
+    out = SitkMotion(in_file=path, volumes=[0, 1, 2, 3], **inputs).run().outputs
+    content = json.loads(Path(out.transforms).read_text())
+    assert (content['EstimatedOn'], content['HeaderScale']) == ('brain', 1.0)
+    points = apply_affine(head.affine, np.argwhere(head.brain_mask))
+    truth = np.linalg.inv(motion[content['reference']]) @ motion
+    assert residual_displacement(content['head_matrices'], truth, points).mean() > 0.05
+    assert residual_displacement(content['matrices'], truth, points).mean() <= 0.03
+    assert pd.read_csv(out.confounds, sep='\t')['head_against_brain'].max() > 0.05

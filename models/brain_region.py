@@ -1,0 +1,78 @@
+"""Where the brain is, roughly: voxels by which motion is estimated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from secondglance.imaging.species import AUTO, BRAIN_SIZE
+from secondglance.models.inference import predict
+from secondglance.models.pose import estimate_pose
+from secondglance.models.segment import brain_probability
+from secondglance.models.weights import LoadedModel
+
+MARGIN_MM = 0.3
+"""By which the brain of a rat is dilated: its edge tells of motion, the muscle beyond does not."""
+
+LEAST_VOXELS = 1000
+"""Of a region in which six figures of motion can be told from noise."""
+
+
+def brain_region(
+    model: LoadedModel,
+    voxels: ArrayLike,
+    affine: ArrayLike,
+    *,
+    species: str = AUTO,
+    quarter_turns: int | None = None,
+    slice_axis: str = 'auto',
+    device: str = 'cpu',
+) -> NDArray[np.bool_] | None:
+    """Take a first glance at a head, and give the brain with a margin.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Of the first glance.
+    voxels : (X, Y, Z) array
+    affine : (4, 4) array
+        Voxel to world, mm of the animal.
+    species : str
+        ``auto`` to estimate it, or one of `BRAIN_SIZE`.
+    quarter_turns : int, optional
+        Where it is known.
+    slice_axis : {'auto', 'i', 'j', 'k'}
+    device : str
+
+    Returns
+    -------
+    (X, Y, Z) bool array or None
+        The largest piece of brain, dilated by `MARGIN_MM` in the size of a rat; None where fewer
+        than `LEAST_VOXELS` are brain.
+    """
+    volume = np.asarray(voxels, np.float32)
+    pose = estimate_pose(
+        model,
+        volume,
+        affine,
+        species=species,
+        quarter_turns=quarter_turns,
+        slice_axis=slice_axis,
+        device=device,
+    )
+    grid = replace(pose, slice_axis=slice_axis).grid(volume.shape, affine)
+    stack = grid.to_stack(volume)
+    probability = brain_probability(predict(model, stack, device), stack)
+    brain = grid.to_native(probability) >= 0.5
+    pieces, n_pieces = ndimage.label(brain)
+    if n_pieces:
+        brain = pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()
+    if brain.sum() < LEAST_VOXELS:
+        return None
+    brain = ndimage.binary_fill_holes(brain)
+    far = ndimage.distance_transform_edt(~brain, sampling=voxel_sizes(np.asarray(affine, float)))
+    return far <= MARGIN_MM * BRAIN_SIZE[pose.species]
