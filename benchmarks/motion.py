@@ -1,32 +1,44 @@
 """Motion correction: what is left of a known motion, and how long each engine takes.
 
 Prints a table. Run it from anywhere: ``python benchmarks/motion.py --rats 2 --threads 2``; MCFLIRT
-is measured too where ``FSLDIR`` has it.
+is measured too where ``FSLDIR`` has it, ANTs where antspyx is installed. ``--muscle`` gives the
+heads muscle that moves by itself.
 """
 
 import argparse
+import importlib.util
+import itertools
 import tempfile
 import time
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import from_matvec
 
-from secondglance.imaging.motion import estimate_motion, residual_displacement
-from secondglance.interfaces.mcflirt import mcflirt_matrices, mcflirt_path
+from secondglance.imaging.motion import estimate_motion, resample_motion, residual_displacement
+from secondglance.interfaces.mcflirt import mcflirt_in_region, mcflirt_matrices, mcflirt_path
+from secondglance.models.brain_region import brain_region
+from secondglance.models.weights import default_weights, load_weights
 from secondglance.simulation.atlas import read_maps
 from secondglance.simulation.diffusion import draw_motion, simulate_dwi
 from secondglance.simulation.whole_head import simulate_head
 
-N_VOLUMES = 12
+N_VOLUMES = 8
 
 
-def moving_rat(rng: np.random.Generator, mm: float, deg: float, snr: float):
-    """Simulate b0 volumes of a rat that moves; return them, the head and the true matrices."""
+def moving_rat(rng: np.random.Generator, mm: float, deg: float, snr: float, muscle: float):
+    """Simulate b0 volumes of a rat that moves; return them, the head and the true matrices.
+
+    Muscle moves by `muscle` mm on average against the skull.
+    """
     head = simulate_head(*read_maps(), rng)
     motion = draw_motion(N_VOLUMES, rng, head.affine, mm=mm, deg=deg)
+    own = None
+    if muscle:
+        own = draw_motion(N_VOLUMES, rng, head.affine, mm=muscle / 1.8, deg=muscle)
     series = simulate_dwi(
-        head, rng, np.zeros(N_VOLUMES), np.zeros((3, N_VOLUMES)), motion, snr=snr
+        head, rng, np.zeros(N_VOLUMES), np.zeros((3, N_VOLUMES)), motion, snr=snr, muscle=own
     )
     return series, head, motion
 
@@ -35,14 +47,61 @@ def _none(series, affine, n_threads):
     return np.tile(np.eye(4), (series.shape[3], 1, 1)), 0
 
 
-def _sitk(series, affine, n_threads):
+def _head(series, affine, n_threads):
     return estimate_motion(series, affine, n_threads=n_threads)
 
 
-def _fsl(series, affine, n_threads):
+def _brain(series, affine, n_threads):
+    first, reference = _head(series, affine, n_threads)
+    region = _region(series, affine, first)
+    return estimate_motion(
+        series, affine, reference, n_threads=n_threads, region=region, start=first
+    )
+
+
+def _region(series, affine, matrices):
+    mean = resample_motion(series, affine, matrices).mean(axis=3)
+    return brain_region(load_weights(default_weights()), mean, affine)
+
+
+def _fsl_head(series, affine, n_threads):
     with tempfile.TemporaryDirectory() as folder:
         matrices, reference, _ = mcflirt_matrices(series, affine, Path(folder))
     return matrices, reference
+
+
+def _fsl_brain(series, affine, n_threads):
+    first, reference = _fsl_head(series, affine, n_threads)
+    region = _region(series, affine, first)
+    with tempfile.TemporaryDirectory() as folder:
+        matrices, reference, _ = mcflirt_in_region(
+            series, affine, Path(folder), first, reference, region
+        )
+    return matrices, reference
+
+
+def _ants(series, affine, n_threads):
+    """ANTs' rigid registration of every volume with the first."""
+    import ants
+
+    flip = np.diag([-1.0, -1, 1, 1])
+    matrices = [np.eye(4)]
+    with tempfile.TemporaryDirectory() as folder:
+        images = []
+        for t in range(series.shape[3]):
+            path = str(Path(folder) / f'{t}.nii.gz')
+            nib.save(nib.Nifti1Image(series[..., t], affine), path)
+            images.append(ants.image_read(path))
+        for moving in images[1:]:
+            found = ants.registration(
+                images[0], moving, type_of_transform='Rigid', outprefix=f'{folder}/out'
+            )
+            transform = ants.read_transform(found['fwdtransforms'][0])
+            turn = np.reshape(transform.parameters[:9], (3, 3))
+            centre = np.array(transform.fixed_parameters)
+            shift = transform.parameters[9:] + centre - turn @ centre
+            matrices.append(np.linalg.inv(flip @ from_matvec(turn, shift) @ flip))
+    return np.stack(matrices), 0
 
 
 def main() -> None:
@@ -52,15 +111,18 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=2, help='of the embedded engine')
     parser.add_argument('--mm', type=float, default=0.35, help='sd of each translation')
     parser.add_argument('--deg', type=float, default=1.2, help='sd of each rotation')
+    parser.add_argument('--muscle', type=float, nargs='+', default=[0.0, 0.07, 0.31, 1.0])
     parser.add_argument('--snr', type=float, default=25.0, help='of grey matter')
     args = parser.parse_args()
-    engines = {'none': _none, 'sitk': _sitk}
+    engines = {'none': _none, 'embedded, head': _head, 'embedded, brain': _brain}
     if mcflirt_path():
-        engines['fsl'] = _fsl
-    print('rat  engine  mean mm  worst volume mm  s a volume')
-    for rat in range(args.rats):
+        engines |= {'MCFLIRT, head': _fsl_head, 'MCFLIRT, brain': _fsl_brain}
+    if importlib.util.find_spec('ants'):
+        engines['ANTs, head'] = _ants
+    print('rat  muscle mm  engine           mean mm  worst volume mm  s a volume')
+    for muscle, rat in itertools.product(args.muscle, range(args.rats)):
         rng = np.random.default_rng(rat)
-        series, head, motion = moving_rat(rng, args.mm, args.deg, args.snr)
+        series, head, motion = moving_rat(rng, args.mm, args.deg, args.snr, muscle)
         brain = nib.affines.apply_affine(head.affine, np.argwhere(head.brain_mask))
         for name, engine in engines.items():
             start = time.perf_counter()
@@ -68,7 +130,11 @@ def main() -> None:
             seconds = (time.perf_counter() - start) / N_VOLUMES
             truth = np.linalg.inv(motion[reference]) @ motion
             left = np.delete(residual_displacement(matrices, truth, brain), reference)
-            print(f'{rat:3d}  {name:6s}  {left.mean():7.4f}  {left.max():15.4f}  {seconds:10.3f}')
+            print(
+                f'{rat:3d}  {muscle:9.2f}  {name:15s}  {left.mean():7.4f}  {left.max():15.4f}  '
+                f'{seconds:10.3f}',
+                flush=True,
+            )
 
 
 if __name__ == '__main__':

