@@ -366,7 +366,7 @@ def framewise_displacement(
     radius_mm : float
         Of the head, at which rotations are turned into mm; `HEAD_RADIUS_MM` has it by species.
     volumes : (T,) int array, optional
-        Places of the volumes in the scan, ascending; by default they follow each other.
+        Their places in the scan, ascending; by default they follow each other.
 
     Returns
     -------

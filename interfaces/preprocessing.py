@@ -343,7 +343,7 @@ class _DisplacementOutputSpec(TraitedSpec):
 
 
 class Displacement(SimpleInterface):
-    """Tell how far a head of its size moved from volume to volume."""
+    """Tell how far a head of its size moved between neighbours in time."""
 
     input_spec = _DisplacementInputSpec
     output_spec = _DisplacementOutputSpec
@@ -361,7 +361,16 @@ class Displacement(SimpleInterface):
         path = in_cwd(self.inputs.in_file, runtime, '_displaced', '.tsv')
         self._results['out_file'] = write_tsv(rows, path, digits=8)
         self._results['about'] = in_cwd(self.inputs.in_file, runtime, '_displaced', '.json')
-        about = {'framewise_displacement': {'Units': 'mm', 'HeadRadius': radius}}
+        about = {
+            'framewise_displacement': {
+                'Units': 'mm',
+                'HeadRadius': radius,
+                'Description': (
+                    'between neighbours in time; n/a for the first volume, and after one that is '
+                    'diffusion-weighted or was left out'
+                ),
+            }
+        }
         Path(self._results['about']).write_text(json.dumps(about) + '\n')
         return runtime
 
