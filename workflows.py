@@ -115,13 +115,13 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     add('--b0-threshold', type=float, default=50.0, metavar='B', help='s/mm² (50)')
     add('--all-b0', action='store_true', help='every volume is b0: an EPI time series')
-    add('--species', choices=(AUTO, *BRAIN_SIZE), default=AUTO, help='found where not told')
+    add('--species', choices=(AUTO, *BRAIN_SIZE), default=AUTO, help='default: estimated')
     add('--slice-axis', choices=('auto', 'i', 'j', 'k'), default='auto')
     add(
         '--turn',
         choices=TURNS,
         default=TURNS[0],
-        help='degrees by which slices are turned to be upright; found where not told',
+        help='degrees by which slices are turned to be upright; default: estimated',
     )
     add('--weights', type=Path, help='weights of the network, safetensors')
     add('--refinement', type=Path, help='weights of the refinement of its mask, safetensors')
@@ -137,7 +137,7 @@ def _build_parser() -> argparse.ArgumentParser:
         '--second-glance',
         choices=SECOND_GLANCES,
         default=SECOND_GLANCES[0],
-        help='tissues: by a network shown head, mask and place; by the first network on the '
+        help='tissues: by a network that reads head, mask and place; by the first network on the '
         'masked image (as published); or by the first glance',
     )
     add('--second-weights', type=Path, help='weights of the second glance, safetensors')
@@ -150,7 +150,7 @@ def _build_parser() -> argparse.ArgumentParser:
         "coordinates are not the rat atlas' (default: rat or mouse, by species)",
     )
     add('--saliency', choices=SALIENCY_METHODS, default='guided')
-    add('--target', choices=TARGETS, default='brain', help='whose logits are followed back')
+    add('--target', choices=TARGETS, default='brain', help='class to explain')
     add('--smooth', type=int, default=0, metavar='N', help='mean saliency of N noisy copies')
     add('--enhance-peak', type=float, default=2.0, metavar='Z', help='standard score kept (2)')
     add('--enhance-width', type=float, default=0.5, metavar='Z', help='width of it (0.5)')

@@ -12,7 +12,7 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.motion import resample_motion, typical_volume
 
 MCFLIRT_SCALE = 10.0
-"""MCFLIRT is tuned to human voxels: it gets a header whose millimetres are ten times as many."""
+"""MCFLIRT is tuned to human voxels: it gets a header with voxel sizes multiplied by 10."""
 
 PASSES = 2
 """Of MCFLIRT inside a region."""

@@ -15,7 +15,7 @@ SALIENCY_METHODS: tuple[str, ...] = (
 """How a target is followed back to the pixels; the first is the paper's."""
 
 TARGETS: tuple[str, ...] = ('brain', *TISSUES)
-"""Whose logits are summed: one tissue's or all three."""
+"""Class to explain: the summed logits of one tissue, or of all three."""
 
 MASK_METHODS: tuple[str, ...] = (
     'auto',
@@ -34,7 +34,7 @@ SECOND_GLANCES: tuple[str, ...] = ('network', 'masked', 'none')
 the first glance's network on the masked image, as in the paper; or the first glance itself."""
 
 TURNS: tuple[str, ...] = ('auto', '0', '90', '180', '270')
-"""By how many degrees slices are turned in plane so that the head is upright; found, or told."""
+"""By how many degrees slices are turned in plane to be upright; ``auto`` is estimated."""
 
 MINIMUM_SIDE = 32
 """Pixels at the network's spacing: twice its stride. A slice with a shorter side is less than the

@@ -1,4 +1,4 @@
-"""How a head lies, and whose it is: headers of rodents' scans often say otherwise, or nothing."""
+"""Orientation and species of a head: headers of rodents' scans are often wrong, or say nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def find_pose(
     quarter_turns: int | None = None,
     device: str = 'cpu',
 ) -> Pose:
-    """Find whose head it is, and by how many quarter turns it must be turned to lie upright.
+    """Estimate the species, and by how many quarter turns it must be turned to lie upright.
 
     Scanners ask how a patient lies, and what is answered for a rodent may put its dorsal side
     anywhere. A network that has seen most heads upright doubts least where a head is. Whose head

@@ -1,4 +1,4 @@
-"""What held the network's attention: gradients of a target with respect to every pixel.
+"""Saliency: gradients of a target with respect to every pixel.
 
 The forward pass that a map needs is also the first segmentation, so both come out of one call.
 """

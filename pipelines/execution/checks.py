@@ -45,7 +45,7 @@ def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> Non
     except InputError as error:
         raise InputError(f'{scan.bval or scan.path}: {error}') from error
 
-    # Where it is not said whose head it is, it may be the smallest
+    # Where the species is not given, it may be the smallest
     size = BRAIN_SIZE.get(method.species, min(BRAIN_SIZE.values()))
     spacing = weights_spacing(method.weights) * size
     pose = Pose('rat', spacing, method.slice_axis)
