@@ -15,16 +15,32 @@ SALIENCY = {
 
 MASKS = {
     'network': (
-        'A second network (weights {refinement}) made one brain of the image, the first '
-        'segmentation and its neighbouring slices, the saliency and the placed mask. '
+        'A second network (weights {refinement}) combined the image, the first segmentation and '
+        'its neighbouring slices, the saliency and the placed mask into the brain mask. '
     ),
     'correlation': '',
     'similarity': 'The mask was also scaled and turned in plane to where it correlated best. ',
     'first-glance': (
-        'The brain was taken to be what the network had seen as tissue and what was one piece, '
-        'the placed mask deciding between pieces. '
+        'The brain mask was one connected piece of what the network had labelled as tissue; '
+        'the placed mask decided between pieces. '
     ),
 }
+
+TISSUES = {
+    'network': (
+        'White matter, grey matter and cerebrospinal fluid were segmented by a network (weights '
+        '{second}) from the whole head, the brain mask and the predicted place in an atlas.'
+    ),
+    'masked': (
+        'With the background removed, the first network segmented white matter, grey matter and '
+        'cerebrospinal fluid.'
+    ),
+    'none': (
+        'White matter, grey matter and cerebrospinal fluid are those of the first segmentation, '
+        'inside the brain mask.'
+    ),
+}
+"""How the tissues were segmented, by ``--second-glance``."""
 
 CAPTIONS = {
     'network': (
@@ -78,16 +94,16 @@ def methods_text(version: str, engine: dict, settings: dict) -> str:
     found = MASKS[settings['mask_taken']].format(
         refinement=str(settings.get('refinement_checksum', ''))[:12]
     )
+    second = str(settings.get('second_checksum', ''))[:12]
     return (
         f'Brain tissue was segmented with secondglance {version}, which implements Matos et al. '
         f'2019 (doi 10.1007/978-3-030-19823-7_25). {volumes} {moved}. A U-Net (Ronneberger et '
         f'al. 2015, doi 10.1007/978-3-319-24574-4_28; weights '
         f'{str(settings.get("weights_checksum", ""))[:12]}) segmented the whole head; its '
-        f'attention was mapped by {SALIENCY[settings.get("saliency", "guided")]}{smoothed} and '
+        f'saliency was computed by {SALIENCY[settings.get("saliency", "guided")]}{smoothed} and '
         'enhanced '
         'under a log-normal model. A brain mask of another animal was placed where the '
         'cross-correlation of the enhanced saliency with that of the other animal was highest. '
         f'{found}'
-        'With the background removed, the network segmented white matter, grey matter and '
-        'cerebrospinal fluid.'
+        f'{TISSUES[settings["second_glance"]].format(second=second)}'
     )

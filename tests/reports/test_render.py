@@ -145,8 +145,31 @@ def test_methods_say_what_was_done(engine, says):
     text = methods_text(
         '0.1.0',
         engine,
-        {'saliency': 'guided', 'weights_checksum': 'ab' * 32, 'mask_taken': 'network'},
+        {
+            'saliency': 'guided',
+            'weights_checksum': 'ab' * 32,
+            'mask_taken': 'network',
+            'second_glance': 'network',
+        },
     )
     assert says in text
     assert '10.1007/978-3-030-19823-7_25' in text
     assert 'guided backpropagation' in text
+
+
+@pytest.mark.parametrize(
+    ('second_glance', 'removed', 'weights'),
+    [('network', False, True), ('masked', True, False), ('none', False, False)],
+)
+def test_methods_name_the_second_glance_that_ran(second_glance, removed, weights):
+    text = methods_text(
+        '0.1.0',
+        {'engine': 'none', 'n_b0': 1},
+        {
+            'mask_taken': 'network',
+            'second_glance': second_glance,
+            'second_checksum': 'cd' * 32,
+        },
+    )
+    assert ('background removed' in text) == removed
+    assert ('cdcdcdcdcdcd' in text) == weights
