@@ -42,7 +42,7 @@ SUBJECT_OPTIONS = {
     '--participant_label',
     '--participant',
 }
-COMMANDS = ('run', 'simulate', 'train', 'evaluate', 'sanity-check')
+COMMANDS = ('run', 'label', 'simulate', 'train', 'evaluate', 'sanity-check')
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -57,7 +57,7 @@ def _build_parser() -> argparse.ArgumentParser:
         prog='secondglance run',
         allow_abbrev=False,
         description='Segment rodent brain tissue in diffusion, EPI or T2-weighted MRI.',
-        epilog='Other commands: secondglance simulate | train | evaluate | sanity-check',
+        epilog='Other commands: label | simulate | train | evaluate | sanity-check',
     )
     parser.add_argument('--version', action='version', version=f'secondglance {__version__}')
     what = parser.add_argument_group('what to segment')

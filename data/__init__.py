@@ -15,6 +15,11 @@ def regions_path(species: str) -> Path:
     return _HERE / 'regions' / species
 
 
+def mouse_atlas_path() -> Path:
+    """Folder of the mouse's tissue maps, ``mouse_{wm,gm,csf}.nii.gz``."""
+    return atlas_path() / 'mouse'
+
+
 def donor_paths() -> list[Path]:
     """Folders of the donors, each with ``image.nii.gz`` and ``brain_mask.nii.gz``."""
     return sorted(p for p in (_HERE / 'donors').iterdir() if p.is_dir())

@@ -1,0 +1,1 @@
+"""Labels of real scans by registration of an atlas and expectation maximisation."""

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from secondglance.imaging.tissue_mixture import tissue_mixture
+
+
+@pytest.fixture
+def brain(rng):
+    """Three bands of known tissue, noisy, with priors that are blurred and moved."""
+    truth = np.zeros((30, 20, 5), int)
+    truth[10:20], truth[20:] = 1, 2
+    image = np.array([50.0, 80.0, 120.0])[truth] + rng.normal(0, 6, truth.shape)
+    prior = np.full((*truth.shape, 3), 0.1)
+    moved = np.roll(truth, 2, axis=0)
+    moved[:2] = 0
+    np.put_along_axis(prior, moved[..., None], 0.8, axis=-1)
+    return image, truth, prior
+
+
+def test_image_corrects_priors_that_are_moved(brain):
+    image, truth, prior = brain
+    mask = np.ones(truth.shape, bool)
+    found = tissue_mixture(image, mask, prior)
+    wrong_before = (prior.argmax(-1) != truth).mean()
+    wrong = (found.fractions.argmax(-1) != truth).mean()
+    assert wrong_before > 0.1
+    assert wrong < 0.02
+    np.testing.assert_allclose(found.means, [50, 80, 120], atol=3)
+
+
+def test_fractions_sum_to_one_inside_the_mask_alone(brain):
+    image, truth, prior = brain
+    mask = np.ones(truth.shape, bool)
+    mask[:4] = False
+    total = tissue_mixture(image, mask, prior).fractions.sum(axis=-1)
+    np.testing.assert_allclose(total[mask], 1, atol=1e-5)
+    assert not total[~mask].any()
+
+
+def test_gain_of_the_scanner_changes_nothing(brain):
+    image, truth, prior = brain
+    mask = np.ones(truth.shape, bool)
+    once, more = (tissue_mixture(image * gain, mask, prior) for gain in (1, 1e4))
+    np.testing.assert_allclose(once.fractions, more.fractions, atol=1e-4)
+    np.testing.assert_allclose(once.means * 1e4, more.means, rtol=1e-4)
+
+
+def test_signal_dropout_in_grey_matter_is_no_fluid(brain):
+    image, truth, prior = brain
+    image = image.copy()
+    image[13:17, :4] = 2.0
+    found = tissue_mixture(image, np.ones(truth.shape, bool), prior)
+    assert not (found.fractions[13:17, :4].argmax(-1) == 2).any()
