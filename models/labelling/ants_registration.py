@@ -100,7 +100,7 @@ def remove_coil_field(voxels: ArrayLike, mask: ArrayLike, affine: ArrayLike) -> 
         mask=to_ants(mask, affine),
         shrink_factor=2,
         convergence={'iters': [50, 50, 30], 'tol': 1e-6},
-        spline_param=[6, 6, 8],
+        spline_param=[1, 1, 1],
     ).numpy()
 
 
