@@ -201,13 +201,13 @@ def _segmented(model, refinement, found, pose, donors, device):
 
     from secondglance.imaging.mask.selection import candidate_masks
     from secondglance.imaging.tissues import tissues_inside
-    from secondglance.models.segment import first_glance, gather_evidence, second_glance
+    from secondglance.models.segment import first_glance, gather_evidence, masked_second_glance
 
     grid = pose.grid(found.voxels.shape, found.affine)
     head = pose.stack(grid, found.voxels, found.labels)
 
     def tissues(mask):
-        return second_glance(model, head.images, grid, mask, device).labels
+        return masked_second_glance(model, head.images, grid, mask, device).labels
 
     first = first_glance(model, head.images, device=device)
     volume = np.stack([grid.to_native(p) for p in first.probabilities.swapaxes(0, 1)], axis=-1)

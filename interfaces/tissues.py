@@ -102,6 +102,9 @@ class Labels(SimpleInterface):
 class _LookAgainInputSpec(NetworkSpec, PoseSpec):
     in_file = File(exists=True, mandatory=True, desc='3-D volume of a whole head')
     mask_file = File(exists=True, mandatory=True, desc='brain mask, (X, Y, Z)')
+    first_probabilities_stack = InputMultiObject(
+        File(exists=True), desc='first glance, (H, W, N, 4): for a mask without a place'
+    )
     atlases = traits.Dict(
         traits.Str(),
         Directory(exists=True),
@@ -126,12 +129,16 @@ class LookAgain(SimpleInterface):
 
     def _run_interface(self, runtime):
         from secondglance.files.regions import read_region_atlas
-        from secondglance.models.second_glance.volume import glance_at_volume
+        from secondglance.models.second_glance.volume import LEAST_VOXELS, glance_at_volume
 
         path, pose = self.inputs.in_file, Pose(**self.inputs.pose)
         image = nib.load(path)
         like = nib.load(self.inputs.mask_file)
         mask = np.asarray(like.dataobj) > 0
+        if mask.sum() < LEAST_VOXELS:
+            first, _ = join_slabs(self.inputs.first_probabilities_stack)
+            self._write(tissues_inside(native(self.inputs.grid(path), first), mask), like, runtime)
+            return runtime
         folder = self.inputs.atlases.get(pose.species)
         atlas = read_region_atlas(folder) if folder else None
         found = glance_at_volume(
@@ -143,19 +150,23 @@ class LookAgain(SimpleInterface):
             atlas,
             device=device_of(self.inputs),
         )
-        labels = np.where(mask, found.fractions.argmax(axis=-1) + 1, 0).astype(np.uint8)
-        write_tissues(TissueMaps(labels, found.fractions), like, runtime, self._results)
-        grid = self.inputs.grid(path)
-        background = (~mask)[..., None].astype(np.float32)
-        classes = np.concatenate([background, found.fractions], axis=-1)
-        stack = np.stack([grid.to_stack(classes[..., k]) for k in range(4)], axis=1)
-        self._results['probabilities_stack'] = write_stack(
-            stack, grid.affine, in_cwd(path, runtime, '_second_stack')
-        )
+        self._write(found.tissues, like, runtime)
         self._write_transform(found, image, atlas, pose.species, runtime)
         if atlas is not None:
             self._write_regions(found.regions, image, atlas, runtime)
         return runtime
+
+    def _write(self, tissues, like, runtime):
+        """Write the tissues on the grid of the scan, and as a stack for the report."""
+        write_tissues(tissues, like, runtime, self._results)
+        path = self.inputs.in_file
+        grid = self.inputs.grid(path)
+        background = (tissues.labels == 0)[..., None].astype(np.float32)
+        classes = np.concatenate([background, tissues.fractions], axis=-1)
+        stack = np.stack([grid.to_stack(classes[..., k]) for k in range(4)], axis=1)
+        self._results['probabilities_stack'] = write_stack(
+            stack, grid.affine, in_cwd(path, runtime, '_second_stack')
+        )
 
     def _write_transform(self, found, image, atlas, species, runtime):
         import json

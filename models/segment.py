@@ -214,14 +214,14 @@ def remove_background(images: NDArray, mask: NDArray) -> NDArray[np.float32]:
     return np.where(np.asarray(mask) >= 0.5, images, 0).astype(np.float32)
 
 
-def second_glance(
+def masked_second_glance(
     model: LoadedModel,
     images: NDArray,
     grid: SliceGrid,
     mask: NDArray,
     device: str = 'cpu',
 ) -> TissueMaps:
-    """Segment the tissues inside a brain mask, on the volume's own grid.
+    """Segment the tissues of a masked head with the first network, as in the paper.
 
     Parameters
     ----------

@@ -14,25 +14,30 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from secondglance.data import donor_paths
+from secondglance.data import donor_paths, regions_path
 from secondglance.files.bids import find_donor
 from secondglance.files.geometry import check_geometry, mark_scale, with_position
 from secondglance.files.nifti import check_donor, read_volume, reading_notes
+from secondglance.files.regions import read_region_atlas
 from secondglance.files.stacks import image_like
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.metrics import tissue_volumes
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
+from secondglance.imaging.tissues import TissueMaps, tissues_inside
 from secondglance.models.choices import (
     AS_PUBLISHED,
     MASK_METHODS,
     MINIMUM_SIDE,
+    SECOND_GLANCES,
     TURNS,
     SaliencyOptions,
 )
 from secondglance.models.weights import (
     REFINEMENT,
+    SECOND_GLANCE,
     default_refinement,
+    default_second_glance,
     default_weights,
     load_weights,
     weights_spacing,
@@ -41,7 +46,6 @@ from secondglance.models.weights import (
 if TYPE_CHECKING:
     from secondglance.imaging.grids import SliceGrid
     from secondglance.imaging.placement.donors import Donor
-    from secondglance.imaging.tissues import TissueMaps
     from secondglance.models.segment import FoundBrain
     from secondglance.models.weights import LoadedModel
 
@@ -60,6 +64,8 @@ class Segmentation:
         Places in `secondglance.imaging.labels.CLASSES`; above 0 exactly where the mask is.
     probabilities : nibabel image, (X, Y, Z, 3) float32
         Fractions of WM, GM and CSF in [0, 1]; they sum to one inside the mask and are 0 outside.
+    regions : nibabel image, (X, Y, Z) int16, or None
+        Labels of the species' atlas, where the second glance is the network.
     first_probabilities : nibabel image, (X, Y, Z, 4) float32
         Class probabilities of the first glance: background, WM, GM and CSF.
     saliency : nibabel image, (X, Y, Z) float32
@@ -83,6 +89,7 @@ class Segmentation:
     mask: nib.Nifti1Image
     tissues: nib.Nifti1Image
     probabilities: nib.Nifti1Image
+    regions: nib.Nifti1Image | None
     first_probabilities: nib.Nifti1Image
     saliency: nib.Nifti1Image
     enhanced: nib.Nifti1Image
@@ -101,6 +108,7 @@ def segment(
     slice_axis: str = 'auto',
     turn: str = TURNS[0],
     mask_method: str = MASK_METHODS[0],
+    second_glance: str = SECOND_GLANCES[0],
     saliency: SaliencyOptions = AS_PUBLISHED,
     weights: str | os.PathLike[str] | None = None,
     refinement: str | os.PathLike[str] | None = None,
@@ -125,6 +133,9 @@ def segment(
         Degrees by which slices are turned so that the head is upright; ``auto``: estimated.
     mask_method : str
         One of `secondglance.models.choices.MASK_METHODS`.
+    second_glance : {'network', 'masked', 'none'}
+        A network of its own; the first glance's on the masked image, as in the paper; or what the
+        first glance found inside the mask.
     saliency : SaliencyOptions
     weights, refinement : path, optional
         Of the network and of the refinement of its mask; by default those that ship.
@@ -147,9 +158,10 @@ def segment(
     """
     from secondglance.models.inference import resolve_device
     from secondglance.models.pose import estimate_pose
-    from secondglance.models.segment import find_brain, second_glance
+    from secondglance.models.second_glance.volume import LEAST_VOXELS, glance_at_volume
+    from secondglance.models.segment import find_brain, masked_second_glance
 
-    _check_choices(species, slice_axis, turn, mask_method)
+    _check_choices(species, slice_axis, turn, mask_method, second_glance)
     like, affine, notes = _read(image, voxel_scale)
     voxels = np.asarray(like.dataobj)
     weights, device = Path(weights or default_weights()), resolve_device(device)
@@ -180,16 +192,29 @@ def segment(
         model, refiner, head, bank, mask_method=mask_method, options=saliency, device=device
     )
     mask = grid.to_native(found.brain.mask) >= 0.5
-    tissues = second_glance(model, head.images, grid, mask, device)
-    return _on_own_grid(found, mask, tissues, grid, pose, like, affine, notes)
+    regions = None
+    if second_glance == 'masked':
+        tissues = masked_second_glance(model, head.images, grid, mask, device)
+    elif second_glance == 'none' or mask.sum() < LEAST_VOXELS:
+        first = [grid.to_native(channel) for channel in found.first.probabilities.swapaxes(0, 1)]
+        tissues = tissues_inside(np.stack(first, axis=-1), mask)
+    else:
+        network = load_weights(default_second_glance(), device, SECOND_GLANCE)
+        atlas = read_region_atlas(regions_path(pose.species))
+        looked = glance_at_volume(voxels, mask, affine, pose, network, atlas, device=device)
+        tissues, regions = looked.tissues, looked.regions
+    return _on_own_grid(found, mask, tissues, regions, grid, pose, like, affine, notes)
 
 
-def _check_choices(species: str, slice_axis: str, turn: str, mask_method: str) -> None:
+def _check_choices(
+    species: str, slice_axis: str, turn: str, mask_method: str, second_glance: str
+) -> None:
     for name, value, known in (
         ('species', species, (AUTO, *BRAIN_SIZE)),
         ('slice_axis', slice_axis, _AXES),
         ('turn', turn, TURNS),
         ('mask_method', mask_method, MASK_METHODS),
+        ('second_glance', second_glance, SECOND_GLANCES),
     ):
         if value not in known:
             raise InputError(f'{name} {value!r} is not one of {", ".join(known)}.')
@@ -199,6 +224,7 @@ def _on_own_grid(
     found: FoundBrain,
     mask: NDArray,
     tissues: TissueMaps,
+    regions: NDArray[np.int16] | None,
     grid: SliceGrid,
     pose: Pose,
     like: nib.Nifti1Image,
@@ -212,6 +238,7 @@ def _on_own_grid(
         mask=image_like(mask.astype(np.uint8), like),
         tissues=image_like(tissues.labels, like),
         probabilities=image_like(tissues.fractions, like),
+        regions=None if regions is None else image_like(regions, like),
         first_probabilities=image_like(np.stack(first, axis=-1), like),
         saliency=image_like(grid.to_native(found.first.saliency), like),
         enhanced=image_like(grid.to_native(found.first.enhanced), like),

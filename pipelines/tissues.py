@@ -101,7 +101,12 @@ def init_tissues_wf(
                 (
                     inputnode,
                     look_again,
-                    [('in_file', 'in_file'), ('brain_mask', 'mask_file'), ('pose', 'pose')],
+                    [
+                        ('in_file', 'in_file'),
+                        ('brain_mask', 'mask_file'),
+                        ('pose', 'pose'),
+                        ('first_probabilities_stack', 'first_probabilities_stack'),
+                    ],
                 ),
                 (look_again, outputnode, [(field, field) for field in found]),
             ]

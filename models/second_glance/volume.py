@@ -11,8 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from secondglance.imaging.grids import ANTERIOR, SliceGrid, slice_grid
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.regions import RegionAtlas
+from secondglance.imaging.tissues import TissueMaps
 from secondglance.models.second_glance.glance import SecondGlance, second_glance, stack_axes
 from secondglance.models.weights import LoadedModel
+
+LEAST_VOXELS = 200
+"""A mask of fewer voxels has no place in an atlas."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,13 @@ class VolumeGlance:
     regions: NDArray[np.int16] | None
     stack: SecondGlance
     grid: SliceGrid
+
+    @property
+    def tissues(self) -> TissueMaps:
+        """Labels and fractions on the grid of the volume."""
+        inside = self.fractions.sum(axis=-1) > 0
+        labels = np.where(inside, self.fractions.argmax(axis=-1) + 1, 0)
+        return TissueMaps(labels.astype(np.uint8), self.fractions)
 
     @property
     def to_points(self) -> NDArray[np.float64]:
@@ -110,7 +121,7 @@ def glance_at_volume(
         shares[missing] = _nearest(shares, brain & ~missing)[missing]
     shares /= np.maximum(shares.sum(axis=-1, keepdims=True), 1e-6)
     regions = None
-    if atlas is not None:
+    if found.regions is not None:
         regions = np.rint(grid.to_native(found.regions, order=0)).astype(np.int16) * brain
     return VolumeGlance(shares.astype(np.float32), regions, found, grid)
 

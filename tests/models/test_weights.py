@@ -18,6 +18,7 @@ from secondglance.models.unet import UNet
 from secondglance.models.weights import (
     FORMAT,
     REFINEMENT,
+    SECOND_GLANCE,
     default_weights,
     load_weights,
     read_calibration,
@@ -222,20 +223,23 @@ def test_shipped_weights_load_are_small_and_are_what_their_cards_say():
     assert [path.stem for path in shipped] == [
         'default',
         'refinement',
+        'second_glance',
         'simulated',
         'simulated_refinement',
     ]
-    assert sum(path.stat().st_size for path in shipped) <= 20e6
+    assert sum(path.stat().st_size for path in shipped) <= 25e6
     for path in shipped:
         form = REFINEMENT if path.stem.endswith('refinement') else FORMAT
+        form = SECOND_GLANCE if path.stem == 'second_glance' else form
         model = load_weights(path, form=form)
-        assert model.spacing == weights_spacing(path, form) == 0.3
-        assert 'GPL-3.0' in model.metadata['derived_from']
+        spacing = 0.2 if form == SECOND_GLANCE else 0.3
+        assert model.spacing == weights_spacing(path, form) == spacing
         card = json.loads(path.with_suffix('.json').read_text())
+        assert 'GPL-3.0' in model.metadata['derived_from'] or 'GPL-3.0' in card['data']
         assert card['checksum'] == read_header(path, form)['checksum']
         # The example is judged with, never trained on
         assert 'sub-07' not in card.get('scans', {}).get('animals', [])
-    for path, first in ((shipped[1], shipped[0]), (shipped[3], shipped[2])):
+    for path, first in ((shipped[1], shipped[0]), (shipped[4], shipped[3])):
         assert read_header(path, REFINEMENT)['first'] == read_header(first)['checksum']
         weights = read_calibration(path).weights
         assert sum(weight > 0 for weight in weights[:-1]) >= 3
