@@ -57,11 +57,8 @@ def segmented(heads, tmp_path_factory):
 
 
 def _of(folder, name, ending):
-    [path] = (
-        p
-        for p in folder.rglob(f'*{ending}')
-        if name in p.name and 'work' not in p.parts and 'regions' not in p.name
-    )
+    found = (path for path in folder.rglob(f'*{ending}') if name in path.name)
+    [path] = (p for p in found if 'work' not in p.parts and 'regions' not in p.name)
     return path
 
 
