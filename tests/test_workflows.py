@@ -202,7 +202,7 @@ def test_dry_run_draws_and_runs_nothing(call, tmp_path, monkeypatch):
     assert call('--dry-run')[0] == 0
     assert outputs(tmp_path) == []
     (graph,) = (tmp_path / 'work').rglob('graph.dot')
-    assert 'second_glance' in graph.read_text()
+    assert 'look_again' in graph.read_text()
     assert not list((tmp_path / 'work').rglob('result_*'))
 
 
