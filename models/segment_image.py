@@ -112,6 +112,8 @@ def segment(
     saliency: SaliencyOptions = AS_PUBLISHED,
     weights: str | os.PathLike[str] | None = None,
     refinement: str | os.PathLike[str] | None = None,
+    second_weights: str | os.PathLike[str] | None = None,
+    atlas: str | os.PathLike[str] | None = None,
     donors: Sequence[tuple[str | Path, str | Path]] = (),
     voxel_scale: float | None = None,
     device: str = 'auto',
@@ -139,6 +141,10 @@ def segment(
     saliency : SaliencyOptions
     weights, refinement : path, optional
         Of the network and of the refinement of its mask; by default those that ship.
+    second_weights : path, optional
+        Of the network of the second glance; by default those that ship.
+    atlas : path, optional
+        Folder of the atlas of regions; by default the one that ships, by species.
     donors : sequence of (image, mask) paths
         Other animals' heads with brain masks; by default those that ship. Their saliency is kept
         for the next call with the same weights.
@@ -199,9 +205,10 @@ def segment(
         first = [grid.to_native(channel) for channel in found.first.probabilities.swapaxes(0, 1)]
         tissues = tissues_inside(np.stack(first, axis=-1), mask)
     else:
-        network = load_weights(default_second_glance(), device, SECOND_GLANCE)
-        atlas = read_region_atlas(regions_path(pose.species))
-        looked = glance_at_volume(voxels, mask, affine, pose, network, atlas, device=device)
+        network = load_weights(second_weights or default_second_glance(), device, SECOND_GLANCE)
+        folder = Path(atlas) if atlas else regions_path(pose.species)
+        places = read_region_atlas(folder)
+        looked = glance_at_volume(voxels, mask, affine, pose, network, places, device=device)
         tissues, regions = looked.tissues, looked.regions
     return _on_own_grid(found, mask, tissues, regions, grid, pose, like, affine, notes)
 

@@ -91,6 +91,22 @@ def test_images_and_numbers_are_those_of_the_command(heads, segmented, name):
 
 
 @pytest.mark.slow
+def test_regions_are_those_of_the_command_and_of_the_network_alone(heads, segmented):
+    donors = [find_donor(folder) for folder in DONORS]
+    usual = secondglance.segment(heads / 'rat.nii.gz', donors=donors)
+    [path] = (p for p in segmented.glob('sub-rat*/**/*desc-regions_dseg.nii.gz'))
+    regions = np.asarray(usual.regions.dataobj)
+    np.testing.assert_array_equal(regions, np.asarray(nib.load(path).dataobj))
+    assert len(np.unique(regions)) > 10
+    other = secondglance.segment(heads / 'rat.nii.gz', donors=donors, second_glance='masked')
+    assert other.regions is None
+    mask = np.asarray(other.mask.dataobj)
+    np.testing.assert_array_equal(mask, np.asarray(usual.mask.dataobj))
+    np.testing.assert_array_equal(np.asarray(other.tissues.dataobj) > 0, mask > 0)
+    assert (np.asarray(other.tissues.dataobj) != np.asarray(usual.tissues.dataobj)).any()
+
+
+@pytest.mark.slow
 def test_tissues_share_out_the_mask_of_an_image_in_memory(heads):
     image = nib.load(heads / 'rat.nii.gz')
     found = secondglance.segment(image, donors=[find_donor(DONORS[0])], species='rat', turn='0')
