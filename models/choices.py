@@ -4,15 +4,10 @@ from dataclasses import dataclass
 
 from secondglance.imaging.enhancement import PEAK, WIDTH
 from secondglance.imaging.labels import TISSUES
+from secondglance.models.saliency.methods import saliency_methods
 
-SALIENCY_METHODS: tuple[str, ...] = (
-    'guided',
-    'deconvnet',
-    'gradient',
-    'input-x-gradient',
-    'integrated-gradients',
-)
-"""How a target is followed back to the pixels; the first is the paper's."""
+SALIENCY_METHODS: tuple[str, ...] = tuple(saliency_methods())
+"""Names of the files in `secondglance.models.saliency.methods`; the first is the paper's."""
 
 TARGETS: tuple[str, ...] = ('brain', *TISSUES)
 """Class to explain: the summed logits of one tissue, or of all three."""

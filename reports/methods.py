@@ -1,18 +1,11 @@
 """The methods paragraph that a user can paste."""
 
+from secondglance.models.saliency.methods import DEFAULT, saliency_methods
+
 ENGINES = {
     'FSL MCFLIRT': 'FSL MCFLIRT (Jenkinson et al. 2002, doi 10.1006/nimg.2002.1132)',
     'SimpleITK': 'SimpleITK (Lowekamp et al. 2013, doi 10.3389/fninf.2013.00045)',
 }
-SALIENCY = {
-    'guided': 'guided backpropagation (Springenberg et al. 2014, arXiv:1412.6806)',
-    'deconvnet': 'a deconvolutional network (Zeiler and Fergus 2014, arXiv:1311.2901)',
-    'gradient': 'the gradient (Simonyan et al. 2013, arXiv:1312.6034)',
-    'input-x-gradient': 'the gradient times the image (Shrikumar et al. 2016, arXiv:1605.01713)',
-    'integrated-gradients': 'integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365)',
-}
-
-
 MASKS = {
     'network': (
         'A second network (weights {refinement}) combined the image, the first segmentation and '
@@ -94,13 +87,14 @@ def methods_text(version: str, engine: dict, settings: dict) -> str:
     found = MASKS[settings['mask_taken']].format(
         refinement=str(settings.get('refinement_checksum', ''))[:12]
     )
+    method = saliency_methods()[settings.get('saliency', DEFAULT)]
     second = str(settings.get('second_checksum', ''))[:12]
     return (
         f'Brain tissue was segmented with secondglance {version}, which implements Matos et al. '
         f'2019 (doi 10.1007/978-3-030-19823-7_25). {volumes} {moved}. A U-Net (Ronneberger et '
         f'al. 2015, doi 10.1007/978-3-319-24574-4_28; weights '
         f'{str(settings.get("weights_checksum", ""))[:12]}) segmented the whole head; its '
-        f'saliency was computed by {SALIENCY[settings.get("saliency", "guided")]}{smoothed} and '
+        f'saliency was computed by {method.citation}{smoothed} and '
         'enhanced '
         'under a log-normal model. A brain mask of another animal was placed where the '
         'cross-correlation of the enhanced saliency with that of the other animal was highest. '

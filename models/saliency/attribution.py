@@ -18,16 +18,13 @@ from secondglance.imaging.intensity import normalise_slices
 from secondglance.imaging.labels import CLASSES, TISSUES
 from secondglance.models.choices import SALIENCY_METHODS, TARGETS
 from secondglance.models.inference import pad_to_stride
+from secondglance.models.saliency.methods import saliency_methods
 from secondglance.models.saliency.rectifiers import (
-    DeconvnetReLU,
-    GuidedReLU,
     RefuseFunctionalReLU,
     calls,
     check_rectifiers,
     twin_of,
 )
-
-_RELUS = {'guided': GuidedReLU, 'deconvnet': DeconvnetReLU}
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,8 @@ def saliency(
             f'Saliency method {method!r} is not known; choose one of '
             f'{", ".join(SALIENCY_METHODS)}.'
         )
-    follow = _Follower(net, method, target, region)
+    module = saliency_methods()[method].load()
+    follow = Follower(net, getattr(module, 'RECTIFIER', None), target, region)
     # Also where the caller has switched gradients off.
     with torch.inference_mode(False), torch.enable_grad():
         images = images.detach().clone()
@@ -137,33 +135,23 @@ def saliency(
                 # The same for every slice: how a stack is cut into batches changes nothing
                 noise = torch.randn(images.shape[1:], generator=generator, dtype=images.dtype)
                 noisy = images + spread[:, None, None, None] * noise.to(images.device)
-                total += _attribute(follow, noisy, method, steps)[0]
+                total += module.attribute(follow, noisy, steps)[0]
             return total / smoothing.copies, logits
-        found, seen = _attribute(follow, images, method, steps)
+        found, seen = module.attribute(follow, images, steps)
         return found, follow.logits(images) if seen is None else seen
 
 
-def _attribute(
-    follow: _Follower, images: torch.Tensor, method: str, steps: int
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Map of a method, and the logits where the images themselves passed the network."""
-    if method != 'integrated-gradients':
-        gradient, logits = follow.gradient(images)
-        return gradient * images[:, 0] if method == 'input-x-gradient' else gradient, logits
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
-    total = torch.zeros_like(images[:, 0])
-    for node, weight in zip(nodes, weights, strict=True):
-        total += weight / 2 * follow.gradient((node + 1) / 2 * images)[0]
-    return total * images[:, 0], None
-
-
-class _Follower:
+class Follower:
     """A network's twin, and the target that is followed back through it."""
 
     def __init__(
-        self, net: nn.Module, method: str, target: str, region: torch.Tensor | None
+        self,
+        net: nn.Module,
+        function: type[torch.autograd.Function] | None,
+        target: str,
+        region: torch.Tensor | None,
     ) -> None:
-        self.function = _RELUS.get(method)
+        self.function = function
         if self.function is not None:
             check_rectifiers(net)
         self.twin = twin_of(net, self.function)

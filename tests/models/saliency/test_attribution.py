@@ -142,9 +142,9 @@ class Unguided(GuidedReLU):
 @pytest.mark.parametrize('wrong', [Zeros, Flipped, Unguided])
 @pytest.mark.parametrize('architecture', ARCHITECTURES)
 def test_a_wrong_rule_is_noticed(architecture, wrong, monkeypatch):
-    from secondglance.models.saliency import attribution as module
+    from secondglance.models.saliency.methods import guided
 
-    monkeypatch.setitem(module._RELUS, 'guided', wrong)
+    monkeypatch.setattr(guided, 'RECTIFIER', wrong)
     net, images = case(architecture, (1, 16, 16))
     found, _ = saliency(net, images)
     assert difference_to_captum(found, net, images, 'brain', 'guided') > 0.1
