@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -193,7 +194,7 @@ class _MotionCorrection(SimpleInterface):
         _save_like(corrected[..., ~lost], image, self._results['out_file'])
         places = [self.inputs.volumes[place] for place in kept]
         middle = nib.affines.apply_affine(affine, (np.array(image.shape[:3]) - 1) / 2)
-        rows = {
+        rows: dict[int, dict[str, Any]] = {
             self.inputs.volumes[place]: {'excluded': reason}
             for place, reason in enumerate(reasons)
         }
