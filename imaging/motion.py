@@ -211,7 +211,7 @@ def looks_like_noise(volume: ArrayLike) -> bool:
         if n > 1
     ]
     # Thick slices differ from each other; within one, neighbours of a head are alike
-    return bool(likeness) and max(likeness) < NOISE_LIKENESS
+    return bool(likeness and max(likeness) < NOISE_LIKENESS)
 
 
 def unlike_mean(volumes: ArrayLike, region: ArrayLike | None = None) -> NDArray[np.bool_]:
