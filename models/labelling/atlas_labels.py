@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -177,8 +176,8 @@ def _move(matrix: NDArray, points: NDArray) -> NDArray[np.float64]:
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def _sample(maps: Iterable[ArrayLike], affine: NDArray, points: NDArray) -> NDArray[np.float64]:
+def _sample(maps: ArrayLike, affine: NDArray, points: NDArray) -> NDArray[np.float64]:
     voxel = _move(np.linalg.inv(affine), points).T
     return np.stack(
-        [ndimage.map_coordinates(np.asarray(one, float), voxel, order=1) for one in maps], axis=-1
+        [ndimage.map_coordinates(one, voxel, order=1) for one in np.asarray(maps, float)], axis=-1
     )
