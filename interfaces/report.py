@@ -65,6 +65,7 @@ VERSIONS = ('nipype', 'torch', 'SimpleITK', 'nibabel', 'numpy', 'scipy', 'fslpy'
 
 class _ReportInputSpec(BaseInterfaceInputSpec):
     scan_name = traits.Str(mandatory=True, desc='name of the page')
+    suffix = traits.Str('dwi', usedefault=True, desc='BIDS suffix, such as T2w')
     source = traits.Str(mandatory=True, desc='path of the scan, as text')
     settings = traits.Dict(mandatory=True, desc='resolved settings')
     notes = traits.List(traits.Str(), desc='what a person should know of the file')
@@ -103,7 +104,7 @@ class Report(SimpleInterface):
     def _run_interface(self, runtime):
         from secondglance.imaging.glance_changes import compare_glances
         from secondglance.reports.data import ReportData
-        from secondglance.reports.methods import CAPTIONS, methods_text
+        from secondglance.reports.methods import CAPTIONS, image_caption, methods_text, volumes_of
         from secondglance.reports.render import render_report
 
         settings = dict(self.inputs.settings)
@@ -118,6 +119,7 @@ class Report(SimpleInterface):
         donor = json.loads(Path(self.inputs.donor).read_text())
         confidence = json.loads(Path(self.inputs.confidence).read_text())
         settings['mask_taken'] = confidence['Method']
+        volumes = volumes_of(self.inputs.suffix)
         donor_name = Path(settings['donors'][donor['donor']]).parent.name
         pose = Pose(**self.inputs.pose)
         turned = 90 * pose.quarter_turns
@@ -135,7 +137,7 @@ class Report(SimpleInterface):
             summary={
                 'Species': species + (', as it looks' if settings['species'] == AUTO else ''),
                 'Motion correction': f'{engine["engine"]} {engine["engine_version"]}'.strip(),
-                'b0 volumes': str(engine['n_b0']),
+                'b0 volumes' if volumes == 'b0 volumes' else 'Volumes': str(engine['n_b0']),
                 'Slices': f'{len(stack)}, {spacing[2]:.3g} mm apart, seen at {spacing[0]:.3g} mm'
                 + (f', turned by {turned}°' if turned else '')
                 + _without_signal(stack),
@@ -161,8 +163,9 @@ class Report(SimpleInterface):
             lognormal=json.loads(Path(self.inputs.lognormal).read_text()),
             settings=settings,
             versions={'secondglance': __version__, **_versions()},
+            image_caption=image_caption(volumes, engine),
             mask_caption=CAPTIONS[settings['mask_taken']],
-            methods=methods_text(__version__, engine, settings),
+            methods=methods_text(__version__, engine, settings, volumes),
             warnings=[
                 *(self.inputs.notes if isdefined(self.inputs.notes) else []),
                 *([TURNED_HEAD.format(turned)] if turned and settings['turn'] == 'auto' else []),

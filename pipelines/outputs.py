@@ -105,7 +105,7 @@ def init_outputs_wf(
     # Only now is it known how large the head is that moved
     displacement = Node(Displacement(), name='displacement')
     report = Node(
-        Report(scan_name=scan.name, source=str(scan.path), settings=settings),
+        Report(scan_name=scan.name, suffix=suffix, source=str(scan.path), settings=settings),
         mem_gb=1.0,
         name='report',
     )

@@ -48,6 +48,8 @@ class ReportData:
     versions : dict of str
     mask_caption : str
         Where the mask is from.
+    image_caption : str
+        What the image is.
     methods : str
         A paragraph for the paper.
     warnings : list of str
@@ -74,5 +76,6 @@ class ReportData:
     settings: dict = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     mask_caption: str = ''
+    image_caption: str = ''
     methods: str = ''
     warnings: list[str] = field(default_factory=list)

@@ -1,5 +1,7 @@
 """The report's pictures: mosaics as one array each, and small plots."""
 
+import base64
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ CHANGES = {REMOVED: (213, 94, 0), ADDED: (0, 158, 115), CHANGED: (240, 228, 66)}
 MASK_COLOUR = (255, 212, 59)
 WIDTH = 1400
 """Of a mosaic, pixels."""
+WEBP_SIDE = 16383
+"""Longest side that WebP can hold, pixels (RFC 9649, section 2.7)."""
 
 
 def grey(stack: NDArray) -> NDArray[np.uint8]:
@@ -124,8 +128,34 @@ def save_png(picture: NDArray[np.uint8], path: Path) -> None:
     Image.fromarray(picture).save(path, optimize=False, compress_level=6)
 
 
+def data_uri(path: Path) -> str:
+    """Encode a figure so that a page holds it and can be mailed alone.
+
+    Parameters
+    ----------
+    path : Path
+        An SVG, kept as it is, or a picture, which becomes WebP where that format holds its size.
+
+    Returns
+    -------
+    str
+    """
+    from PIL import Image
+
+    if path.suffix == '.svg':
+        kind, content = 'svg+xml', path.read_bytes()
+    else:
+        kind, content = 'png', path.read_bytes()
+        with Image.open(path) as picture:
+            if max(picture.size) <= WEBP_SIDE:
+                buffer = BytesIO()
+                picture.convert('RGB').save(buffer, 'WEBP', quality=88, method=2)
+                kind, content = 'webp', buffer.getvalue()
+    return f'data:image/{kind};base64,{base64.b64encode(content).decode()}'
+
+
 def motion_plot(confounds: dict, path: Path) -> None:
-    """Plot translations, rotations and framewise displacement over the b0 volumes."""
+    """Plot translations, rotations and framewise displacement over the volumes."""
     figure, axes = plots(3, 'mm', 'degrees', 'mm')
     volumes = confounds.get('volume', np.arange(len(confounds['trans_x'])))
     for axis, names, factor in (

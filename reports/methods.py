@@ -53,7 +53,36 @@ CAPTIONS = {
 """What a report says below the picture of the mask."""
 
 
-def methods_text(version: str, engine: dict, settings: dict) -> str:
+def volumes_of(suffix: str) -> str:
+    """Name the volumes that are averaged; only diffusion scans have b0 volumes.
+
+    Examples
+    --------
+    >>> volumes_of('dwi'), volumes_of('T2w')
+    ('b0 volumes', 'volumes')
+    """
+    return 'b0 volumes' if suffix == 'dwi' else 'volumes'
+
+
+def image_caption(volumes: str, engine: dict) -> str:
+    """Say what the image is that was segmented.
+
+    Examples
+    --------
+    >>> image_caption('b0 volumes', {'engine': 'SimpleITK', 'n_b0': 4})
+    'Mean of 4 b0 volumes, corrected for motion.'
+    >>> image_caption('volumes', {'engine': 'none', 'n_b0': 3})
+    'Mean of 3 volumes, not corrected for motion.'
+    >>> image_caption('volumes', {'engine': 'none: one volume', 'n_b0': 1})
+    'The image as it was.'
+    """
+    if engine['n_b0'] == 1:
+        return 'The image as it was.'
+    corrected = 'corrected' if engine['engine'] in ENGINES else 'not corrected'
+    return f'Mean of {engine["n_b0"]} {volumes}, {corrected} for motion.'
+
+
+def methods_text(version: str, engine: dict, settings: dict, volumes: str = 'b0 volumes') -> str:
     """Describe what was done, with citations.
 
     Parameters
@@ -64,6 +93,8 @@ def methods_text(version: str, engine: dict, settings: dict) -> str:
         ``engine``, ``engine_version`` and ``n_b0`` of the motion correction.
     settings : dict
         Resolved settings of the run.
+    volumes : str
+        From :func:`volumes_of`.
 
     Returns
     -------
@@ -83,7 +114,7 @@ def methods_text(version: str, engine: dict, settings: dict) -> str:
         if copies
         else ''
     )
-    volumes = f'{n_b0} b0 volumes were' if n_b0 > 1 else 'One volume was'
+    volumes = f'{n_b0} {volumes} were' if n_b0 > 1 else 'One volume was'
     found = MASKS[settings['mask_taken']].format(
         refinement=str(settings.get('refinement_checksum', ''))[:12]
     )

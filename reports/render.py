@@ -1,4 +1,4 @@
-"""The visual report: one HTML page and its figures."""
+"""The visual report: one HTML page that holds its figures."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,7 +7,7 @@ from secondglance.files.atomic import write_whole
 from secondglance.imaging.glance_changes import changes
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports import figures
-from secondglance.reports.data import ReportData, figures_folder
+from secondglance.reports.data import ReportData
 from secondglance.reports.page import environment
 
 
@@ -18,17 +18,17 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     ----------
     data : ReportData
     html_path : Path
-        The page; it names its figures relative to itself, below ``sub-…/figures``.
+        The page, which holds its figures.
     figures_dir : Path
-        Where the figures are written. The page is written last.
+        Where the figures are written, too, for the cohort page. The page is written last.
     """
     figures_dir.mkdir(parents=True, exist_ok=True)
     prefix = html_path.stem
-    made: dict[str, str] = {}
+    made: dict[str, Path] = {}
 
     def figure(name: str, extension: str) -> Path:
         path = figures_dir / f'{prefix}_{name}.{extension}'
-        made[name] = f'{figures_folder(prefix)}/{path.name}'
+        made[name] = path
         return path
 
     base = figures.grey(data.image)
@@ -53,12 +53,14 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     if data.lognormal:
         figures.lognormal_plot(data.lognormal, figure('lognormal', 'svg'))
 
+    # The cohort page shows the files; the report holds them and needs none
+    inside = {name: figures.data_uri(path) for name, path in made.items()}
     page = (
         environment()
         .get_template('report.html')
         .render(
             data=data,
-            figures=made,
+            figures=inside,
             colours={n: figures.COLOURS[i] for i, n in enumerate(TISSUES, 1)},
             changes=dict(
                 zip(('went', 'came', 'of another tissue'), figures.CHANGES.values(), strict=True)

@@ -1,11 +1,15 @@
+import base64
+import re
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from secondglance.reports import figures
 from secondglance.reports.data import ReportData
-from secondglance.reports.methods import methods_text
+from secondglance.reports.methods import methods_text, volumes_of
 from secondglance.reports.render import render_report
 
 
@@ -35,12 +39,44 @@ def render(tmp_path):
     return _render
 
 
-def test_every_figure_named_is_there(data, render, tmp_path):
-    import re
+def _pictures(page):
+    return re.findall(r'src="([^"]+)"', page)
 
-    names = re.findall(r'src="([^"]+)"', render(data))
-    assert len(names) == 7
-    assert all((tmp_path / name).stat().st_size for name in names)
+
+def test_page_holds_its_pictures_and_needs_no_other_file(data, render):
+    found = _pictures(render(data))
+    assert len(found) == 7
+    for source in found:
+        kind, content = source.split(';base64,')
+        assert kind == 'data:image/webp'
+        with Image.open(BytesIO(base64.b64decode(content, validate=True))) as picture:
+            picture.load()
+            assert picture.size[0] > figures.WIDTH / 2
+
+
+def test_picture_inside_the_page_looks_like_the_file(tmp_path, rng):
+    path = tmp_path / 'a.png'
+    smooth = np.repeat(np.repeat(rng.integers(0, 256, (8, 8, 1)), 16, 0), 16, 1)
+    figures.save_png(np.repeat(smooth, 3, 2).astype(np.uint8), path)
+    content = base64.b64decode(figures.data_uri(path).partition(',')[2])
+    with Image.open(BytesIO(content)) as inside, Image.open(path) as file:
+        apart = np.abs(np.asarray(inside, float) - np.asarray(file, float))
+    assert apart.mean() < 4
+
+
+def test_picture_too_long_for_webp_stays_png(tmp_path):
+    path = tmp_path / 'a.png'
+    figures.save_png(np.zeros((figures.WEBP_SIDE + 1, 2, 3), np.uint8), path)
+    kind, _, content = figures.data_uri(path).partition(';base64,')
+    assert kind == 'data:image/png'
+    assert base64.b64decode(content) == path.read_bytes()
+
+
+def test_only_diffusion_scans_have_b0_volumes():
+    settings = {'mask_taken': 'network', 'second_glance': 'masked'}
+    engine = {'engine': 'SimpleITK', 'n_b0': 4}
+    assert 'b0' not in methods_text('0.1.0', engine, settings, volumes_of('bold'))
+    assert '4 b0 volumes' in methods_text('0.1.0', engine, settings, volumes_of('dwi'))
 
 
 def test_what_is_not_given_leaves_its_section_out(data, render):
@@ -90,7 +126,8 @@ def test_empty_slices_and_values_that_are_not_numbers(data, render):
             metrics=[{'label': 'WM', 'dsc': float('nan')}],
         )
     )
-    assert 'nan' not in page.lower().replace('finance', '')
+    text = re.sub(r'src="[^"]+"', '', page).lower()
+    assert 'nan' not in text.replace('finance', '')
 
 
 def test_no_page_without_its_figures(data, tmp_path, monkeypatch):
