@@ -199,9 +199,8 @@ def test_other_weights_run_the_network_again_but_not_the_selection(run, tmp_path
     assert run('--weights', str(other), subject=['sub-01'], output='other') == 0
     after = run.results()
     again = {n.split('/')[-1] for n in after if 'sub_01' in n and after[n] != before.get(n)}
-    assert {'first_glance', 'second_glance', 'donor_saliency'} <= {
-        n.rstrip('0123456789').lstrip('_') for n in again
-    }
+    ran = {n.rstrip('0123456789').lstrip('_') for n in again}
+    assert {'first_glance', 'donor_saliency', 'place', 'refine'} <= ran
     # The first glance says where the brain is whose motion is corrected
     assert 'motion_correction' in again
     assert 'select_b0' not in again
