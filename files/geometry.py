@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.grids import SliceGrid
+from secondglance.imaging.head_size import HUMAN_SCALE, head_size, header_scale, species_of_brain
 from secondglance.imaging.pose import Pose
-from secondglance.imaging.species import HUMAN_SCALE, head_size, header_scale, species_of_brain
 
 _UNITS = {1: ('metre', 1000.0), 3: ('micron', 0.001)}
 """Codes of xyzt_units other than mm: name, mm."""

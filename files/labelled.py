@@ -15,7 +15,8 @@ from secondglance.files.gradients import read_bvals
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.diffusion import select_b0
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.labels import CLASSES, as_labels
+from secondglance.imaging.labels import CLASSES
+from secondglance.imaging.reference import as_labels
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from nipype.interfaces.base import (
 from secondglance.files.geometry import affine_of
 from secondglance.files.nifti import read_volume
 from secondglance.files.tables import write_tsv
-from secondglance.imaging.labels import CLASSES, as_labels
+from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.metrics import (
     dice,
     per_slice_metrics,
     segmentation_metrics,
 )
+from secondglance.imaging.reference import as_labels
 from secondglance.interfaces.stacks import in_cwd
 
 

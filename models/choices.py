@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from secondglance.imaging.enhancement import PEAK, WIDTH
 from secondglance.imaging.labels import TISSUES
+from secondglance.imaging.published import PEAK, WIDTH
 from secondglance.models.saliency.methods import saliency_methods
 
 SALIENCY_METHODS: tuple[str, ...] = tuple(saliency_methods())

@@ -13,8 +13,9 @@ from secondglance.files.bids import find_reference
 from secondglance.files.labelled import Labelled, find_labelled
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.grids import ANTERIOR, slice_grid
+from secondglance.imaging.head_size import species_of_brain
 from secondglance.imaging.labels import TISSUES
-from secondglance.imaging.species import AUTO, species_of_brain
+from secondglance.imaging.species import AUTO
 from secondglance.simulation.placed_stack import PlacedStack
 
 

@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from secondglance.files.labelled import find_labelled
 from secondglance.imaging.grids import slice_grid
+from secondglance.imaging.head_size import species_of_brain
 from secondglance.imaging.intensity import normalise_slices
-from secondglance.imaging.species import AUTO, BRAIN_SIZE, species_of_brain
+from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.simulation.brains import imperfect_masks
 from secondglance.simulation.head import random_grid
 from secondglance.simulation.random_fields import column, smooth_noise
