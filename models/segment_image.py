@@ -210,7 +210,9 @@ def segment(
         places = read_region_atlas(folder)
         looked = glance_at_volume(voxels, mask, affine, pose, network, places, device=device)
         tissues, regions = looked.tissues, looked.regions
-    return _on_own_grid(found, mask, tissues, regions, grid, pose, like, affine, notes)
+    return _on_own_grid(
+        found, mask, tissues, regions, grid=grid, pose=pose, like=like, affine=affine, notes=notes
+    )
 
 
 def _check_choices(
@@ -232,6 +234,7 @@ def _on_own_grid(
     mask: NDArray,
     tissues: TissueMaps,
     regions: NDArray[np.int16] | None,
+    *,
     grid: SliceGrid,
     pose: Pose,
     like: nib.Nifti1Image,

@@ -136,11 +136,7 @@ def init_subject_wf(
             ),
             (preproc_wf, brain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
             (preproc_wf, tissues_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-            (
-                brain_wf,
-                tissues_wf,
-                _same('brain_mask', 'pose', 'first_probabilities_stack'),
-            ),
+            (brain_wf, tissues_wf, _same('brain_mask', 'pose', 'first_probabilities_stack')),
             (
                 preproc_wf,
                 outputs_wf,

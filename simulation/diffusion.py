@@ -87,6 +87,7 @@ def simulate_dwi(
     bvals: ArrayLike,
     bvecs: ArrayLike,
     motion: ArrayLike,
+    *,
     snr: float = 25.0,
     bias: float = 0.25,
     ghost: float = 0.03,
