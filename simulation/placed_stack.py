@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch.nn import functional
 
 from secondglance.imaging.labels import BRAIN_SHARE
@@ -183,19 +184,42 @@ def upright_grid(shape, rng, along, spacing):
 
 
 def atlas_at_rat_size(atlas: Atlas, to_rat: NDArray[np.float64]) -> Atlas:
-    """Bring an atlas of another species to the size and the coordinates of the rat's.
+    """Bring an atlas of another species to the coordinates of the rat's.
 
     Parameters
     ----------
     atlas : Atlas
     to_rat : (4, 4) array
-        From its world to the rat atlas', a scaling and a shift along its axes.
+        Affine map from its world to the rat atlas'.
 
     Returns
     -------
     Atlas
+        Resampled to the axes of the rat atlas; beyond the atlas what lies at its edge goes on.
     """
-    size = np.abs(np.diag(to_rat))[:3]
-    spacing = tuple(float(s) for s in np.array(atlas.spacing) * size)
-    origin = tuple(float(x) for x in (to_rat @ np.array([*atlas.origin, 1.0]))[:3])
-    return Atlas(atlas.maps, spacing, origin)  # type: ignore[arg-type]
+    to_rat = np.asarray(to_rat, float)
+    size = np.linalg.norm(to_rat[:3, :3], axis=0)
+    spacing = np.array(atlas.spacing) * size
+    shape = np.array(atlas.maps.shape[1:])
+    own = np.eye(4)
+    own[:3, :3], own[:3, 3] = np.diag(atlas.spacing), atlas.origin
+    corners = np.array(np.meshgrid(*((0, n - 1) for n in shape))).reshape(3, -1)
+    reached = (to_rat @ own @ np.vstack([corners, np.ones(8)]))[:3]
+    low, high = reached.min(axis=1), reached.max(axis=1)
+    extent = np.maximum(np.ceil((high - low) / spacing - 1e-6).astype(int) + 1, 1)
+    new = np.eye(4)
+    new[:3, :3], new[:3, 3] = np.diag(spacing), low
+    pull = np.linalg.inv(to_rat @ own) @ new
+    maps = np.stack(
+        [
+            ndimage.affine_transform(
+                one, pull[:3, :3], pull[:3, 3], tuple(extent), order=1, mode='nearest'
+            )
+            for one in atlas.maps.numpy()
+        ]
+    )
+    return Atlas(
+        torch.from_numpy(maps.astype(np.float32)),
+        tuple(float(s) for s in spacing),  # type: ignore[arg-type]
+        tuple(float(x) for x in low),  # type: ignore[arg-type]
+    )

@@ -81,3 +81,22 @@ def test_an_atlas_is_brought_to_the_size_of_the_rat(atlas):
     big = atlas_at_rat_size(atlas, to_rat)
     assert big.spacing == (1.0, 1.0, 1.0)
     assert big.origin == pytest.approx((-8.5, -11.5, -4.5))
+
+
+def test_a_turned_atlas_keeps_what_lies_where(atlas):
+    """Through an affine map with rotation a place of the rat's world shows what it showed."""
+    turn = np.deg2rad(20)
+    to_rat = np.eye(4)
+    to_rat[:2, :2] = 1.5 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    to_rat[2, 2] = 1.6
+    to_rat[:3, 3] = [3, -2, 1]
+    big = atlas_at_rat_size(atlas, to_rat)
+    assert big.maps.sum(dim=0).numpy() == pytest.approx(1, abs=1e-5)
+
+    def centre(one):
+        weight = one.maps[1:4].sum(dim=0).numpy()
+        places = np.moveaxis(np.indices(weight.shape), 0, -1) * one.spacing + one.origin
+        return (places * weight[..., None]).sum(axis=(0, 1, 2)) / weight.sum()
+
+    expected = (to_rat @ [*centre(atlas), 1])[:3]
+    assert centre(big) == pytest.approx(expected, abs=0.3)
