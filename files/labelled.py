@@ -99,7 +99,7 @@ def find_labelled(
 def read_labelled(scan: Scan, reference: Path) -> Labelled:
     """Read one scan and its reference; errors as of `find_labelled`."""
     image, voxels = read_volume(scan.path)
-    labels = as_labels(read_volume(reference)[1])
+    labels = as_labels(read_volume(reference, mask=True)[1])
     if voxels.ndim == 4:
         bvals = read_bvals(scan.bval) if scan.bval is not None else None
         chosen = select_b0(bvals, voxels.shape[3], all_b0=bvals is None)

@@ -54,7 +54,9 @@ _VECTOR_INTENTS = (1004, 1005, 1006, 1007, 1008)
 """Matrices, displacements, vectors and points, by the NIfTI standard."""
 
 
-def read_volume(path: str | Path) -> tuple[nib.Nifti1Pair, NDArray[np.float32]]:
+def read_volume(
+    path: str | Path, *, mask: bool = False
+) -> tuple[nib.Nifti1Pair, NDArray[np.float32]]:
     """Read an image whole, refusing what cannot be segmented.
 
     What a file claims is compared with what it holds before memory is taken, and a gzip file is
@@ -65,6 +67,8 @@ def read_volume(path: str | Path) -> tuple[nib.Nifti1Pair, NDArray[np.float32]]:
     Parameters
     ----------
     path : path
+    mask : bool
+        Whether it is a mask or labels, which may hold one value above 0 throughout.
 
     Returns
     -------
@@ -110,7 +114,7 @@ def read_volume(path: str | Path) -> tuple[nib.Nifti1Pair, NDArray[np.float32]]:
             f'{path} has {finite.size - int(finite.sum())} voxels that are NaN or infinite: set '
             'them to 0 first.'
         )
-    if voxels.min() == voxels.max():
+    if voxels.min() == voxels.max() and not (mask and voxels.flat[0] > 0):
         raise InputError(
             f'{path} holds nothing but the value {voxels.flat[0]:g}: is it the right image?'
         )

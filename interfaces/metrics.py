@@ -51,7 +51,7 @@ class Metrics(SimpleInterface):
         found = nib.load(self.inputs.dseg)
         labels = np.asarray(found.dataobj).astype(np.uint8)
         mask = np.asarray(nib.load(self.inputs.brain_mask).dataobj) > 0
-        reference = as_labels(read_volume(self.inputs.reference)[1])
+        reference = as_labels(read_volume(self.inputs.reference, mask=True)[1])
         voxel_size = nib.affines.voxel_sizes(affine_of(found))
         axis = slice_grid(found.shape, found.affine, float(min(voxel_size))).slice_axis
         # A reference of zeros and ones is a brain mask: it says nothing of tissues

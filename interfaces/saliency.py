@@ -186,7 +186,7 @@ class Explain(SimpleInterface):
     def _weights(self, grid, image):
         """Weight of each pixel's logits, (N, H, W), or None for all alike."""
         if isdefined(self.inputs.region):
-            _, region = read_volume(self.inputs.region)
+            _, region = read_volume(self.inputs.region, mask=True)
             weights = grid.to_stack((region > 0).astype(np.float32))
             if not weights.any():
                 raise InputError(

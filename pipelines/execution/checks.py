@@ -65,7 +65,7 @@ def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> Non
     for what, path in (('Reference', reference), ('Region', region)):
         if not isinstance(path, Path):
             continue
-        other, _ = read_volume(path)
+        other, _ = read_volume(path, mask=True)
         apart = np.abs(other.affine - image.affine).max() / geometry.scale
         if other.shape[:3] != image.shape[:3] or not apart <= _SAME_GRID_MM:
             raise InputError(f'{what} {path} lies on another grid than {scan.path}: resample it.')

@@ -65,9 +65,9 @@ def test_region_of_all_is_the_whole_map(head, tmp_path, monkeypatch, save):
     whole = nib.load(explain(head, tmp_path, monkeypatch, target='WM').out_file).get_fdata()
     (tmp_path / 'b').mkdir()
     region = explain(head, tmp_path / 'b', monkeypatch, target='WM', region=str(everywhere))
-    # The frame's edge is interpolated
-    difference = np.abs(nib.load(region.out_file).get_fdata() - whole)
-    assert np.quantile(difference, 0.9) < 0.05 * np.abs(whole).max()
+    # But for the black rim of the frame, whose logits count in the whole map alone
+    found = nib.load(region.out_file).get_fdata()
+    assert np.corrcoef(found.ravel(), whole.ravel())[0, 1] > 0.95
 
 
 def test_workflow_gives_a_map_a_target(head, tmp_path):
@@ -101,7 +101,7 @@ def test_derivatives_are_named_by_class_and_say_how_they_were_made(example, tmp_
     assert inside[10]
     assert inside.sum() == 1
     page = (out / 'sub-02.html').read_text()
-    assert 'explainedWMregion' in page
+    assert 'Signed saliency of WMregion' in page
     assert 'averaged over 2 noisy copies' in page
 
 
