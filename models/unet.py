@@ -28,6 +28,24 @@ class DoubleConvolution(nn.Sequential):
         )
 
 
+class Head(nn.Conv2d):
+    """A 1 × 1 convolution whose sums do not depend on the number of threads.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of what arrives, ``(B, in_channels, H, W)``, and of what leaves; H and W stay.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return ``(B, out_channels, H, W)``."""
+        across = features.movedim(1, -1)
+        return nn.functional.linear(across, self.weight.flatten(1), self.bias).movedim(-1, 1)
+
+
 class UNet(nn.Module):
     """Two-dimensional U-Net for tissue classes.
 
@@ -85,7 +103,7 @@ class UNet(nn.Module):
         )
         self.pool = nn.MaxPool2d(2)
         self.upsample = nn.Upsample(scale_factor=2, mode='bilinear', align_corners=False)
-        self.head = nn.Conv2d(self.channels[0], n_classes, 1)
+        self.head = Head(self.channels[0], n_classes)
 
     @property
     def stride(self) -> int:

@@ -145,9 +145,7 @@ def predict_brain(
         for start in range(0, len(channels), _AT_ONCE):
             batch = channels[start : start + _AT_ONCE].to(device)
             with torch.no_grad():
-                logits, coordinates = split_outputs(
-                    net(batch.contiguous(memory_format=torch.channels_last)).float(), batch
-                )
+                logits, coordinates = split_outputs(net(batch).float(), batch)
             parts.append(logits.softmax(dim=1).cpu())
             where.append(coordinates.cpu())
         part, place = torch.cat(parts), torch.cat(where)

@@ -5,6 +5,21 @@ import torch
 from torch import nn
 
 from secondglance.models.unet import UNet
+from secondglance.models.weights import (
+    FORMAT,
+    REFINEMENT,
+    SECOND_GLANCE,
+    default_refinement,
+    default_second_glance,
+    default_weights,
+    load_weights,
+)
+
+SHIPPED = {
+    FORMAT: default_weights,
+    REFINEMENT: default_refinement,
+    SECOND_GLANCE: default_second_glance,
+}
 
 
 @pytest.mark.parametrize('channels', [(2, 4), (2, 3, 4), (4, 4, 4, 4)])
@@ -31,6 +46,22 @@ def test_slices_of_a_batch_do_not_see_each_other():
     net = UNet((4, 8)).eval()
     images = torch.rand(3, 1, 8, 8)
     torch.testing.assert_close(net(images)[1:2], net(images[1:2]))
+
+
+@pytest.mark.parametrize('form', [FORMAT, REFINEMENT, SECOND_GLANCE])
+@pytest.mark.parametrize('batch', [1, 5, 32])
+def test_number_of_threads_changes_no_bit(form, batch):
+    net = load_weights(SHIPPED[form](), 'cpu', form).net
+    images = torch.randn(batch, net.in_channels, 64, 48, generator=torch.manual_seed(1))
+    before, outputs = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 8):
+            torch.set_num_threads(threads)
+            with torch.no_grad():
+                outputs.append(net(images))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(outputs[0], other) for other in outputs[1:])
 
 
 def test_architecture_rebuilds_the_network():
