@@ -107,9 +107,9 @@ def judge_tissues(path, reference, model):
     labels = np.asarray(nib.load(reference).dataobj).astype(int)
     grid = slice_grid(voxels.shape, image.affine, model.spacing * BRAIN_SIZE['mouse'])
     seen = predict(model, grid.to_stack(np.where(labels > 0, voxels, 0)))
-    native = np.stack([grid.to_native(seen[:, k]) for k in range(1, 1 + len(TISSUES))])
+    native = grid.to_native(seen[:, 1 : 1 + len(TISSUES)])
     known = np.isin(labels, sum(STRUCTURES.values(), ()))
-    found = native.argmax(axis=0)[known]
+    found = native.argmax(axis=-1)[known]
     return [dice(found == k, np.isin(labels[known], STRUCTURES[t])) for k, t in enumerate(TISSUES)]
 
 

@@ -210,7 +210,7 @@ def _segmented(model, refinement, found, pose, donors, device):
         return masked_second_glance(model, head.images, grid, mask, device).labels
 
     first = first_glance(model, head.images, device=device)
-    volume = np.stack([grid.to_native(p) for p in first.probabilities.swapaxes(0, 1)], axis=-1)
+    volume = grid.to_native(first.probabilities)
     yield 'no mask', tissues_inside(volume, volume[..., 0] < 0.5).labels
     masks: dict[str, np.ndarray] = {}
     for similarity in (False, True):

@@ -123,14 +123,16 @@ class SliceGrid:
 
         Parameters
         ----------
-        stack : (N, H, W) array
+        stack : (N, H, W) or (N, C, H, W) array
         order : int
 
         Returns
         -------
-        (X, Y, Z) float32 array
+        (X, Y, Z) or (X, Y, Z, C) float32 array
         """
         stack = np.asarray(stack, np.float32)
+        if stack.ndim == 4:
+            return np.stack([self.to_native(c, order) for c in stack.swapaxes(0, 1)], axis=-1)
         if stack.shape != self.stack_shape:
             raise ValueError(f'stack has shape {stack.shape}, its grid {self.stack_shape}')
         steps = [self.voxel_size[axis] / self.spacing for axis in self.in_plane]

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from secondglance.imaging.grids import slice_grid
+from secondglance.imaging.pieces import largest_piece
 from secondglance.imaging.species import species_of_section
 
 _LONGEST_SIDE = 4.0
@@ -89,7 +90,9 @@ def head_size(volume: ArrayLike, voxel_size: Sequence[float]) -> HeadSize:
     # Noise is spread over the field, a head is not
     bright = np.abs(slices[few])
     smooth = ndimage.uniform_filter(bright / max(float(bright.max()), _DARK), (1, 3, 3))
-    sections = [_largest_piece(section) for section in smooth > _otsu(smooth)]
+    sections = [
+        largest_piece(ndimage.binary_fill_holes(section)) for section in smooth > _otsu(smooth)
+    ]
     areas = np.array([section.sum() for section in sections])
     if not areas.max():
         return HeadSize(0.0, (0.0, 0.0, 0.0))
@@ -133,14 +136,6 @@ def header_scale(width: float, field: float) -> float:
         return 1.0
     power = round(np.log10(width / _USUAL_WIDTH_MM))
     return 10.0 ** (min(power, -1) if width < low else max(power, 1))
-
-
-def _largest_piece(section: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Largest connected piece of a section, its holes filled."""
-    labels, count = ndimage.label(ndimage.binary_fill_holes(section))
-    if not count:
-        return np.zeros(section.shape, bool)
-    return labels == 1 + np.bincount(labels.ravel())[1:].argmax()
 
 
 def _otsu(values: NDArray) -> float:

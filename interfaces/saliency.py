@@ -28,7 +28,7 @@ from secondglance.interfaces.network import (
     load_model,
     options_of,
 )
-from secondglance.interfaces.stacks import PoseSpec, in_cwd, join_slabs, native
+from secondglance.interfaces.stacks import PoseSpec, in_cwd, join_slabs
 
 
 class _SaliencyInputSpec(SaliencySpec):
@@ -109,7 +109,7 @@ class Enhance(SimpleInterface):
             path = in_cwd(self.inputs.like, runtime, f'_{name}_stack')
             self._results[f'{name}_stack'] = write_stack(stack, affine, path)
             path = in_cwd(self.inputs.like, runtime, f'_{name}')
-            self._results[name] = write_like(native(grid, stack), like, path)
+            self._results[name] = write_like(grid.to_native(stack), like, path)
         self._write_fit(saliency, runtime)
         return runtime
 

@@ -69,13 +69,6 @@ class PoseSpec(BaseInterfaceInputSpec):
         return grid_of(path, Pose(**self.pose))
 
 
-def native(grid: SliceGrid, stack: np.ndarray) -> np.ndarray:
-    """Bring a stack (N, H, W) or (N, C, H, W) to its volume's grid, (X, Y, Z[, C])."""
-    if stack.ndim == 3:
-        return grid.to_native(stack)
-    return np.stack([grid.to_native(channel) for channel in stack.swapaxes(0, 1)], axis=-1)
-
-
 class _ToSlabsInputSpec(PoseSpec):
     in_file = File(exists=True, mandatory=True, desc='3-D volume on its own grid')
     mask_file = File(exists=True, desc='brain mask; what lies outside becomes zero')
@@ -141,7 +134,7 @@ class ToNative(SimpleInterface):
 
     def _run_interface(self, runtime):
         stack, _ = join_slabs(self.inputs.in_files)
-        volume = native(self.inputs.grid(self.inputs.like), stack)
+        volume = self.inputs.grid(self.inputs.like).to_native(stack)
         if np.isfinite(self.inputs.threshold or np.nan):
             volume = (volume >= self.inputs.threshold).astype(np.uint8)
         path = in_cwd(self.inputs.in_files[0], runtime, '_native')

@@ -23,7 +23,7 @@ from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.imaging.tissues import TissueMaps, tissues_inside
 from secondglance.interfaces.network import NetworkSpec, device_of, load_model
-from secondglance.interfaces.stacks import PoseSpec, in_cwd, join_slabs, native
+from secondglance.interfaces.stacks import PoseSpec, in_cwd, join_slabs
 from secondglance.models.weights import SECOND_GLANCE
 
 
@@ -93,7 +93,7 @@ class Labels(SimpleInterface):
         path = in_cwd(self.inputs.mask_file, runtime, '_probabilities_stack')
         self._results['probabilities_stack'] = write_stack(stack, affine, path)
         # Decided on the native grid, where the mask is exact
-        volume = native(self.inputs.grid(self.inputs.mask_file), stack)
+        volume = self.inputs.grid(self.inputs.mask_file).to_native(stack)
         found = tissues_inside(volume, np.asarray(like.dataobj) > 0)
         write_tissues(found, like, runtime, self._results)
         return runtime
@@ -137,7 +137,9 @@ class LookAgain(SimpleInterface):
         mask = np.asarray(like.dataobj) > 0
         if mask.sum() < LEAST_VOXELS:
             first, _ = join_slabs(self.inputs.first_probabilities_stack)
-            self._write(tissues_inside(native(self.inputs.grid(path), first), mask), like, runtime)
+            self._write(
+                tissues_inside(self.inputs.grid(path).to_native(first), mask), like, runtime
+            )
             return runtime
         folder = self.inputs.atlases.get(pose.species)
         atlas = read_region_atlas(folder) if folder else None

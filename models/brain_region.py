@@ -9,6 +9,7 @@ from nibabel.affines import voxel_sizes
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from secondglance.imaging.pieces import largest_piece
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.models.inference import predict
 from secondglance.models.pose import estimate_pose
@@ -67,10 +68,7 @@ def brain_region(
     grid = replace(pose, slice_axis=slice_axis).grid(volume.shape, affine)
     stack = grid.to_stack(volume)
     probability = brain_probability(predict(model, stack, device), stack)
-    brain = grid.to_native(probability) >= 0.5
-    pieces, n_pieces = ndimage.label(brain)
-    if n_pieces:
-        brain = pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()
+    brain = largest_piece(grid.to_native(probability) >= 0.5)
     if brain.sum() < LEAST_VOXELS:
         return None
     brain = ndimage.binary_fill_holes(brain)

@@ -240,8 +240,7 @@ def masked_second_glance(
     """
     inside = remove_background(images, grid.to_stack(np.asarray(mask, np.float32)))
     probabilities = predict(model, inside, device)
-    volume = [grid.to_native(channel) for channel in probabilities.swapaxes(0, 1)]
-    return tissues_inside(np.stack(volume, axis=-1), mask)
+    return tissues_inside(grid.to_native(probabilities), mask)
 
 
 def find_brain(

@@ -202,8 +202,7 @@ def segment(
     if second_glance == 'masked':
         tissues = masked_second_glance(model, head.images, grid, mask, device)
     elif second_glance == 'none' or mask.sum() < LEAST_VOXELS:
-        first = [grid.to_native(channel) for channel in found.first.probabilities.swapaxes(0, 1)]
-        tissues = tissues_inside(np.stack(first, axis=-1), mask)
+        tissues = tissues_inside(grid.to_native(found.first.probabilities), mask)
     else:
         network = load_weights(second_weights or default_second_glance(), device, SECOND_GLANCE)
         folder = Path(atlas) if atlas else regions_path(pose.species)
@@ -242,14 +241,13 @@ def _on_own_grid(
     notes: tuple[str, ...],
 ) -> Segmentation:
     """Make images on the grid of `like`, and measure the volumes."""
-    first = [grid.to_native(channel) for channel in found.first.probabilities.swapaxes(0, 1)]
     rows = tissue_volumes(tissues.labels, abs(float(np.linalg.det(affine[:3, :3]))))
     return Segmentation(
         mask=image_like(mask.astype(np.uint8), like),
         tissues=image_like(tissues.labels, like),
         probabilities=image_like(tissues.fractions, like),
         regions=None if regions is None else image_like(regions, like),
-        first_probabilities=image_like(np.stack(first, axis=-1), like),
+        first_probabilities=image_like(grid.to_native(found.first.probabilities), like),
         saliency=image_like(grid.to_native(found.first.saliency), like),
         enhanced=image_like(grid.to_native(found.first.enhanced), like),
         confidence=found.brain.confidence,

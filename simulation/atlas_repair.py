@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from secondglance.imaging.pieces import largest_piece
+
 _CRUMB_MM = 0.3
 """Thinner pieces of brain than twice this are crumbs or sheets of dura, mm."""
 
@@ -45,7 +47,7 @@ def tidy_maps(maps: NDArray[np.float32], spacing: tuple[float, float, float]) ->
     """
     maps = np.array(maps, np.float32)
     labels = maps.argmax(axis=0)
-    brain = _largest(_open((labels > 0) & (labels < 4), _CRUMB_MM, spacing))
+    brain = largest_piece(_open((labels > 0) & (labels < 4), _CRUMB_MM, spacing))
     brain = ndimage.binary_fill_holes(brain)
     # What is less than one voxel outside keeps its share: edges stay soft
     outside = ~ndimage.binary_dilation(brain)
@@ -102,11 +104,3 @@ def _open(mask: NDArray, radius: float, spacing: tuple[float, ...]) -> NDArray:
     """Opening by a ball: what a ball of this radius, in mm, fits into."""
     inside = ndimage.distance_transform_edt(mask, sampling=spacing) > radius
     return mask & (ndimage.distance_transform_edt(~inside, sampling=spacing) <= radius)
-
-
-def _largest(mask: NDArray) -> NDArray:
-    """The largest connected piece; all of it where there is none."""
-    pieces, n = ndimage.label(mask)
-    if n < 2:
-        return mask
-    return pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()

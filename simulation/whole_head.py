@@ -10,6 +10,7 @@ from scipy import ndimage, special
 from scipy.spatial.transform import Rotation
 
 from secondglance.imaging.labels import BRAIN_SHARE
+from secondglance.imaging.pieces import largest_piece
 from secondglance.simulation.artefacts import (
     elastic_displacement,
     smooth_field,
@@ -144,9 +145,7 @@ def simulate_head(
     classes = np.stack([parts[name] for name in ('WM', 'GM', 'CSF')])
     labels = np.where(classes.sum(0) > BRAIN_SHARE, classes.argmax(0) + 1, 0).astype(np.uint8)
     # One brain: crumbs of the maps are no tissue
-    pieces, n_pieces = ndimage.label(labels > 0)
-    if n_pieces > 1:
-        labels[pieces != 1 + np.bincount(pieces.ravel())[1:].argmax()] = 0
+    labels *= largest_piece(labels > 0)
     field = np.stack([smooth_field(shape, rng, 5) for _ in range(3)])
     return Head(affine, labels, parts, field / np.linalg.norm(field, axis=0))
 

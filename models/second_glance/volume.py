@@ -113,7 +113,7 @@ def glance_at_volume(
         atlas,
         device=device,
     )
-    shares = np.stack([grid.to_native(found.fractions[..., k]) for k in range(3)], axis=-1)
+    shares = grid.to_native(np.moveaxis(found.fractions, -1, 1))
     # Where the stack's pixels are not the volume's, what is at the rim is carried over it
     shares = np.where(brain[..., None], shares, 0)
     missing = brain & (shares.sum(axis=-1) < 0.05)

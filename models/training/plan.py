@@ -19,6 +19,7 @@ from secondglance.imaging.intensity import NORMALISATION
 from secondglance.models.training.recipes import Recipe, Split, split_animals
 from secondglance.models.training.scans import LabelledScan
 from secondglance.models.unet import UNet
+from secondglance.models.weights import FORMAT, LoadedModel, load_weights
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,41 @@ class Plan:
         text = json.dumps(card, indent=2, ensure_ascii=False) + '\n'
         write_whole(self.output.with_suffix('.json'), text)
         return card
+
+
+def weights_to_start_from(
+    path: Path | None, recipe: Recipe, form: str = FORMAT
+) -> tuple[LoadedModel | None, dict[str, str]]:
+    """Load weights that a recipe can go on from.
+
+    Parameters
+    ----------
+    path : path or None
+        None for a training that starts afresh.
+    recipe : Recipe
+    form : str
+        Of the weights, as in `load_weights`.
+
+    Returns
+    -------
+    LoadedModel or None
+    dict
+        What they add to the identity of the training.
+
+    Raises
+    ------
+    InputError
+        If they are of another size or spacing than the recipe.
+    """
+    if path is None:
+        return None, {}
+    found = load_weights(path, form=form)
+    if found.net.channels != recipe.channels or found.spacing != recipe.spacing:
+        raise InputError(
+            f'Weights {path} have channels {found.net.channels} at {found.spacing} mm, recipe '
+            f'{recipe.name!r} {recipe.channels} at {recipe.spacing} mm; start from others.'
+        )
+    return found, {'init_weights': found.checksum}
 
 
 def last_checkpoint(path: Path, identity: dict[str, Any]) -> tuple[int, Path | None]:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from secondglance.imaging.errors import InputError
 from secondglance.imaging.grids import slices_apart
 from secondglance.imaging.mask.cleaning import one_brain
 from secondglance.imaging.metrics import dice
@@ -32,7 +31,7 @@ from secondglance.models.training.loop import (
     draw_curves,
     fit,
 )
-from secondglance.models.training.plan import Plan
+from secondglance.models.training.plan import Plan, weights_to_start_from
 from secondglance.models.training.recipes import REFINE, Recipe
 from secondglance.models.training.refinement_samples import (
     RefinementSample,
@@ -148,14 +147,8 @@ def train_refinement(
     """
     plan = Plan(output, **{'steps': REFINE.steps, 'n_animals': REFINE.n_animals, **asked})
     seed, split = plan.seed, plan.split
-    started_from = None
-    known = {'first': first.checksum}
-    if init_weights is not None:
-        started_from = load_weights(init_weights, form=REFINEMENT)
-        if started_from.net.channels != REFINE.channels:
-            raise InputError(f'Refinement {init_weights} is of another size; start from another.')
-        known['init_weights'] = started_from.checksum
-    identity = plan.identity(REFINE, **known)
+    started_from, known = weights_to_start_from(init_weights, REFINE, REFINEMENT)
+    identity = plan.identity(REFINE, first=first.checksum, **known)
     start, checkpoint = plan.checkpoint(identity)
     torch.manual_seed(seed)
     module = RefinementTraining(REFINE, plan.steps)

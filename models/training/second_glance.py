@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import TISSUES
 from secondglance.models.second_glance.network import N_CHANNELS, OUTPUTS, split_outputs
 from secondglance.models.training.evaluation import dice_per_class, spread
@@ -24,7 +23,7 @@ from secondglance.models.training.loop import (
     draw_curves,
     fit,
 )
-from secondglance.models.training.plan import Plan
+from secondglance.models.training.plan import Plan, weights_to_start_from
 from secondglance.models.training.recipes import SECOND_GLANCE as RECIPE
 from secondglance.models.training.recipes import Recipe
 from secondglance.models.training.second_glance_samples import (
@@ -35,7 +34,7 @@ from secondglance.models.training.second_glance_samples import (
     save_samples,
 )
 from secondglance.models.unet import UNet
-from secondglance.models.weights import SECOND_GLANCE, load_weights, save_weights
+from secondglance.models.weights import SECOND_GLANCE, save_weights
 from secondglance.simulation.animal import draw_animal
 from secondglance.simulation.atlas import Atlas
 from secondglance.simulation.placed_stack import PlacedStack, draw_placed
@@ -232,16 +231,9 @@ def train_second_glance(
     """
     plan = Plan(output, **{'steps': recipe.steps, 'n_animals': recipe.n_animals, **asked})
     split = plan.split
-    started_from = None
-    known = {'names': ' '.join(sorted(name for name, _ in scans))}
-    if init_weights is not None:
-        started_from = load_weights(init_weights, form=SECOND_GLANCE)
-        if started_from.net.channels != recipe.channels:
-            raise InputError(
-                f'Second glance {init_weights} is of another size; start from another.'
-            )
-        known['init_weights'] = started_from.checksum
-    identity = plan.identity(recipe, **known)
+    started_from, known = weights_to_start_from(init_weights, recipe, SECOND_GLANCE)
+    names = ' '.join(sorted(name for name, _ in scans))
+    identity = plan.identity(recipe, names=names, **known)
     start, checkpoint = plan.checkpoint(identity)
     torch.manual_seed(plan.seed)
     module = SecondGlanceTraining(recipe, plan.steps)

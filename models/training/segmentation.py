@@ -23,11 +23,11 @@ from secondglance.models.training.loop import (
     draw_curves,
     fit,
 )
-from secondglance.models.training.plan import Plan
+from secondglance.models.training.plan import Plan, weights_to_start_from
 from secondglance.models.training.recipes import RECIPES, Recipe, animal_rng
 from secondglance.models.training.scans import UNKNOWN, LabelledScan, draw_scans
 from secondglance.models.unet import UNet
-from secondglance.models.weights import LoadedModel, load_weights, save_weights
+from secondglance.models.weights import save_weights
 from secondglance.simulation.animal import Animal, draw_animal
 from secondglance.simulation.atlas import Atlas
 from secondglance.simulation.brains import draw_batch
@@ -145,8 +145,7 @@ def train(
     chosen = RECIPES[recipe]
     plan = Plan(output, **{'steps': chosen.steps, 'n_animals': chosen.n_animals, **asked})
     seed, split = plan.seed, plan.split
-    started_from = None if init_weights is None else _fitting(init_weights, chosen)
-    known = {} if started_from is None else {'init_weights': started_from.checksum}
+    started_from, known = weights_to_start_from(init_weights, chosen)
     identity = plan.identity(chosen, **known)
     start, checkpoint = plan.checkpoint(identity)
 
@@ -195,14 +194,3 @@ def train(
     }
     tested_as = {name: summarise(values) for name, values in scores.items()}
     return plan.write_card(chosen, net, checksum, what, {'test_dice': tested_as})
-
-
-def _fitting(path: Path, recipe: Recipe) -> LoadedModel:
-    """Weights to start from, if a recipe can go on from them."""
-    found = load_weights(path)
-    if found.net.channels != recipe.channels or found.spacing != recipe.spacing:
-        raise InputError(
-            f'Weights {path} have channels {found.net.channels} at {found.spacing} mm, recipe '
-            f'{recipe.name!r} {recipe.channels} at {recipe.spacing} mm; start from others.'
-        )
-    return found

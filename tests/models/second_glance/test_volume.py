@@ -1,33 +1,13 @@
 """The second glance at a volume does not care how the volume lies on disk."""
 
-import json
-
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 
 from secondglance.imaging.pose import Pose
-from secondglance.models.second_glance.network import N_CHANNELS, OUTPUTS
 from secondglance.models.second_glance.volume import glance_at_volume
-from secondglance.models.unet import UNet
-from secondglance.models.weights import SECOND_GLANCE, load_weights, save_weights
 
 RAT = Pose('rat', 0.3)
-
-
-@pytest.fixture(scope='module')
-def network(tmp_path_factory):
-    torch.manual_seed(0)
-    net = UNet((4, 6, 8, 8, 8), N_CHANNELS, len(OUTPUTS)).eval()
-    with torch.no_grad():
-        net.head.weight[3:] = 0
-        net.head.bias[3:] = 0
-        net.head.weight[:3] *= 20
-    path = tmp_path_factory.mktemp('weights') / 'w.safetensors'
-    extra = {'spacing': '0.2', 'classes': json.dumps(list(OUTPUTS))}
-    save_weights(net, path, extra, SECOND_GLANCE)
-    return load_weights(path, form=SECOND_GLANCE)
 
 
 @pytest.fixture
