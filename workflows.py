@@ -35,7 +35,7 @@ from secondglance.models.choices import (
     TURNS,
 )
 
-DONE, FAILED, WRONG_CALL = 0, 1, 2
+DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 SUBJECT_OPTIONS = {
     '--subject',
     '--participant-label',
@@ -85,6 +85,7 @@ def _build_parser() -> argparse.ArgumentParser:
         default=os.environ.get('SECONDGLANCE_BIDS_DIR'),
         help='data set; default: $SECONDGLANCE_BIDS_DIR, else the example rat',
     )
+    add('--example', action='store_true', help=argparse.SUPPRESS)
     add('--session', '--session-label', help='only this session')
     add('--skip-bids-validation', action='store_true', help=argparse.SUPPRESS)
     add('--run', help='only this run')
@@ -193,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0 all done, 1 some subject failed, 2 the call was wrong.
+        0 all done, 1 some subject failed, 2 the call was wrong, 130 stopped by the user.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not sys.warnoptions and not {'-v', '--verbose'} & set(arguments):
@@ -213,7 +214,7 @@ def main(argv: list[str] | None = None) -> int:
         if not SUBJECT_OPTIONS & {argument.partition('=')[0] for argument in rest}:
             arguments += ['--subject', 'all']
     elif arguments[:1] == ['example']:
-        arguments = ['--subject', 'sub-01', *arguments[1:]]
+        arguments = ['--subject', 'sub-01', '--example', *arguments[1:]]
     elif arguments and not arguments[0].startswith('-'):
         # Files alone are images
         arguments = ['--image', *arguments]
@@ -229,6 +230,9 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f'secondglance: {error}', file=sys.stderr)
         return WRONG_CALL
+    except KeyboardInterrupt:
+        print('secondglance: stopped; the same call goes on from here.', file=sys.stderr)
+        return INTERRUPTED
     except SystemExit as stop:  # argparse has already spoken
         return stop.code if isinstance(stop.code, int) else WRONG_CALL
 

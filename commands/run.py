@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         scans, lost = _scans_of_files(args, output_dir), list[ScanResult]()
     else:
         scans, lost = _scans_of_subjects(args, bids_dir, console)
-    _check_apart(scans)
+    _check_apart(scans, output_dir)
     if reference is not None and reference.is_file() and len(scans) + len(lost) > 1:
         raise InputError(f'Reference {reference} is of one image: give a folder, or one scan.')
     jobs = _jobs(args, scans, method, execution, output_dir, reference)
@@ -95,25 +95,25 @@ def _failed(name: str, reason: str, console) -> int:
 def _scans_of_files(args, output_dir) -> list:
     """Take every image that was named; no two results may lie in one place."""
     from secondglance.files.bids import scan_of_file
-    from secondglance.pipelines.execution.records import image_of_record
 
     if args.session or args.run:
         raise InputError('--session and --run choose in a data set; an --image is one file.')
     found: dict = {}
     for path in dict.fromkeys(Path(os.path.abspath(path)) for path in args.image):
         scan = scan_of_file(path, args.suffix)
-        other = found[scan.name].path if scan.name in found else image_of_record(output_dir, scan)
-        if other is not None:
+        if scan.name in found:
             raise InputError(
-                f'{path} would be {scan.name} in {output_dir}, as {other} is: rename it, or give '
-                'each its own --output-dir.'
+                f'{path} would be {scan.name} in {output_dir}, as {found[scan.name].path} is: '
+                'rename it, or give each its own --output-dir.'
             )
         found[scan.name] = scan
     return list(found.values())
 
 
-def _check_apart(scans: list) -> None:
-    """Refuse scans whose results would lie in one place."""
+def _check_apart(scans: list, output_dir: Path) -> None:
+    """Refuse scans whose results would lie in one place, or where those of another lie."""
+    from secondglance.pipelines.execution.records import image_of_record
+
     found: dict = {}
     for scan in scans:
         where = scan.folder / scan.stem
@@ -123,6 +123,11 @@ def _check_apart(scans: list) -> None:
                 'each its own --output-dir.'
             )
         found[where] = scan
+        if (other := image_of_record(output_dir, scan)) is not None:
+            raise InputError(
+                f'{scan.path} would be {scan.name} in {output_dir}, as {other} is: rename it, or '
+                'give each data set its own --output-dir.'
+            )
 
 
 def _check_ours(output_dir: Path, bids_dir: Path | None, reference: Path | None) -> None:
@@ -170,7 +175,11 @@ def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
     from secondglance.pipelines.execution.job import ScanResult
 
     everyone = args.subject == ['all']
-    subjects = find_subjects(bids_dir) if everyone else list(dict.fromkeys(args.subject))
+    subjects = (
+        find_subjects(bids_dir)
+        if everyone
+        else list(dict.fromkeys(label.removeprefix('sub-') for label in args.subject))
+    )
     if not subjects:
         raise InputError(f'{bids_dir} holds no sub-… folder: give --bids-dir a BIDS data set.')
     suffix = args.suffix or 'dwi'
@@ -215,18 +224,21 @@ def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
     bids_dir = None
     if args.image:
         output_dir = args.output_dir or Path('out')
-    elif args.bids_dir:
+    elif args.bids_dir and not args.example:
         bids_dir = Path(args.bids_dir).resolve()
         output_dir = args.output_dir or bids_dir / 'derivatives' / 'secondglance'
-    elif (Path.cwd() / 'dataset_description.json').is_file() and any(Path.cwd().glob('sub-*')):
-        bids_dir = Path.cwd().resolve()
-        console.print(
-            f'No --bids-dir given: the data set of this folder, {bids_dir}.', markup=False
-        )
+    elif not args.example and (own := _data_set_of(Path.cwd().resolve())):
+        bids_dir = own
+        told = f'No --bids-dir given: the data set of this folder, {bids_dir}.'
+        console.print(told, markup=False)
         output_dir = args.output_dir or bids_dir / 'derivatives' / 'secondglance'
     else:
         from secondglance.commands.simulate import make_example
 
+        if not args.example and any(Path.cwd().glob('sub-*/')):
+            raise InputError(
+                f'{Path.cwd()} has sub-… folders but no dataset_description.json: give --bids-dir.'
+            )
         bids_dir = Path('example').resolve()
         if not (bids_dir / 'dataset_description.json').is_file():
             told = f'No --bids-dir given: the EXAMPLE rat, which is made in {bids_dir}.'
@@ -244,6 +256,17 @@ def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
     if reference is not None:
         reference = reference.resolve()
     return bids_dir, Path(output_dir).resolve(), reference
+
+
+def _data_set_of(folder: Path) -> Path | None:
+    """Find the raw data set that a folder is, or lies in."""
+    from secondglance.files.bids import is_derivative
+
+    for root in (folder, *folder.parents):
+        described = (root / 'dataset_description.json').is_file()
+        if described and any(root.glob('sub-*')) and not is_derivative(root):
+            return root
+    return None
 
 
 def _method(args):

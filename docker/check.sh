@@ -144,7 +144,7 @@ if [ -n "$sif" ]; then
     slurmd -N "$first" > /dev/null 2>&1
     scontrol update nodename="$first" state=resume > /dev/null 2>&1 || true
     grep -h -c 'attempt 1' "$here"/logs/*.txt | awk '{n += $1} END {print "   " n+0 " requeued"}'
-    grep -q 'cannot be read as NIfTI' "$here/logs/4.txt"
+    grep -q 'its gzip stream is truncated' "$here/logs/4.txt"
     # A task that was killed before its node was known to be dead is not requeued: what is missing
     # is made now, what is there is taken
     code=0

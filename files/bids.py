@@ -122,6 +122,15 @@ def generated_by(folder: Path) -> list[str]:
         return []
 
 
+def is_derivative(folder: Path) -> bool:
+    """Whether a data set's ``dataset_description.json`` calls it a derivative."""
+    try:
+        content = json.loads((folder / 'dataset_description.json').read_text())
+        return content.get('DatasetType', 'raw') != 'raw'
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def parse_name(path: Path) -> tuple[dict[str, str], str]:
     """Split a BIDS file name in entities and suffix.
 
@@ -195,8 +204,7 @@ def find_scans(
         an image is not one of BIDS, belongs to another subject or session, or to two files.
     """
     label = subject_label(subject)
-    if not re.fullmatch(r'[A-Za-z0-9]+', suffix):
-        raise InputError(f'Suffix {suffix!r} is not of letters and digits alone: such as T2w.')
+    _check_suffix(suffix)
     folder = bids_dir / f'sub-{label}'
     if not folder.is_dir():
         there = find_subjects(bids_dir)
@@ -236,6 +244,11 @@ def find_scans(
     return list(found.values())
 
 
+def _check_suffix(suffix: str) -> None:
+    if not _LABEL.fullmatch(suffix):
+        raise InputError(f'Suffix {suffix!r} is not of letters and digits alone: such as T2w.')
+
+
 def _images(folder: Path) -> list[Path]:
     """NIfTI files of a subject, linked folders included."""
     patterns = [f'{ses}{kind}/*.nii{gz}' for ses in ('', 'ses-*/') for kind in DATATYPES
@@ -256,7 +269,14 @@ def _scan(path: Path, label: str, suffix: str, bids_dir: Path) -> Scan:
     entities, _ = parse_name(path)
     if entities['sub'] != label:
         raise InputError(f'{path} is in the folder of sub-{label}: move it, or rename it.')
-    session = next((p.name[4:] for p in path.parents if p.name.startswith('ses-')), None)
+    # Of the folder right above the datatype's: a data set may lie in a ses-… folder itself
+    above = path.parent.parent.name
+    session = above.removeprefix('ses-') if above.startswith('ses-') else None
+    if session is not None and not _LABEL.fullmatch(session):
+        raise InputError(
+            f'{path.parent.parent} is not named as BIDS asks, ses-<label>, of letters and digits '
+            'alone: rename it.'
+        )
     if session is not None and entities.setdefault('ses', session) != session:
         raise InputError(
             f'{path} is of session {entities["ses"]} in the folder of ses-{session}: move it, or '
@@ -298,13 +318,15 @@ def scan_of_file(path: Path, suffix: str | None = None) -> Scan:
     Raises
     ------
     InputError
-        If the name has no letter and no digit.
+        If the name has no letter and no digit, or `suffix` others.
 
     Examples
     --------
     >>> scan_of_file(Path('scans/rat_12.nii.gz')).name, scan_of_file(Path('sub-3_T2w.nii')).name
     ('sub-rat12_head', 'sub-3_T2w')
     """
+    if suffix is not None:
+        _check_suffix(suffix)
     bare = path.name.removesuffix('.gz').removesuffix('.nii')
     entities, own_suffix = parse_name(path)
     beside = path.parent / f'{bare}.bval'

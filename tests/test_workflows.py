@@ -278,3 +278,12 @@ def test_every_command_has_help(capsys):
     for command in ('run', 'simulate', 'train', 'evaluate'):
         assert main([command, '--help']) == 0
         assert '--' in capsys.readouterr().out
+
+
+def test_interrupted_without_a_traceback(monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('secondglance.workflows._run', interrupted)
+    assert main(['--subject', '01']) == 130
+    assert 'stopped' in capsys.readouterr().err

@@ -7,6 +7,7 @@ from secondglance.files.bids import (
     find_reference,
     find_scans,
     find_subjects,
+    is_derivative,
     scan_of_file,
     subject_label,
 )
@@ -113,3 +114,41 @@ def test_donor_needs_an_image_and_a_mask(tmp_path):
         find_donor(tmp_path)
     (tmp_path / 'rat_mask.nii').touch()
     assert [p.name for p in find_donor(tmp_path)] == ['rat.nii.gz', 'rat_mask.nii']
+
+
+def test_session_is_of_the_folder_within_the_data_set_alone(tmp_path):
+    root = tmp_path / 'ses-study' / 'ds'
+    for name in ('anat/sub-01_T2w.nii.gz', 'ses-a/anat/sub-01_T1w.nii.gz'):
+        path = root / 'sub-01' / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert find_scans(root, '01', 'T2w')[0].entities == {'sub': '01'}
+    assert find_scans(root, '01', 'T1w')[0].entities == {'sub': '01', 'ses': 'a'}
+
+
+def test_a_session_folder_with_a_blank_is_refused_by_name(tmp_path):
+    path = tmp_path / 'sub-01/ses-a b/anat/sub-01_T2w.nii.gz'
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(InputError, match='ses-a b is not named'):
+        find_scans(tmp_path, '01', 'T2w')
+
+
+@pytest.mark.parametrize('suffix', ['**', '../x', '', 'T2 w'])
+def test_suffix_of_a_file_is_checked(tmp_path, suffix):
+    with pytest.raises(InputError, match='not of letters and digits'):
+        scan_of_file(tmp_path / 'rat.nii.gz', suffix)
+
+
+@pytest.mark.parametrize(
+    ('content', 'derivative'),
+    [
+        ('{"DatasetType": "derivative"}', True),
+        ('{"DatasetType": "raw", "GeneratedBy": [{"Name": "secondglance"}]}', False),
+        ('{}', False),
+        ('[', False),
+    ],
+)
+def test_a_derivative_is_known_by_its_description(tmp_path, content, derivative):
+    (tmp_path / 'dataset_description.json').write_text(content)
+    assert is_derivative(tmp_path) == derivative
