@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from secondglance.files.labels import class_labels
 from secondglance.imaging.grids import slice_grid
 from secondglance.reports.figures import grey, heat, mosaic, save_png, tissues
 
@@ -29,7 +30,7 @@ def main():
         (base, None),
         (heat(base, stack('desc-enhanced_saliency')), None),
         (base, mask),
-        (tissues(base, stack('dseg', 0).round()), None),
+        (tissues(base, class_labels(stack('dseg', 0).round())), None),
     )
     chosen = np.linspace(2, len(base) - 2, 6).astype(int)
     pictures = [

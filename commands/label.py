@@ -100,6 +100,7 @@ def _label(scan, mask_path: Path, args: argparse.Namespace, output_dir: Path) ->
 
     from secondglance.data import atlas_path, mouse_atlas_path
     from secondglance.files.labelled import read_labelled
+    from secondglance.files.labels import file_labels
     from secondglance.files.nifti import read_volume
     from secondglance.imaging.labels import TISSUES
     from secondglance.interfaces.derivatives import dataset_description, publish
@@ -138,7 +139,7 @@ def _label(scan, mask_path: Path, args: argparse.Namespace, output_dir: Path) ->
     values = np.where(mask, fractions.argmax(axis=-1) + 1, 0).astype(np.uint8)
     # The scan's own affine, whatever unit it is in: files lie on its grid
     image = read_volume(scan.path)[0]
-    volumes = [values, *(fractions[..., k] for k in range(len(TISSUES)))]
+    volumes = [file_labels(values), *(fractions[..., k] for k in range(len(TISSUES)))]
     files: dict[str, Path | str | bytes] = {
         name: _nifti(volume, image) for name, volume in zip(names, volumes, strict=False)
     }
@@ -226,12 +227,12 @@ def _about(scan, mask_path: Path, atlas: Path, args, labels, species: str, optio
 def _tables(names: list[str], about: dict) -> dict[str, Path | str | bytes]:
     import json
 
-    from secondglance.pipelines.outputs import LABELS_TSV
+    from secondglance.files.labels import labels_table
 
     made: dict[str, Path | str | bytes] = {}
     for name in names:
         if name.endswith('.tsv'):
-            made[name] = LABELS_TSV.encode()
+            made[name] = labels_table().encode()
         elif name.endswith('.json'):
             short = {key: about[key] for key in ('Description', 'Sources', 'SpatialReference')}
             made[name] = (json.dumps(short, indent=2) + '\n').encode()

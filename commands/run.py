@@ -1,6 +1,7 @@
 """``secondglance run``: every scan of the subjects named, side by side where they are many."""
 
 import argparse
+import contextlib
 import math
 import os
 import re
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if reference is not None and reference.is_file() and len(scans) + len(lost) > 1:
         raise InputError(f'Reference {reference} is of one image: give a folder, or one scan.')
     jobs = _jobs(args, scans, method, execution, output_dir, reference)
+    _tell_labels(jobs, console)
     if len(jobs) + len(lost) > 1 or args.worker:
         return run_many(args, jobs, lost, output_dir, console)
     return _run_one(args, jobs[0], console)
@@ -217,6 +219,17 @@ def _jobs(args, scans, method, execution, output_dir, reference) -> list:
         )
         for scan in scans
     ]
+
+
+def _tell_labels(jobs: list, console) -> None:
+    """Say once how labels of references are read where no table says what they are."""
+    from secondglance.files.labels import WITHOUT_TABLE, read_reference
+
+    path = next((job.reference for job in jobs if job.reference is not None), None)
+    # What cannot be read is told with its scan
+    with contextlib.suppress(InputError):
+        if path is not None and (found := read_reference(path)).tissues and found.table is None:
+            console.print(WITHOUT_TABLE.format(path=path), markup=False)
 
 
 def _folders(args, console) -> tuple[Path | None, Path, Path | None]:

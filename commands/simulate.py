@@ -140,6 +140,7 @@ def write_animal(
         Standard deviation of each translation.
     snr : float
     """
+    from secondglance.files.labels import file_labels
     from secondglance.simulation.diffusion import draw_motion, simulate_dwi
     from secondglance.simulation.whole_head import simulate_head
 
@@ -167,7 +168,7 @@ def write_animal(
         {'Description': 'Simulated', 'EchoTime': 0.03, 'PhaseEncodingDirection': 'j'},
     )
     truth = folder / 'derivatives/reference'
-    _write_nifti(truth / f'{name}_dseg.nii.gz', head.labels, head.affine)
+    _write_nifti(truth / f'{name}_dseg.nii.gz', file_labels(head.labels), head.affine)
     _write_nifti(
         truth / f'{name}_desc-brain_mask.nii.gz', head.brain_mask.astype(np.uint8), head.affine
     )
@@ -183,6 +184,8 @@ def write_animal(
 
 def describe(folder: Path, labels: list[str], name: str, terms: str) -> None:
     """Write what BIDS asks of a data set as a whole, and the terms it is under."""
+    from secondglance.files.labels import labels_table
+
     _write_json(
         folder / 'dataset_description.json',
         {
@@ -202,6 +205,7 @@ def describe(folder: Path, labels: list[str], name: str, terms: str) -> None:
             'GeneratedBy': [{'Name': 'secondglance', 'Version': __version__}],
         },
     )
+    (folder / 'derivatives/reference/dseg.tsv').write_text(labels_table(), encoding='utf-8')
     rows = ''.join(f'sub-{label}\trattus norvegicus\n' for label in labels)
     (folder / 'participants.tsv').write_text(f'participant_id\tspecies\n{rows}')
     (folder / 'README').write_text(

@@ -144,7 +144,7 @@ def parse_name(path: Path) -> tuple[dict[str, str], str]:
     return entities, suffix
 
 
-def _inherited(path: Path, bids_dir: Path, extension: str) -> Path | None:
+def inherited(path: Path, bids_dir: Path, extension: str) -> Path | None:
     """Find the side-car that applies to an image by BIDS' inheritance principle.
 
     The nearest folder counts; there the one that shares most entities with the image.
@@ -282,7 +282,7 @@ def _scan(path: Path, label: str, suffix: str, bids_dir: Path) -> Scan:
             f'{path} is of session {entities["ses"]} in the folder of ses-{session}: move it, or '
             'rename it.'
         )
-    bval = _inherited(path, bids_dir, '.bval')
+    bval = inherited(path, bids_dir, '.bval')
     return Scan(path, _in_order(entities), suffix, path.parent.name, bval)
 
 

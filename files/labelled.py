@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 from secondglance.files.bids import Scan, find_reference, find_scans, find_subjects
 from secondglance.files.geometry import check_geometry
 from secondglance.files.gradients import read_bvals
+from secondglance.files.labels import WITHOUT_TABLE, find_label_table, read_reference
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.diffusion import select_b0
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.labels import CLASSES
-from secondglance.imaging.reference import as_labels
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Labelled:
     voxels : (X, Y, Z) float32 array
         Of a series the mean, of diffusion scans that of the b0 volumes.
     labels : (X, Y, Z) int array
-        Places in `CLASSES`; a brain mask has ones alone.
+        Places in `secondglance.imaging.labels.CLASSES`; a brain mask has ones alone.
     tissues : bool
         Whether `labels` tells tissues apart.
     affine : (4, 4) array
@@ -60,7 +62,8 @@ def find_labelled(
         Labels, with or without prefix; all where not given.
     reference : path, optional
         Derivatives with ``_dseg`` or ``_desc-brain_mask``; ``derivatives/reference`` where not
-        given.
+        given. What labels are, their own table says (``dseg.tsv``); without one they are read as
+        BIDS has them, which is logged once.
 
     Yields
     ------
@@ -69,15 +72,15 @@ def find_labelled(
     Raises
     ------
     InputError
-        If a subject named is not there, a file cannot be read, grids differ, labels are others
-        than 0 to 3, or no scan has a reference.
+        If a subject named is not there, a file cannot be read, grids differ, nothing says what
+        a label is, or no scan has a reference.
     """
     folder = reference or bids_dir / 'derivatives' / 'reference'
     if not folder.is_dir():
         raise InputError(
             f'{folder} is not a folder: give --reference the derivatives with labels.'
         )
-    n_found = 0
+    n_found, told = 0, False
     for subject in subjects or find_subjects(bids_dir):
         try:
             scans = find_scans(bids_dir, subject, suffix)
@@ -89,7 +92,11 @@ def find_labelled(
             path = find_reference(folder, scan)
             if path is not None:
                 n_found += 1
-                yield read_labelled(scan, path)
+                found = read_labelled(scan, path)
+                if found.tissues and not told and find_label_table(path) is None:
+                    told = True
+                    _LOG.warning(WITHOUT_TABLE.format(path=path))
+                yield found
     if not n_found:
         raise InputError(
             f'No …_{suffix} image in {bids_dir} has a reference in {folder}: is --suffix right?'
@@ -99,22 +106,15 @@ def find_labelled(
 def read_labelled(scan: Scan, reference: Path) -> Labelled:
     """Read one scan and its reference; errors as of `find_labelled`."""
     image, voxels = read_volume(scan.path)
-    labels = as_labels(read_volume(reference, mask=True)[1])
+    read = read_reference(reference)
+    labels = read.labels
     if voxels.ndim == 4:
         bvals = read_bvals(scan.bval) if scan.bval is not None else None
         chosen = select_b0(bvals, voxels.shape[3], all_b0=bvals is None)
         voxels = voxels[..., chosen].mean(axis=3)
-    labels = labels if labels.ndim == 3 else labels[..., 0]
     if labels.shape != voxels.shape:
         raise InputError(
             f'Reference {reference} has shape {labels.shape}, but {scan.path} has '
             f'{voxels.shape}; resample it to the grid of the image.'
         )
-    if labels.min() < 0 or labels.max() >= len(CLASSES):
-        raise InputError(
-            f'Reference {reference} must hold 0 background, 1 WM, 2 GM and 3 CSF, or be a brain '
-            f'mask of 0 and 1; it holds {labels.min()} to {labels.max()}.'
-        )
-    return Labelled(
-        scan, voxels, labels, bool(labels.max() > 1), check_geometry(image, voxels).affine
-    )
+    return Labelled(scan, voxels, labels, read.tissues, check_geometry(image, voxels).affine)

@@ -1,7 +1,8 @@
-"""The tissue classes, in the order in which networks and files hold them."""
+"""The tissue classes, in the order of the networks' channels; files have that of BIDS."""
 
 CLASSES: tuple[str, ...] = ('background', 'WM', 'GM', 'CSF')
-"""Names of the classes; the place in the tuple is the label's value."""
+"""Names of the classes; the place in the tuple is the channel. `secondglance.files.labels` has the
+values in label files."""
 
 BRAIN_SHARE = 1 / 3
 """A pixel is brain where its tissues fill at least this share of it.

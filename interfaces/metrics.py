@@ -1,6 +1,7 @@
 """Interface that compares a segmentation with a reference."""
 
 from functools import partial
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +14,7 @@ from nipype.interfaces.base import (
 )
 
 from secondglance.files.geometry import affine_of
-from secondglance.files.nifti import read_volume
+from secondglance.files.labels import class_labels, read_reference
 from secondglance.files.tables import write_tsv
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.metrics import (
@@ -21,7 +22,6 @@ from secondglance.imaging.metrics import (
     per_slice_metrics,
     segmentation_metrics,
 )
-from secondglance.imaging.reference import as_labels
 from secondglance.interfaces.stacks import in_cwd
 
 
@@ -29,6 +29,7 @@ class _MetricsInputSpec(BaseInterfaceInputSpec):
     dseg = File(exists=True, mandatory=True, desc='labels found')
     brain_mask = File(exists=True, mandatory=True, desc='brain mask found')
     reference = File(exists=True, mandatory=True, desc='reference labels, or a brain mask')
+    label_table = File(exists=True, desc='what the labels of the reference are (.tsv)')
     first_probabilities = File(
         exists=True, desc='the first glance, (X, Y, Z, 4): scored beside the second'
     )
@@ -49,19 +50,19 @@ class Metrics(SimpleInterface):
         from secondglance.imaging.grids import slice_grid
 
         found = nib.load(self.inputs.dseg)
-        labels = np.asarray(found.dataobj).astype(np.uint8)
+        labels = class_labels(found.dataobj)
         mask = np.asarray(nib.load(self.inputs.brain_mask).dataobj) > 0
-        reference = as_labels(read_volume(self.inputs.reference, mask=True)[1])
+        table = Path(self.inputs.label_table) if isdefined(self.inputs.label_table) else None
+        read = read_reference(Path(self.inputs.reference), table)
+        reference = read.labels
         voxel_size = nib.affines.voxel_sizes(affine_of(found))
         axis = slice_grid(found.shape, found.affine, float(min(voxel_size))).slice_axis
-        # A reference of zeros and ones is a brain mask: it says nothing of tissues
-        only_brain = reference.max() <= 1
         tables = []
         for function in (segmentation_metrics, partial(per_slice_metrics, axis=axis)):
             # The brain is judged by the mask, the tissues by the labels
             rows = function(mask.astype(int), (reference > 0).astype(int), voxel_size)
             rows = [row for row in rows if row['label'] == 'brain']
-            if not only_brain:
+            if read.tissues:
                 rows += [
                     row
                     for row in function(labels, reference, voxel_size)

@@ -15,6 +15,7 @@ from nipype.interfaces.base import (
 )
 
 from secondglance.files.geometry import affine_of, scale_of
+from secondglance.files.labels import file_labels
 from secondglance.files.stacks import read_stack, write_like, write_stack
 from secondglance.files.tables import write_tsv
 from secondglance.imaging.labels import TISSUES
@@ -53,7 +54,7 @@ class Segment(SimpleInterface):
 
 
 class _TissuesOutputSpec(TraitedSpec):
-    dseg = File(exists=True, desc='labels 0 background, 1 WM, 2 GM, 3 CSF')
+    dseg = File(exists=True, desc='labels 0 background, 1 GM, 2 WM, 3 CSF')
     probsegs = OutputMultiObject(File(exists=True), desc='fraction of WM, GM and CSF')
     volumes = File(exists=True, desc='volume of each tissue, mm³ (.tsv)')
     probabilities_stack = File(exists=True, desc='class probabilities, (H, W, N, 4)')
@@ -62,7 +63,7 @@ class _TissuesOutputSpec(TraitedSpec):
 def write_tissues(found: TissueMaps, like: Any, runtime: Any, results: dict[str, Any]) -> None:
     """Write labels, fractions and volumes on the grid of an image; name them in `results`."""
     path = like.get_filename()
-    results['dseg'] = write_like(found.labels, like, in_cwd(path, runtime, '_dseg'))
+    results['dseg'] = write_like(file_labels(found.labels), like, in_cwd(path, runtime, '_dseg'))
     results['probsegs'] = [
         write_like(found.fractions[..., index], like, in_cwd(path, runtime, f'_{tissue}'))
         for index, tissue in enumerate(TISSUES)

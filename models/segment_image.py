@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from secondglance.data import donor_paths, regions_path
 from secondglance.files.bids import find_donor
 from secondglance.files.geometry import check_geometry, mark_scale, with_position
+from secondglance.files.labels import file_labels
 from secondglance.files.nifti import check_donor, read_volume, reading_notes
 from secondglance.files.regions import read_region_atlas
 from secondglance.files.stacks import image_like
@@ -61,7 +62,7 @@ class Segmentation:
     mask : nibabel image, (X, Y, Z) uint8
         Of the brain.
     tissues : nibabel image, (X, Y, Z) uint8
-        Places in `secondglance.imaging.labels.CLASSES`; above 0 exactly where the mask is.
+        0 background, 1 GM, 2 WM, 3 CSF, as in files; above 0 exactly where the mask is.
     probabilities : nibabel image, (X, Y, Z, 3) float32
         Fractions of WM, GM and CSF in [0, 1]; they sum to one inside the mask and are 0 outside.
     regions : nibabel image, (X, Y, Z) int16, or None
@@ -244,7 +245,7 @@ def _on_own_grid(
     rows = tissue_volumes(tissues.labels, abs(float(np.linalg.det(affine[:3, :3]))))
     return Segmentation(
         mask=image_like(mask.astype(np.uint8), like),
-        tissues=image_like(tissues.labels, like),
+        tissues=image_like(file_labels(tissues.labels), like),
         probabilities=image_like(tissues.fractions, like),
         regions=None if regions is None else image_like(regions, like),
         first_probabilities=image_like(grid.to_native(found.first.probabilities), like),

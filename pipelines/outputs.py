@@ -6,7 +6,8 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from secondglance.files.bids import Scan
-from secondglance.imaging.labels import CLASSES, TISSUES
+from secondglance.files.labels import LABELS, find_label_table, labels_table
+from secondglance.imaging.labels import TISSUES
 from secondglance.interfaces.derivatives import Publish
 from secondglance.interfaces.metrics import Metrics
 from secondglance.interfaces.preprocessing import LEFT_OUT, Displacement
@@ -22,8 +23,6 @@ SECOND_ENDINGS = {
     'regions_volumes': 'desc-regions_volumes.tsv',
 }
 """What a second glance of its own network leaves beside the tissues."""
-
-LABELS_TSV = 'index\tname\n' + ''.join(f'{i}\t{name}\n' for i, name in enumerate(CLASSES))
 
 
 def init_outputs_wf(
@@ -118,7 +117,7 @@ def init_outputs_wf(
             suffix=suffix,
             sidecars=_sidecars(scan, settings, explained),
             texts={
-                str(scan.folder / f'{scan.stem}_dseg.tsv'): LABELS_TSV,
+                str(scan.folder / f'{scan.stem}_dseg.tsv'): labels_table(),
                 f'logs/{scan.stem}_{suffix}.toml': _toml(settings),
             },
         ),
@@ -154,6 +153,8 @@ def init_outputs_wf(
         edges.append((inputnode, report, [('map_stacks', 'map_stacks')]))
     if reference is not None:
         metrics = Node(Metrics(reference=str(reference)), name='metrics')
+        if table := find_label_table(Path(reference)):
+            metrics.inputs.label_table = str(table)
         edges += [
             (
                 inputnode,
@@ -226,7 +227,7 @@ def _sidecars(scan: Scan, settings: dict, names: list[str]) -> dict[str, dict]:
             'WeightsChecksum': settings['weights_checksum'],
             'SecondGlance': settings['second_glance'],
             'SecondWeightsChecksum': settings['second_checksum'],
-            'LabelMap': dict(zip(CLASSES, range(len(CLASSES)), strict=True)),
+            'LabelMap': {label.abbreviation: label.index for label in LABELS},
         },
         f'desc-{settings["target"]}_saliency.json': {
             **saliency,

@@ -64,7 +64,7 @@ def init_tissues_wf(
     Outputs
     -------
     dseg
-        Labels 0 background, 1 WM, 2 GM, 3 CSF on the grid of `in_file`.
+        Labels 0 background, 1 GM, 2 WM, 3 CSF on the grid of `in_file`.
     probsegs
         Fractions of WM, GM and CSF, three files on the grid of `in_file`.
     volumes

@@ -7,6 +7,7 @@ import numpy as np
 from secondglance.files.bids import Scan
 from secondglance.files.geometry import check_geometry
 from secondglance.files.gradients import read_bvals
+from secondglance.files.labels import read_reference
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.diffusion import leave_out_empty, select_b0
 from secondglance.imaging.errors import InputError
@@ -34,7 +35,8 @@ def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> Non
     InputError
         For every fault of :func:`read_volume`; also if there is no b0 volume, ``.bval`` is of
         another length, lengths of the header contradict each other, a slice is smaller than the
-        network needs, or the reference lies on another grid.
+        network needs, the reference lies on another grid, or
+        nothing says what its labels are.
     """
     image, voxels = read_volume(scan.path)
     voxels = voxels.reshape(*voxels.shape[:3], -1)
@@ -69,3 +71,5 @@ def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> Non
         apart = np.abs(other.affine - image.affine).max() / geometry.scale
         if other.shape[:3] != image.shape[:3] or not apart <= _SAME_GRID_MM:
             raise InputError(f'{what} {path} lies on another grid than {scan.path}: resample it.')
+    if reference is not None:
+        read_reference(reference)

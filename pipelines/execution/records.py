@@ -10,6 +10,7 @@ from pathlib import Path
 from secondglance.files.atomic import write_whole
 from secondglance.files.bids import Scan
 from secondglance.files.digests import digest_of
+from secondglance.files.labels import find_label_table
 from secondglance.pipelines.settings import Method
 
 
@@ -166,6 +167,8 @@ def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -
 
 def _inputs(scan: Scan, reference: Path | None) -> dict[str, Path]:
     files = {'image': scan.path, 'bval': scan.bval, 'reference': reference}
+    if reference is not None:
+        files['label table'] = find_label_table(reference)
     return {role: Path(path) for role, path in files.items() if path is not None}
 
 

@@ -12,6 +12,7 @@ import torch
 
 from secondglance.commands import evaluate
 from secondglance.data import atlas_path, donor_paths
+from secondglance.files.labels import file_labels
 from secondglance.imaging.errors import InputError
 from secondglance.models.weights import default_refinement, default_weights
 from secondglance.reports.scores import summary_of
@@ -43,7 +44,7 @@ def data_set(tmp_path):
     anat = tmp_path / 'bids' / 'sub-01' / 'anat'
     for folder, name, values in (
         (anat, 'sub-01_T2w', images),
-        (reference, 'sub-01_dseg', labels),
+        (reference, 'sub-01_dseg', torch.as_tensor(file_labels(labels.numpy()))),
     ):
         folder.mkdir(parents=True)
         # (N, 1, H, W) → right to left, towards anterior, towards superior.

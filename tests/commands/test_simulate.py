@@ -96,7 +96,7 @@ def test_csf_is_brighter_than_white_matter_where_the_truth_says(herd):
         truth = nib.load(
             herd / f'derivatives/reference/sub-{subject}/dwi/sub-{subject}_dseg.nii.gz'
         ).get_fdata()
-        white, grey, water = (np.median(image[truth == label]) for label in (1, 2, 3))
+        white, grey, water = (np.median(image[truth == label]) for label in (2, 1, 3))
         assert water > grey > white > np.median(image[truth == 0])
 
 

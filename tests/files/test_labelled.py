@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from secondglance.files.labelled import find_labelled
+from secondglance.files.labels import labels_table
 from secondglance.imaging.errors import InputError
 from secondglance.models.training.scans import UNKNOWN, read_labelled_scans
 
@@ -41,6 +42,19 @@ def test_scans_with_a_reference_are_found(data_set):
     ]
     series = nib.load(data_set / 'sub-04/anat/sub-04_T2w.nii.gz').get_fdata(dtype=np.float32)
     np.testing.assert_allclose(found[2].voxels, series.mean(axis=3), rtol=1e-6)
+
+
+def test_the_order_of_labels_without_a_table_is_told_once(data_set, caplog):
+    labels = data_set / 'derivatives/reference/sub-01/anat/sub-01_dseg.nii.gz'
+    other = data_set / 'derivatives/reference/sub-03/anat/sub-03_dseg.nii.gz'
+    save(np.asarray(nib.load(labels).dataobj), other)
+    assert len(list(find_labelled(data_set, 'T2w'))) == 4
+    [told] = caplog.messages
+    assert '1 grey matter, 2 white matter' in told
+    caplog.clear()
+    (labels.parents[2] / 'dseg.tsv').write_text(labels_table())
+    list(find_labelled(data_set, 'T2w'))
+    assert caplog.messages == []
 
 
 def test_stacks_to_train_on_say_what_is_known(data_set):

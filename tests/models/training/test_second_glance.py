@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from secondglance.data import atlas_path
+from secondglance.files.labels import file_labels
 from secondglance.models.second_glance.channels import ACROSS, CHANNELS, FROM_BACK, N_IMAGES
 from secondglance.models.training import second_glance as training
 from secondglance.models.training.placed_scans import read_placed_scans
@@ -166,7 +167,7 @@ def data_set(tmp_path, stack):
     image = stack.images.transpose(1, 0, 2)
     tissue = np.where(stack.mask > 0, stack.fractions.argmax(1) + 1, 0).transpose(1, 0, 2)
     nib.save(nib.Nifti1Image(image, affine), anat / 'sub-1_T2w.nii.gz')
-    nib.save(nib.Nifti1Image(tissue.astype(np.uint8), affine), labels / 'sub-1_dseg.nii.gz')
+    nib.save(nib.Nifti1Image(file_labels(tissue), affine), labels / 'sub-1_dseg.nii.gz')
     return tmp_path, labels, affine
 
 
