@@ -7,10 +7,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from secondglance.data import atlas_path
+from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
 from secondglance.simulation.atlas_repair import continue_cord, tidy_maps
@@ -45,14 +47,14 @@ class Atlas:
 
 
 def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
-    """Read tissue maps: one file each whose name ends with ``gm``, ``wm``, ``csf`` and so on.
+    """Read the tissue maps of an atlas, turned to canonical axes and tidied.
 
-    ``skull`` and ``out`` may be missing: what the tissues leave over is then outside.
+    What the maps of the tissues and the skull leave over is outside.
 
     Parameters
     ----------
     directory : path
-        Holds ``*gm.nii.gz``, ``*wm.nii.gz`` and ``*csf.nii.gz`` on one grid, values in [0, 1].
+        Files as of :func:`read_maps`, and one that ends in ``out``, if there is one.
 
     Returns
     -------
@@ -61,39 +63,19 @@ def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
     Raises
     ------
     InputError
-        If a map is missing, given twice, unreadable or on another grid.
+        As of :func:`read_maps`.
     """
-    import nibabel as nib
-    from nibabel import filebasedimages
-
-    found: dict[str, NDArray[np.float32]] = {}
-    spacing: tuple[float, float, float] | None = None
-    origin = (0.0, 0.0, 0.0)
-    for tissue in MAPS:
-        paths = sorted(
-            path
-            for suffix in ('nii', 'nii.gz')
-            for path in Path(directory).glob(f'*{tissue}.{suffix}')
-        )
-        if not paths and tissue in ('skull', 'out'):
-            continue
-        if len(paths) != 1:
-            raise InputError(
-                f'Atlas {directory} has {len(paths)} files named *{tissue}.nii.gz; exactly one '
-                'each for gm, wm and csf (and at most one for skull and out) is needed.'
-            )
-        try:
-            image = nib.as_closest_canonical(nib.load(paths[0]))  # type: ignore[attr-defined]
-            found[tissue] = image.get_fdata(dtype=np.float32)
-        except (OSError, EOFError, filebasedimages.ImageFileError) as error:
-            raise InputError(f'Tissue map {paths[0]} cannot be read; copy it again.') from error
-        spacing = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])  # type: ignore
-        origin = tuple(float(x) for x in image.affine[:3, 3])  # type: ignore
-    shapes = {array.shape for array in found.values()}
-    if len(shapes) != 1 or spacing is None:
-        raise InputError(f'The tissue maps of atlas {directory} lie on different grids: {shapes}.')
-    empty = np.zeros(shapes.pop(), np.float32)
-    maps = np.stack([np.clip(found.get(tissue, empty), 0.0, 1.0) for tissue in MAPS])
+    found = {
+        tissue: nib.as_closest_canonical(image)
+        for tissue, image in _read_images(Path(directory), MAPS).items()
+    }
+    image = found['gm']
+    spacing = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
+    origin = tuple(float(x) for x in image.affine[:3, 3])
+    empty = np.zeros(image.shape, np.float32)
+    maps = np.stack(
+        [found[name].get_fdata(dtype=np.float32) if name in found else empty for name in MAPS]
+    )
     # Maps of a real atlas overlap and leave gaps; what no map claims is outside.
     inside = maps[1:].sum(axis=0)
     maps[0] = np.maximum(maps[0], 1.0 - inside)
@@ -103,7 +85,7 @@ def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
 
 
 def read_maps(folder: Path | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Read the tissue maps of an atlas.
+    """Read the tissue maps of an atlas as they lie in their files.
 
     Parameters
     ----------
@@ -114,37 +96,42 @@ def read_maps(folder: Path | None = None) -> tuple[dict[str, np.ndarray], np.nda
 
     Returns
     -------
-    maps : dict of (X, Y, Z) arrays
+    maps : dict of (X, Y, Z) float32 arrays
     affine : (4, 4) array
 
     Raises
     ------
     InputError
-        If a map is missing, is no volume of probabilities, or lies on another grid.
+        If a map is missing, given twice, unreadable, no volume of probabilities, or on another
+        grid.
     """
-    from secondglance.data import atlas_path
-    from secondglance.files.nifti import read_volume
+    images = _read_images(folder or atlas_path(), ('wm', 'gm', 'csf', 'skull'))
+    maps = {tissue: image.get_fdata(dtype=np.float32) for tissue, image in images.items()}
+    return maps, images['wm'].affine
 
-    folder = folder or atlas_path()
-    maps, affines = {}, []
-    for tissue in ('wm', 'gm', 'csf', 'skull'):
+
+def _read_images(folder: Path, tissues: tuple[str, ...]) -> dict[str, nib.Nifti1Image]:
+    """Read those maps of a folder that it has, clipped to [0, 1]."""
+    images: dict[str, nib.Nifti1Image] = {}
+    for tissue in tissues:
         ending = re.compile(rf'{tissue}(_probseg)?\.nii(\.gz)?$', re.IGNORECASE)
         files = sorted(path for path in folder.glob('*.nii*') if ending.search(path.name))
-        if not files and tissue == 'skull':
+        if not files and tissue in ('skull', 'out'):
             continue
         if len(files) != 1:
             raise InputError(
-                f'Atlas {folder} must hold one file named *{tissue}.nii.gz, found {len(files)}.'
+                f'Atlas {folder} has {len(files)} files named *{tissue}.nii.gz; it must have one '
+                'each for gm, wm and csf, and may have one for skull and one for out.'
             )
-        image, voxels = read_volume(files[0])
+        image, voxels = read_volume(files[0], mask=True)
         # Interpolated maps overshoot a little; 0 to 100 or 0 to 255 is another matter
         if voxels.ndim != 3 or voxels.min() < -0.05 or voxels.max() > 1.05:
             raise InputError(
                 f'{files[0]} has shape {voxels.shape} and values from {voxels.min():g} to '
                 f'{voxels.max():g}: a tissue map is one volume of probabilities from 0 to 1.'
             )
-        maps[tissue] = np.clip(voxels, 0, 1)
-        affines.append(image.affine)
-    if len({m.shape for m in maps.values()}) > 1 or not np.allclose(affines, affines[0]):
+        images[tissue] = nib.Nifti1Image(np.clip(voxels, 0, 1), image.affine, image.header)
+    affines = [image.affine for image in images.values()]
+    if len({image.shape for image in images.values()}) > 1 or not np.allclose(affines, affines[0]):
         raise InputError(f'The tissue maps of atlas {folder} lie on different grids.')
-    return maps, affines[0]
+    return images

@@ -11,7 +11,9 @@ from secondglance.imaging.labels import BRAIN_SHARE
 from secondglance.simulation.animal import FINE_MM, THICKNESS_MM, Animal, cut_slices
 from secondglance.simulation.atlas import MAPS, SKULL_MAP, TISSUE_MAPS
 from secondglance.simulation.contrast import brain_labels, draw_contrast, vary_tissues
-from secondglance.simulation.random_fields import column, normal, smooth_noise
+from secondglance.simulation.deformation import pose_grid, resample
+from secondglance.simulation.random_fields import column, smooth_noise
+from secondglance.simulation.scanner import add_rician_noise, log_bias
 
 
 def draw_batch(
@@ -64,12 +66,10 @@ def render_slices(
     brain = labels > 0
     mask = brain if perfect_mask else imperfect_masks(tissue, rng)
     signal = _signal(maps[:, : len(MAPS)], rng)
-    signal = signal * torch.exp(smooth_noise((b, 1, h, w), rng, rng.uniform(0.05, 0.35, b), 4))
+    signal = signal * torch.exp(log_bias((b, h, w), rng, rng.uniform(0.05, 0.35, b)))
     signal = _blur(signal, torch.from_numpy(rng.uniform(0.0, 0.8, b).astype(np.float32)))
     sigma = column(np.where(rng.random(b) < 0.1, 0.0, rng.uniform(0.005, 0.07, b)))
-    real = signal + sigma * normal((b, 1, h, w), rng)
-    imaginary = sigma * normal((b, 1, h, w), rng)
-    images = torch.sqrt(real**2 + imaginary**2) * mask
+    images = add_rician_noise(signal, sigma, rng) * mask
     normalised = torch.from_numpy(normalise_slices(images[:, 0].numpy()))[:, None]
     # What the mask cut off is black: nothing there can be told apart from background.
     return normalised, labels * mask
@@ -139,13 +139,7 @@ def _pose(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     scale = rng.uniform(0.95, 1.05, b)
     flip = np.where(rng.random(b) < 0.5, -1.0, 1.0)
     shift = rng.uniform(-0.25, 0.25, (b, 2))
-    theta = np.zeros((b, 2, 3), np.float32)
-    # grid_sample's x is the last axis (ventral to dorsal), its y left to right.
-    theta[:, 0, 0], theta[:, 0, 1] = np.cos(angle) / scale, np.sin(angle) / scale
-    theta[:, 1, 0], theta[:, 1, 1] = -flip * np.sin(angle) / scale, flip * np.cos(angle) / scale
-    theta[:, :, 2] = shift
-    grid = functional.affine_grid(torch.from_numpy(theta), [b, 1, h, w], align_corners=False)
-    return functional.grid_sample(maps, grid, padding_mode='border', align_corners=False)
+    return resample(maps, pose_grid((b, h, w), angle, scale, flip, shift))
 
 
 def _blur(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:

@@ -1,17 +1,14 @@
 """Simulated diffusion series with known motion."""
 
 import numpy as np
+import torch
 from nibabel.affines import apply_affine
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from secondglance.simulation.artefacts import (
-    add_nyquist_ghost,
-    add_rician_noise,
-    bias_field,
-    smooth_field,
-)
+from secondglance.simulation.random_fields import smooth_field
+from secondglance.simulation.scanner import add_nyquist_ghost, add_rician_noise, bias_field
 from secondglance.simulation.whole_head import SHAPE, Head
 
 SIGNAL_B0 = {
@@ -152,6 +149,7 @@ def simulate_dwi(
         signal = seen(still, matrix)
         if muscle is not None:
             signal = signal + seen(alone, matrix @ np.asarray(muscle)[t])
-        image = add_nyquist_ghost(np.clip(signal, 0, None) * coil, ghost, axis=1)
-        series[..., t] = add_rician_noise(image, SIGNAL_B0['GM'] / snr, rng)
+        image = torch.from_numpy(np.asarray(np.clip(signal, 0, None) * coil, np.float32))
+        image = add_nyquist_ghost(image, ghost, axis=1)
+        series[..., t] = add_rician_noise(image, SIGNAL_B0['GM'] / snr, rng).numpy()
     return series * np.float32(1000 / SIGNAL_B0['GM'])

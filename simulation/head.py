@@ -12,15 +12,21 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from secondglance.imaging.intensity import normalise_slices
 from secondglance.simulation.animal import THICKNESS_MM, Animal, cut_slices
 from secondglance.simulation.atlas import MAPS
 from secondglance.simulation.brains import imperfect_masks
 from secondglance.simulation.contrast import brain_labels, brain_signal, vary_tissues
-from secondglance.simulation.random_fields import column, normal, smooth_noise
-from secondglance.simulation.scanner import cut_off, field_of_view, scan
+from secondglance.simulation.deformation import bend_grid, pose_grid, resample
+from secondglance.simulation.random_fields import column, smooth_noise
+from secondglance.simulation.scanner import (
+    add_rician_noise,
+    cut_off,
+    field_of_view,
+    log_bias,
+    scan,
+)
 
 BEYOND_MM = 4.0
 """How far before the brain slices are drawn, in mm; behind it lies the cord."""
@@ -114,7 +120,7 @@ def render_heads(
     image = scan(image, rng, spacing)
     # Where the coil does not reach there is noise alone, and no brain to be seen
     lost = torch.from_numpy(rng.random(b) < _LOST)[:, None, None, None]
-    noise = torch.hypot(normal((b, 1, h, w), rng), normal((b, 1, h, w), rng))
+    noise = add_rician_noise(torch.zeros(b, 1, h, w), 1.0, rng)
     image, labels = torch.where(lost, noise, image), labels * ~lost
     mask = torch.where(stripped, imperfect_masks(tissue, rng), field_of_view((b, h, w), rng))
     image = image * mask
@@ -158,11 +164,9 @@ def render_as(
     tissue = maps[:, 1:4].sum(dim=1, keepdim=True)
     around = _surroundings(maps, rng, spacing) * float(np.exp(rng.uniform(-1.2, 0.3)))
     image = brain_signal(maps, rng, contrast) + (1 - tissue) * around
-    image = image * torch.exp(smooth_noise((b, 1, h, w), rng, np.full(b, bias), 4))
+    image = image * torch.exp(log_bias((b, h, w), rng, np.full(b, bias)))
     image = cut_off(image, spacing, voxel)
-    level = contrast[1] / snr
-    shape = tuple(image.shape)
-    image = torch.hypot(image + level * normal(shape, rng), level * normal(shape, rng))
+    image = add_rician_noise(image, contrast[1] / snr, rng)
     normalised = torch.from_numpy(normalise_slices(image[:, 0].numpy()))[:, None]
     return normalised, brain_labels(maps)
 
@@ -171,7 +175,7 @@ def pose_freely(maps: torch.Tensor, rng: np.random.Generator, spacing: float) ->
     """Pose slices of maps (B, 6, H, W) by a `random_grid`; what lies at their edge goes on."""
     b, _, h, w = maps.shape
     grid, scale = random_grid((b, h, w), rng, spacing)
-    posed = functional.grid_sample(maps, grid, padding_mode='border', align_corners=False)
+    posed = resample(maps, grid)
     posed[:, _DISTANCE] *= torch.from_numpy(scale.astype(np.float32))[:, None, None]
     return posed
 
@@ -203,19 +207,10 @@ def random_grid(
     scale = np.where(rng.random(b) < 0.8, rng.uniform(0.85, 1.15, b), rng.uniform(0.55, 0.85, b))
     flip = np.where(rng.random(b) < 0.5, -1.0, 1.0)
     shift = rng.normal(0.0, 0.15, (b, 2)).clip(-0.35, 0.35)
-    theta = np.zeros((b, 2, 3), np.float32)
-    # grid_sample's x is the last axis (ventral to dorsal), its y left to right.
-    theta[:, 0, 0], theta[:, 0, 1] = np.cos(angle) / scale, np.sin(angle) / scale
-    theta[:, 1, 0], theta[:, 1, 1] = -flip * np.sin(angle) / scale, flip * np.cos(angle) / scale
-    theta[:, :, 2] = shift
-    grid = functional.affine_grid(torch.from_numpy(theta), [b, 1, h, w], align_corners=False)
-    # Bent in plane, and squeezed along one axis as the field of an EPI does
-    millimetre = 2.0 / (h * spacing)
+    grid = pose_grid(shape, angle, scale, flip, shift)
     bend = smooth_noise((b, 2, h, w), rng, rng.uniform(0.0, 0.35, b), 6)
     epi = smooth_noise((b, 1, h, w), rng, np.where(rng.random(b) < 0.4, 0.8, 0.0), 4)
-    along = torch.from_numpy(np.eye(2, dtype=np.float32)[rng.integers(0, 2, b)])
-    bend = (bend + epi * along[:, :, None, None]) * millimetre
-    return grid + bend.permute(0, 2, 3, 1), scale
+    return bend_grid(grid, bend, epi, rng.integers(0, 2, b), spacing), scale
 
 
 def _surroundings(maps: torch.Tensor, rng: np.random.Generator, spacing: float) -> torch.Tensor:

@@ -13,19 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import special
-from torch.nn import functional
 
 from secondglance.imaging.pose import HeadStack
 from secondglance.simulation.animal import Animal, cut_slices
 from secondglance.simulation.contrast import draw_contrast, vary_tissues
-from secondglance.simulation.head import random_grid, render_heads
+from secondglance.simulation.deformation import resample
+from secondglance.simulation.head import BEYOND_MM, random_grid, render_heads
 
 THICKNESS_MM = (0.3, 1.2)
 """Distance of neighbouring slices that is drawn, mm."""
-
-
-BEYOND_MM = 4.0
-"""How far before the brain a stack may reach, and how much of the cord it may lack, mm."""
 
 
 _FINEST = 32
@@ -145,6 +141,6 @@ def _posed(maps, rng, along, spacing):
     grid, scale = random_grid((1, h, w), rng, spacing)
     drift = torch.from_numpy(np.asarray(along.normal(0.0, 0.02, (n, 2)), np.float32))
     grid = grid + drift[:, None, None]
-    posed = functional.grid_sample(maps, grid, padding_mode='border', align_corners=False)
+    posed = resample(maps, grid)
     posed[:, -1] *= float(scale[0])
     return posed

@@ -16,8 +16,9 @@ from secondglance.simulation.animal import Animal, cut_coordinates, cut_slices
 from secondglance.simulation.atlas import Atlas
 from secondglance.simulation.brains import imperfect_masks
 from secondglance.simulation.contrast import draw_contrast, vary_tissues
-from secondglance.simulation.head import render_heads
-from secondglance.simulation.head_stack import BEYOND_MM, along_head
+from secondglance.simulation.deformation import bend_grid, pose_grid, resample
+from secondglance.simulation.head import BEYOND_MM, render_heads
+from secondglance.simulation.head_stack import along_head
 from secondglance.simulation.random_fields import smooth_noise
 
 THICKNESS_MM = (0.2, 1.2)
@@ -135,9 +136,7 @@ def _pose_upright(maps, places, rng, along, spacing):
     """Pose the slices of one head alike: upright, a little turned, scaled, bent; or mirrored."""
     n, _, h, w = maps.shape
     grid, scale, flip = upright_grid((n, h, w), rng, along, spacing)
-    both = functional.grid_sample(
-        torch.cat([maps, places], dim=1), grid, padding_mode='border', align_corners=False
-    )
+    both = resample(torch.cat([maps, places], dim=1), grid)
     maps, places = both[:, : maps.shape[1]], both[:, maps.shape[1] :]
     maps[:, -1] *= scale
     places[:, 0] *= flip
@@ -170,17 +169,10 @@ def upright_grid(shape, rng, along, spacing):
     scale = float(rng.uniform(0.88, 1.12))
     flip = -1.0 if rng.random() < 0.5 else 1.0
     shift = rng.normal(0.0, 0.05, 2) + along.normal(0.0, 0.01, (n, 2))
-    theta = np.zeros((n, 2, 3), np.float32)
-    theta[:, 0, 0], theta[:, 0, 1] = np.cos(angle) / scale, np.sin(angle) / scale
-    theta[:, 1, 0], theta[:, 1, 1] = -flip * np.sin(angle) / scale, flip * np.cos(angle) / scale
-    theta[:, :, 2] = shift
-    grid = functional.affine_grid(torch.from_numpy(theta), [n, 1, h, w], align_corners=False)
-    millimetre = 2.0 / (h * spacing)
+    grid = pose_grid(shape, angle, scale, flip, shift)
     bend = smooth_noise((n, 2, h, w), along, np.full(n, rng.uniform(0.0, 0.25)), 6)
     epi = smooth_noise((n, 1, h, w), along, np.full(n, 0.6 * (rng.random() < 0.4)), 4)
-    direction = torch.from_numpy(np.eye(2, dtype=np.float32)[int(rng.integers(2))])
-    bend = (bend + epi * direction[:, None, None]) * millimetre
-    return grid + bend.permute(0, 2, 3, 1), scale, flip
+    return bend_grid(grid, bend, epi, int(rng.integers(2)), spacing), scale, flip
 
 
 def atlas_at_rat_size(atlas: Atlas, to_rat: NDArray[np.float64]) -> Atlas:

@@ -1,11 +1,89 @@
-"""Scanner artefacts of simulated slices."""
+"""What a scanner adds to simulated volumes and slices: bias field, noise, ghost, drop-out."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from secondglance.simulation.random_fields import column, normal, smooth_noise
+from secondglance.simulation.random_fields import column, normal, smooth_field, smooth_noise
+
+
+def bias_field(
+    shape: tuple[int, ...], rng: np.random.Generator, strength: float = 0.3
+) -> NDArray[np.float32]:
+    """Draw the uneven sensitivity of a coil in a volume.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the image, any number of axes.
+    rng : numpy.random.Generator
+    strength : float
+        Standard deviation of the logarithm.
+
+    Returns
+    -------
+    array of `shape`, float32
+        Positive factors of mean 1.
+    """
+    field = np.exp(strength * smooth_field(shape, rng))
+    return field / field.mean()
+
+
+def log_bias(
+    shape: tuple[int, int, int], rng: np.random.Generator, strength: NDArray
+) -> torch.Tensor:
+    """Logarithm (B, 1, H, W) of a coil's uneven sensitivity in slices.
+
+    `shape` is (B, H, W), `strength` (B,) the standard deviation in each slice.
+    """
+    b, h, w = shape
+    return smooth_noise((b, 1, h, w), rng, strength, 4)
+
+
+def add_rician_noise(
+    image: torch.Tensor, sigma: float | torch.Tensor, rng: np.random.Generator
+) -> torch.Tensor:
+    """Take the magnitude of an image with Gaussian noise in its real and imaginary part.
+
+    Parameters
+    ----------
+    image : tensor of float32, any shape
+    sigma : float or tensor
+        Standard deviation in each part, in units of the image; a tensor is broadcast.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    tensor of float32, shape of `image`
+    """
+    shape = tuple(image.shape)
+    real = image + sigma * normal(shape, rng)
+    return torch.hypot(real, sigma * normal(shape, rng))
+
+
+def add_nyquist_ghost(
+    image: torch.Tensor, fraction: float | torch.Tensor, axis: int, shift: int | None = None
+) -> torch.Tensor:
+    """Add the displaced copy that odd and even echoes of an EPI give.
+
+    Parameters
+    ----------
+    image : tensor of float32, any shape
+    fraction : float or tensor
+        Intensity of the ghost relative to the image; a tensor is broadcast.
+    axis : int
+        Axis of the phase encoding.
+    shift : int, optional
+        Pixels; half the field of view by default.
+
+    Returns
+    -------
+    tensor of float32, shape of `image`
+    """
+    shift = image.shape[axis] // 2 if shift is None else shift
+    return image + fraction * image.roll(shift, axis)
 
 
 def cut_off(image: torch.Tensor, spacing: float, voxel: float) -> torch.Tensor:
@@ -18,7 +96,7 @@ def cut_off(image: torch.Tensor, spacing: float, voxel: float) -> torch.Tensor:
 
 
 def scan(image: torch.Tensor, rng: np.random.Generator, spacing: float) -> torch.Tensor:
-    """See slices (B, 1, H, W) through a random coil and random artefacts."""
+    """Apply a random coil and random artefacts to slices (B, 1, H, W)."""
     b, _, h, w = image.shape
     image = image * _coil((b, h, w), rng)
     image = _drop_out(image, rng, spacing)
@@ -32,7 +110,7 @@ def scan(image: torch.Tensor, rng: np.random.Generator, spacing: float) -> torch
 def _coil(shape: tuple[int, int, int], rng: np.random.Generator) -> torch.Tensor:
     """Sensitivity (B, 1, H, W): smooth, and for a surface coil falling off with depth."""
     b, h, w = shape
-    field = smooth_noise((b, 1, h, w), rng, rng.uniform(0.05, 0.4, b), 4)
+    field = log_bias(shape, rng, rng.uniform(0.05, 0.4, b))
     across = torch.linspace(-1, 1, h)[None, None, :, None]
     up = torch.linspace(-1, 1, w)[None, None, None, :]
     fall = np.where(rng.random(b) < 0.6, rng.uniform(0.0, 2.0, b), 0.0)
@@ -60,8 +138,8 @@ def _ghost(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     strength = np.where(rng.random(b) < 0.3, rng.uniform(0.01, 0.12, b), 0.0)
     across = column(rng.random(b) < 0.5)
     shift = int(rng.integers(h // 3, h // 2 + 1))
-    copies = across * image.roll(shift, 2) + (1 - across) * image.roll(shift, 3)
-    return image + column(strength) * copies
+    image = add_nyquist_ghost(image, column(strength) * across, 2, shift)
+    return add_nyquist_ghost(image, column(strength) * (1 - across), 3, shift)
 
 
 def _resolve(image: torch.Tensor, rng: np.random.Generator, spacing: float) -> torch.Tensor:
@@ -88,8 +166,7 @@ def _noisy(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     b = len(image)
     sigma = np.exp(rng.uniform(np.log(0.004), np.log(0.13), b)) * (rng.random(b) < 0.9)
     level = column(sigma) * image.amax(dim=(1, 2, 3), keepdim=True).clamp(max=2.0)
-    shape = tuple(image.shape)
-    return torch.hypot(image + level * normal(shape, rng), level * normal(shape, rng))
+    return add_rician_noise(image, level, rng)
 
 
 def field_of_view(shape: tuple[int, int, int], rng: np.random.Generator) -> torch.Tensor:
@@ -99,5 +176,5 @@ def field_of_view(shape: tuple[int, int, int], rng: np.random.Generator) -> torc
     rows = np.arange(h)[None, :, None]
     columns = np.arange(w)[None, None, :]
     low, high, left, right = (m[:, None, None] for m in margin.T)
-    seen = (rows >= low) & (rows < h - high) & (columns >= left) & (columns < w - right)
-    return torch.from_numpy(seen)[:, None]
+    inside = (rows >= low) & (rows < h - high) & (columns >= left) & (columns < w - right)
+    return torch.from_numpy(inside)[:, None]

@@ -11,10 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from secondglance.imaging.labels import BRAIN_SHARE
 from secondglance.imaging.pieces import largest_piece
-from secondglance.simulation.artefacts import (
-    elastic_displacement,
-    smooth_field,
-)
+from secondglance.simulation.random_fields import elastic_displacement, smooth_field
 
 SHAPE = (64, 64, 40)
 

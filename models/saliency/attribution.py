@@ -76,7 +76,7 @@ def saliency(
     Parameters
     ----------
     net : torch.nn.Module
-        From images to logits ``(B, 4, H, W)``; seen in evaluation mode, whatever its own mode.
+        From images to logits ``(B, 4, H, W)``; run in evaluation mode, whatever its own mode.
     images : tensor, shape (B, 1, H, W)
         As the network was trained on; H and W are multiples of its stride.
     target : str
@@ -122,6 +122,7 @@ def saliency(
             f'{", ".join(SALIENCY_METHODS)}.'
         )
     module = saliency_methods()[method].load()
+    attribute = getattr(module, 'attribute', _gradient)
     follow = Follower(net, getattr(module, 'RECTIFIER', None), target, region)
     # Also where the caller has switched gradients off.
     with torch.inference_mode(False), torch.enable_grad():
@@ -135,10 +136,10 @@ def saliency(
                 # The same for every slice: how a stack is cut into batches changes nothing
                 noise = torch.randn(images.shape[1:], generator=generator, dtype=images.dtype)
                 noisy = images + spread[:, None, None, None] * noise.to(images.device)
-                total += module.attribute(follow, noisy, steps)[0]
+                total += attribute(follow, noisy, steps)[0]
             return total / smoothing.copies, logits
-        found, seen = module.attribute(follow, images, steps)
-        return found, follow.logits(images) if seen is None else seen
+        found, logits = attribute(follow, images, steps)
+        return found, follow.logits(images) if logits is None else logits
 
 
 class Follower:
@@ -182,6 +183,13 @@ class Follower:
             wanted = wanted * self.region[:, None].to(wanted)
         (gradient,) = torch.autograd.grad(wanted.sum(), source)
         return gradient[:, 0], logits.detach()
+
+
+def _gradient(
+    follow: Follower, images: torch.Tensor, steps: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Map of a method that defines none of its own."""
+    return follow.gradient(images)
 
 
 def saliency_stack(

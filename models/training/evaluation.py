@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from secondglance.imaging.labels import CLASSES, TISSUES
+from secondglance.imaging.metrics import dice
 from secondglance.models.unet import UNet
 from secondglance.simulation.animal import Animal, cut_through
 from secondglance.simulation.brains import render_slices
@@ -55,7 +56,7 @@ def dice_per_class(predicted: torch.Tensor, labels: torch.Tensor) -> NDArray[np.
     Returns
     -------
     array, shape (4,)
-        In [0, 1]; one where a class is in neither.
+        In [0, 1]; 1, not NaN as of `dice`, where a class is in neither, so that means exist.
 
     Examples
     --------
@@ -67,9 +68,8 @@ def dice_per_class(predicted: torch.Tensor, labels: torch.Tensor) -> NDArray[np.
     for label in (*range(1, len(CLASSES)), None):
         a = predicted > 0 if label is None else predicted == label
         b = labels > 0 if label is None else labels == label
-        total = int(a.sum() + b.sum())
-        values.append(2 * int((a & b).sum()) / total if total else 1.0)
-    return np.array(values)
+        values.append(dice(a.cpu().numpy(), b.cpu().numpy()))
+    return np.nan_to_num(values, nan=1.0)
 
 
 def score(net: UNet, images: torch.Tensor, labels: torch.Tensor) -> NDArray[np.float64]:

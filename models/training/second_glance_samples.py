@@ -23,10 +23,11 @@ from secondglance.models.second_glance.channels import (
 from secondglance.models.second_glance.grid import SPACING_MM
 from secondglance.models.training.scans import frame, recolour
 from secondglance.simulation.brains import imperfect_masks
+from secondglance.simulation.deformation import pose_grid, resample
 from secondglance.simulation.head_stack import along_head
 from secondglance.simulation.placed_stack import PlacedStack, upright_grid
-from secondglance.simulation.random_fields import column, smooth_noise
-from secondglance.simulation.scanner import scan
+from secondglance.simulation.random_fields import column
+from secondglance.simulation.scanner import log_bias, scan
 
 FRAME = (80, 64)
 """Height and width of training slices, pixels of the network's grid."""
@@ -223,30 +224,16 @@ def vary_samples(
     angle = np.deg2rad(rng.normal(0.0, 4.0, b))
     scale = rng.uniform(0.94, 1.06, (b, 2))
     shift = rng.normal(0.0, 0.03, (b, 2))
-    turned = np.zeros((b, 2, 3), np.float32)
-    # grid_sample's x is the last axis (ventral to dorsal), its y left to right.
-    turned[:, 0, 0], turned[:, 0, 1] = np.cos(angle) / scale[:, 0], np.sin(angle) / scale[:, 0]
-    turned[:, 1, 0] = -flip * np.sin(angle) / scale[:, 1]
-    turned[:, 1, 1] = flip * np.cos(angle) / scale[:, 1]
-    turned[:, :, 2] = shift
-    straight = turned.copy()
-    straight[:, 0, 0], straight[:, 1, 1] = 1 / scale[:, 0], flip / scale[:, 1]
-    straight[:, 0, 1] = straight[:, 1, 0] = 0
-    grids = [
-        functional.affine_grid(torch.from_numpy(t), [b, 1, h, w], align_corners=False)
-        for t in (turned, straight)
-    ]
+    turned, straight = (pose_grid((b, h, w), a, scale, flip, shift) for a in (angle, 0.0))
     # A mask beyond the stack is −1 everywhere, also where the frame ends
     beyond = batch[:, N_IMAGES : 2 * N_IMAGES].amin(dim=(2, 3), keepdim=True) < 0
     weight = batch[:, n_seen + 7 :]
     sampled = functional.grid_sample(
         torch.cat([batch[:, :-4], batch[:, -4:-1] * weight, weight], dim=1),
-        grids[0],
+        turned,
         align_corners=False,
     )
-    lines = functional.grid_sample(
-        batch[:, [ACROSS, UP]], grids[1], padding_mode='border', align_corners=False
-    )
+    lines = resample(batch[:, [ACROSS, UP]], straight)
     channels, targets = sampled[:, :n_seen].clone(), sampled[:, n_seen:].clone()
     channels[:, N_IMAGES : 2 * N_IMAGES] = torch.where(
         beyond, -1.0, channels[:, N_IMAGES : 2 * N_IMAGES]
@@ -277,7 +264,7 @@ def _vary_images(channels: torch.Tensor, rng: np.random.Generator) -> None:
     gain = column(np.exp(rng.normal(0.0, 0.15, b)))
     level = column(rng.normal(0.0, 0.12, b))
     bend = column(rng.normal(0.0, 0.04, b))
-    field = smooth_noise((b, 1, h, w), rng, rng.uniform(0.0, 0.25, b), 4)
+    field = log_bias((b, h, w), rng, rng.uniform(0.0, 0.25, b))
     noise = torch.from_numpy(rng.standard_normal((b, N_IMAGES, h, w), dtype=np.float32))
     noise = noise * column(rng.uniform(0.0, 0.25, b) * (rng.random(b) < 0.5))
     changed = images * gain + level + bend * images.clamp(-2, 2) ** 2 + field + noise

@@ -1,10 +1,11 @@
 """Saliency methods, one file each.
 
-A file assigns two plain strings, ``NAME`` and ``CITATION`` (as the report prints it),
-and defines ``attribute(follow, images, steps)``, which returns the map ``(B, H, W)`` and the
-logits ``(B, 4, H, W)``, or no logits where the images themselves did not pass the network.
-``RECTIFIER``, if defined, is the gradient rule that replaces each ReLU. The strings are read
-without importing the file, so that listing the methods does not load torch.
+A file assigns two plain strings, ``NAME`` and ``CITATION`` (as the report prints it). The map is
+the gradient of the target unless the file defines ``attribute(follow, images, steps)``, which
+returns the map ``(B, H, W)`` and the logits ``(B, 4, H, W)``, or None instead of the logits if
+the images themselves did not pass through the network. ``RECTIFIER``, if defined, is the gradient
+rule that replaces each ReLU. The strings are read without importing the file, so that listing the
+methods does not load torch.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement.correlation import centre_on
 from secondglance.imaging.placement.donors import Donor, kernels_of, place_from_bank, place_stack
 
@@ -23,10 +24,6 @@ def animal(rng, size=(31, 28)):
 def move(stack, shifts):
     pairs = zip(stack, shifts, strict=True)
     return np.stack([ndimage.shift(s.astype(float), d, order=0) for s, d in pairs])
-
-
-def dice(a, b):
-    return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
 @pytest.mark.parametrize('size', [(31, 28), (32, 32), (27, 33)])
