@@ -6,6 +6,7 @@ from pathlib import Path
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
+from secondglance.models.choices import SECOND_GLANCES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,10 +14,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         'Judge weights by scans that a person has labelled (--bids-dir), or by simulated animals. '
         'Every scan is segmented without a mask, with the mask of each method, and, where its '
-        'tissues are labelled, with the mask drawn by hand.'
+        'tissues are labelled, with the mask drawn by hand. Inside a mask the second glance tells '
+        'the tissues, as in `run`. Simulated animals judge the network of the first glance alone.'
     )
     parser.add_argument('--weights', type=Path, help='default: those that ship')
     parser.add_argument('--refinement', type=Path, help='default: that which ships')
+    parser.add_argument('--second-weights', type=Path, help='default: those that ship')
+    parser.add_argument(
+        '--second-glance',
+        choices=SECOND_GLANCES,
+        default=SECOND_GLANCES[0],
+        help='what tells the tissues inside a mask (%(default)s)',
+    )
     parser.add_argument(
         '--bids-dir',
         type=Path,
@@ -59,7 +68,9 @@ def main(args: argparse.Namespace) -> int:
     from secondglance.models.inference import resolve_device
     from secondglance.models.weights import (
         REFINEMENT,
+        SECOND_GLANCE,
         default_refinement,
+        default_second_glance,
         default_weights,
         load_weights,
     )
@@ -67,9 +78,14 @@ def main(args: argparse.Namespace) -> int:
     args.device = resolve_device(args.device)
 
     model = load_weights(args.weights or default_weights(), args.device)
-    refinement = load_weights(args.refinement or default_refinement(), args.device, REFINEMENT)
     if args.bids_dir:
-        rows, pictures = _on_scans(model, refinement, args)
+        second = None
+        if args.second_glance == 'network':
+            second = load_weights(
+                args.second_weights or default_second_glance(), args.device, SECOND_GLANCE
+            )
+        refinement = load_weights(args.refinement or default_refinement(), args.device, REFINEMENT)
+        rows, pictures = _on_scans(model, refinement, second, args)
     else:
         rows, pictures = _on_animals(model, args), []
     from secondglance.reports.scores import draw_scores, draw_worst, summary_of, write_table
@@ -85,7 +101,12 @@ def main(args: argparse.Namespace) -> int:
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
         write_table(rows, args.output / 'scores.tsv')
-        record = [{**line, 'weights': model.checksum} for line in summary]
+        used = {'weights': model.checksum}
+        if args.bids_dir:
+            used['second_glance'] = args.second_glance
+        if args.bids_dir and second is not None:
+            used['second_weights'] = second.checksum
+        record = [{**line, **used} for line in summary]
         write_table(record, args.output / 'summary.tsv')
         draw_scores(rows, args.output / 'scores.png')
         if pictures:
@@ -125,7 +146,7 @@ def _on_animals(model, args: argparse.Namespace) -> list[dict]:
     return rows
 
 
-def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], list]:
+def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list[dict], list]:
     import nibabel as nib
     from rich.progress import track
 
@@ -134,7 +155,7 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
     from secondglance.imaging.metrics import scores
     from secondglance.models.donors import read_donors
     from secondglance.models.pose import estimate_pose
-    from secondglance.models.weights import default_refinement, trained_on
+    from secondglance.models.weights import default_refinement, default_second_glance, trained_on
     from secondglance.reports.scores import Outlined
 
     device = args.device
@@ -142,6 +163,8 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
     rows, pictures = [], []
     labelled = list(find_labelled(args.bids_dir, args.suffix, args.subject, args.reference))
     known = trained_on(args.weights) | trained_on(args.refinement or default_refinement())
+    if second is not None:
+        known |= trained_on(args.second_weights or default_second_glance())
     taught = {found.scan.subject for found in labelled if found.scan.name in known}
     if taught and not args.include_trained:
         labelled = [found for found in labelled if found.scan.subject not in taught]
@@ -166,7 +189,8 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
         grid = pose.grid(found.voxels.shape, found.affine)
         # An animal is never its own donor
         others = [donor for donor in donors if donor.animal != found.scan.subject]
-        for condition, labels in _segmented(model, refinement, found, pose, others, device):
+        networks = model, refinement, second
+        for condition, labels in _segmented(networks, found, pose, others, args):
             for value, label in ((None, 'brain'), (1, 'WM'), (2, 'GM'), (3, 'CSF')):
                 if value is None:
                     pair = labels > 0, found.labels > 0
@@ -195,21 +219,34 @@ def _on_scans(model, refinement, args: argparse.Namespace) -> tuple[list[dict], 
     return rows, pictures
 
 
-def _segmented(model, refinement, found, pose, donors, device):
+def _segmented(networks, found, pose, donors, args):
     """Labels of one scan under every condition: ``(condition, (X, Y, Z) labels)``."""
     import numpy as np
 
     from secondglance.imaging.mask.selection import candidate_masks
     from secondglance.imaging.tissues import tissues_inside
-    from secondglance.models.segment import first_glance, gather_evidence, masked_second_glance
+    from secondglance.models.segment import first_glance, gather_evidence, look_again
 
+    model, refinement, second = networks
+    device = args.device
     grid = pose.grid(found.voxels.shape, found.affine)
     head = pose.stack(grid, found.voxels, found.labels)
+    first = first_glance(model, head.images, device=device)
 
     def tissues(mask):
-        return masked_second_glance(model, head.images, grid, mask, device).labels
+        inside, _ = look_again(
+            args.second_glance,
+            found.voxels,
+            mask,
+            found.affine,
+            pose,
+            first=first,
+            model=model,
+            network=second,
+            device=device,
+        )
+        return inside.labels
 
-    first = first_glance(model, head.images, device=device)
     volume = grid.to_native(first.probabilities)
     yield 'no mask', tissues_inside(volume, volume[..., 0] < 0.5).labels
     masks: dict[str, np.ndarray] = {}

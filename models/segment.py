@@ -15,12 +15,19 @@ from secondglance.imaging.intensity import head_mask, near_head
 from secondglance.imaging.mask.quality import MaskEvidence
 from secondglance.imaging.mask.selection import SelectedMask, select_mask
 from secondglance.imaging.placement.donors import Donor, Placement, place_from_bank
-from secondglance.imaging.pose import HeadStack
+from secondglance.imaging.pose import HeadStack, Pose
+from secondglance.imaging.regions import RegionAtlas
 from secondglance.imaging.tissues import TissueMaps, tissues_inside
 from secondglance.models.brain_refinement import refine
-from secondglance.models.choices import AS_PUBLISHED, MASK_METHODS, SaliencyOptions
+from secondglance.models.choices import (
+    AS_PUBLISHED,
+    MASK_METHODS,
+    SECOND_GLANCES,
+    SaliencyOptions,
+)
 from secondglance.models.inference import predict
 from secondglance.models.saliency.attribution import Smoothing, saliency_stack
+from secondglance.models.second_glance.volume import LEAST_VOXELS, glance_at_volume
 from secondglance.models.weights import LoadedModel, calibration_of
 
 
@@ -241,6 +248,69 @@ def masked_second_glance(
     inside = remove_background(images, grid.to_stack(np.asarray(mask, np.float32)))
     probabilities = predict(model, inside, device)
     return tissues_inside(grid.to_native(probabilities), mask)
+
+
+def look_again(
+    kind: str,
+    voxels: NDArray,
+    mask: NDArray,
+    affine: NDArray,
+    pose: Pose,
+    *,
+    first: FirstGlance,
+    model: LoadedModel,
+    network: LoadedModel | None = None,
+    atlas: RegionAtlas | None = None,
+    device: str = 'cpu',
+) -> tuple[TissueMaps, NDArray[np.int16] | None]:
+    """Segment the tissues inside a brain mask: the second glance, of any kind.
+
+    A mask too small to have a place in an atlas gets what the first glance found inside it.
+
+    Parameters
+    ----------
+    kind : str
+        One of `secondglance.models.choices.SECOND_GLANCES`.
+    voxels : (X, Y, Z) array
+        The whole head.
+    mask : (X, Y, Z) bool array
+        Brain.
+    affine : (4, 4) array
+        Voxel to mm of the animal, RAS+.
+    pose : Pose
+    first : FirstGlance
+        At the same head.
+    model : LoadedModel
+        Network of the first glance, which looks at the masked head again with ``masked``.
+    network : LoadedModel, optional
+        Of the second glance; needed with ``network``.
+    atlas : RegionAtlas, optional
+        Whose regions are looked up with ``network``.
+    device : str
+
+    Returns
+    -------
+    TissueMaps
+        (X, Y, Z) labels and (X, Y, Z, 3) fractions.
+    (X, Y, Z) int16 array or None
+        Labels of the atlas.
+
+    Raises
+    ------
+    InputError
+        For an unknown kind.
+    """
+    if kind not in SECOND_GLANCES:
+        raise InputError(f'Second glance {kind!r} is not one of {", ".join(SECOND_GLANCES)}.')
+    grid = pose.grid(voxels.shape, affine)
+    if kind == 'masked':
+        return masked_second_glance(model, grid.to_stack(voxels), grid, mask, device), None
+    if kind == 'none' or mask.sum() < LEAST_VOXELS:
+        return tissues_inside(grid.to_native(first.probabilities), mask), None
+    if network is None:
+        raise InputError('The second glance needs the weights of its network.')
+    found = glance_at_volume(voxels, mask, affine, pose, network, atlas, device=device)
+    return found.tissues, found.regions
 
 
 def find_brain(

@@ -25,7 +25,7 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.metrics import tissue_volumes
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
-from secondglance.imaging.tissues import TissueMaps, tissues_inside
+from secondglance.imaging.tissues import TissueMaps
 from secondglance.models.choices import (
     AS_PUBLISHED,
     MASK_METHODS,
@@ -165,8 +165,7 @@ def segment(
     """
     from secondglance.models.inference import resolve_device
     from secondglance.models.pose import estimate_pose
-    from secondglance.models.second_glance.volume import LEAST_VOXELS, glance_at_volume
-    from secondglance.models.segment import find_brain, masked_second_glance
+    from secondglance.models.segment import find_brain, look_again
 
     _check_choices(species, slice_axis, turn, mask_method, second_glance)
     like, affine, notes = _read(image, voxel_scale)
@@ -199,17 +198,22 @@ def segment(
         model, refiner, head, bank, mask_method=mask_method, options=saliency, device=device
     )
     mask = grid.to_native(found.brain.mask) >= 0.5
-    regions = None
-    if second_glance == 'masked':
-        tissues = masked_second_glance(model, head.images, grid, mask, device)
-    elif second_glance == 'none' or mask.sum() < LEAST_VOXELS:
-        tissues = tissues_inside(grid.to_native(found.first.probabilities), mask)
-    else:
+    network = atlas_of_regions = None
+    if second_glance == 'network':
         network = load_weights(second_weights or default_second_glance(), device, SECOND_GLANCE)
-        folder = Path(atlas) if atlas else regions_path(pose.species)
-        places = read_region_atlas(folder)
-        looked = glance_at_volume(voxels, mask, affine, pose, network, places, device=device)
-        tissues, regions = looked.tissues, looked.regions
+        atlas_of_regions = read_region_atlas(Path(atlas) if atlas else regions_path(pose.species))
+    tissues, regions = look_again(
+        second_glance,
+        voxels,
+        mask,
+        affine,
+        pose,
+        first=found.first,
+        model=model,
+        network=network,
+        atlas=atlas_of_regions,
+        device=device,
+    )
     return _on_own_grid(
         found, mask, tissues, regions, grid=grid, pose=pose, like=like, affine=affine, notes=notes
     )

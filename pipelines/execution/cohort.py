@@ -7,6 +7,7 @@ import asyncio
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +21,9 @@ from secondglance.pipelines.execution.job import ScanJob, ScanResult, for_attemp
 LOCAL_WORKERS = ('cf', 'serial')
 """Workers that run on this machine; all others hand tasks to a batch system."""
 
+
+UNQUOTED = ('slurm', 'sge')
+"""Workers whose scripts of Pydra name Python without quotation marks."""
 
 MOST_SUBMITTED = 200
 """Tasks that a batch system is given at a time, unless the worker's arguments say otherwise."""
@@ -56,8 +60,13 @@ def run_cohort(
     Raises
     ------
     InputError
-        If there is no such worker, or it does not know an argument.
+        If there is no such worker, it does not know an argument, or it cannot start this Python.
     """
+    if worker in UNQUOTED and any(letter.isspace() for letter in sys.executable):
+        raise InputError(
+            f'--worker {worker} cannot start {sys.executable} because of the blank in its path: '
+            'install in an environment without one, or use an array of jobs.'
+        )
     arguments = dict(worker_args or {})
     local = worker in LOCAL_WORKERS
     most = at_once if local else int(arguments.pop('max_jobs', MOST_SUBMITTED))

@@ -10,11 +10,19 @@ import pandas as pd
 import pytest
 import torch
 
+import secondglance
 from secondglance.commands import evaluate
 from secondglance.data import atlas_path, donor_paths
 from secondglance.files.labels import file_labels
 from secondglance.imaging.errors import InputError
-from secondglance.models.weights import default_refinement, default_weights
+from secondglance.imaging.metrics import dice as dice_of
+from secondglance.models.weights import (
+    SECOND_GLANCE,
+    default_refinement,
+    default_second_glance,
+    default_weights,
+    load_weights,
+)
 from secondglance.reports.scores import summary_of
 from secondglance.simulation.animal import cut_slices, draw_animal
 from secondglance.simulation.atlas import read_atlas
@@ -76,16 +84,31 @@ def test_labelled_data_set_of_any_orientation(data_set, tmp_path):
     assert (rows['hd95_mm'] >= 0).all()
     assert (tmp_path / 'out' / 'worst.png').stat().st_size > 5000
 
+    # What is scored is what a user gets
+    got = secondglance.segment(data_set / 'sub-01/anat/sub-01_T2w.nii.gz', mask_method='network')
+    labels = np.asarray(got.tissues.dataobj)
+    reference = nib.load(data_set / 'derivatives/reference/sub-01/anat/sub-01_dseg.nii.gz')
+    drawn = np.asarray(reference.dataobj)
+    for value, name in enumerate(('WM', 'GM', 'CSF'), start=1):
+        scored = dice['network', name]
+        assert scored == pytest.approx(dice_of(labels == value, drawn == value), abs=1e-6)
+    used = pd.read_csv(tmp_path / 'out' / 'summary.tsv', sep='\t')
+    assert set(used['second_weights']) == {
+        load_weights(default_second_glance(), form=SECOND_GLANCE).checksum
+    }
+
 
 @pytest.mark.slow
 def test_a_rat_as_small_as_a_mouse_and_on_its_back_is_judged_alike(data_set, tmp_path):
-    assert run('--bids-dir', data_set, '--output', tmp_path / 'rat') == 0
+    # The network of the second glance is told the species; the first's on the masked head is not
+    kind = '--second-glance', 'masked'
+    assert run('--bids-dir', data_set, *kind, '--output', tmp_path / 'rat') == 0
     for path in data_set.rglob('*.nii.gz'):
         image = nib.load(path)
         small = image.affine @ np.diag([0.65, 0.65, 0.65, 1.0])
         nib.save(nib.Nifti1Image(image.get_fdata()[::-1, :, ::-1], small), path)
-    call = ('--bids-dir', data_set, '--species', 'mouse', '--output', tmp_path / 'mouse')
-    assert run(*call) == 0
+    call = ('--bids-dir', data_set, *kind, '--species', 'mouse')
+    assert run(*call, '--output', tmp_path / 'mouse') == 0
     rat, mouse = (
         pd.read_csv(tmp_path / name / 'scores.tsv', sep='\t') for name in ('rat', 'mouse')
     )
@@ -139,6 +162,7 @@ def test_animals_that_weights_or_refinement_were_trained_on_are_left_out(
     for option, original in (
         ('--weights', default_weights()),
         ('--refinement', default_refinement()),
+        ('--second-weights', default_second_glance()),
     ):
         mine = tmp_path / f'mine{option}.safetensors'
         shutil.copy(original, mine)

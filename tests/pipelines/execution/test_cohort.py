@@ -157,6 +157,12 @@ def test_a_killed_process_takes_no_other_scan_with_it(study, tmp_path):
     assert not list((tmp_path / 'work').glob('cohort-*'))
 
 
+def test_python_that_a_batch_script_cannot_name_is_refused(monkeypatch):
+    monkeypatch.setattr('sys.executable', '/opt/my tools/bin/python')
+    with pytest.raises(InputError, match='/opt/my tools/bin/python because of the blank'):
+        run_cohort([], worker='slurm')
+
+
 def test_unknown_worker_and_argument_are_named(study, tmp_path):
     scan = Scan(study / 'x.nii', {'sub': '01'}, 'dwi', 'dwi')
     jobs = [ScanJob(scan, Method(), Execution(), tmp_path, tmp_path, '')]
