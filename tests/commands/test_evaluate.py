@@ -89,7 +89,7 @@ def test_labelled_data_set_of_any_orientation(data_set, tmp_path):
     labels = np.asarray(got.tissues.dataobj)
     reference = nib.load(data_set / 'derivatives/reference/sub-01/anat/sub-01_dseg.nii.gz')
     drawn = np.asarray(reference.dataobj)
-    for value, name in enumerate(('WM', 'GM', 'CSF'), start=1):
+    for value, name in enumerate(('GM', 'WM', 'CSF'), start=1):
         scored = dice['network', name]
         assert scored == pytest.approx(dice_of(labels == value, drawn == value), abs=1e-6)
     used = pd.read_csv(tmp_path / 'out' / 'summary.tsv', sep='\t')
