@@ -1,6 +1,7 @@
-"""How the networks do on mice: none was ever trained on one.
+"""How the networks do on mice that they were not trained on.
 
-``python benchmarks/mice.py --heads SHERM/data --brains MOUSE_ATLAS/FVB_NCrl/in_vivo``
+``python benchmarks/mice.py --heads SHERM/data --brains MOUSE_ATLAS/FVB_NCrl/in_vivo
+--structures BIDS --subject m11ut m1wt m23wt m25tt``
 
 Heads: T1-weighted scans of two C57BL/6J mice, lying on their backs by their header, with brain
 masks drawn by hand, of https://github.com/liu-yikang/SHERM-rodentSkullStrip (Liu et al. 2020, doi
@@ -10,7 +11,11 @@ those that show more than cord or olfactory bulb.
 Brains: T2-weighted images of eight FVB/NCrl mice without background, with structures labelled by
 hand, of https://github.com/dama-lab/mouse-brain-atlas (Ma et al. 2019, doi
 10.3389/fnins.2019.00011). Dice of white matter, grey matter and CSF among the voxels of structures
-that are all one tissue.
+that are all one tissue, by each kind of second glance inside the brain that was labelled by hand.
+
+Structures: the same of whole T2-weighted heads of a BIDS data set with
+``desc-structures_dseg.nii.gz`` in ``derivatives/reference``, and a table that names the tissue of
+each structure that is all one.
 """
 
 import argparse
@@ -20,17 +25,18 @@ import nibabel as nib
 import numpy as np
 
 from secondglance.data import donor_paths
-from secondglance.imaging.grids import slice_grid
+from secondglance.files.tables import read_tsv
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import dice
-from secondglance.imaging.species import BRAIN_SIZE
+from secondglance.models.choices import SECOND_GLANCES
 from secondglance.models.donors import read_donors
-from secondglance.models.inference import predict
 from secondglance.models.pose import estimate_pose
-from secondglance.models.segment import segment_stack
+from secondglance.models.segment import first_glance, look_again, segment_stack
 from secondglance.models.weights import (
     REFINEMENT,
+    SECOND_GLANCE,
     default_refinement,
+    default_second_glance,
     default_weights,
     load_weights,
 )
@@ -51,6 +57,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--heads', type=Path)
     parser.add_argument('--brains', type=Path)
+    parser.add_argument('--structures', type=Path, metavar='BIDS')
+    parser.add_argument('--subject', nargs='+', default=['m11ut', 'm1wt', 'm23wt', 'm25tt'])
+    parser.add_argument('--second-weights', type=Path, default=default_second_glance())
     parser.add_argument('--weights', type=Path, default=default_weights())
     parser.add_argument('--refinement', type=Path, default=default_refinement())
     args = parser.parse_args()
@@ -64,14 +73,41 @@ def main():
             judge_head(
                 path, args.heads / 'brain_mask_ground_truth' / name, model, refinement, donors
             )
+    second = load_weights(args.second_weights, form=SECOND_GLANCE)
     if args.brains:
-        print('brain\t' + '\t'.join(TISSUES))
-        rows = []
-        for path in sorted((args.brains / 'template').glob('*.nii.gz')):
-            rows.append(judge_tissues(path, args.brains / 'label' / path.name, model))
-            print(path.name.split('.')[0], *(f'{d:.3f}' for d in rows[-1]), sep='\t')
-        told = zip(np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1), strict=True)
-        print('mean ± sd', *(f'{mean:.3f} ± {sd:.3f}' for mean, sd in told), sep='\t')
+        pairs = [
+            (path, args.brains / 'label' / path.name)
+            for path in sorted((args.brains / 'template').glob('*.nii.gz'))
+        ]
+        judge_all(pairs, STRUCTURES, model, second)
+    if args.structures:
+        reference = args.structures / 'derivatives' / 'reference'
+        tissue_of = read_tsv(reference / 'desc-structures_dseg.tsv')
+        structures = {
+            tissue: tuple(int(row['index']) for row in tissue_of if row['tissue'] == tissue)
+            for tissue in TISSUES
+        }
+        pairs = [
+            (
+                args.structures / f'sub-{name}' / 'anat' / f'sub-{name}_T2w.nii.gz',
+                reference / f'sub-{name}' / 'anat' / f'sub-{name}_desc-structures_dseg.nii.gz',
+            )
+            for name in args.subject
+        ]
+        judge_all(pairs, structures, model, second)
+
+
+def judge_all(pairs, structures, model, second):
+    """Print the Dice of each brain by each second glance, and their mean."""
+    print('second glance\tbrain\t' + '\t'.join(TISSUES))
+    rows = {kind: [] for kind in SECOND_GLANCES}
+    for image, labels in pairs:
+        for kind, found in judge_tissues(image, labels, structures, model, second).items():
+            rows[kind].append(found)
+            print(kind, image.name.split('.')[0], *(f'{d:.3f}' for d in found), sep='\t')
+    for kind, found in rows.items():
+        told = zip(np.mean(found, axis=0), np.std(found, axis=0, ddof=1), strict=True)
+        print(kind, 'mean ± sd', *(f'{mean:.3f} ± {sd:.3f}' for mean, sd in told), sep='\t')
 
 
 def judge_head(path, reference, model, refinement, donors):
@@ -100,17 +136,32 @@ def judge_head(path, reference, model, refinement, donors):
         )
 
 
-def judge_tissues(path, reference, model):
-    """Dice of the tissues among voxels of structures that are all one tissue."""
+def judge_tissues(path, reference, structures, model, second):
+    """Dice of the tissues among voxels of structures that are all one tissue, by second glance."""
     image = nib.load(path)
     voxels = image.get_fdata(dtype=np.float32)
     labels = np.asarray(nib.load(reference).dataobj).astype(int)
-    grid = slice_grid(voxels.shape, image.affine, model.spacing * BRAIN_SIZE['mouse'])
-    seen = predict(model, grid.to_stack(np.where(labels > 0, voxels, 0)))
-    native = grid.to_native(seen[:, 1 : 1 + len(TISSUES)])
-    known = np.isin(labels, sum(STRUCTURES.values(), ()))
-    found = native.argmax(axis=-1)[known]
-    return [dice(found == k, np.isin(labels[known], STRUCTURES[t])) for k, t in enumerate(TISSUES)]
+    pose = estimate_pose(model, voxels, image.affine, species='mouse')
+    first = first_glance(model, pose.stack(pose.grid(voxels.shape, image.affine), voxels).images)
+    known = np.isin(labels, sum(structures.values(), ()))
+    told = {}
+    for kind in SECOND_GLANCES:
+        tissues, _ = look_again(
+            kind,
+            voxels,
+            labels > 0,
+            image.affine,
+            pose,
+            first=first,
+            model=model,
+            network=second,
+        )
+        found = tissues.labels[known]
+        told[kind] = [
+            dice(found == k, np.isin(labels[known], structures[tissue]))
+            for k, tissue in enumerate(TISSUES, start=1)
+        ]
+    return told
 
 
 if __name__ == '__main__':
