@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 from torch.nn import functional
 
 from secondglance.simulation.atlas import TISSUE_MAPS, Atlas
@@ -77,7 +78,7 @@ def draw_animal(
     Animal
     """
     scale = rng.uniform(*scale_range) * rng.uniform(0.88, 1.12, 3)
-    angles = np.deg2rad(rng.uniform(-12.0, 12.0, 3))
+    turn = Rotation.from_euler('xyz', rng.uniform(-12.0, 12.0, 3), degrees=True).as_matrix()
     # A few control points 4-5 mm apart, moved by 0.25 to 0.7 mm: brains differ smoothly.
     moved = rng.uniform(0.25, 0.7)
     control = torch.from_numpy(rng.normal(0.0, moved, (1, 3, 5, 6, 5)).astype(np.float32))
@@ -91,7 +92,7 @@ def draw_animal(
     fine = spacing / 2
     in_plane = (np.arange(2 * side) - side + 0.5) * fine
     through = (np.arange(n_planes) - (n_planes - 1) / 2) * FINE_MM
-    inverse = torch.from_numpy((_rotation(angles) / scale).T.astype(np.float32))
+    inverse = torch.from_numpy((turn / scale).T.astype(np.float32))
     warp = functional.interpolate(
         control, size=(2 * side, n_planes, 2 * side), mode='trilinear', align_corners=True
     )[0]
@@ -202,12 +203,3 @@ def cut_through(animal: Animal, thickness_mm: float) -> tuple[torch.Tensor, NDAr
     low, high = animal.extent_mm
     centres = np.arange(low, high, thickness_mm) + thickness_mm / 2
     return cut_slices(animal, centres, np.full(len(centres), thickness_mm)), centres
-
-
-def _rotation(angles: NDArray) -> NDArray:
-    """Rotation matrix of three angles in radians, about x, then y, then z."""
-    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
