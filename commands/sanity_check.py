@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--brain',
         type=Path,
         metavar='FILE',
-        help="its brain mask; default: what the network sees (of the default's: drawn by hand)",
+        help='its brain mask; default: predicted by the network (the rat that ships has its own)',
     )
     add('--weights', type=Path, help='default: those that ship')
     add('--donor', type=Path, nargs='+', metavar='DIR', help='default: the bank that ships')
@@ -37,20 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the verdict; 0 when the checks ran, whatever they say."""
-    from dataclasses import replace
-
-    import numpy as np
     from rich.console import Console
 
     from secondglance.data import donor_paths, example_rat
     from secondglance.files.bids import find_donor
-    from secondglance.files.geometry import check_geometry
     from secondglance.files.heads import read_head
-    from secondglance.files.nifti import read_volume
-    from secondglance.imaging.mask.cleaning import one_brain
     from secondglance.models.donors import donor_pose
-    from secondglance.models.inference import predict, resolve_device
-    from secondglance.models.pose import estimate_pose
+    from secondglance.models.inference import resolve_device
     from secondglance.models.saliency.sanity import check, verdicts
     from secondglance.models.weights import default_weights, load_weights, read_header
     from secondglance.reports.sanity import write_sanity
@@ -62,24 +55,9 @@ def main(args: argparse.Namespace) -> int:
     device = resolve_device(args.device)
     model = load_weights(weights, device)
 
-    volume, voxels = read_volume(image_path)
-    if voxels.ndim != 3:
-        raise InputError(f'{image_path} has {voxels.shape[3]} volumes: give one, or their mean.')
-    pose = estimate_pose(
-        model,
-        voxels,
-        check_geometry(volume, voxels).affine,
-        species=args.species,
-        slice_axis=args.slice_axis,
-        device=device,
+    head, species = _read_subject(
+        model, image_path, brain_path, args.species, args.slice_axis, device
     )
-    head, _ = read_head(image_path, brain_path, pose)
-    if head.labels is None:
-        probability = 1 - predict(model, head.images, device)[:, 0]
-        brain = one_brain(probability, head.spacing, head.thickness) >= 0.5
-        head = replace(head, labels=brain.astype(np.uint8))
-    if not head.brain.any():
-        raise InputError(f'{image_path} shows no brain to place a mask on: is it a whole head?')
     donors = [
         read_head(*pair, donor_pose(model, *pair, device))[0]
         for pair in map(find_donor, args.donor or donor_paths())
@@ -99,8 +77,8 @@ def main(args: argparse.Namespace) -> int:
     judged = verdicts(found)
     facts = {
         'image': str(image_path.name),
-        'species': pose.species,
-        'brain': 'drawn by hand' if brain_path else 'as the network sees it',
+        'species': species,
+        'brain': 'drawn by hand' if brain_path else 'predicted by the network',
         'saliency': args.saliency,
         'target': args.target,
         'weights': f'{weights.name} {read_header(weights)["checksum"][:12]}',
@@ -118,3 +96,39 @@ def main(args: argparse.Namespace) -> int:
     passed = sum(verdict.passed for verdict in judged)
     print(f'{passed} of {len(judged)} checks passed: {page}', file=sys.stdout)
     return 0
+
+
+def _read_subject(
+    model, image_path: Path, brain_path: Path | None, species: str, slice_axis: str, device: str
+) -> tuple:
+    """Read the head, its brain from a mask or else from the network, and tell its species."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from secondglance.files.geometry import check_geometry
+    from secondglance.files.heads import read_head
+    from secondglance.files.nifti import read_volume
+    from secondglance.imaging.mask.cleaning import one_brain
+    from secondglance.models.inference import predict
+    from secondglance.models.pose import estimate_pose
+
+    volume, voxels = read_volume(image_path)
+    if voxels.ndim != 3:
+        raise InputError(f'{image_path} has {voxels.shape[3]} volumes: give one, or their mean.')
+    pose = estimate_pose(
+        model,
+        voxels,
+        check_geometry(volume, voxels).affine,
+        species=species,
+        slice_axis=slice_axis,
+        device=device,
+    )
+    head, _ = read_head(image_path, brain_path, pose)
+    if head.labels is None:
+        probability = 1 - predict(model, head.images, device)[:, 0]
+        brain = one_brain(probability, head.spacing, head.thickness) >= 0.5
+        head = replace(head, labels=brain.astype(np.uint8))
+    if not head.brain.any():
+        raise InputError(f'{image_path} shows no brain to place a mask on: is it a whole head?')
+    return head, pose.species

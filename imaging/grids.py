@@ -209,19 +209,7 @@ def slice_grid(
         raise InputError('The affine of the image cannot be inverted: mend its header.')
     if not spacing > 0:
         raise InputError(f'An in-plane spacing of {spacing} mm is not positive.')
-    orientation = nib.orientations.io_orientation(affine)
-    canonical = orientation[:, 0].astype(int)  # of each voxel axis
-    if slice_axis != 'auto':
-        axis = 'ijk'.index(slice_axis)
-    else:
-        thickest = thickest_axis(size)
-        coronal = int(np.flatnonzero(canonical == ANTERIOR)[0])
-        axis = coronal if thickest is None else thickest
-    rest = sorted((a for a in range(3) if a != axis), key=lambda a: canonical[a])
-    flips = tuple(bool(orientation[a, 1] < 0) for a in (axis, *rest))
-    for _ in range(quarter_turns % 4):
-        rest = rest[::-1]
-        flips = (flips[0], not flips[2], flips[1])
+    axis, rest, flips = _axes(affine, slice_axis, quarter_turns)
     # From an index of the stack on disk (H, W, N) to a voxel of the volume. In plane, pixels lie
     # where the spacing puts them from the world's origin on, in blocks of the networks' stride:
     # so a crop or a margin of the volume changes neither pixels nor blocks.
@@ -231,19 +219,11 @@ def slice_grid(
     in_plane_shape, starts = [], []
     for column, (a, flip) in enumerate(zip(rest, flips[1:], strict=True)):
         step = spacing / size[a] * (-1 if flip else 1)
-        middle = origin[a]
-        if abs(abs(step) - 1) < SAME_SPACING:
-            # Pixels on voxels: nothing is to be gained from interpolation
-            middle = np.round(middle + step / 2 - 0.25) - step / 2
-        ends = sorted((edge - middle) / step for edge in (-0.5, shape[a] - 0.5))
-        # Blocks from the first to the last pixel whose middle lies in the volume
-        first = int(np.ceil(ends[0] - 0.5 - 1e-4)) // BLOCK * BLOCK
-        last = max(int(np.floor(ends[1] - 0.5 + 1e-4)) // BLOCK * BLOCK, first) + BLOCK
+        start, n_pixels = _pixels(shape[a], step, origin[a])
         to_voxel[a, column] = step
-        start = middle + step * (first + 0.5)
         to_voxel[a, 3] = start
         starts.append(float(shape[a] - 1 - start if flip else start))
-        in_plane_shape.append(last - first)
+        in_plane_shape.append(n_pixels)
     step = -1.0 if flips[0] else 1.0
     to_voxel[axis, 2] = step
     to_voxel[axis, 3] = shape[axis] - 1 if flips[0] else 0
@@ -266,6 +246,41 @@ def slice_grid(
         starts=(starts[0], starts[1]),
         affine=affine @ to_voxel,
     )
+
+
+def _axes(
+    affine: NDArray, slice_axis: str, quarter_turns: int
+) -> tuple[int, list[int], tuple[bool, ...]]:
+    """Voxel axis of the slices, those that become H and W, and which of the three are flipped."""
+    orientation = nib.orientations.io_orientation(affine)
+    canonical = orientation[:, 0].astype(int)  # of each voxel axis
+    if slice_axis != 'auto':
+        axis = 'ijk'.index(slice_axis)
+    else:
+        thickest = thickest_axis(nib.affines.voxel_sizes(affine))
+        coronal = int(np.flatnonzero(canonical == ANTERIOR)[0])
+        axis = coronal if thickest is None else thickest
+    rest = sorted((a for a in range(3) if a != axis), key=lambda a: canonical[a])
+    flips = tuple(bool(orientation[a, 1] < 0) for a in (axis, *rest))
+    for _ in range(quarter_turns % 4):
+        rest = rest[::-1]
+        flips = (flips[0], not flips[2], flips[1])
+    return axis, rest, flips
+
+
+def _pixels(n_voxels: int, step: float, origin: float) -> tuple[float, int]:
+    """Voxel index of the first pixel along an axis, and the number of pixels, in whole blocks.
+
+    `step` is the distance of pixels in voxels, `origin` the voxel index of the world's origin.
+    """
+    if abs(abs(step) - 1) < SAME_SPACING:
+        # Pixels on voxels: nothing is to be gained from interpolation
+        origin = np.round(origin + step / 2 - 0.25) - step / 2
+    ends = sorted((edge - origin) / step for edge in (-0.5, n_voxels - 0.5))
+    # Blocks from the first to the last pixel whose middle lies in the volume
+    first = int(np.ceil(ends[0] - 0.5 - 1e-4)) // BLOCK * BLOCK
+    last = max(int(np.floor(ends[1] - 0.5 + 1e-4)) // BLOCK * BLOCK, first) + BLOCK
+    return origin + step * (first + 0.5), last - first
 
 
 def _resample(

@@ -82,15 +82,8 @@ def estimate_motion(
     use_mean = n_volumes >= MEAN_FROM
     series = list(np.moveaxis(volumes, -1, 0))
     with ThreadPoolExecutor(max_workers=n_threads) as pool:
-
-        def coarse(t: int) -> NDArray:
-            if t == reference:
-                return np.eye(4)
-            # Rounded: the sums in it are not the same to the last bit from run to run
-            return coarse_pull(series[t], fixed, size, centre).round(DECIMALS)
-
         if start is None:
-            pulls = list(pool.map(coarse, range(n_volumes)))
+            pulls = _coarse_pulls(pool, series, reference, size, centre)
         else:
             pulls = [
                 np.linalg.inv(to_world) @ np.linalg.inv(matrix) @ to_world
@@ -117,6 +110,20 @@ def estimate_motion(
     matrices = matrices.round(DECIMALS)
     matrices[reference] = np.eye(4)
     return matrices, int(reference)
+
+
+def _coarse_pulls(
+    pool: ThreadPoolExecutor, series: list[NDArray], reference: int, size: NDArray, centre: NDArray
+) -> list[NDArray]:
+    """First estimates: a pull a volume towards the reference."""
+
+    def pull(t: int) -> NDArray:
+        if t == reference:
+            return np.eye(4)
+        # Rounded: the sums in it are not the same to the last bit from run to run
+        return coarse_pull(series[t], series[reference], size, centre).round(DECIMALS)
+
+    return list(pool.map(pull, range(len(series))))
 
 
 def typical_volume(volumes: ArrayLike) -> int:

@@ -154,20 +154,7 @@ def fit_transform(
     held = held[np.linspace(0, len(held) - 1, min(len(held), _MOST)).astype(int)]
     at, goal, given = at[held], goal[held], given[held]
 
-    middle = at.mean(axis=0)
-    design = np.column_stack([at - middle, np.ones(len(at))])
-    trust = given.copy()
-    solved = np.zeros((4, 3))
-    # Few slices hold an axis loosely: a little ridge towards the identity
-    prior = np.vstack([np.eye(3), np.zeros(3)])
-    ridge = np.diag([1e-2 * len(at)] * 3 + [0.0])
-    for _ in range(8):
-        weighted = design * trust[:, None]
-        solved = np.linalg.solve(weighted.T @ design + ridge, weighted.T @ goal + ridge @ prior)
-        trust = given * _tukey(np.linalg.norm(goal - design @ solved, axis=1))
-    affine = np.column_stack([solved[:3].T, solved[3] - solved[:3].T @ middle])
-    left = goal - design @ solved
-
+    affine, left = _fit_affine(at, goal, given)
     low, high = at.min(axis=0) - 1e-6, at.max(axis=0) + 1e-6
     stretch = np.abs(np.linalg.det(affine[:, :3])) ** (1 / 3)
     sizes = tuple(
@@ -188,6 +175,23 @@ def fit_transform(
         smooth *= 8
         splines = _solve(design, spline_trust, left, penalty * smooth)
     return empty
+
+
+def _fit_affine(at: NDArray, goal: NDArray, given: NDArray) -> tuple[NDArray, NDArray]:
+    """Affine map (3, 4) by reweighted least squares, and what it leaves (M, 3), mm."""
+    middle = at.mean(axis=0)
+    design = np.column_stack([at - middle, np.ones(len(at))])
+    trust = given.copy()
+    solved = np.zeros((4, 3))
+    # Few slices hold an axis loosely: a little ridge towards the identity
+    prior = np.vstack([np.eye(3), np.zeros(3)])
+    ridge = np.diag([1e-2 * len(at)] * 3 + [0.0])
+    for _ in range(8):
+        weighted = design * trust[:, None]
+        solved = np.linalg.solve(weighted.T @ design + ridge, weighted.T @ goal + ridge @ prior)
+        trust = given * _tukey(np.linalg.norm(goal - design @ solved, axis=1))
+    affine = np.column_stack([solved[:3].T, solved[3] - solved[:3].T @ middle])
+    return affine, goal - design @ solved
 
 
 def _solve(design, trust, values, penalty):

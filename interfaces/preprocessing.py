@@ -215,8 +215,16 @@ class _MotionCorrection(SimpleInterface):
         path = in_cwd(self.inputs.in_file, runtime, '_confounds', '.tsv')
         self._results['confounds'] = write_tsv(table, path, digits=8)
         self._results['notes'] = [*self.inputs.notes, *_motion_notes(table)]
-        found = (matrices, head_matrices, reference, version)
-        self._write_matrices(image, places, *found, 'head' if region is None else 'brain', runtime)
+        self._write_matrices(
+            image,
+            places,
+            matrices,
+            runtime,
+            head_matrices=head_matrices,
+            reference=reference,
+            version=version,
+            by='head' if region is None else 'brain',
+        )
         return runtime
 
     def _region(self, volumes, affine, matrices):
@@ -237,7 +245,7 @@ class _MotionCorrection(SimpleInterface):
         )
 
     def _write_matrices(
-        self, image, places, matrices, head_matrices, reference, version, by, runtime
+        self, image, places, matrices, runtime, *, head_matrices, reference, version, by
     ):
         contents = {
             'transforms': {

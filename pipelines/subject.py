@@ -104,29 +104,6 @@ def init_subject_wf(
         reference=reference,
     )
 
-    if method.explained:
-        explain_wf = init_explain_wf(
-            weights=method.weights,
-            targets=tuple(name.removesuffix('region') for name in method.explained),
-            region=method.explain_region,
-            saliency=method.saliency,
-            execution=execution,
-        )
-        workflow.connect(
-            [
-                (preproc_wf, explain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-                (brain_wf, explain_wf, _same('pose')),
-                (
-                    explain_wf,
-                    outputs_wf,
-                    [
-                        ('outputnode.maps', 'inputnode.maps'),
-                        ('outputnode.stacks', 'inputnode.map_stacks'),
-                    ],
-                ),
-            ]
-        )
-
     workflow.connect(
         [
             (
@@ -163,7 +140,41 @@ def init_subject_wf(
             ),
         ]
     )
+    if method.explained:
+        _connect_explain_wf(workflow, preproc_wf, brain_wf, outputs_wf, method, execution)
     return workflow
+
+
+def _connect_explain_wf(
+    workflow: Workflow,
+    preproc_wf: Workflow,
+    brain_wf: Workflow,
+    outputs_wf: Workflow,
+    method: Method,
+    execution: Execution,
+) -> None:
+    """Add the saliency maps that were asked for beside the one that places the mask."""
+    explain_wf = init_explain_wf(
+        weights=method.weights,
+        targets=tuple(name.removesuffix('region') for name in method.explained),
+        region=method.explain_region,
+        saliency=method.saliency,
+        execution=execution,
+    )
+    workflow.connect(
+        [
+            (preproc_wf, explain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
+            (brain_wf, explain_wf, _same('pose')),
+            (
+                explain_wf,
+                outputs_wf,
+                [
+                    ('outputnode.maps', 'inputnode.maps'),
+                    ('outputnode.stacks', 'inputnode.map_stacks'),
+                ],
+            ),
+        ]
+    )
 
 
 def _same(*names: str) -> list[tuple[str, str]]:

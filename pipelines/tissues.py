@@ -96,18 +96,12 @@ def init_tissues_wf(
             name='look_again',
         )
         found = [*TISSUE_FIELDS, *TRANSFORM_FIELDS, *(REGION_FIELDS if atlases else ())]
+        given = [('brain_mask', 'mask_file')] + [
+            (field, field) for field in ('in_file', 'pose', 'first_probabilities_stack')
+        ]
         workflow.connect(
             [
-                (
-                    inputnode,
-                    look_again,
-                    [
-                        ('in_file', 'in_file'),
-                        ('brain_mask', 'mask_file'),
-                        ('pose', 'pose'),
-                        ('first_probabilities_stack', 'first_probabilities_stack'),
-                    ],
-                ),
+                (inputnode, look_again, given),
                 (look_again, outputnode, [(field, field) for field in found]),
             ]
         )

@@ -24,6 +24,29 @@ _PURE = 0.7
 _FEW = 30
 """Voxels that an intensity is not taken from."""
 
+_BY_OUTLINE: dict[str, Any] = {
+    'type_of_transform': 'Affine',
+    'aff_metric': 'meansquares',
+    'aff_iterations': (200, 100, 50),
+    'aff_shrink_factors': (6, 4, 2),
+    'aff_smoothing_sigmas': (3, 2, 1),
+}
+_BY_IMAGE: dict[str, Any] = {
+    'type_of_transform': 'Affine',
+    'aff_metric': 'mattes',
+    'aff_iterations': (60, 40),
+    'aff_shrink_factors': (4, 2),
+    'aff_smoothing_sigmas': (2, 1),
+}
+_DEFORMABLE: dict[str, Any] = {
+    'type_of_transform': 'SyNOnly',
+    'syn_metric': 'CC',
+    'syn_sampling': 2,
+    'flow_sigma': 3,
+    'total_sigma': 0,
+    'grad_step': 0.2,
+}
+
 
 def import_ants() -> Any:
     """Import ANTs, or say in one sentence how it is had.
@@ -168,33 +191,16 @@ def register_atlas(
     AtlasTransform
     """
     ants = import_ants()
+    brain, outline = _cropped(voxels, mask, affine, 0.25 * brain_size)
+    inside = outline.numpy() > 0.5
+    priors, atlas_outline = _priors(maps, atlas_affine, brain_size)
+    rim, atlas_rim = (_smooth(one, 0.3 * brain_size) for one in (outline, atlas_outline))
     made: list[str] = []
 
-    def files(found: dict) -> list[str]:
+    def register(fixed: Any, moving: Any, **settings: Any) -> list[str]:
+        found = ants.registration(fixed, moving, random_seed=_SEED, **settings)
         made.extend(found['fwdtransforms'] + found['invtransforms'])
         return found['fwdtransforms']
-
-    def coarse(image: Any, spacing: float) -> Any:
-        return ants.resample_image(image, (spacing * brain_size,) * 3, False, 0)
-
-    def smooth(image: Any, sigma: float) -> Any:
-        return ants.smooth_image(image, sigma * brain_size, sigma_in_physical_coordinates=True)
-
-    image = coarse(to_ants(voxels, affine), 0.25)
-    outline = coarse(to_ants(np.asarray(mask, bool), affine), 0.25)
-    inside = outline.numpy() > 0.5
-    window = [
-        (max(0, int(places.min()) - 4), min(size, int(places.max()) + 5))
-        for places, size in zip(np.nonzero(inside), inside.shape, strict=True)
-    ]
-    low, high = ([side[end] for side in window] for end in (0, 1))
-    image, outline = (ants.crop_indices(one, low, high) for one in (image, outline))
-    inside = outline.numpy() > 0.5
-    brain = image.new_image_like(image.numpy() * inside)
-    priors = [coarse(smooth(to_ants(one, atlas_affine), 0.1), 0.3) for one in np.asarray(maps)]
-    total = sum(one.numpy() for one in priors)
-    rim = smooth(outline, 0.3)
-    atlas_rim = smooth(priors[0].new_image_like((total > 0.5).astype(np.float32)), 0.3)
 
     def painted(means: NDArray) -> Any:
         return priors[0].new_image_like(
@@ -206,46 +212,20 @@ def register_atlas(
         return tissue_intensities(brain.numpy()[inside], np.stack(moved, -1)[inside])
 
     try:
-        affine_only = files(
-            ants.registration(
-                rim,
-                atlas_rim,
-                type_of_transform='Affine',
-                aff_metric='meansquares',
-                aff_iterations=(200, 100, 50),
-                aff_shrink_factors=(6, 4, 2),
-                aff_smoothing_sigmas=(3, 2, 1),
-                random_seed=_SEED,
-            )
+        by_outline = register(rim, atlas_rim, **_BY_OUTLINE)
+        by_image = register(
+            brain,
+            painted(intensities(by_outline)),
+            initial_transform=by_outline[0],
+            **_BY_IMAGE,
         )
-        by_image = files(
-            ants.registration(
-                brain,
-                painted(intensities(affine_only)),
-                type_of_transform='Affine',
-                initial_transform=affine_only[0],
-                aff_metric='mattes',
-                aff_iterations=(60, 40),
-                aff_shrink_factors=(4, 2),
-                aff_smoothing_sigmas=(2, 1),
-                random_seed=_SEED,
-            )
-        )
-        deformed = files(
-            ants.registration(
-                brain,
-                painted(intensities(by_image)),
-                type_of_transform='SyNOnly',
-                initial_transform=by_image[0],
-                syn_metric='CC',
-                syn_sampling=2,
-                reg_iterations=tuple(iterations),
-                flow_sigma=3,
-                total_sigma=0,
-                grad_step=0.2,
-                multivariate_extras=[['MeanSquares', rim, atlas_rim, _MASK_WEIGHT, 0]],
-                random_seed=_SEED,
-            )
+        deformed = register(
+            brain,
+            painted(intensities(by_image)),
+            initial_transform=by_image[0],
+            reg_iterations=tuple(iterations),
+            multivariate_extras=[['MeanSquares', rim, atlas_rim, _MASK_WEIGHT, 0]],
+            **_DEFORMABLE,
         )
     except BaseException:
         for name in made:
@@ -253,6 +233,39 @@ def register_atlas(
                 Path(name).unlink()
         raise
     return AtlasTransform(deformed, made)
+
+
+def _cropped(
+    voxels: ArrayLike, mask: ArrayLike, affine: ArrayLike, spacing: float
+) -> tuple[Any, Any]:
+    """Brain and its outline, resampled to a spacing in mm and cropped around the brain."""
+    ants = import_ants()
+    image = _coarse(to_ants(voxels, affine), spacing)
+    outline = _coarse(to_ants(np.asarray(mask, bool), affine), spacing)
+    inside = outline.numpy() > 0.5
+    places = np.nonzero(inside)
+    low = [max(0, int(at.min()) - 4) for at in places]
+    high = [min(n, int(at.max()) + 5) for at, n in zip(places, inside.shape, strict=True)]
+    image, outline = (ants.crop_indices(one, low, high) for one in (image, outline))
+    return image.new_image_like(image.numpy() * (outline.numpy() > 0.5)), outline
+
+
+def _priors(maps: ArrayLike, affine: ArrayLike, brain_size: float) -> tuple[list[Any], Any]:
+    """Tissue maps of the atlas, 0.3 mm of a rat apart, and the outline of its brain."""
+    priors = [
+        _coarse(_smooth(to_ants(one, affine), 0.1 * brain_size), 0.3 * brain_size)
+        for one in np.asarray(maps)
+    ]
+    total = sum(one.numpy() for one in priors)
+    return priors, priors[0].new_image_like((total > 0.5).astype(np.float32))
+
+
+def _coarse(image: Any, spacing: float) -> Any:
+    return import_ants().resample_image(image, (spacing,) * 3, False, 0)
+
+
+def _smooth(image: Any, sigma: float) -> Any:
+    return import_ants().smooth_image(image, sigma, sigma_in_physical_coordinates=True)
 
 
 def tissue_intensities(values: ArrayLike, priors: ArrayLike) -> NDArray[np.float64]:

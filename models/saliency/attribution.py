@@ -6,6 +6,7 @@ The forward pass that a map needs is also the first segmentation, so both come o
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,15 @@ class Smoothing:
     copies: int = 0
     noise: float = 0.1
     seed: int = 0
+
+    def noisy(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Copies of images (B, 1, H, W) with noise added."""
+        spread = self.noise * (images.amax((1, 2, 3)) - images.amin((1, 2, 3)))
+        generator = torch.Generator().manual_seed(self.seed)
+        for _ in range(self.copies):
+            # The same for every slice: how a stack is cut into batches changes nothing
+            noise = torch.randn(images.shape[1:], generator=generator, dtype=images.dtype)
+            yield images + spread[:, None, None, None] * noise.to(images.device)
 
 
 NOT_SMOOTHED = Smoothing()
@@ -129,13 +139,8 @@ def saliency(
         images = images.detach().clone()
         if smoothing.copies:
             logits = follow.logits(images)
-            spread = smoothing.noise * (images.amax((1, 2, 3)) - images.amin((1, 2, 3)))
-            generator = torch.Generator().manual_seed(smoothing.seed)
             total = torch.zeros_like(images[:, 0])
-            for _ in range(smoothing.copies):
-                # The same for every slice: how a stack is cut into batches changes nothing
-                noise = torch.randn(images.shape[1:], generator=generator, dtype=images.dtype)
-                noisy = images + spread[:, None, None, None] * noise.to(images.device)
+            for noisy in smoothing.noisy(images):
                 total += attribute(follow, noisy, steps)[0]
             return total / smoothing.copies, logits
         found, logits = attribute(follow, images, steps)

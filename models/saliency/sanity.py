@@ -1,6 +1,6 @@
 """Whether saliency depends on what a network has learnt, and on what it looks at.
 
-A map that stays the same when the weights are thrown dice for shows the image, not the network
+A map that stays the same when the weights are randomised shows the image, not the network
 (Adebayo et al., *Sanity checks for saliency maps*, NeurIPS 2018); guided backpropagation is known
 for it (Nie et al., ICML 2018). What matters here is also asked: where a mask is placed by it.
 """
@@ -113,7 +113,7 @@ def check(
     seed: int = 0,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Sanity:
-    """Throw dice for weights, and see what becomes of the saliency of a head.
+    """Randomise the weights, and measure how the saliency of a head changes.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def check(
     method, target, device : str
         As of `secondglance.models.saliency.attribution.saliency_stack`.
     seed : int
-        Of the dice.
+        Of the random weights.
     progress : callable
         Told the name of each step.
 
@@ -133,78 +133,106 @@ def check(
     Sanity
     """
 
-    def look(net, stack, target=target):
-        return saliency_stack(replace(model, net=net), stack, target, method, device)
-
     progress('the trained network')
-    maps, first = look(model.net, subject.images)
-    inside = head_mask(subject.images)
-    enhanced = enhance(maps, inside)
-    seen = [_as_donor(look(model.net, donor.images)[0], donor) for donor in donors]
-    donor = donors[place_from_bank(enhanced, subject.positions, seen).match.index]
-    with_brain = subject.brain.any(axis=(1, 2))
-    found = Sanity(maps={'trained': maps, 'edges': edges(subject.images)})
+    comparison = _Comparison(model, subject, donors, method, target, device)
+    comparison.record('trained', 'as it is', comparison.maps, comparison.look(model.net, 'donor'))
+    _randomise(comparison, seed, progress)
+    progress('controls')
+    rng = np.random.default_rng(seed)
+    heads = (subject, comparison.donor)
+    comparison.record('control', 'edges', *(edges(head.images) for head in heads))
+    comparison.record('control', 'chance', *(rng.normal(size=h.images.shape) for h in heads))
+    for name in TISSUES:
+        if name != target:
+            comparison.record('other class', name, comparison.look(model.net, target=name))
+    progress('deletion and insertion')
+    comparison.draw_curves(rng)
+    return comparison.found
 
-    def record(test, what, other, donor_map=None):
+
+class _Comparison:
+    """Compares maps of a head with that of the trained network."""
+
+    def __init__(
+        self,
+        model,
+        subject: HeadStack,
+        donors: Sequence[HeadStack],
+        method: str,
+        target: str,
+        device: str,
+    ) -> None:
+        self.model, self.subject = model, subject
+        self.options = {'target': target, 'method': method, 'device': device}
+        self.maps, self.first = saliency_stack(model, subject.images, **self.options)
+        self.inside = head_mask(subject.images)
+        bank = [
+            _as_donor(saliency_stack(model, donor.images, **self.options)[0], donor)
+            for donor in donors
+        ]
+        enhanced = enhance(self.maps, self.inside)
+        self.donor = donors[place_from_bank(enhanced, subject.positions, bank).match.index]
+        self.with_brain = subject.brain.any(axis=(1, 2))
+        self.found = Sanity(maps={'trained': self.maps, 'edges': edges(subject.images)})
+
+    def look(self, net: UNet, head: str = 'subject', **options: str) -> NDArray:
+        """Saliency map of subject or donor under a network."""
+        images = getattr(self, head).images
+        return saliency_stack(replace(self.model, net=net), images, **self.options | options)[0]
+
+    def record(
+        self, test: str, what: str, other: NDArray, donor_map: NDArray | None = None
+    ) -> None:
+        """Add the row of a map, and of the mask that it places with the donor's map."""
         row = {
             'test': test,
             'what': what,
-            'rank_correlation': _mean(rank_correlation(maps, other)[with_brain]),
-            'ssim': _mean(ssim(maps, other)[with_brain]),
+            'rank_correlation': _mean(rank_correlation(self.maps, other)[self.with_brain]),
+            'ssim': _mean(ssim(self.maps, other)[self.with_brain]),
             'placed_dice': float('nan'),
         }
         if donor_map is not None:
-            as_donor = _as_donor(donor_map, donor)
-            mask = place_stack(enhance(other, inside), subject.positions, as_donor).mask
-            row['placed_dice'] = dice(mask, subject.brain)
-        found.rows.append(row)
+            as_donor = _as_donor(donor_map, self.donor)
+            placed = place_stack(enhance(other, self.inside), self.subject.positions, as_donor)
+            row['placed_dice'] = dice(placed.mask, self.subject.brain)
+        self.found.rows.append(row)
 
-    record('trained', 'as it is', maps, look(model.net, donor.images)[0])
+    def draw_curves(self, rng: np.random.Generator) -> None:
+        """Delete and insert pixels of the slices with the largest brains."""
+        images = self.subject.images
+        chosen = np.sort(np.argsort(-self.subject.brain.sum(axis=(1, 2)))[:N_CURVE_SLICES])
+        orders = {
+            'saliency': np.abs(self.maps[chosen]),
+            'edges': edges(images)[chosen],
+            'chance': rng.random(self.maps[chosen].shape),
+        }
+        device = self.options['device']
+        for kind in ('deletion', 'insertion'):
+            self.found.curves[kind] = {
+                by: _curve(self.model, images[chosen], self.first[chosen], order, kind, device)
+                for by, order in orders.items()
+            }
+
+
+def _randomise(comparison: _Comparison, seed: int, progress: Callable[[str], None]) -> None:
+    """Randomise the network from its output to its input, block by block, and as a whole."""
+    trained, look = comparison.model.net, comparison.look
     gone: list[str] = []
-    for name, _ in blocks(model.net):
+    for name, _ in blocks(trained):
         progress(f'randomised down to {name}')
         gone.append(name)
-        net = randomised(model.net, gone, seed)
-        other = look(net, subject.images)[0]
-        record('cascade', name, other, look(net, donor.images)[0])
+        net = randomised(trained, gone, seed)
+        other = look(net)
+        comparison.record('cascade', name, other, look(net, 'donor'))
         if name == 'head':
-            found.maps['head randomised'] = other
-        one = randomised(model.net, [name], seed)
-        record('single block', name, look(one, subject.images)[0])
-    found.maps['all randomised'] = other
-    # One throw may be lucky, or not
+            comparison.found.maps['head randomised'] = other
+        comparison.record('single block', name, look(randomised(trained, [name], seed)))
+    comparison.found.maps['all randomised'] = other
+    # One draw may be lucky, or not
     for n in range(N_RANDOM):
         progress(f'random network {n + 1}')
-        net = randomised(model.net, gone, seed + n)
-        record(
-            'random network',
-            f'seed {seed + n}',
-            *(look(net, h.images)[0] for h in (subject, donor)),
-        )
-    progress('controls')
-    record('control', 'edges', edges(subject.images), edges(donor.images))
-    rng = np.random.default_rng(seed)
-    record('control', 'chance', *(rng.normal(size=h.images.shape) for h in (subject, donor)))
-    if target == 'brain':
-        tissue = {name: look(model.net, subject.images, name)[0] for name in TISSUES}
-        for name, other in tissue.items():
-            record('other class', name, other)
-    else:
-        for name in (n for n in TISSUES if n != target):
-            record('other class', name, look(model.net, subject.images, name)[0])
-    progress('deletion and insertion')
-    chosen = np.sort(np.argsort(-subject.brain.sum(axis=(1, 2)))[:N_CURVE_SLICES])
-    orders = {
-        'saliency': np.abs(maps[chosen]),
-        'edges': edges(subject.images)[chosen],
-        'chance': rng.random(maps[chosen].shape),
-    }
-    for kind in ('deletion', 'insertion'):
-        found.curves[kind] = {
-            by: _curve(model, subject.images[chosen], first[chosen], order, kind, device)
-            for by, order in orders.items()
-        }
-    return found
+        net = randomised(trained, gone, seed + n)
+        comparison.record('random network', f'seed {seed + n}', look(net), look(net, 'donor'))
 
 
 def _as_donor(maps: NDArray, donor: HeadStack) -> Donor:

@@ -19,9 +19,10 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from secondglance.files.atomic import write_whole
-from secondglance.models.training.plan import Plan
+from secondglance.models.training.plan import Plan, weights_to_start_from
 from secondglance.models.training.recipes import Recipe
 from secondglance.models.unet import UNet
+from secondglance.models.weights import FORMAT, save_weights
 
 
 class SeededBatches(IterableDataset):
@@ -272,6 +273,68 @@ def fit(
     # Checkpoints hold tensors and plain values only, so no pickled code is ever run.
     trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     return module.average.to('cpu')
+
+
+class TrainingRun:
+    """A training from its plan to its weights: afresh, or on from a checkpoint.
+
+    Parameters
+    ----------
+    kind : type of AveragedTraining
+        Made from recipe and steps.
+    plan : Plan
+    recipe : Recipe
+    init_weights : path, optional
+        Weights of the recipe's architecture and spacing to start from.
+    form : str
+        Form of the weights, as in `load_weights`.
+    **more : str
+        What else makes this training another than others.
+
+    Attributes
+    ----------
+    module : AveragedTraining
+    start : int
+        Step at which it goes on; 0 if it begins.
+    metadata : dict of str
+        Written into the header of the weights.
+    started_from : str or None
+        Checksum of the weights that it started from.
+    """
+
+    def __init__(
+        self,
+        kind: Callable[[Recipe, int], AveragedTraining],
+        plan: Plan,
+        recipe: Recipe,
+        init_weights: Path | None = None,
+        form: str = FORMAT,
+        **more: str,
+    ) -> None:
+        first, known = weights_to_start_from(init_weights, recipe, form)
+        self.plan, self.form = plan, form
+        self.identity = plan.identity(recipe, **known, **more)
+        self.start, self.checkpoint = plan.checkpoint(self.identity)
+        self.metadata = plan.metadata(recipe)
+        self.started_from = first.checksum if first else None
+        torch.manual_seed(plan.seed)
+        self.module = kind(recipe, plan.steps)
+        if first is not None:
+            self.module.go_on_from(first.net)
+
+    def fit(
+        self, batches: IterableDataset, judge: Callable[[UNet], dict[str, float]] | None
+    ) -> UNet:
+        """Train, judging as `Progress` does, draw the curves, and give the averaged network."""
+        progress = Progress(judge, self.save, self.plan)
+        net = fit(self.module, batches, progress, self.plan, self.identity, self.checkpoint)
+        draw_curves(progress.rows, self.plan.output)
+        return net
+
+    def save(self, net: UNet, step: int | None = None) -> str:
+        """Write the weights, or with a step those so far; return their checksum."""
+        so_far = {} if step is None else {'step': str(step)}
+        return save_weights(net, self.plan.output, {**self.metadata, **so_far}, self.form)
 
 
 class _Identity(lightning.Callback):

@@ -24,14 +24,8 @@ from secondglance.models.brain_refinement import (
 )
 from secondglance.models.training.calibration import Judged, calibrate, judge_masks
 from secondglance.models.training.evaluation import spread
-from secondglance.models.training.loop import (
-    AveragedTraining,
-    Progress,
-    SeededBatches,
-    draw_curves,
-    fit,
-)
-from secondglance.models.training.plan import Plan, weights_to_start_from
+from secondglance.models.training.loop import AveragedTraining, SeededBatches, TrainingRun
+from secondglance.models.training.plan import Plan
 from secondglance.models.training.recipes import REFINE, Recipe
 from secondglance.models.training.refinement_samples import (
     RefinementSample,
@@ -43,7 +37,7 @@ from secondglance.models.training.refinement_samples import (
 )
 from secondglance.models.training.scans import LabelledScan
 from secondglance.models.unet import UNet
-from secondglance.models.weights import REFINEMENT, LoadedModel, load_weights, save_weights
+from secondglance.models.weights import REFINEMENT, LoadedModel, load_weights
 from secondglance.simulation.animal import Animal, draw_animal
 from secondglance.simulation.atlas import Atlas
 from secondglance.simulation.failures import DISASTERS, spoil
@@ -147,14 +141,10 @@ def train_refinement(
     """
     plan = Plan(output, **{'steps': REFINE.steps, 'n_animals': REFINE.n_animals, **asked})
     seed, split = plan.seed, plan.split
-    started_from, known = weights_to_start_from(init_weights, REFINE, REFINEMENT)
-    identity = plan.identity(REFINE, first=first.checksum, **known)
-    start, checkpoint = plan.checkpoint(identity)
-    torch.manual_seed(seed)
-    module = RefinementTraining(REFINE, plan.steps)
-    if started_from is not None:
-        module.go_on_from(started_from.net)
-
+    training = TrainingRun(
+        RefinementTraining, plan, REFINE, init_weights, REFINEMENT, first=first.checksum
+    )
+    training.metadata['first'] = first.checksum
     kept = plan.folder / f'heads-{first.checksum[:12]}-{seed}'
     pool = _Pool(kept, first, donors, plan.device)
     parts = {
@@ -162,29 +152,22 @@ def train_refinement(
         for part in ('train', 'validation', 'test')
     }
     scans = [head for n, one in enumerate(plan.scans) for head in pool.scan(one, seed, n)]
-    metadata = {**plan.metadata(REFINE), 'first': first.checksum}
 
     def judge(net: UNet) -> dict[str, float]:
         found = _scores(net, parts['validation'])
         return {name: float(values.mean()) for name, values in found.items()}
 
-    def save(net: UNet, step: int) -> str:
-        return save_weights(net, output, {**metadata, 'step': str(step)}, REFINEMENT)
-
-    progress = Progress(judge, save, plan)
-    batches = _SeenBatches(parts['train'], scans, seed, REFINE, start)
-    net = fit(module, batches, progress, plan, identity, checkpoint)
-    draw_curves(progress.rows, output)
-    save_weights(net, output, metadata, REFINEMENT)
+    net = training.fit(_SeenBatches(parts['train'], scans, seed, REFINE, training.start), judge)
+    training.save(net)
     judged = list(_judged(split.validation, atlas, seed, first, output, donors, plan.device))
-    metadata['calibration'] = json.dumps(calibrate(judged).to_plain())
-    checksum = save_weights(net, output, metadata, REFINEMENT)
+    training.metadata['calibration'] = json.dumps(calibrate(judged).to_plain())
+    checksum = training.save(net)
     what = {
         'what': 'secondglance refinement: brain, from a first glance and its neighbours',
         'data': f'{plan.n_animals} animals simulated from the tissue maps of '
         f'{plan.source or "an atlas"}, {HEADS_EACH} heads each',
         'refines': first.checksum,
-        'started_from': started_from.checksum if started_from else None,
+        'started_from': training.started_from,
     }
     tested = {
         name: {'n_animals': len(split.test), 'n_heads': len(values), **spread(values)}

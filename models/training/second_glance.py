@@ -16,14 +16,8 @@ from torch.nn import functional
 from secondglance.imaging.labels import TISSUES
 from secondglance.models.second_glance.network import N_CHANNELS, OUTPUTS, split_outputs
 from secondglance.models.training.evaluation import dice_per_class, spread
-from secondglance.models.training.loop import (
-    AveragedTraining,
-    Progress,
-    SeededBatches,
-    draw_curves,
-    fit,
-)
-from secondglance.models.training.plan import Plan, weights_to_start_from
+from secondglance.models.training.loop import AveragedTraining, SeededBatches, TrainingRun
+from secondglance.models.training.plan import Plan
 from secondglance.models.training.recipes import SECOND_GLANCE as RECIPE
 from secondglance.models.training.recipes import Recipe
 from secondglance.models.training.second_glance_samples import (
@@ -34,7 +28,7 @@ from secondglance.models.training.second_glance_samples import (
     save_samples,
 )
 from secondglance.models.unet import UNet
-from secondglance.models.weights import SECOND_GLANCE, save_weights
+from secondglance.models.weights import SECOND_GLANCE
 from secondglance.simulation.animal import draw_animal
 from secondglance.simulation.atlas import Atlas
 from secondglance.simulation.placed_stack import PlacedStack, draw_placed
@@ -231,52 +225,28 @@ def train_second_glance(
     """
     plan = Plan(output, **{'steps': recipe.steps, 'n_animals': recipe.n_animals, **asked})
     split = plan.split
-    started_from, known = weights_to_start_from(init_weights, recipe, SECOND_GLANCE)
     names = ' '.join(sorted(name for name, _ in scans))
-    identity = plan.identity(recipe, names=names, **known)
-    start, checkpoint = plan.checkpoint(identity)
-    torch.manual_seed(plan.seed)
-    module = SecondGlanceTraining(recipe, plan.steps)
-    if started_from is not None:
-        module.go_on_from(started_from.net)
-
+    training = TrainingRun(
+        SecondGlanceTraining, plan, recipe, init_weights, SECOND_GLANCE, names=names
+    )
+    training.metadata['classes'] = json.dumps(list(OUTPUTS))
     pool = SamplePool(pool_folder or plan.folder / f'stacks-{plan.seed}', plan.seed)
-    simulated = 1 - recipe.scan_share if scans else 1.0
-    whole = sum(source.share for source in sources)
-    pools: list[tuple[float, list[torch.Tensor]]] = [
-        (
-            simulated * source.share / whole,
-            [laid for n in split.train for laid in pool.animal(source, n)],
-        )
-        for source in sources
-    ]
-    # Every species counts alike, however many were scanned
-    by_species = sorted({one.species for _, one in scans})
-    for species in by_species:
-        laid = [s for name, one in scans if one.species == species for s in pool.scan(one, name)]
-        pools.append((recipe.scan_share / len(by_species), laid))
+    pools = _pools(pool, sources, split.train, scans, recipe.scan_share if scans else 0.0)
     held = [
         laid for source in sources for n in split.validation for laid in pool.animal(source, n, 2)
     ]
-    metadata = {**plan.metadata(recipe), 'classes': json.dumps(list(OUTPUTS))}
 
     def judge(net: UNet) -> dict[str, float]:
         return {name: float(values.mean()) for name, values in judge_stacks(net, held).items()}
 
-    def save(net: UNet, step: int) -> str:
-        return save_weights(net, output, {**metadata, 'step': str(step)}, SECOND_GLANCE)
-
-    progress = Progress(judge, save, plan)
-    batches = _Batches(pools, plan.seed, recipe, start)
-    net = fit(module, batches, progress, plan, identity, checkpoint)
-    draw_curves(progress.rows, output)
-    checksum = save_weights(net, output, metadata, SECOND_GLANCE)
+    net = training.fit(_Batches(pools, plan.seed, recipe, training.start), judge)
+    checksum = training.save(net)
     what = {
         'what': 'secondglance second glance: fractions of WM, GM and CSF and atlas coordinates '
         'of a brain whose mask is known',
         'data': f'{plan.n_animals} animals each simulated from {plan.source or "an atlas"}, '
         f'{HEADS_EACH} heads each',
-        'started_from': started_from.checksum if started_from else None,
+        'started_from': training.started_from,
     }
     tested = [laid for source in sources for n in split.test for laid in pool.animal(source, n, 2)]
     trained_on = {
@@ -285,6 +255,30 @@ def train_second_glance(
     }
     scores = {name: spread(values) for name, values in judge_stacks(net, tested).items()}
     return plan.write_card(recipe, net, checksum, what, {'scans': trained_on, 'test': scores})
+
+
+def _pools(
+    pool: SamplePool,
+    sources: Sequence[Source],
+    animals: Sequence[int],
+    scans: Sequence[tuple[str, PlacedStack]],
+    scan_share: float,
+) -> list[tuple[float, list[torch.Tensor]]]:
+    """Share of each batch, and the stacks it is drawn from: of each source, then each species."""
+    whole = sum(source.share for source in sources)
+    pools = [
+        (
+            (1 - scan_share) * source.share / whole,
+            [laid for n in animals for laid in pool.animal(source, n)],
+        )
+        for source in sources
+    ]
+    # Every species counts alike, however many were scanned
+    by_species = sorted({one.species for _, one in scans})
+    for species in by_species:
+        laid = [s for name, one in scans if one.species == species for s in pool.scan(one, name)]
+        pools.append((scan_share / len(by_species), laid))
+    return pools
 
 
 def judge_stacks(

@@ -16,18 +16,11 @@ from secondglance.models.training.evaluation import (
     score,
     summarise,
 )
-from secondglance.models.training.loop import (
-    AveragedTraining,
-    Progress,
-    SeededBatches,
-    draw_curves,
-    fit,
-)
-from secondglance.models.training.plan import Plan, weights_to_start_from
+from secondglance.models.training.loop import AveragedTraining, SeededBatches, TrainingRun
+from secondglance.models.training.plan import Plan
 from secondglance.models.training.recipes import RECIPES, Recipe, animal_rng
 from secondglance.models.training.scans import UNKNOWN, LabelledScan, draw_scans
 from secondglance.models.unet import UNet
-from secondglance.models.weights import save_weights
 from secondglance.simulation.animal import Animal, draw_animal
 from secondglance.simulation.atlas import Atlas
 from secondglance.simulation.brains import draw_batch
@@ -145,20 +138,13 @@ def train(
     chosen = RECIPES[recipe]
     plan = Plan(output, **{'steps': chosen.steps, 'n_animals': chosen.n_animals, **asked})
     seed, split = plan.seed, plan.split
-    started_from, known = weights_to_start_from(init_weights, chosen)
-    identity = plan.identity(chosen, **known)
-    start, checkpoint = plan.checkpoint(identity)
+    training = TrainingRun(SegmentationTraining, plan, chosen, init_weights)
 
     def animals(numbers: tuple[int, ...]) -> list[Animal]:
         return [
             draw_animal(atlas, animal_rng(seed, n), chosen.spacing, chosen.side) for n in numbers
         ]
 
-    torch.manual_seed(seed)
-    module = SegmentationTraining(chosen, plan.steps)
-    if started_from is not None:
-        module.go_on_from(started_from.net)
-    metadata = plan.metadata(chosen)
     shown = 'whole head' if chosen.heads else 'true mask'
     validation = [
         evaluation_slices(animal, np.random.default_rng([seed, 3, n]), background=shown)
@@ -169,12 +155,8 @@ def train(
         scores = np.mean([score(net, *pair) for pair in validation], axis=0)
         return dict(zip((*TISSUES, 'brain'), map(float, scores), strict=True))
 
-    def save(net: UNet, step: int) -> str:
-        return save_weights(net, output, {**metadata, 'step': str(step)})
-
-    progress = Progress(judge if validation else None, save, plan)
-    batches = _Batches(animals(split.train), list(plan.scans), seed, chosen, start)
-    net = fit(module, batches, progress, plan, identity, checkpoint)
+    batches = _Batches(animals(split.train), list(plan.scans), seed, chosen, training.start)
+    net = training.fit(batches, judge if validation else None)
     tested = list(zip(split.test, animals(split.test), strict=True))
     scores = {}
     for background in BACKGROUNDS:
@@ -183,14 +165,13 @@ def train(
             for n, animal in tested
         )
         scores[background] = np.array([score(net, *pair) for pair in slices])
-    draw_curves(progress.rows, output)
-    checksum = save_weights(net, output, metadata)
+    checksum = training.save(net)
     what = {
         'what': 'secondglance U-Net: background, WM, GM, CSF of coronal slices, '
         + ('of whole heads and background-free' if chosen.heads else 'background-free'),
         'data': f'{plan.n_animals} animals simulated from the tissue maps of '
         f'{plan.source or "an atlas"}',
-        'started_from': started_from.checksum if started_from else None,
+        'started_from': training.started_from,
     }
     tested_as = {name: summarise(values) for name, values in scores.items()}
     return plan.write_card(chosen, net, checksum, what, {'test_dice': tested_as})

@@ -14,6 +14,7 @@ from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement.donors import Donor
 from secondglance.imaging.pose import HeadStack
 from secondglance.models.brain_refinement import N_CHANNELS
+from secondglance.models.training import loop
 from secondglance.models.training import refinement as refining
 from secondglance.models.training import refinement_samples as seen
 from secondglance.models.training.recipes import REFINE
@@ -95,7 +96,7 @@ def test_killed_training_resumes_to_the_same_weights(
 ):
     whole = run(atlas, tmp_path / 'whole.safetensors', first, donors, scans=[scan])
     output = tmp_path / 'resumed.safetensors'
-    original = refining.Progress.on_train_batch_end
+    original = loop.Progress.on_train_batch_end
 
     def killing(self, trainer, *rest):
         if trainer.global_step == 5:
@@ -103,7 +104,7 @@ def test_killed_training_resumes_to_the_same_weights(
         original(self, trainer, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(refining.Progress, 'on_train_batch_end', killing)
+        patch.setattr(loop.Progress, 'on_train_batch_end', killing)
         with pytest.raises(Killed):
             run(atlas, output, first, donors, scans=[scan])
     resumed = run(atlas, output, first, donors, scans=[scan])

@@ -10,6 +10,7 @@ import torch
 
 from secondglance.commands import train as command
 from secondglance.imaging.errors import InputError
+from secondglance.models.training import loop
 from secondglance.models.training import segmentation as training
 from secondglance.models.training.evaluation import dice_per_class
 from secondglance.models.training.recipes import RECIPES, split_animals
@@ -237,7 +238,7 @@ class Killed(BaseException):
 def test_killed_training_resumes_to_the_same_weights(atlas, scans, tmp_path, monkeypatch, recipe):
     whole = run(atlas, tmp_path / 'whole.safetensors', recipe=recipe, scans=scans)
     output = tmp_path / 'resumed.safetensors'
-    original = training.Progress.on_train_batch_end
+    original = loop.Progress.on_train_batch_end
 
     def killing(self, trainer, *rest):
         if trainer.global_step == 5:
@@ -245,7 +246,7 @@ def test_killed_training_resumes_to_the_same_weights(atlas, scans, tmp_path, mon
         original(self, trainer, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Progress, 'on_train_batch_end', killing)
+        patch.setattr(loop.Progress, 'on_train_batch_end', killing)
         with pytest.raises(Killed):
             run(atlas, output, recipe=recipe, scans=scans)
     starts = []
