@@ -134,6 +134,10 @@ class Report(SimpleInterface):
             first_labels=first.argmax(1),
             labels=np.where(mask, second.argmax(1), 0),
             aspect=float(spacing[1] / spacing[0]),
+            spacing=(float(spacing[0]), float(spacing[1])),
+            edges=edge_letters(affine) if not turned else ('L', 'R', 'D', 'V'),
+            probabilities=second,
+            image_name='Image' if engine['n_b0'] == 1 else f'Mean of {engine["n_b0"]} {volumes}',
             summary={
                 'Species': species + (', as it looks' if settings['species'] == AUTO else ''),
                 'Motion correction': f'{engine["engine"]} {engine["engine_version"]}'.strip(),
@@ -188,6 +192,29 @@ class Report(SimpleInterface):
             name: read_stack(path)[0]
             for name, path in zip(self.inputs.map_names, self.inputs.map_stacks, strict=True)
         }
+
+
+def edge_letters(affine: np.ndarray) -> tuple[str, str, str, str]:
+    """Name what lies left, right, up and down in a slice, by the header.
+
+    Parameters
+    ----------
+    affine : (4, 4) array
+        Of a stack (H, W, N): H runs to the right of the picture, W up.
+
+    Examples
+    --------
+    >>> coronal = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    >>> edge_letters(coronal)
+    ('L', 'R', 'D', 'V')
+    """
+    pairs = ('LR', 'PA', 'VD')
+    ends = []
+    for column in affine[:3, :2].T:
+        axis = int(np.abs(column).argmax())
+        ends.append(pairs[axis] if column[axis] > 0 else pairs[axis][::-1])
+    (left, right), (down, up) = ends
+    return left, right, up, down
 
 
 def slice_warnings(affine: np.ndarray) -> list[str]:

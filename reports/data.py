@@ -34,6 +34,19 @@ class ReportData:
         First and second glance: 0 background, 1 WM, 2 GM, 3 CSF.
     aspect : float
         Height of a pixel over its width.
+    spacing : (float, float)
+        Width and height of a pixel, mm.
+    edges : (str, str, str, str)
+        What lies left, right, up and down in a slice: a letter each.
+    probabilities : (N, 4, H, W) array, optional
+        Of the classes, after the second glance.
+    regions : (N, H, W) int array, optional
+        Labels of an atlas, 0 for none.
+    region_names : dict of int to str
+    image_name : str
+        What `image` is, in a few words.
+    compared : dict of (N, H, W) arrays
+        Other images on the same grid, such as a volume before and after motion correction.
     summary : dict of str
         What is known of scan and run, in one table.
     placement, volumes, glances, metrics : list of dict
@@ -65,6 +78,13 @@ class ReportData:
     first_labels: NDArray
     labels: NDArray
     aspect: float = 1.0
+    spacing: tuple[float, float] = (1.0, 1.0)
+    edges: tuple[str, str, str, str] = ('L', 'R', 'D', 'V')
+    probabilities: NDArray | None = None
+    regions: NDArray | None = None
+    region_names: dict[int, str] = field(default_factory=dict)
+    image_name: str = 'Image'
+    compared: dict[str, NDArray] = field(default_factory=dict)
     summary: dict[str, str] = field(default_factory=dict)
     placement: list[dict] = field(default_factory=list)
     volumes: list[dict] = field(default_factory=list)

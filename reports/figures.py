@@ -13,8 +13,17 @@ from secondglance.imaging.glance_changes import ADDED, CHANGED, REMOVED
 COLOURS = {1: (230, 159, 0), 2: (86, 180, 233), 3: (204, 121, 167)}
 """WM, GM and CSF as RGB: told apart by colour-blind eyes too (Okabe and Ito)."""
 
-CHANGES = {REMOVED: (213, 94, 0), ADDED: (0, 158, 115), CHANGED: (240, 228, 66)}
-"""What the second glance took away, added and judged otherwise."""
+CHANGES = {REMOVED: (213, 94, 0), ADDED: (0, 158, 115), CHANGED: (204, 121, 167)}
+"""What the second glance removed, added and relabelled; no yellow, which outlines the mask."""
+
+WARM, COLD = (255, 176, 60), (70, 160, 255)
+"""Ends of signed values."""
+
+INFERNO = (
+    *((0, 0, 4), (27, 12, 65), (74, 12, 107), (120, 28, 109), (165, 44, 96)),
+    *((207, 68, 70), (237, 105, 37), (251, 155, 6), (247, 209, 61), (252, 255, 164)),
+)
+"""The colour map of that name at ten even steps."""
 
 MASK_COLOUR = (255, 212, 59)
 WIDTH = 1400
@@ -23,40 +32,49 @@ WEBP_SIDE = 16383
 """Longest side that WebP can hold, pixels (RFC 9649, section 2.7)."""
 
 
-def grey(stack: NDArray) -> NDArray[np.uint8]:
+def grey(stack: NDArray, like: NDArray | None = None) -> NDArray[np.uint8]:
     """Turn intensities to grey, each stack between its 1st and 99.5th percentile.
 
     Parameters
     ----------
     stack : (N, H, W) array
+    like : (N, H, W) array, optional
+        The stack that has the percentiles, where it is another.
 
     Returns
     -------
     (N, H, W, 3) uint8 array
     """
     stack = np.nan_to_num(np.asarray(stack, np.float32))
-    positive = stack[stack > 0]
+    scale = stack if like is None else np.nan_to_num(np.asarray(like, np.float32))
+    positive = scale[scale > 0]
     high = np.percentile(positive, 99.5) if positive.size else 1.0
-    low = np.percentile(stack, 1)
+    low = np.percentile(scale, 1)
     level = np.clip((stack - low) / max(high - low, 1e-12), 0, 1)
     return np.repeat((255 * level).astype(np.uint8)[..., None], 3, axis=-1)
 
 
 def diverging(stack: NDArray) -> NDArray[np.uint8]:
     """Turn signed values to blue, black and orange; each slice has its own range."""
+    level = signed_level(stack)[..., None]
+    warm, cold = np.array(WARM), np.array(COLD)
+    return (np.clip(level, 0, 1) * warm + np.clip(-level, 0, 1) * cold).astype(np.uint8)
+
+
+def signed_level(stack: NDArray) -> NDArray[np.float32]:
+    """Bring each slice of signed values to [-1, 1] by the 99.5th percentile of its magnitude."""
     stack = np.nan_to_num(np.asarray(stack, np.float32))
     high = np.percentile(np.abs(stack), 99.5, axis=(1, 2), keepdims=True)
-    level = np.clip(stack / np.maximum(high, 1e-30), -1, 1)[..., None]
-    warm, cold = np.array([255, 176, 60]), np.array([70, 160, 255])
-    return (np.clip(level, 0, 1) * warm + np.clip(-level, 0, 1) * cold).astype(np.uint8)
+    return np.clip(stack / np.maximum(high, 1e-30), -1, 1)
 
 
 def heat(base: NDArray[np.uint8], stack: NDArray) -> NDArray[np.uint8]:
     """Lay values in [0, 1] over grey slices."""
-    from matplotlib import colormaps
-
     level = np.clip(np.nan_to_num(np.asarray(stack, np.float32)), 0, 1)
-    colour = 255 * colormaps['inferno'](level)[..., :3]
+    steps = np.linspace(0, 1, len(INFERNO))
+    colour = np.stack(
+        [np.interp(level, steps, channel) for channel in zip(*INFERNO, strict=True)], -1
+    )
     part = (0.85 * np.sqrt(level))[..., None]
     return ((1 - part) * 0.8 * base + part * colour).astype(np.uint8)
 

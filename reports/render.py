@@ -9,6 +9,7 @@ from secondglance.imaging.labels import TISSUES
 from secondglance.reports import figures
 from secondglance.reports.data import ReportData
 from secondglance.reports.page import environment
+from secondglance.reports.viewer import CHANGE_NAMES, viewer_data
 
 
 def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
@@ -62,9 +63,8 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
             data=data,
             figures=inside,
             colours={n: figures.COLOURS[i] for i, n in enumerate(TISSUES, 1)},
-            changes=dict(
-                zip(('went', 'came', 'of another tissue'), figures.CHANGES.values(), strict=True)
-            ),
+            changes=dict(zip(CHANGE_NAMES, figures.CHANGES.values(), strict=True)),
+            viewer=viewer_data(data),
             fits=_counted(data.lognormal['best'] if data.lognormal else []),
         )
     )

@@ -8,26 +8,8 @@ import pytest
 from PIL import Image
 
 from secondglance.reports import figures
-from secondglance.reports.data import ReportData
 from secondglance.reports.methods import methods_text, volumes_of
 from secondglance.reports.render import render_report
-
-
-@pytest.fixture
-def data(rng):
-    shape = (5, 12, 10)
-    mask = np.zeros(shape, bool)
-    mask[1:, 3:9, 2:8] = True
-    return ReportData(
-        title='sub-01',
-        source='/data/sub-01_dwi.nii.gz',
-        image=rng.random(shape),
-        saliency=rng.normal(size=shape),
-        enhanced=rng.random(shape),
-        mask=mask,
-        first_labels=rng.integers(0, 4, shape),
-        labels=np.where(mask, rng.integers(0, 4, shape), 0),
-    )
 
 
 @pytest.fixture

@@ -1,0 +1,204 @@
+"""What the slice viewer of a report shows: each layer of the stack as text that a page holds."""
+
+import base64
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secondglance.imaging.glance_changes import changes
+from secondglance.imaging.labels import TISSUES
+from secondglance.reports import figures
+from secondglance.reports.data import ReportData
+
+MOST_PIXELS = 2_500_000
+"""Of one layer of the whole stack; more are thinned in plane, so that a page can be mailed."""
+
+TISSUE_NAMES = dict(zip(TISSUES, ('white matter', 'grey matter', 'CSF'), strict=True))
+
+CHANGE_NAMES = ('removed', 'added', 'relabelled')
+"""In the order of the values of :func:`secondglance.imaging.glance_changes.changes`."""
+
+
+def viewer_data(data: ReportData, quality: int = 85) -> dict:
+    """Gather the layers of a scan for the viewer.
+
+    Parameters
+    ----------
+    data : ReportData
+    quality : int
+        Of the WebP pictures, 1 to 100. Labels are exact whatever it is.
+
+    Returns
+    -------
+    dict
+        Of plain values, for JSON. ``sheets`` holds grey pictures whose tiles are the slices,
+        row by row; ``labels`` holds run lengths, see :func:`run_lengths`.
+    """
+    n = len(data.image)
+    across, up = (_extent(data.image, data.mask, axis) for axis in (1, 2))
+    pixels = n * (across.stop - across.start) * (up.stop - up.start)
+    step = int(np.ceil(np.sqrt(pixels / MOST_PIXELS)))
+
+    def seen(stack: NDArray) -> NDArray:
+        """Turn (N, H, W) into rows that run down from dorsal, columns from left to right."""
+        return np.swapaxes(stack[:, across, up], 1, 2)[:, ::-1][:, ::step, ::step]
+
+    scalars = {'image': figures.grey(data.image)[..., 0]}
+    bases = [{'key': 'image', 'name': data.image_name}]
+    for name, stack in data.compared.items():
+        key = f'compared{len(bases)}'
+        # One grey scale: a difference in brightness is one of the images
+        scalars[key] = figures.grey(stack, like=data.image)[..., 0]
+        bases.append({'key': key, 'name': name})
+    labels = {
+        'mask': data.mask,
+        'second': data.labels,
+        'first': data.first_labels,
+        'changes': changes(data.first_labels, data.labels),
+    }
+    tissues = [{'name': TISSUE_NAMES[t], 'colour': figures.COLOURS[i + 1]} for i, t in
+               enumerate(TISSUES)]  # fmt: skip
+    layers = [
+        {
+            'key': 'mask',
+            'name': 'Brain mask',
+            'kind': 'labels',
+            'classes': [{'name': 'brain mask', 'colour': figures.MASK_COLOUR}],
+            'on': True,
+        },
+        {'key': 'second', 'name': 'Tissues, second glance', 'kind': 'labels', 'classes': tissues},
+        {'key': 'first', 'name': 'Tissues, first glance', 'kind': 'labels', 'classes': tissues},
+        {
+            'key': 'changes',
+            'name': 'Changes from first to second',
+            'kind': 'labels',
+            'classes': [
+                {'name': name, 'colour': colour}
+                for name, colour in zip(CHANGE_NAMES, figures.CHANGES.values(), strict=True)
+            ],
+        },
+    ]
+    if data.regions is not None and data.regions.any():
+        present, packed = np.unique(data.regions, return_inverse=True)
+        if present[0] != 0:
+            present, packed = np.concatenate([[0], present]), packed + 1
+        labels['regions'] = packed.reshape(data.regions.shape)
+        classes = [
+            {'name': data.region_names.get(int(value), f'region {value}'), 'colour': _hue(place)}
+            for place, value in enumerate(present[1:])
+        ]
+        layers.append({'key': 'regions', 'name': 'Regions', 'kind': 'labels', 'classes': classes})
+    if data.probabilities is not None:
+        for index, tissue in enumerate(TISSUES, 1):
+            key = f'probability{tissue}'
+            scalars[key] = _bytes(data.probabilities[:, index])
+            layers.append(
+                {
+                    'key': key,
+                    'name': f'Probability of {TISSUE_NAMES[tissue]}',
+                    'kind': 'heat',
+                    'ends': ['0', '1'],
+                }
+            )
+    scalars['saliency'] = np.rint(127.5 + 127.5 * figures.signed_level(data.saliency)).astype(
+        np.uint8
+    )
+    layers.append(
+        {
+            'key': 'saliency',
+            'name': 'Saliency',
+            'kind': 'signed',
+            'ends': ['lowers the score', 'raises it (each slice has its own range)'],
+        }
+    )
+    scalars['enhanced'] = _bytes(data.enhanced)
+    layers.append(
+        {'key': 'enhanced', 'name': 'Enhanced saliency', 'kind': 'heat', 'ends': ['0', '1']}
+    )
+    small = seen(scalars['image'])
+    areas = data.mask.sum((1, 2))
+    probability = {int(row['slice']): row.get('probability') for row in data.placement}
+    return {
+        'n': n,
+        'width': small.shape[2],
+        'height': small.shape[1],
+        'columns': _columns(n),
+        'mm': [step * data.spacing[0], step * data.spacing[1]],
+        'edges': list(data.edges),
+        'start': int(areas.argmax()) if areas.any() else n // 2,
+        'probability': [probability.get(index) for index in range(n)],
+        'bases': bases,
+        'layers': layers,
+        'stops': [list(colour) for colour in figures.INFERNO],
+        'diverging': [list(figures.COLD), list(figures.WARM)],
+        'sheets': {key: _sheet(seen(stack), quality) for key, stack in scalars.items()},
+        'labels': {key: run_lengths(seen(stack)) for key, stack in labels.items()},
+    }
+
+
+def run_lengths(labels: NDArray) -> str:
+    """Write labels as runs: three bytes each, the value (low, high byte) and the length, base 64.
+
+    Parameters
+    ----------
+    labels : int array
+        Of values from 0 to 65535.
+
+    Examples
+    --------
+    >>> base64.b64decode(run_lengths(np.array([0, 0, 0, 258]))).hex(' ')
+    '00 00 03 02 01 01'
+    """
+    flat = np.ascontiguousarray(labels).astype(np.uint16).ravel()
+    starts = np.flatnonzero(np.r_[True, flat[1:] != flat[:-1]])
+    lengths = np.diff(np.r_[starts, flat.size])
+    # A length has one byte: a long run is several
+    pieces = -(-lengths // 255)
+    values = np.repeat(flat[starts], pieces)
+    last = np.cumsum(pieces) - 1
+    out = np.full(values.size, 255, np.int64)
+    out[last] = lengths - 255 * (pieces - 1)
+    packed = np.stack([values & 255, values >> 8, out], axis=1).astype(np.uint8)
+    return base64.b64encode(packed.tobytes()).decode()
+
+
+def _extent(image: NDArray, mask: NDArray, axis: int) -> slice:
+    """Leave out the margins of a stack that lie beyond the field of view."""
+    other = tuple(a for a in range(3) if a != axis)
+    used = np.flatnonzero(((image != 0) | mask).any(axis=other))
+    return slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, image.shape[axis])
+
+
+def _columns(n: int) -> int:
+    return int(np.ceil(np.sqrt(n)))
+
+
+def _bytes(stack: NDArray) -> NDArray[np.uint8]:
+    """Bring values in [0, 1] to whole numbers up to 255."""
+    return np.rint(255 * np.clip(np.nan_to_num(stack), 0, 1)).astype(np.uint8)
+
+
+def _sheet(stack: NDArray[np.uint8], quality: int) -> str:
+    """Lay slices side by side in one picture, as text."""
+    from PIL import Image
+
+    n, height, width = stack.shape
+    columns = _columns(n)
+    rows = -(-n // columns)
+    sheet = np.zeros((rows * columns, height, width), np.uint8)
+    sheet[:n] = stack
+    sheet = sheet.reshape(rows, columns, height, width).swapaxes(1, 2)
+    picture = Image.fromarray(np.ascontiguousarray(sheet.reshape(rows * height, columns * width)))
+    buffer = BytesIO()
+    kind = 'webp' if max(picture.size) <= figures.WEBP_SIDE else 'png'
+    picture.save(buffer, kind, **({'quality': quality, 'method': 2} if kind == 'webp' else {}))
+    return f'data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}'
+
+
+def _hue(place: int) -> tuple[int, int, int]:
+    """Give neighbours in a list colours that lie far apart: steps of the golden angle."""
+    from colorsys import hls_to_rgb
+
+    red, green, blue = hls_to_rgb((place * 0.381966) % 1, 0.62, 0.75)
+    return round(255 * red), round(255 * green), round(255 * blue)

@@ -1,0 +1,106 @@
+"""What the viewer is given."""
+
+import base64
+import json
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from secondglance.reports import viewer
+from secondglance.reports.viewer import run_lengths, viewer_data
+
+
+def _decode(text, shape):
+    """Read run lengths as the format says: value of two bytes, length of one."""
+    runs = base64.b64decode(text)
+    out = []
+    for low, high, length in zip(runs[::3], runs[1::3], runs[2::3], strict=True):
+        out += [low + 256 * high] * length
+    return np.array(out).reshape(shape)
+
+
+@pytest.mark.parametrize('length', [1, 254, 255, 256, 510, 511, 2000])
+def test_run_lengths_of_any_length(length):
+    labels = np.r_[np.zeros(length), np.full(length, 700), 3].astype(int)
+    assert (_decode(run_lengths(labels), -1) == labels).all()
+
+
+def test_run_lengths_of_noise(rng):
+    labels = rng.integers(0, 65536, (4, 5, 6))
+    assert (_decode(run_lengths(labels), (4, 5, 6)) == labels).all()
+
+
+def test_dorsal_is_the_first_row_and_left_the_first_column(data):
+    labels = np.zeros_like(data.labels)
+    labels[2, 0, -1] = 3  # leftmost and most dorsal
+    told = viewer_data(replace(data, labels=labels))
+    seen = _decode(told['labels']['second'], (5, 10, 12))
+    assert np.argwhere(seen).tolist() == [[2, 0, 0]]
+    assert (told['width'], told['height']) == (12, 10)
+
+
+def test_margins_beyond_the_field_of_view_are_left_out(data):
+    image = np.zeros((5, 40, 30))
+    image[:, 20:32, 4:14] = 1 + data.image
+    stacks = {
+        name: np.zeros((5, 40, 30), int)
+        for name in ('saliency', 'enhanced', 'first_labels', 'labels')
+    }
+    stacks['mask'] = np.zeros((5, 40, 30), bool)
+    told = viewer_data(replace(data, image=image, **stacks))
+    assert (told['width'], told['height']) == (12, 10)
+
+
+def test_tiles_of_a_sheet_are_the_slices(data):
+    image = np.zeros((5, 16, 16))
+    for n in range(5):
+        image[n] = 1 + n
+    flat = np.zeros((5, 16, 16))
+    told = viewer_data(
+        replace(
+            data,
+            image=image,
+            mask=flat > 0,
+            labels=flat,
+            first_labels=flat,
+            saliency=flat,
+            enhanced=flat,
+        )
+    )
+    source = told['sheets']['image'].partition(',')[2]
+    with Image.open(BytesIO(base64.b64decode(source))) as picture:
+        sheet = np.asarray(picture.convert('L'), float)
+    assert sheet.shape == (2 * 16, 3 * 16)
+    tiles = [sheet[16 * (n // 3) :, 16 * (n % 3) :][4:12, 4:12].mean() for n in range(5)]
+    assert np.allclose(tiles, np.linspace(0, 255, 5), atol=4)
+
+
+def test_large_stacks_are_thinned_and_know_their_pixel(data, monkeypatch):
+    monkeypatch.setattr(viewer, 'MOST_PIXELS', 5 * 12 * 10 // 4)
+    told = viewer_data(replace(data, spacing=(0.3, 0.2)))
+    assert (told['width'], told['height']) == (6, 5)
+    assert told['mm'] == pytest.approx([0.6, 0.4])
+
+
+def test_regions_are_packed_and_named(data):
+    regions = np.zeros_like(data.labels)
+    regions[0, 0, 0], regions[1, 1, 1] = 30000, 9
+    told = viewer_data(replace(data, regions=regions, region_names={30000: 'Cortex'}))
+    layer = next(layer for layer in told['layers'] if layer['key'] == 'regions')
+    assert [c['name'] for c in layer['classes']] == ['region 9', 'Cortex']
+    seen = _decode(told['labels']['regions'], (5, 10, 12))
+    assert seen[0, -1, 0] == 2
+    assert seen[1, -2, 1] == 1
+
+
+def test_all_is_plain_json(data):
+    json.dumps(viewer_data(data), allow_nan=False)
+
+
+def test_an_empty_scan_can_be_shown(data):
+    empty = np.zeros_like(data.image)
+    told = viewer_data(replace(data, image=empty, mask=empty > 0, saliency=empty * np.nan))
+    assert (told['n'], told['width'], told['start']) == (5, 12, 2)
