@@ -31,7 +31,7 @@ from secondglance.imaging.metrics import dice
 from secondglance.models.choices import SECOND_GLANCES
 from secondglance.models.donors import read_donors
 from secondglance.models.pose import estimate_pose
-from secondglance.models.segment import first_glance, look_again, segment_stack
+from secondglance.models.segment import find_brain, first_glance, look_again
 from secondglance.models.weights import (
     REFINEMENT,
     SECOND_GLANCE,
@@ -123,7 +123,7 @@ def judge_head(path, reference, model, refinement, donors):
     large = area > SMALL * area.max()
     for method in ('first-glance', 'network'):
         head = pose.stack(grid, voxels)
-        seen = segment_stack(model, refinement, head, donors, mask_method=method)
+        seen = find_brain(model, refinement, head, donors, mask_method=method)
         mask = grid.to_native(seen.brain.mask) >= 0.5
         print(
             path.name.split('.')[0],

@@ -25,7 +25,7 @@ from secondglance.imaging.placement.donors import place_from_bank
 from secondglance.imaging.pose import HeadStack
 from secondglance.models.donors import read_donors
 from secondglance.models.inference import predict
-from secondglance.models.segment import first_glance, prepare_donor, segment_stack
+from secondglance.models.segment import find_brain, first_glance, prepare_donor
 from secondglance.models.training.recipes import animal_rng, split_animals
 from secondglance.models.training.segmentation import train
 from secondglance.models.weights import (
@@ -116,10 +116,10 @@ def judge_shipped(args, atlas, split):
     found = {}
     for number in unseen:
         stack, labels, positions = scanned(args, atlas, number, model.spacing, 80)
-        seen = segment_stack(model, refinement, HeadStack(stack, positions, model.spacing), donors)
+        seen = find_brain(model, refinement, HeadStack(stack, positions, model.spacing), donors)
         mask = seen.brain.mask >= 0.5
         compare(found, 'no mask', seen.first.probabilities, None, labels, model)
-        compare(found, 'mask of the network', seen.second, mask, labels, model)
+        compare(found, 'mask of the network', *inside(model, stack, mask), labels, model)
         compare(found, 'mask by hand', *inside(model, stack, labels > 0), labels, model)
     print('\nThe weights that ship:')
     tell(found, unseen)

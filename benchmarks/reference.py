@@ -22,7 +22,7 @@ from secondglance.imaging.metrics import dice
 from secondglance.imaging.motion import estimate_motion
 from secondglance.imaging.pose import Pose
 from secondglance.models.donors import read_donors
-from secondglance.models.segment import segment_stack
+from secondglance.models.segment import find_brain
 from secondglance.models.weights import REFINEMENT, load_weights
 
 
@@ -65,7 +65,7 @@ def brain_of(found, model, refinement, donors):
     """Outline the brain of a scan by both networks, on the scan's own grid."""
     pose = Pose('rat', model.spacing)
     grid = pose.grid(found.voxels.shape, found.affine)
-    glances = segment_stack(model, refinement, pose.stack(grid, found.voxels), donors)
+    glances = find_brain(model, refinement, pose.stack(grid, found.voxels), donors)
     return grid.to_native(glances.brain.mask) >= 0.5
 
 

@@ -67,21 +67,6 @@ class FoundBrain:
     brain: SelectedMask
 
 
-@dataclass(frozen=True)
-class Glances(FoundBrain):
-    """The results of both glances at a head; stacks at the network's spacing.
-
-    Attributes
-    ----------
-    first, placement, brain
-        As of `FoundBrain`.
-    second : (N, 4, H, W) float32 array
-        Class probabilities of the masked head.
-    """
-
-    second: NDArray[np.float32]
-
-
 def first_glance(
     model: LoadedModel,
     images: NDArray,
@@ -354,42 +339,3 @@ def find_brain(
     calibration = calibration_of(refinement.metadata)
     brain = select_mask(mask_method, evidence, head.spacing, head.thickness, calibration)
     return FoundBrain(first, placement, brain)
-
-
-def segment_stack(
-    model: LoadedModel,
-    refinement: LoadedModel,
-    head: HeadStack,
-    donors: Sequence[Donor],
-    *,
-    mask_method: str = MASK_METHODS[0],
-    options: SaliencyOptions = AS_PUBLISHED,
-    device: str = 'cpu',
-) -> Glances:
-    """Segment a stack of whole-head slices.
-
-    Parameters
-    ----------
-    model, refinement, head, donors, mask_method, options, device
-        As of `find_brain`.
-
-    Returns
-    -------
-    Glances
-
-    Raises
-    ------
-    InputError
-        As of `find_brain`.
-    """
-    found = find_brain(
-        model,
-        refinement,
-        head,
-        donors,
-        mask_method=mask_method,
-        options=options,
-        device=device,
-    )
-    second = predict(model, remove_background(head.images, found.brain.mask), device)
-    return Glances(found.first, found.placement, found.brain, second)
