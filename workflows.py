@@ -26,6 +26,7 @@ if __name__ == '__main__' and __package__ is None:
 
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.mask.methods import METHODS
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.models.choices import (
     MASK_METHODS,
@@ -133,7 +134,13 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar='DIR',
         help='folders with image and brain mask of other animals; default: the bank',
     )
-    add('--mask-method', choices=MASK_METHODS, default=MASK_METHODS[0])
+    add(
+        '--mask-method',
+        choices=MASK_METHODS,
+        default=MASK_METHODS[0],
+        help='; '.join(f'{name}: {method.summary}' for name, method in METHODS.items())
+        + '; auto (default): network, or another if that is doubtful and the other is not',
+    )
     add(
         '--second-glance',
         choices=SECOND_GLANCES,

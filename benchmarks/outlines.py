@@ -26,9 +26,10 @@ from secondglance.models.training.scans import read_labelled_scans
 from secondglance.models.weights import default_weights, load_weights
 from secondglance.simulation.animal import cut_through, draw_animal
 from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.contrast import CONTRASTS
 from secondglance.simulation.head import render_as
 
-CONTRASTS = {'b0': (0.45, 0.6, 1.0), 'T2w': (0.35, 0.55, 1.2), 'EPI': (0.5, 0.6, 0.7)}
+SHOWN = ('b0', 'T2w', 'EPI')
 ALIKE = 0.15
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 1.01)
 ENDS_MM = 4.0
@@ -68,7 +69,7 @@ def simulated(args, model):
         rng = np.random.default_rng([number, 6])
         animal = draw_animal(atlas, rng, model.spacing, 80, scale_range=(1.0, 1.0))
         maps, centres = cut_through(animal, APART_MM)
-        for contrast in CONTRASTS.values():
+        for contrast in (CONTRASTS[name] for name in SHOWN):
             images, labels = render_as(
                 maps, np.random.default_rng([number, 7]), model.spacing, contrast=contrast
             )

@@ -26,8 +26,8 @@ from secondglance.imaging.pose import HeadStack
 from secondglance.models.donors import read_donors
 from secondglance.models.inference import predict
 from secondglance.models.segment import find_brain, first_glance, prepare_donor
-from secondglance.models.training.recipes import animal_rng, split_animals
 from secondglance.models.training.segmentation import train
+from secondglance.models.training.split import animal_rng, split_animals
 from secondglance.models.weights import (
     REFINEMENT,
     default_refinement,

@@ -17,15 +17,9 @@ from secondglance.models.training.evaluation import score
 from secondglance.models.weights import default_weights, load_weights
 from secondglance.simulation.animal import cut_through, draw_animal
 from secondglance.simulation.atlas import read_atlas
+from secondglance.simulation.contrast import CONTRASTS
 from secondglance.simulation.head import render_as
 
-CONTRASTS = {
-    'b0': (0.45, 0.6, 1.0),
-    'T2w': (0.35, 0.55, 1.2),
-    'EPI': (0.5, 0.6, 0.7),
-    'T1w': (0.75, 0.55, 0.25),
-    'inverted': (1.0, 0.7, 0.2),
-}
 SNRS = (5, 10, 20, 40)
 BIASES = (0.0, 0.2, 0.4, 0.6)
 SIZES = (0.8, 0.9, 1.0, 1.1, 1.2)

@@ -254,8 +254,7 @@ def _segmented(networks, found, pose, donors, args):
         evidence, _ = gather_evidence(
             first, refinement, head, donors, similarity=similarity, device=device
         )
-        placed_by = 'similarity' if similarity else 'correlation'
-        of_kind = candidate_masks(evidence, head.spacing, head.thickness, placed_by)
+        of_kind = candidate_masks(evidence, head.spacing, head.thickness, similarity=similarity)
         masks |= {name: mask for name, mask in of_kind.items() if name not in masks}
     for method, mask in masks.items():
         yield method, tissues(grid.to_native(mask) >= 0.5)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
+from secondglance.models.training.recipes import RECIPES
 
 SIGMA = (
     'SIGMA version 2 (GPL-3.0), Barrière et al. 2019, Nature Communications, '
@@ -32,11 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--recipe',
-        choices=('robust', 'fine-tune', 'paper', 'refine', 'second-glance'),
-        help='robust: whole heads of every kind; fine-tune: the same from --init-weights, slower; '
-        'paper: as Matos et al. 2019; refine: the refinement of the mask, by what --first sees; '
-        'second-glance: tissues and place inside a brain mask '
-        '(default: robust, or fine-tune with --bids-dir)',
+        choices=tuple(RECIPES),
+        help='; '.join(f'{name}: {one.summary}' for name, one in RECIPES.items())
+        + ' (default: robust, or fine-tune with --bids-dir)',
     )
     parser.add_argument(
         '--init-weights',
@@ -130,7 +129,6 @@ def main(args: argparse.Namespace) -> int:
             f'Training needs {error.name}; install it with `pip install secondglance[train]`.'
         ) from error
     from secondglance.models.inference import resolve_device
-    from secondglance.models.training.recipes import RECIPES, REFINE, SECOND_GLANCE
     from secondglance.models.training.scans import read_labelled_scans
     from secondglance.models.training.segmentation import train
     from secondglance.models.weights import default_weights
@@ -143,14 +141,13 @@ def main(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     known = args.init_weights or args.bids_dir
     recipe = args.recipe or ('fine-tune' if known else 'robust')
-    if recipe == 'fine-tune' and args.init_weights is None:
+    chosen = RECIPES[recipe]
+    if chosen.from_shipped and args.init_weights is None:
         args.init_weights = default_weights()
-    others = {one.name: one for one in (REFINE, SECOND_GLANCE)}
-    chosen = others[recipe] if recipe in others else RECIPES[recipe]
     args.steps = chosen.steps if args.steps is None else args.steps
     args.animals = chosen.n_animals if args.animals is None else args.animals
     scans: list[Any] = []
-    if args.bids_dir and recipe != SECOND_GLANCE.name:
+    if args.bids_dir and chosen.trains != 'second glance':
         scans = read_labelled_scans(
             args.bids_dir,
             args.suffix,
@@ -174,9 +171,9 @@ def main(args: argparse.Namespace) -> int:
         'source': args.source,
         'command': shlex.join(_call(args, recipe, atlas)),
     }
-    if recipe == REFINE.name:
+    if chosen.trains == 'refinement':
         card = _refine(args, read_atlas(atlas), given)
-    elif recipe == SECOND_GLANCE.name:
+    elif chosen.trains == 'second glance':
         _second_glance(args, read_atlas(atlas), given)
     else:
         card = train(read_atlas(atlas), args.output, recipe=recipe, **given)

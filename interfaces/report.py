@@ -103,8 +103,9 @@ class Report(SimpleInterface):
 
     def _run_interface(self, runtime):
         from secondglance.imaging.glance_changes import compare_glances
+        from secondglance.imaging.mask.methods import METHODS
         from secondglance.reports.data import ReportData
-        from secondglance.reports.methods import CAPTIONS, image_caption, methods_text, volumes_of
+        from secondglance.reports.methods import image_caption, methods_text, volumes_of
         from secondglance.reports.render import render_report
 
         settings = dict(self.inputs.settings)
@@ -168,7 +169,7 @@ class Report(SimpleInterface):
             settings=settings,
             versions={'secondglance': __version__, **_versions()},
             image_caption=image_caption(volumes, engine),
-            mask_caption=CAPTIONS[settings['mask_taken']],
+            mask_caption=METHODS[settings['mask_taken']].caption,
             methods=methods_text(__version__, engine, settings, volumes),
             warnings=[
                 *(self.inputs.notes if isdefined(self.inputs.notes) else []),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from secondglance.imaging.labels import TISSUES
+from secondglance.imaging.mask.methods import METHODS
 from secondglance.imaging.published import PEAK, WIDTH
 from secondglance.models.saliency.methods import saliency_methods
 
@@ -12,17 +13,8 @@ SALIENCY_METHODS: tuple[str, ...] = tuple(saliency_methods())
 TARGETS: tuple[str, ...] = ('brain', *TISSUES)
 """Class to explain: the summed logits of one tissue, or of all three."""
 
-MASK_METHODS: tuple[str, ...] = (
-    'auto',
-    'network',
-    'first-glance',
-    'correlation',
-    'similarity',
-)
-"""How the brain mask is made: ``network``, a second network combines first glance, saliency and
-placed mask; ``first-glance``, the brain of the first glance; ``correlation``, a donor's mask moved
-as in the paper; ``similarity``, also scaled and turned. ``auto`` is ``network``, or another where
-that is doubtful and the other is not."""
+MASK_METHODS: tuple[str, ...] = ('auto', *METHODS)
+"""How the brain mask is made: names of `secondglance.imaging.mask.methods`, or ``auto``."""
 
 SECOND_GLANCES: tuple[str, ...] = ('network', 'masked', 'none')
 """Who segments the tissues: a network that is shown the head, the mask and its place in the brain;

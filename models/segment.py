@@ -12,6 +12,7 @@ from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.grids import SliceGrid
 from secondglance.imaging.intensity import head_mask, near_head
+from secondglance.imaging.mask.methods import scales_masks
 from secondglance.imaging.mask.quality import MaskEvidence
 from secondglance.imaging.mask.selection import SelectedMask, select_mask
 from secondglance.imaging.placement.donors import Donor, Placement, place_from_bank
@@ -334,7 +335,7 @@ def find_brain(
         raise InputError(f'Mask method {mask_method!r} is not one of {", ".join(MASK_METHODS)}.')
     first = first_glance(model, head.images, options, device)
     evidence, placement = gather_evidence(
-        first, refinement, head, donors, similarity=mask_method == 'similarity', device=device
+        first, refinement, head, donors, similarity=scales_masks(mask_method), device=device
     )
     calibration = calibration_of(refinement.metadata)
     brain = select_mask(mask_method, evidence, head.spacing, head.thickness, calibration)

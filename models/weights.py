@@ -18,6 +18,7 @@ from secondglance.files.nifti import check_there
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.mask.quality import Calibration
+from secondglance.imaging.published import PAPER_SPACING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,9 +40,6 @@ _ENDS = {
     SECOND_GLANCE: (13, ('WM', 'GM', 'CSF', 'x', 'y', 'z')),
 }
 """Channels that a network of each kind takes, and the classes it gives."""
-
-PAPER_SPACING = 0.375
-"""Millimetres in plane; the acquisition of Matos et al. 2019, section 3.1."""
 
 _LARGEST_FILE = 1 << 31
 """Bytes; ours are a hundredth of it."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import MapNode, Node, Workflow
 
+from secondglance.imaging.mask.methods import scales_masks
 from secondglance.imaging.species import AUTO
 from secondglance.interfaces.brain import Refine, SelectMask
 from secondglance.interfaces.donors import DonorSaliency
@@ -140,7 +141,7 @@ def init_brain_wf(
     if cache_dir is not None:
         donor_saliency.inputs.cache_dir = str(cache_dir)
     # Slices are matched and shifts reconciled over the whole stack
-    place = Node(Place(similarity=mask_method == 'similarity'), mem_gb=0.5, name='place')
+    place = Node(Place(similarity=scales_masks(mask_method)), mem_gb=0.5, name='place')
     refine = Node(Refine(**{**network, 'weights': refinement}), name='refine', **resources)
     brain = Node(SelectMask(method=mask_method, refinement=refinement), name='brain')
 

@@ -1,22 +1,11 @@
 """The methods paragraph that a user can paste."""
 
+from secondglance.imaging.mask.methods import METHODS
 from secondglance.models.saliency.methods import DEFAULT, saliency_methods
 
 ENGINES = {
     'FSL MCFLIRT': 'FSL MCFLIRT (Jenkinson et al. 2002, doi 10.1006/nimg.2002.1132)',
     'SimpleITK': 'SimpleITK (Lowekamp et al. 2013, doi 10.3389/fninf.2013.00045)',
-}
-MASKS = {
-    'network': (
-        'A second network (weights {refinement}) combined the image, the first segmentation and '
-        'its neighbouring slices, the saliency and the placed mask into the brain mask. '
-    ),
-    'correlation': '',
-    'similarity': 'The mask was also scaled and turned in plane to where it correlated best. ',
-    'first-glance': (
-        'The brain mask was one connected piece of what the network had labelled as tissue; '
-        'the placed mask decided between pieces. '
-    ),
 }
 
 TISSUES = {
@@ -34,23 +23,6 @@ TISSUES = {
     ),
 }
 """How the tissues were segmented, by ``--second-glance``."""
-
-CAPTIONS = {
-    'network': (
-        'What a second network makes of the image, the first glance at it and at its neighbours, '
-        "the saliency and another animal's mask, placed by the cross-correlation of saliency."
-    ),
-    'correlation': 'The mask of another animal, where the cross-correlation of saliency put it.',
-    'similarity': (
-        'The mask of another animal, scaled, turned and put where the cross-correlation of '
-        'saliency was highest.'
-    ),
-    'first-glance': (
-        'What the first glance saw as tissue and is one piece, with the help of another '
-        "animal's mask, placed by the cross-correlation of saliency."
-    ),
-}
-"""What a report says below the picture of the mask."""
 
 
 def volumes_of(suffix: str) -> str:
@@ -115,7 +87,7 @@ def methods_text(version: str, engine: dict, settings: dict, volumes: str = 'b0 
         else ''
     )
     volumes = f'{n_b0} {volumes} were' if n_b0 > 1 else 'One volume was'
-    found = MASKS[settings['mask_taken']].format(
+    found = METHODS[settings['mask_taken']].sentence.format(
         refinement=str(settings.get('refinement_checksum', ''))[:12]
     )
     method = saliency_methods()[settings.get('saliency', DEFAULT)]

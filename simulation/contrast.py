@@ -10,6 +10,15 @@ from secondglance.imaging.labels import BRAIN_SHARE
 from secondglance.simulation.atlas import TISSUE_MAPS
 from secondglance.simulation.random_fields import column, smooth_noise
 
+CONTRASTS: dict[str, tuple[float, float, float]] = {
+    'b0': (0.45, 0.6, 1.0),
+    'T2w': (0.35, 0.55, 1.2),
+    'EPI': (0.5, 0.6, 0.7),
+    'T1w': (0.75, 0.55, 0.25),
+    'inverted': (1.0, 0.7, 0.2),
+}
+"""Brightness of WM, GM and CSF by contrast, for simulations with a known contrast."""
+
 
 def brain_labels(maps: torch.Tensor) -> torch.Tensor:
     """Label (B, 1, H, W) of maps (B, 5 or more, H, W): tissue where it fills `BRAIN_SHARE`.

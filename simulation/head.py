@@ -17,7 +17,7 @@ from secondglance.imaging.intensity import normalise_slices
 from secondglance.simulation.animal import THICKNESS_MM, Animal, cut_slices
 from secondglance.simulation.atlas import MAPS
 from secondglance.simulation.brains import imperfect_masks
-from secondglance.simulation.contrast import brain_labels, brain_signal, vary_tissues
+from secondglance.simulation.contrast import CONTRASTS, brain_labels, brain_signal, vary_tissues
 from secondglance.simulation.deformation import bend_grid, pose_grid, resample
 from secondglance.simulation.random_fields import column, smooth_noise
 from secondglance.simulation.scanner import (
@@ -133,7 +133,7 @@ def render_as(
     rng: np.random.Generator,
     spacing: float,
     *,
-    contrast: tuple[float, float, float] = (0.45, 0.6, 1.0),
+    contrast: tuple[float, float, float] = CONTRASTS['b0'],
     snr: float = 20.0,
     bias: float = 0.3,
     voxel: float = 0.3,

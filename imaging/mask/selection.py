@@ -1,4 +1,4 @@
-"""Whose mask removes the background, how far it is to be trusted, and what stands in for it."""
+"""Selection of the brain mask: candidates by method, and which is taken."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secondglance.imaging.mask.cleaning import one_brain
+from secondglance.imaging.mask.methods import METHODS, scales_masks
 from secondglance.imaging.mask.quality import Calibration, MaskEvidence
 
 DOUBTFUL = 0.5
@@ -21,7 +22,7 @@ class SelectedMask:
     mask : (N, H, W) float32 array
         Brain; its outline is at one half.
     method : str
-        Whose mask it is: the one asked for, or what stands in for it.
+        Of the mask: the one asked for, or what ``auto`` took.
     confidence : float
         Probability that its Dice with a mask drawn by hand is at least 0.95.
     slice_confidence : (N,) array
@@ -38,28 +39,31 @@ class SelectedMask:
 
 
 def candidate_masks(
-    evidence: MaskEvidence, spacing: float, thickness: float, placed_by: str = 'correlation'
+    evidence: MaskEvidence, spacing: float, thickness: float, *, similarity: bool = False
 ) -> dict[str, NDArray[np.float32]]:
-    """Every mask that a head's evidence make.
+    """Make the mask of every method.
 
     Parameters
     ----------
     evidence : MaskEvidence
     spacing, thickness : float
         Of the stack, mm, in the size of a rat.
-    placed_by : {'correlation', 'similarity'}
-        How the other animal's mask was placed.
+    similarity : bool
+        Whether the other animal's mask was scaled and turned, too, when it was placed.
 
     Returns
     -------
     dict of str to (N, H, W) float32 array
-        By method: ``network``, ``first-glance`` and `placed_by`.
+        By name of the method.
     """
-    return {
-        'network': one_brain(evidence.refined, spacing, thickness, evidence.placed),
-        'first-glance': one_brain(evidence.first, spacing, thickness, evidence.placed),
-        placed_by: np.asarray(evidence.placed, np.float32),
-    }
+    masks = {}
+    for name, method in METHODS.items():
+        if method.evidence != 'placed':
+            probability = getattr(evidence, method.evidence)
+            masks[name] = one_brain(probability, spacing, thickness, evidence.placed)
+        elif method.similarity == similarity:
+            masks[name] = np.asarray(evidence.placed, np.float32)
+    return masks
 
 
 def select_mask(
@@ -86,10 +90,9 @@ def select_mask(
     -------
     SelectedMask
     """
-    placed_by = method if method == 'similarity' else 'correlation'
-    masks = candidate_masks(evidence, spacing, thickness, placed_by)
+    masks = candidate_masks(evidence, spacing, thickness, similarity=scales_masks(method))
     trust = {name: calibration.of_mask(mask >= 0.5, evidence) for name, mask in masks.items()}
-    taken = 'network' if method == 'auto' else method
+    taken = next(iter(METHODS)) if method == 'auto' else method
     if method == 'auto' and trust[taken] < DOUBTFUL:
         best = max(trust, key=lambda name: trust[name])
         # Of two doubtful masks the network's

@@ -16,8 +16,9 @@ import secondglance
 from secondglance.files.atomic import write_whole
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.intensity import NORMALISATION
-from secondglance.models.training.recipes import Recipe, Split, split_animals
+from secondglance.models.training.recipes import Recipe
 from secondglance.models.training.scans import LabelledScan
+from secondglance.models.training.split import Split, split_animals
 from secondglance.models.unet import UNet
 from secondglance.models.weights import FORMAT, LoadedModel, load_weights
 

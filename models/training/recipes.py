@@ -1,13 +1,10 @@
-"""How networks are trained: recipes by name, and animals split into parts that never mix."""
+"""How networks are trained: an entry a recipe, which command line, training and docs read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from secondglance.imaging.errors import InputError
-from secondglance.models.weights import PAPER_SPACING
+from secondglance.imaging.published import PAPER_SPACING
 
 
 @dataclass(frozen=True)
@@ -17,6 +14,8 @@ class Recipe:
     Attributes
     ----------
     name : str
+    summary : str
+        For ``--help``.
     batch_size : int
         Slices a step.
     learning_rate : float
@@ -43,9 +42,14 @@ class Recipe:
         Share of each batch that is drawn from labelled scans, where there are any.
     steps, n_animals : int
         Batches, and simulated animals, where the call names none.
+    trains : {'segmentation', 'refinement', 'second glance'}
+        Which network.
+    from_shipped : bool
+        Whether it starts from the weights that ship unless others are named.
     """
 
     name: str
+    summary: str
     batch_size: int
     learning_rate: float
     cross_entropy: float
@@ -60,53 +64,60 @@ class Recipe:
     scan_share: float = 0.4
     steps: int = 20000
     n_animals: int = 36
+    trains: str = 'segmentation'
+    from_shipped: bool = False
 
 
-RECIPES: dict[str, Recipe] = {
-    # Matos et al. 2019, section 3.2.
-    'paper': Recipe('paper', 5, 3e-4, 0.0, 'sgd', decay=1.5e-6),
-    'robust': Recipe(
-        'robust',
-        16,
-        1.5e-3,
-        1.0,
-        'adamw',
-        average=0.998,
-        heads=True,
-        spacing=0.3,
-        side=80,
-        channels=(16, 32, 64, 128, 192),
-        precision='bf16-mixed',
-        steps=10000,
-    ),
-}
+ROBUST = Recipe(
+    'robust',
+    'whole heads of every contrast',
+    16,
+    1.5e-3,
+    1.0,
+    'adamw',
+    average=0.998,
+    heads=True,
+    spacing=0.3,
+    side=80,
+    channels=(16, 32, 64, 128, 192),
+    precision='bf16-mixed',
+    steps=10000,
+)
 
 
-RECIPES['fine-tune'] = replace(
-    RECIPES['robust'],
+FINE_TUNE = replace(
+    ROBUST,
     name='fine-tune',
+    summary='the same from --init-weights, at a lower learning rate',
     learning_rate=5e-4,
     average=0.99,
     steps=500,
     n_animals=12,
+    from_shipped=True,
 )
-"""Recipes of the network of the two glances, by name."""
+
+
+# Section 3.2
+PAPER = Recipe('paper', 'as Matos et al. 2019', 5, 3e-4, 0.0, 'sgd', decay=1.5e-6)
 
 
 REFINE = replace(
-    RECIPES['robust'],
+    ROBUST,
     name='refine',
+    summary='the refinement of the brain mask, from the first glance of --first',
     learning_rate=2e-3,
     average=0.995,
     channels=(16, 32, 64, 96),
     steps=3000,
     n_animals=60,
+    trains='refinement',
 )
-"""Recipe of the refinement (`secondglance.models.brain_refinement`)."""
+
 
 SECOND_GLANCE = replace(
-    RECIPES['robust'],
+    ROBUST,
     name='second-glance',
+    summary='tissues and place in the atlas inside a brain mask',
     learning_rate=2e-3,
     average=0.998,
     spacing=0.2,
@@ -115,58 +126,11 @@ SECOND_GLANCE = replace(
     scan_share=0.5,
     steps=8000,
     n_animals=120,
+    trains='second glance',
 )
-"""Recipe of the second glance (`secondglance.models.second_glance`)."""
 
 
-@dataclass(frozen=True)
-class Split:
-    """Numbers of the animals in each part of a cohort; no animal is in two parts."""
-
-    train: tuple[int, ...]
-    validation: tuple[int, ...]
-    test: tuple[int, ...]
-
-
-def split_animals(n_animals: int, rng: np.random.Generator, test_fraction: float = 0.2) -> Split:
-    """Split animals at random: a fifth to test, a fifth of the rest to validate.
-
-    Parameters
-    ----------
-    n_animals : int
-        At least 3.
-    rng : numpy.random.Generator
-    test_fraction : float
-
-    Returns
-    -------
-    Split
-
-    Raises
-    ------
-    InputError
-        If there are too few animals for three parts.
-
-    References
-    ----------
-    Matos et al. 2019, section 3.2: 80 % to train (80/20 train/validation), 20 % to test.
-
-    Examples
-    --------
-    >>> split = split_animals(36, np.random.default_rng(0))
-    >>> len(split.train), len(split.validation), len(split.test)
-    (23, 6, 7)
-    """
-    if n_animals < 3:
-        raise InputError(f'{n_animals} animals cannot be split in three parts; use at least 3.')
-    order = [int(i) for i in rng.permutation(n_animals)]
-    n_test = max(1, round(test_fraction * n_animals))
-    n_validation = max(1, round(test_fraction * (n_animals - n_test)))
-    test, validation = order[:n_test], order[n_test : n_test + n_validation]
-    train = order[n_test + n_validation :]
-    return Split(tuple(sorted(train)), tuple(sorted(validation)), tuple(sorted(test)))
-
-
-def animal_rng(seed: int, number: int) -> np.random.Generator:
-    """Generator of one animal of the cohort; independent of how many animals there are."""
-    return np.random.default_rng([seed, 1, number])
+RECIPES: dict[str, Recipe] = {
+    one.name: one for one in (ROBUST, FINE_TUNE, PAPER, REFINE, SECOND_GLANCE)
+}
+"""Recipes by name."""

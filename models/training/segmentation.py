@@ -18,8 +18,9 @@ from secondglance.models.training.evaluation import (
 )
 from secondglance.models.training.loop import AveragedTraining, SeededBatches, TrainingRun
 from secondglance.models.training.plan import Plan
-from secondglance.models.training.recipes import RECIPES, Recipe, animal_rng
+from secondglance.models.training.recipes import RECIPES, Recipe
 from secondglance.models.training.scans import UNKNOWN, LabelledScan, draw_scans
+from secondglance.models.training.split import animal_rng
 from secondglance.models.unet import UNet
 from secondglance.simulation.animal import Animal, draw_animal
 from secondglance.simulation.atlas import Atlas
@@ -116,7 +117,7 @@ def train(
     output : path
         Weights, ``.safetensors``; the model card goes beside it, ``.json``.
     recipe : str
-        One of `RECIPES`.
+        One of `RECIPES` that trains a segmentation.
     init_weights : path, optional
         Weights to go on from, of the recipe's architecture and spacing.
     **asked
@@ -133,8 +134,9 @@ def train(
         For an unknown recipe, too few animals or steps, weights to start from that do not fit, or
         a checkpoint of another training.
     """
-    if recipe not in RECIPES:
-        raise InputError(f'Recipe {recipe!r} is not known; choose one of {sorted(RECIPES)}.')
+    known = [name for name, one in RECIPES.items() if one.trains == 'segmentation']
+    if recipe not in known:
+        raise InputError(f'Recipe {recipe!r} is not known; choose one of {sorted(known)}.')
     chosen = RECIPES[recipe]
     plan = Plan(output, **{'steps': chosen.steps, 'n_animals': chosen.n_animals, **asked})
     seed, split = plan.seed, plan.split

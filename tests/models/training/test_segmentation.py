@@ -13,9 +13,10 @@ from secondglance.imaging.errors import InputError
 from secondglance.models.training import loop
 from secondglance.models.training import segmentation as training
 from secondglance.models.training.evaluation import dice_per_class
-from secondglance.models.training.recipes import RECIPES, split_animals
+from secondglance.models.training.recipes import RECIPES
 from secondglance.models.training.scans import UNKNOWN, LabelledScan, draw_scans
 from secondglance.models.training.segmentation import train
+from secondglance.models.training.split import split_animals
 from secondglance.models.unet import UNet
 from secondglance.models.weights import load_weights, save_weights
 from secondglance.simulation.animal import cut_slices, draw_animal
