@@ -95,7 +95,7 @@ def main(args: argparse.Namespace) -> int:
         print(
             f'{line["condition"]:<14} {line["label"]:<6} Dice {line["dsc_mean"]:.3f} ± '
             f'{line["dsc_sd"]:.3f}, least {line["dsc_least"]:.3f}'
-            + (f', HD95 {line["hd95_mean"]:.2f} mm' if 'hd95_mean' in line else '')
+            + _of_volumes(line)
             + f'; {line["n_animals"]} animals, {line["n_failed"]} failed'
         )
     if args.output:
@@ -113,6 +113,14 @@ def main(args: argparse.Namespace) -> int:
             draw_worst(pictures, args.output / 'worst.png')
         print(f'Tables and pictures: {args.output}')
     return 0
+
+
+def _of_volumes(line: dict) -> str:
+    """What a line of the summary says of distances and volumes, where they were measured."""
+    if 'hd95_mean' not in line:
+        return ''
+    error, spread = (100 * line[f'volume_error_{of}'] for of in ('mean', 'sd'))
+    return f', HD95 {line["hd95_mean"]:.2f} mm, volume {error:+.1f} ± {spread:.1f} %'
 
 
 def _on_animals(model, args: argparse.Namespace) -> list[dict]:
@@ -152,7 +160,7 @@ def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list
 
     from secondglance.data import donor_paths
     from secondglance.files.labelled import find_labelled
-    from secondglance.imaging.metrics import scores
+    from secondglance.imaging.metrics import relative_error, scores
     from secondglance.models.donors import read_donors
     from secondglance.models.pose import estimate_pose
     from secondglance.models.weights import default_refinement, default_second_glance, trained_on
@@ -206,6 +214,7 @@ def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list
                         'label': label,
                         'trained_on': found.scan.subject in taught,
                         **scores(*pair, size),
+                        'volume_error': relative_error(*pair),
                     }
                 )
             pictures.append(

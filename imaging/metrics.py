@@ -102,6 +102,18 @@ def dice(found: NDArray, true: NDArray) -> float:
     return _ratio(2 * both, int(np.count_nonzero(found)) + int(np.count_nonzero(true)))
 
 
+def relative_error(found: NDArray, true: NDArray) -> float:
+    """Error of a mask's volume, as a share of the true one; NaN where nothing is true.
+
+    Examples
+    --------
+    >>> relative_error(np.array([1, 1, 1, 0]) > 0, np.array([1, 1, 0, 0]) > 0)
+    0.5
+    """
+    n_true = int(np.count_nonzero(true))
+    return _ratio(int(np.count_nonzero(found)) - n_true, n_true)
+
+
 def hausdorff_95(found: NDArray, true: NDArray, voxel_size: Sequence[float]) -> float:
     """95 % Hausdorff distance of two masks: the larger of the two directed 95th percentiles.
 

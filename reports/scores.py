@@ -34,7 +34,8 @@ def summary_of(rows: list[dict]) -> list[dict]:
     Parameters
     ----------
     rows : list of dict
-        ``animal``, ``scan``, ``condition``, ``label``, ``dsc`` and, of volumes, ``hd95_mm``.
+        ``animal``, ``scan``, ``condition``, ``label``, ``dsc`` and, of volumes, ``hd95_mm`` and
+        ``volume_error``.
 
     Returns
     -------
@@ -59,7 +60,11 @@ def summary_of(rows: list[dict]) -> list[dict]:
         for row in members:
             by_animal.setdefault(row['animal'], []).append(row)
         line: dict[str, Any] = {'condition': condition, 'label': label}
-        for score, short in (('dsc', 'dsc'), ('hd95_mm', 'hd95')):
+        for score, short in (
+            ('dsc', 'dsc'),
+            ('hd95_mm', 'hd95'),
+            ('volume_error', 'volume_error'),
+        ):
             if score not in members[0]:
                 continue
             means = np.array([np.mean([r[score] for r in rs]) for rs in by_animal.values()])

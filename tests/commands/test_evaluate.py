@@ -85,6 +85,7 @@ def test_labelled_data_set_of_any_orientation(data_set, tmp_path):
     assert (tmp_path / 'out' / 'worst.png').stat().st_size > 5000
 
     # What is scored is what a user gets
+    error = rows.set_index(['condition', 'label'])['volume_error']
     got = secondglance.segment(data_set / 'sub-01/anat/sub-01_T2w.nii.gz', mask_method='network')
     labels = np.asarray(got.tissues.dataobj)
     reference = nib.load(data_set / 'derivatives/reference/sub-01/anat/sub-01_dseg.nii.gz')
@@ -92,6 +93,8 @@ def test_labelled_data_set_of_any_orientation(data_set, tmp_path):
     for value, name in enumerate(('GM', 'WM', 'CSF'), start=1):
         scored = dice['network', name]
         assert scored == pytest.approx(dice_of(labels == value, drawn == value), abs=1e-6)
+        ratio = (labels == value).sum() / (drawn == value).sum()
+        assert error['network', name] == pytest.approx(ratio - 1, abs=1e-6)
     used = pd.read_csv(tmp_path / 'out' / 'summary.tsv', sep='\t')
     assert set(used['second_weights']) == {
         load_weights(default_second_glance(), form=SECOND_GLANCE).checksum
