@@ -81,7 +81,10 @@ def _run_one(args, job, console) -> int:
         return _failed(name, outcome.reason, console)
     for flag in outcome.flags:
         console.print(f'  [yellow]look closely:[/] {escape(flag)}')
-    told = f'  report: {job.output_dir / name}.html  ({outcome.seconds:.1f} s)'
+    took = f'{outcome.seconds:.1f} s'
+    if outcome.status == 'cached':
+        took = f'made before in {took}, nothing has changed'
+    told = f'  report: {job.output_dir / name}.html  ({took})'
     console.print(told, markup=False)
     return DONE
 
@@ -134,41 +137,40 @@ def _check_apart(scans: list, output_dir: Path) -> None:
 
 def _check_ours(output_dir: Path, bids_dir: Path | None, reference: Path | None) -> None:
     """Refuse a folder that holds what this product did not write."""
-    from secondglance.files.bids import generated_by
+    from secondglance.files.bids import generated_by, is_derivative
 
-    if (
-        bids_dir is not None
-        and output_dir.is_relative_to(bids_dir)
-        and not output_dir.is_relative_to(bids_dir / 'derivatives')
-    ):
-        raise InputError(
-            f'--output-dir {output_dir} lies in the raw data {bids_dir}: choose another, such as '
-            f'{bids_dir / "derivatives" / "secondglance"}.'
-        )
-    if bids_dir is not None and output_dir == bids_dir / 'derivatives':
-        raise InputError(
-            f'--output-dir {output_dir} holds other derivatives: name a folder in it.'
-        )
     if reference is not None and reference.is_dir() and output_dir.is_relative_to(reference):
         raise InputError(
             f'--output-dir {output_dir} is the reference itself, which must not be overwritten: '
             'choose another.'
         )
     for folder in (output_dir, *output_dir.parents):
-        if folder in (bids_dir, Path(folder.root)):
-            break
-        if (folder / 'dataset_description.json').is_file():
-            if 'secondglance' not in generated_by(folder):
+        described = (folder / 'dataset_description.json').is_file()
+        if folder == bids_dir or (described and not is_derivative(folder)):
+            if not output_dir.is_relative_to(folder / 'derivatives'):
                 raise InputError(
-                    f'--output-dir {output_dir} lies in {folder}, which secondglance did not '
-                    'write: choose another.'
+                    f'--output-dir {output_dir} lies in the raw data {folder}: choose another, '
+                    f'such as {folder / "derivatives" / "secondglance"}.'
+                )
+            if output_dir == folder / 'derivatives':
+                raise InputError(
+                    f'--output-dir {output_dir} holds other derivatives: name a folder in it.'
                 )
             return
-    if output_dir.is_dir() and any(output_dir.glob('sub-*/**/*.nii*')):
-        raise InputError(
-            f'--output-dir {output_dir} holds images that secondglance did not write: choose '
-            'another.'
-        )
+        if described and 'secondglance' not in generated_by(folder):
+            raise InputError(
+                f'--output-dir {output_dir} lies in {folder}, which secondglance did not '
+                'write: choose another.'
+            )
+        # Labels drawn by hand often lie without a description; what we write has logs
+        whole = folder == output_dir or folder.parent.name == 'derivatives'
+        if whole and any(folder.glob('sub-*/**/*.nii*')) and not any(folder.glob('logs/*.json')):
+            raise InputError(
+                f'--output-dir {output_dir} lies in {folder}, which holds images that '
+                'secondglance run did not write: choose another.'
+            )
+        if described:
+            return
 
 
 def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:

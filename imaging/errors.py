@@ -1,4 +1,4 @@
-"""The one error that a user's mistake raises."""
+"""The errors that a user's mistake, or what is around a scan, raises."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,11 @@ class InputError(ValueError):
 
     The message is one sentence that names the file or value and the remedy; the command line
     prints it as it is and exits with a non-zero status.
+    """
+
+
+class SurroundingsError(InputError):
+    """Something other than the scan cannot be used: the disk, a folder, the machine.
+
+    It is never recorded as a failure of the scan: the next call tries again.
     """

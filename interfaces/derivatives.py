@@ -23,23 +23,31 @@ from nipype.interfaces.base import (
 from nipype.interfaces.io import add_traits
 
 from secondglance import __version__
-from secondglance.imaging.errors import InputError
+from secondglance.files.digests import digest_of
+from secondglance.files.written import SHARED, is_edited, note_written, written_digests
+from secondglance.imaging.errors import SurroundingsError
 from secondglance.reports.data import figures_folder
 
 _STALE_SECONDS = 24 * 3600
 
 
-def publish(files: dict[str, Path | str | bytes], output_dir: Path) -> list[Path]:
+def publish(
+    files: dict[str, Path | str | bytes], output_dir: Path, scan: tuple[str, str] | None = None
+) -> list[Path]:
     """Put files below a folder: all of them, or none.
 
     Everything is first written beside its place; only when that worked are the names changed,
     so that a reader never sees half a file, and a full disk leaves what was there before.
+    What a person edited since it was written is not replaced.
 
     Parameters
     ----------
     files : dict
         Name below `output_dir` → a file to copy, or the bytes to write.
     output_dir : Path
+    scan : tuple of str, optional
+        Stem and suffix of the scan, by which its files are listed in ``logs/``. Without it
+        nothing is listed, and every file is replaced.
 
     Returns
     -------
@@ -48,11 +56,13 @@ def publish(files: dict[str, Path | str | bytes], output_dir: Path) -> list[Path
 
     Raises
     ------
-    InputError
-        If the folder cannot be written or the disk is full.
+    SurroundingsError
+        If the folder cannot be written, the disk is full, or a file was edited by hand.
     """
     output_dir = Path(output_dir)
+    written = written_digests(output_dir, *scan) if scan else {}
     targets = []
+    digests: dict[str, set[str]] = {}
     staging = None
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -69,26 +79,44 @@ def publish(files: dict[str, Path | str | bytes], output_dir: Path) -> list[Path
                 stamp = os.stat(source).st_mtime_ns
                 _copy(Path(source), waiting, compress=target.suffix == '.gz')
                 os.utime(waiting, ns=(stamp, stamp))
+            digests[name] = {digest_of(waiting)}
             # By content: a time stamp says nothing of a disk that failed, or of an edit
             if target.is_file() and filecmp.cmp(waiting, target, shallow=False):
                 waiting.unlink()
                 continue
+            if scan and name not in SHARED and is_edited(target, written.get(name, ())):
+                raise edited_by_hand(target)
             staged.append((waiting, target))
+        if scan:
+            # First the list, of both the old and the new: a process that is killed in between
+            # leaves nothing that looks like a person's
+            both = {name: known | written.get(name, set()) for name, known in digests.items()}
+            note_written(output_dir, *scan, written | both)
         for waiting, target in staged:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(waiting, target)
+        if scan:
+            note_written(output_dir, *scan, written | digests)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise InputError(
+            raise SurroundingsError(
                 f'The disk of {output_dir} is full: make room or choose another --output-dir.'
             ) from error
-        raise InputError(
+        raise SurroundingsError(
             f'{output_dir} cannot be written ({error.strerror}): choose another --output-dir.'
         ) from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
     return targets
+
+
+def edited_by_hand(path: Path) -> SurroundingsError:
+    """Say of an output that a person edited it, and what to do."""
+    return SurroundingsError(
+        f'{path} is not as secondglance wrote it and was likely edited by hand, so it is not '
+        'replaced: move it elsewhere, such as derivatives/reference, or give another --output-dir.'
+    )
 
 
 def _sweep(output_dir: Path) -> None:
@@ -186,6 +214,9 @@ class Publish(SimpleInterface):
                 files[f'{figures_folder(stem)}/{figure.name}'] = figure
             # Last: a report that is there speaks of files that are there
             files[report.name] = report
-        self._results['out_files'] = [str(p) for p in publish(files, self.inputs.output_dir)]
+        self._results['out_files'] = [str(p) for p in self._publish(files)]
         self._results['report'] = self._results['out_files'][-1]
         return runtime
+
+    def _publish(self, files):
+        return publish(files, self.inputs.output_dir, (self.inputs.stem, self.inputs.suffix))

@@ -11,6 +11,8 @@ from secondglance.files.atomic import write_whole
 from secondglance.files.bids import Scan
 from secondglance.files.digests import digest_of
 from secondglance.files.labels import find_label_table
+from secondglance.files.written import SHARED, find_edited, is_edited, log_path, written_digests
+from secondglance.interfaces.derivatives import edited_by_hand
 from secondglance.pipelines.settings import Method
 
 
@@ -59,7 +61,18 @@ def scan_key(recipe: str, inputs: dict[str, str]) -> str:
 
 def record_path(folder: Path, scan: Scan) -> Path:
     """Where a scan is on record: in the output folder, or in the work folder if it failed."""
-    return Path(folder) / 'logs' / f'{scan.stem}_{scan.suffix}.json'
+    return log_path(folder, scan.stem, scan.suffix)
+
+
+def refuse_edited(folder: Path, scan: Scan) -> None:
+    """Refuse to make a scan's results anew where a person edited one of them.
+
+    Raises
+    ------
+    SurroundingsError
+    """
+    if edited := find_edited(folder, written_digests(folder, scan.stem, scan.suffix)):
+        raise edited_by_hand(edited[0])
 
 
 def write_record(
@@ -107,7 +120,7 @@ def write_record(
             str(path.relative_to(folder)): [path.stat().st_size, digest_of(path)]
             for path in outputs
             # Shared by all subjects, written by each
-            if path.name != 'dataset_description.json'
+            if path.name not in SHARED
         },
     }
     write_whole(record_path(folder, scan), json.dumps(content, indent=1) + '\n')
@@ -133,7 +146,7 @@ def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -
     """Find the record of a scan that still says what would be made of it.
 
     Inputs whose size and time are those of the record are not read again; every output must be
-    there with the size and the digest that were recorded.
+    there with the size and the digest that were recorded, or edited by hand, which is flagged.
 
     Returns
     -------
@@ -150,14 +163,17 @@ def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -
             digests[role] = digest if same else _content(path)
         if scan_key(recipe, digests) != content['key']:
             return None
+        edited = []
         for name, (size, digest) in content['outputs'].items():
             path = folder / name
             if path.stat().st_size != size or digest_of(path) != digest:
-                return None
+                if not is_edited(path, (digest,)):
+                    return None
+                edited.append(f'{path.name} was edited by hand and is kept as it is.')
         return Record(
             content['key'],
             content['seconds'],
-            tuple(content['flags']),
+            (*content['flags'], *edited),
             dict(content['figures']),
             str(content['failure']),
         )

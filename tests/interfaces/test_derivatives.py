@@ -99,3 +99,55 @@ def test_an_output_of_another_content_is_replaced_whatever_its_time_says(tmp_pat
     place = target.stat().st_ino
     publish({'a.nii.gz': source}, out)
     assert target.stat().st_ino == place
+
+
+SCAN = ('sub-01', 'dwi')
+
+
+def test_what_a_person_edited_is_kept_and_named(tmp_path, save):
+    first, second = (save(np.full((3, 3, 3), v, np.float32), name=f'in/{v}.nii') for v in (1, 2))
+    out = tmp_path / 'out'
+    publish({'mask.nii.gz': first, 'b.tsv': b'x\n'}, out, SCAN)
+    nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.uint8), np.eye(4)), out / 'mask.nii.gz')
+    edited = (out / 'mask.nii.gz').read_bytes()
+    with pytest.raises(InputError, match=r'mask.nii.gz .*edited by hand'):
+        publish({'b.tsv': b'y\n', 'mask.nii.gz': second}, out, SCAN)
+    assert (out / 'mask.nii.gz').read_bytes() == edited
+    assert (out / 'b.tsv').read_bytes() == b'x\n'
+    assert not list(out.glob('.secondglance-*'))
+
+
+def test_what_was_written_is_replaced_by_another_result(tmp_path, save):
+    out = tmp_path / 'out'
+    for value in (1, 2, 3):
+        image = save(np.full((3, 3, 3), value, np.float32), name=f'in/{value}.nii')
+        publish({'mask.nii': image}, out, SCAN)
+        assert (out / 'mask.nii').read_bytes() == image.read_bytes()
+
+
+def test_a_file_that_nobody_wrote_here_is_kept(tmp_path, save):
+    image = save(np.ones((3, 3, 3), np.float32), name='out/dseg.nii')
+    other = save(np.zeros((3, 3, 3), np.float32), name='in/dseg.nii')
+    with pytest.raises(InputError, match=r'dseg\.nii'):
+        publish({'dseg.nii': other}, image.parent, SCAN)
+
+
+def test_a_process_killed_while_it_renames_leaves_nothing_that_looks_edited(
+    tmp_path, save, monkeypatch
+):
+    images = [save(np.full((3, 3, 3), v, np.float32), name=f'in/{v}.nii') for v in (1, 2, 3)]
+    out = tmp_path / 'out'
+    publish({'a.nii': images[0], 'b.nii': images[0]}, out, SCAN)
+    rename = os.replace
+
+    def killed(source, target):
+        if str(target).endswith('b.nii'):
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(derivatives.os, 'replace', killed)
+        with pytest.raises(KeyboardInterrupt):
+            publish({'a.nii': images[1], 'b.nii': images[1]}, out, SCAN)
+    publish({'a.nii': images[2], 'b.nii': images[2]}, out, SCAN)
+    assert {p.read_bytes() for p in out.glob('*.nii')} == {images[2].read_bytes()}

@@ -2,10 +2,13 @@
 
 import os
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from secondglance.files.bids import Scan
-from secondglance.pipelines.execution.records import find_record, write_record
+from secondglance.imaging.errors import SurroundingsError
+from secondglance.pipelines.execution.records import find_record, refuse_edited, write_record
 
 
 @pytest.fixture
@@ -40,3 +43,14 @@ def test_an_output_that_changed_is_not_what_was_written(finished, tmp_path, cont
 def test_a_time_stamp_alone_changes_nothing(finished, tmp_path):
     os.utime(finished[1], ns=(1, 1))
     assert find_record(tmp_path / 'out', finished[0], None, 'recipe') is not None
+
+
+def test_an_edited_output_is_kept_flagged_and_not_made_anew(finished, tmp_path):
+    scan, output = finished
+    refuse_edited(tmp_path / 'out', scan)
+    nib.save(nib.Nifti1Image(np.eye(3, dtype=np.uint8)[..., None], np.eye(4)), output)
+    flags = find_record(tmp_path / 'out', scan, None, 'recipe').flags
+    assert flags == ('look', 'mask.nii.gz was edited by hand and is kept as it is.')
+    assert find_record(tmp_path / 'out', scan, None, 'another recipe') is None
+    with pytest.raises(SurroundingsError, match=r'mask\.nii\.gz'):
+        refuse_edited(tmp_path / 'out', scan)
