@@ -57,7 +57,7 @@ def init_subject_wf(
     report, dseg, brain_mask, probsegs
     """
     method = method or Method()
-    workflow = Workflow(name=name or 'secondglance_' + scan.name.replace('-', '_'))
+    workflow = Workflow(name=name or workflow_name(scan))
     inputnode = Node(IdentityInterface(['in_file', 'bval_file']), name='inputnode')
     inputnode.inputs.in_file = str(scan.path)
     if scan.bval is not None:
@@ -175,6 +175,11 @@ def _connect_explain_wf(
             ),
         ]
     )
+
+
+def workflow_name(scan: Scan) -> str:
+    """Name of a scan's workflow, and of its folder in the cache."""
+    return 'secondglance_' + scan.name.replace('-', '_')
 
 
 def _same(*names: str) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from secondglance.imaging.errors import InputError
 from secondglance.pipelines.execution.job import ScanJob, ScanResult, for_attempt, run_job
+from secondglance.pipelines.execution.processes import METHOD, start_server
 
 LOCAL_WORKERS = ('cf', 'serial')
 """Workers that run on this machine; all others hand tasks to a batch system."""
@@ -177,10 +178,7 @@ def _segment(pydra):
 
 
 def _processes(pydra):
-    """Make Pydra's worker of processes, which are started afresh instead of forked.
-
-    A fork of a process in which torch or CUDA has started threads can hang.
-    """
+    """Make Pydra's worker of processes, which are started afresh instead of forked."""
     from pydra.engine.workers import ConcurrentFuturesWorker, Worker
 
     class Processes(ConcurrentFuturesWorker):
@@ -189,8 +187,8 @@ def _processes(pydra):
         def __init__(self, n_procs=1):
             Worker.__init__(self)
             self.n_procs = n_procs
-            context = multiprocessing.get_context('forkserver')
-            context.set_forkserver_preload(['secondglance.pipelines.execution.job'])
+            start_server(['secondglance.pipelines.execution.job'])
+            context = multiprocessing.get_context(METHOD)
             self.pool = ProcessPoolExecutor(n_procs, mp_context=context)
 
     return Processes

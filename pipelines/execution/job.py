@@ -1,6 +1,7 @@
 """One scan, from its check to its record: what a call, a cohort's task and a batch job run."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -10,12 +11,13 @@ from pathlib import Path
 
 from secondglance.files.bids import Scan
 from secondglance.files.tables import read_tsv
-from secondglance.imaging.errors import InputError
+from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.pipelines.execution.checks import check_scan
+from secondglance.pipelines.execution.lock import alone
 from secondglance.pipelines.execution.nipype_engine import configure, run_workflow
-from secondglance.pipelines.execution.records import find_record, write_record
+from secondglance.pipelines.execution.records import find_record, refuse_edited, write_record
 from secondglance.pipelines.settings import Execution, Method
-from secondglance.pipelines.subject import init_subject_wf
+from secondglance.pipelines.subject import init_subject_wf, workflow_name
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class ScanResult:
         Its name, or its subject's where it has no scan.
     status : {'done', 'cached', 'failed'}
     seconds : float
-        What this call spent on it.
+        What it took to make its results, in this call or before.
     flags : tuple of str
         What its report says to look at.
     figures : dict
@@ -130,11 +132,11 @@ def known(job: ScanJob) -> ScanResult | None:
         if record is None:
             return None
         return ScanResult(job.scan.name, 'failed', reason=record.failure)
-    return ScanResult(job.scan.name, 'cached', flags=record.flags, figures=record.figures)
+    return ScanResult(job.scan.name, 'cached', record.seconds, record.flags, record.figures)
 
 
 def run_job(job: ScanJob, console=None) -> ScanResult:
-    """Segment one scan.
+    """Segment one scan, unless it is finished; where another process is at it, wait for that.
 
     Parameters
     ----------
@@ -145,34 +147,75 @@ def run_job(job: ScanJob, console=None) -> ScanResult:
     Returns
     -------
     ScanResult
-        A scan that cannot be used is an outcome too, with one sentence that says why.
+        A scan that cannot be used is an outcome too, with one sentence that says why. Only what
+        is a fault of the scan itself is recorded; all else is tried again by the next call.
     """
     start = time.monotonic()
-    about = (job.scan, job.reference, job.recipe)
-    workflow = None
+
+    def waiting():
+        if console is not None:
+            told = f'  Another process is at {job.scan.name}: waiting for its result.'
+            console.print(told, markup=False)
+
+    # Each attempt of a batch system has its own cache: an older one may hang where nobody sees it
+    lock = job.common_dir / 'locks' / f'{job.scan.name}.lock'
     try:
-        workflow = build(job)
-        graph = run_workflow(workflow, job.execution, console=console)
-        nodes = {node.name: node for node in graph.nodes()}
-        outputs = [Path(path) for path in nodes['publish'].result.outputs.out_files]
-        flags = list(nodes['report'].result.outputs.warnings)
-        figures = _figures(outputs)
-        seconds = time.monotonic() - start
-        write_record(
-            job.output_dir, *about, outputs=outputs, seconds=seconds, flags=flags, figures=figures
-        )
+        with contextlib.nullcontext() if job.per_attempt else alone(lock, waiting):
+            return _run_alone(job, console, start)
     except InputError as error:
-        seconds, reason = time.monotonic() - start, str(error)
-        # The folder may be what failed
-        with contextlib.suppress(OSError):
-            write_record(job.common_dir, *about, seconds=seconds, failure=reason)
-        return ScanResult(job.scan.name, 'failed', seconds, reason=reason)
+        reason = str(error)
+    except MemoryError:
+        reason = f'Memory ran out with {job.scan.path}: give --nprocs 1, or a machine with more.'
+    except OSError as error:
+        reason = _say(error, job)
     finally:
         if job.per_attempt:
             shutil.rmtree(job.work_dir, ignore_errors=True)
+    return ScanResult(job.scan.name, 'failed', time.monotonic() - start, reason=reason)
+
+
+def _run_alone(job: ScanJob, console, start: float) -> ScanResult:
+    """Run a scan that no other process is at; record its result, or its own fault."""
+    about = (job.scan, job.reference, job.recipe)
+    finished = known(job)
+    if finished is not None and finished.status == 'cached':
+        if job.execution.clean:
+            shutil.rmtree(job.work_dir / workflow_name(job.scan), ignore_errors=True)
+        return finished
+    refuse_edited(job.output_dir, job.scan)
+    try:
+        workflow = build(job)
+        graph = run_workflow(workflow, job.execution, console=console)
+    except SurroundingsError:
+        raise
+    except InputError as error:
+        # The folder may be what failed
+        with contextlib.suppress(OSError):
+            seconds = time.monotonic() - start
+            write_record(job.common_dir, *about, seconds=seconds, failure=str(error))
+        raise
+    nodes = {node.name: node for node in graph.nodes()}
+    outputs = [Path(path) for path in nodes['publish'].result.outputs.out_files]
+    flags = list(nodes['report'].result.outputs.warnings)
+    figures = _figures(outputs)
+    seconds = time.monotonic() - start
+    try:
+        write_record(
+            job.output_dir, *about, outputs=outputs, seconds=seconds, flags=flags, figures=figures
+        )
+    except OSError as error:
+        flags.append(f'The results are whole, but not their record: {_say(error, job)}')
     if job.execution.clean:
         shutil.rmtree(Path(workflow.base_dir) / workflow.name, ignore_errors=True)
     return ScanResult(job.scan.name, 'done', seconds, tuple(flags), figures)
+
+
+def _say(error: OSError, job: ScanJob) -> str:
+    """Say in one sentence why a file could not be read or written."""
+    where = error.filename or job.work_dir
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f'The disk of {where} is full: make room, or choose another folder.'
+    return f'{where} cannot be used ({error.strerror or error}): mend it, or choose another.'
 
 
 def _figures(outputs: list[Path]) -> dict:

@@ -8,8 +8,9 @@ from pathlib import Path
 from nipype.pipeline.engine import Workflow
 from rich.console import Console
 
-from secondglance.imaging.errors import InputError
+from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.pipelines.execution.cache import remove_broken, seal_node, seal_workflow
+from secondglance.pipelines.execution.processes import METHOD, start_server
 from secondglance.pipelines.settings import Execution
 
 # Local jobs last milliseconds: the engine's own two seconds between two looks would be most of
@@ -82,16 +83,19 @@ def run_workflow(workflow: Workflow, execution: Execution, *, console: Console |
     Raises
     ------
     InputError
-        With the sentence of the node that failed, or with the last line of its traceback and
-        where the whole of it is.
+        With the sentence of the node that failed.
+    SurroundingsError
+        Where it was not the scan's fault; of an unknown error, with the last line of its
+        traceback and where the whole of it is.
     """
     plugin = execution.plugin or ('Linear' if execution.nprocs == 1 else 'MultiProc')
     arguments = dict(execution.plugin_args or {})
     if plugin in _LOCAL_PLUGINS:
-        # A fork of a process in which torch has started threads can hang
+        if plugin != 'Linear':
+            start_server()
         defaults = {
             'n_procs': execution.nprocs * execution.threads,
-            'mp_context': 'forkserver',
+            'mp_context': METHOD,
             'n_gpu_procs': int(execution.gpu),
         }
         if execution.mem_gb:
@@ -115,7 +119,7 @@ def run_workflow(workflow: Workflow, execution: Execution, *, console: Console |
         seal_workflow(folder)
         return graph
     except Exception as error:
-        raise InputError(_sentence(error, Path(workflow.base_dir) / 'crash')) from error
+        raise _fault(error, Path(workflow.base_dir) / 'crash') from error
 
 
 def _ask_slurm(workflow: Workflow, users: str) -> None:
@@ -157,13 +161,13 @@ def read_arguments(path: Path | None, option: str) -> dict:
     return content
 
 
-def _sentence(error: BaseException, crash_dir: Path) -> str:
-    """Say in one sentence what a node's traceback says.
+def _fault(error: BaseException, crash_dir: Path) -> InputError:
+    """Say in one sentence what a node's traceback says, and whether it is the scan's fault.
 
     Examples
     --------
-    >>> _sentence(RuntimeError('Traceback …\\nx.errors.InputError: No b0 in a.nii.'), Path('c'))
-    'No b0 in a.nii.'
+    >>> _fault(RuntimeError('Traceback …\\nx.errors.InputError: No b0 in a.nii.'), Path('c'))
+    InputError('No b0 in a.nii.')
     """
     chain = []
     link: BaseException | None = error
@@ -171,14 +175,18 @@ def _sentence(error: BaseException, crash_dir: Path) -> str:
         chain.append(f'{type(link).__name__}: {link}')
         link = link.__cause__
     text = '\n'.join(chain)
-    if found := re.search(r'InputError: (.+)', text):
-        return found[1].strip()
-    if re.search(r'No space left on device', text):
-        return 'The disk is full: make room, or choose another --work-dir and --output-dir.'
+    if found := re.search(r'\bSurroundingsError: (.+)', text):
+        return SurroundingsError(found[1].strip())
+    if re.search(r'No space left on device|Disk quota exceeded', text):
+        return SurroundingsError(
+            'The disk is full: make room, or choose another --work-dir and --output-dir.'
+        )
+    if found := re.search(r'\bInputError: (.+)', text):
+        return InputError(found[1].strip())
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r'[\w.]*(Error|Exception|Killed)\b', line)]
     what = (errors or lines or ['unknown error'])[-1]
-    return f'A stage stopped with {what!r}; the whole of it is in {crash_dir}.'
+    return SurroundingsError(f'A stage stopped with {what!r}; the whole of it is in {crash_dir}.')
 
 
 class _Progress:

@@ -1,0 +1,31 @@
+"""Other processes of a call, which are started afresh instead of forked."""
+
+import multiprocessing
+import multiprocessing.forkserver
+import signal
+import threading
+from collections.abc import Sequence
+
+METHOD = 'forkserver'
+"""A fork of a process in which torch or CUDA has started threads can hang."""
+
+
+def start_server(preload: Sequence[str] = ()) -> None:
+    """Start the process that others are forked from, which leaves Ctrl-C to this one.
+
+    A terminal sends Ctrl-C to all processes of a call: each would print a traceback.
+
+    Parameters
+    ----------
+    preload : sequence of str
+        Modules to import once.
+    """
+    if preload:
+        multiprocessing.get_context(METHOD).set_forkserver_preload(list(preload))
+    if threading.current_thread() is not threading.main_thread():
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,187 @@
+"""What is recorded of a scan is its own; one process at a time is at it."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import secondglance
+from secondglance.files.bids import Scan
+from secondglance.imaging.errors import InputError, SurroundingsError
+from secondglance.pipelines import Execution, Method
+from secondglance.pipelines.execution import job as module
+from secondglance.pipelines.execution.job import ScanJob, known, run_job
+from secondglance.pipelines.execution.lock import alone
+from secondglance.pipelines.execution.nipype_engine import _fault
+from secondglance.pipelines.execution.records import write_record
+
+
+@pytest.fixture
+def job(tmp_path):
+    image = tmp_path / 'sub-01_T2w.nii'
+    image.write_bytes(b'voxels')
+    scan = Scan(image, {'sub': '01'}, 'T2w', 'anat')
+    return ScanJob(scan, Method(), Execution(), tmp_path / 'out', tmp_path / 'work', 'recipe')
+
+
+def failing(monkeypatch, error):
+    def build(job):
+        raise error
+
+    monkeypatch.setattr(module, 'build', build)
+
+
+def test_a_fault_of_the_scan_is_recorded(job, monkeypatch):
+    failing(monkeypatch, InputError('No b0.'))
+    assert run_job(job).reason == 'No b0.'
+    assert known(job).reason == 'No b0.'
+
+
+@pytest.mark.parametrize(
+    ('error', 'says'),
+    [
+        (SurroundingsError('The disk of /x is full.'), 'The disk of /x is full.'),
+        (OSError(errno.ENOSPC, 'No space left on device', '/w/a'), 'The disk of /w/a is full'),
+        (OSError(errno.EDQUOT, 'Quota', '/w/a'), 'The disk of /w/a is full'),
+        (OSError(errno.EIO, 'Input/output error', '/w/a'), '/w/a cannot be used'),
+        (MemoryError(), 'Memory ran out'),
+    ],
+)
+def test_what_is_no_fault_of_the_scan_is_tried_again(job, monkeypatch, error, says):
+    failing(monkeypatch, error)
+    outcome = run_job(job)
+    assert outcome.status == 'failed'
+    assert outcome.reason.startswith(says)
+    assert known(job) is None
+
+
+@pytest.mark.parametrize(
+    ('text', 'kind'),
+    [
+        ('x.errors.InputError: No b0.', InputError),
+        ('x.errors.SurroundingsError: /out cannot be written.', SurroundingsError),
+        ('OSError: [Errno 28] No space left on device', SurroundingsError),
+        ('InputError: damaged\nOSError: [Errno 28] No space left on device', SurroundingsError),
+        ("ModuleNotFoundError: No module named 'x'", SurroundingsError),
+        ('KeyError: 5', SurroundingsError),
+    ],
+)
+def test_only_what_a_stage_says_of_the_scan_is_its_fault(text, kind):
+    assert type(_fault(RuntimeError(f'Traceback …\n{text}'), Path('crash'))) is kind
+
+
+def finish(job, content=b'1'):
+    output = job.output_dir / 'sub-01' / 'anat' / 'a.tsv'
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(content)
+    write_record(job.output_dir, job.scan, None, job.recipe, outputs=[output], seconds=7.5)
+    return output
+
+
+def test_a_finished_scan_is_cached_with_the_seconds_that_it_took(job, monkeypatch):
+    failing(monkeypatch, AssertionError('built'))
+    finish(job)
+    assert run_job(job).status == 'cached'
+    assert run_job(job).seconds == 7.5
+
+
+def test_an_edited_output_stops_another_recipe_and_is_no_fault_of_the_scan(job, monkeypatch):
+    failing(monkeypatch, AssertionError('built'))
+    output = finish(job)
+    output.write_bytes(b'2')
+    assert run_job(job).status == 'cached'
+    other = ScanJob(**{**vars(job), 'recipe': 'another'})
+    outcome = run_job(other)
+    assert outcome.status == 'failed'
+    assert 'a.tsv is not as secondglance wrote it' in outcome.reason
+    assert output.read_bytes() == b'2'
+    assert known(other) is None
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from secondglance.pipelines.execution.lock import alone
+with alone(Path(sys.argv[1])):
+    print('held', flush=True)
+    sys.stdin.readline()
+    Path(sys.argv[2]).write_text('done')
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Start another process that holds a lock until it is told to end, or is killed."""
+    started = []
+
+    def start(path, done):
+        process = subprocess.Popen(
+            [sys.executable, '-c', HOLD, str(path), str(done)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={'PYTHONPATH': str(Path(secondglance.__file__).parent.parent)},
+        )  # fmt: skip
+        started.append(process)
+        assert process.stdout.readline() == 'held\n'
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_second_process_waits_for_the_first(tmp_path, holder):
+    done = tmp_path / 'done'
+    process = holder(tmp_path / 'a.lock', done)
+    told = []
+
+    def waiting():
+        told.append(done.exists())
+        process.stdin.write('\n')
+        process.stdin.flush()
+
+    with alone(tmp_path / 'a.lock', waiting):
+        assert done.read_text() == 'done'
+    assert told == [False]
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path, holder):
+    process = holder(tmp_path / 'a.lock', tmp_path / 'done')
+    process.kill()
+    process.wait()
+    told = []
+    with alone(tmp_path / 'a.lock', lambda: told.append('waits')):
+        assert told == []
+
+
+def test_where_the_file_system_knows_no_locks_the_scan_is_run(tmp_path, monkeypatch):
+    def flock(number, how):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr('secondglance.pipelines.execution.lock.fcntl.flock', flock)
+    with alone(tmp_path / 'a.lock'):
+        pass
+
+
+ROOT = Path(secondglance.__file__).parent
+
+
+@pytest.mark.slow
+def test_two_processes_on_one_scan_both_end_right(example, tmp_path):
+    call = [
+        *(sys.executable, str(ROOT / 'workflows.py'), '--subject', '02', '--motion', 'none'),
+        *('--bids-dir', str(example), '-o', 'out', '--work-dir', 'work'),
+    ]
+    both = [
+        subprocess.Popen(call, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    said = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum('nothing has changed' in text for text in said) == 1
+    assert sum('Another process is at sub-02' in text for text in said) == 1
+    mask = nib.load(tmp_path / 'out/sub-02/dwi/sub-02_desc-brain_mask.nii.gz')
+    assert np.asarray(mask.dataobj).any()
