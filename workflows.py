@@ -25,6 +25,7 @@ if __name__ == '__main__' and __package__ is None:
         _spec.loader.exec_module(_package)
 
 from secondglance import __version__
+from secondglance.commands.stopping import STOPPED, Stopped, stopping
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.mask.methods import METHODS
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
@@ -201,9 +202,21 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0 all done, 1 some subject failed, 2 the call was wrong, 130 stopped by the user.
+        0 all done, 1 some subject failed, 2 the call was wrong, 130 stopped by Ctrl-C, 143 by a
+        TERM signal.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is not None:
+        return _main(list(argv))
+    try:
+        # The process is ours, and all that run below it are
+        with stopping():
+            return _main(sys.argv[1:])
+    except Stopped as stop:
+        print(STOPPED, file=sys.stderr)
+        return stop.code
+
+
+def _main(arguments: list[str]) -> int:
     if not sys.warnoptions and not {'-v', '--verbose'} & set(arguments):
         # What a user must know is said in a sentence; other processes inherit this
         warnings.simplefilter('ignore')
@@ -237,8 +250,10 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f'secondglance: {error}', file=sys.stderr)
         return WRONG_CALL
+    except Stopped:
+        raise
     except KeyboardInterrupt:
-        print('secondglance: stopped; the same call goes on from here.', file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return INTERRUPTED
     except SystemExit as stop:  # argparse has already spoken
         return stop.code if isinstance(stop.code, int) else WRONG_CALL

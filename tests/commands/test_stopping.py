@@ -1,0 +1,176 @@
+"""Told to stop, a call ends with all its processes, soon, and says how to go on."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import secondglance
+from secondglance.commands.stopping import STOPPED, descendants
+
+ROOT = Path(secondglance.__file__).parent
+ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(ROOT.parent)}
+
+BUSY = """
+import multiprocessing, subprocess, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from secondglance import workflows
+from secondglance.pipelines.execution.processes import start_server
+
+def run(arguments):
+    start_server()
+    context = multiprocessing.get_context('forkserver')
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        tasks = [pool.submit(time.sleep, 600) for _ in range(4)]
+        other = subprocess.Popen(['sh', '-c', 'trap "" TERM INT; while :; do sleep 600; done'])
+        pool.submit(abs, 1)
+        while not all(task.running() for task in tasks[:2]):
+            time.sleep(0.01)
+        print('busy', flush=True)
+        tasks[0].result()
+
+workflows._run = run
+if __name__ == '__main__':
+    sys.argv = ['secondglance', '--subject', '01']
+    sys.exit(workflows.main())
+"""
+
+
+def below(pid):
+    """Processes below one, with those that were left behind by it."""
+    return [other for other in descendants(pid) if Path(f'/proc/{other}').exists()]
+
+
+@pytest.fixture
+def started():
+    """Start a process whose whole group is removed in the end."""
+    processes = []
+
+    def start(call, **how):
+        process = subprocess.Popen(
+            call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+            start_new_session=True, **how,
+        )  # fmt: skip
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def group_of(pid):
+    """Processes of a group, as far as they still run."""
+    found = []
+    for path in Path('/proc').glob('[0-9]*/stat'):
+        try:
+            state, _, group = path.read_text().rpartition(')')[2].split()[:3]
+        except OSError:
+            continue
+        if int(group) == pid and state not in 'ZX':
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ('number', 'code', 'whole_group'),
+    [
+        (signal.SIGTERM, 143, False),
+        (signal.SIGTERM, 143, True),
+        (signal.SIGINT, 130, False),
+        (signal.SIGINT, 130, True),
+        (signal.SIGHUP, 129, False),
+    ],
+)
+def test_a_signal_ends_every_process(started, tmp_path, number, code, whole_group):
+    (tmp_path / 'busy.py').write_text(BUSY)
+    process = started([sys.executable, str(tmp_path / 'busy.py')])
+    assert process.stdout.readline() == 'busy\n'
+    assert len(group_of(process.pid)) > 3
+    (os.killpg if whole_group else os.kill)(process.pid, number)
+    said = process.communicate(timeout=5)[1]
+    assert process.returncode == code
+    assert said == f'{STOPPED}\n'
+    assert group_of(process.pid) == []
+
+
+def test_what_is_ignored_stays_ignored(started, tmp_path):
+    (tmp_path / 'busy.py').write_text(BUSY)
+    process = started(['nohup', sys.executable, str(tmp_path / 'busy.py')])
+    assert process.stdout.readline() == 'busy\n'
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=5)
+    assert process.returncode == 143
+
+
+def test_descendants_are_found_by_their_parents(started):
+    process = started(['sh', '-c', 'sleep 600 & sleep 600 & echo up; wait'])
+    process.stdout.readline()
+    assert process.pid in descendants(os.getpid())
+    assert len(descendants(process.pid)) == 2
+    process.kill()
+    process.wait()
+    assert descendants(process.pid) == []
+
+
+def stages_of(work):
+    return list(work.rglob('_inputs.pklz'))
+
+
+def run_until_busy(started, call, folder, prefix=()):
+    """Start a real run, and wait until it is at its stages."""
+    process = started([*prefix, sys.executable, str(ROOT / 'workflows.py'), *call], cwd=folder)
+    while len(stages_of(folder / 'work')) < 3:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    return process
+
+
+ONE = ('--subject', '02', '--nprocs', '1')
+SHARED = ('--subject', '02', '--nprocs', '2')
+MANY = ('--subject', 'all', '--nprocs', '2')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('options', [ONE, SHARED, MANY], ids=['one', 'shared', 'many'])
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_is_stopped_and_goes_on(started, example, tmp_path, options, number, code):
+    call = (*options, '--bids-dir', str(example), '-o', 'out', '--work-dir', 'work')
+    process = run_until_busy(started, call, tmp_path)
+    os.killpg(process.pid, number)
+    said = process.communicate(timeout=5)[1]
+    assert process.returncode == code, said
+    assert said.count(STOPPED) == 1
+    assert said.rstrip().endswith(STOPPED)
+    assert 'Traceback' not in said
+    assert group_of(process.pid) == []
+    # Nothing is on record as failed, and no half result is there
+    assert not list(tmp_path.glob('out/**/*.nii.gz'))
+    assert not list(tmp_path.glob('work/*/logs/*.json'))
+
+
+@pytest.mark.slow
+def test_as_first_process_of_a_container(started, example, tmp_path):
+    unshare = ('unshare', '--fork', '--pid', '--mount-proc', '--kill-child')
+    if not shutil.which('unshare') or subprocess.run([*unshare, 'true'], check=False).returncode:
+        pytest.skip('a name space of processes is not allowed here')
+    call = (*MANY, '--bids-dir', str(example), '-o', 'out', '--work-dir', 'work')
+    process = run_until_busy(started, call, tmp_path, prefix=unshare)
+    [first] = [pid for pid in below(process.pid) if 'workflows' in command_of(pid)][:1]
+    os.kill(first, signal.SIGTERM)
+    said = process.communicate(timeout=6)[1]
+    assert process.returncode == 143
+    assert said.rstrip().endswith(STOPPED)
+
+
+def command_of(pid):
+    return Path(f'/proc/{pid}/cmdline').read_text()
