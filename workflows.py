@@ -25,7 +25,7 @@ if __name__ == '__main__' and __package__ is None:
         _spec.loader.exec_module(_package)
 
 from secondglance import __version__
-from secondglance.commands.stopping import STOPPED, Stopped, stopping
+from secondglance.commands.stopping import STOPPED, stopping
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.mask.methods import METHODS
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
@@ -207,13 +207,10 @@ def main(argv: list[str] | None = None) -> int:
     """
     if argv is not None:
         return _main(list(argv))
-    try:
-        # The process is ours, and all that run below it are
-        with stopping():
-            return _main(sys.argv[1:])
-    except Stopped as stop:
-        print(STOPPED, file=sys.stderr)
-        return stop.code
+    # The process is ours, and all that run below it are
+    with stopping() as stop:
+        code = _main(sys.argv[1:])
+    return stop.code or code
 
 
 def _main(arguments: list[str]) -> int:
@@ -250,8 +247,6 @@ def _main(arguments: list[str]) -> int:
     except InputError as error:
         print(f'secondglance: {error}', file=sys.stderr)
         return WRONG_CALL
-    except Stopped:
-        raise
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
         return INTERRUPTED

@@ -17,45 +17,52 @@ LONGEST_SECONDS = 3.0
 """What still runs so long after a signal is left where it is."""
 
 
-class Stopped(KeyboardInterrupt):
-    """This process was told to stop.
+class Stop:
+    """Whether this process was told to stop.
 
     Attributes
     ----------
     code : int
-        Exit code, as a shell gives it: 143 for TERM, 130 for Ctrl-C.
+        Exit code, as a shell gives it: 143 for TERM, 130 for Ctrl-C; 0 where nothing was told.
     """
 
-    def __init__(self, number: int):
-        super().__init__()
-        self.code = 128 + number
+    code = 0
 
 
 @contextlib.contextmanager
-def stopping() -> Iterator[None]:
-    """Raise `Stopped` at the first signal to stop, once all processes below this one have ended.
+def stopping() -> Iterator[Stop]:
+    """Raise `KeyboardInterrupt` at the first signal to stop, all processes below being ended.
 
-    Only for a process that is all ours: no process below it is spared. A signal that is ignored
-    already, as HUP by ``nohup``, stays so. As first process of a container, which the system
-    spares unless it asks for signals, this one asks for them.
+    Only for a process that is all ours: no process below it is spared, and nothing is printed
+    after the sentence that says how to go on. A signal that is ignored already, as HUP by
+    ``nohup``, stays so. The system spares the first process of a container unless it asks for
+    signals, as this does.
+
+    Yields
+    ------
+    Stop
+        Its code is to be the exit code, whatever became of the exception on its way.
     """
+    told = Stop()
 
     def stop(number: int, frame) -> None:
+        told.code = 128 + number
         # A second signal ends at once
         for other in taken:
             signal.signal(other, signal.SIG_DFL)
-        watchdog = threading.Timer(LONGEST_SECONDS, _leave, [128 + number])
+        watchdog = threading.Timer(LONGEST_SECONDS, os._exit, [told.code])
         watchdog.daemon = True
         watchdog.start()
+        _say_last()
         end_descendants()
-        raise Stopped(number)
+        raise KeyboardInterrupt
 
     taken = {number: signal.getsignal(number) for number in SIGNALS}
     taken = {number: before for number, before in taken.items() if before != signal.SIG_IGN}
     for number in taken:
         signal.signal(number, stop)
     try:
-        yield
+        yield told
     finally:
         for number, before in taken.items():
             if signal.getsignal(number) is stop:
@@ -69,30 +76,51 @@ def end_descendants() -> None:
     """
     trackers = sys.modules.get('multiprocessing.resource_tracker')
     tracker = trackers._resource_tracker._pid if trackers else None
-    for _ in range(20):
-        below = [pid for pid in descendants(os.getpid()) if pid != tracker]
-        if not below:
-            return
-        for pid in below:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
+    halted: set[int] = set()
+    # Halted first: a server of processes that is killed alone leaves its newest to nobody
+    while new := set(descendants(os.getpid())) - {tracker} - halted:
+        for pid in new:
+            _send(pid, signal.SIGSTOP)
+        halted |= new
+    for pid in halted:
+        _send(pid, signal.SIGKILL)
+    end = time.monotonic() + LONGEST_SECONDS / 2
+    while any(_status(pid) for pid in halted) and time.monotonic() < end:
+        time.sleep(0.01)
 
 
 def descendants(pid: int) -> list[int]:
     """List the processes below one, parents first, as far as they still run."""
     children: dict[int, list[int]] = {}
-    for path in Path('/proc').glob('[0-9]*/stat'):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            state, parent = path.read_text().rpartition(')')[2].split()[:2]
-            if state not in 'ZX':
-                children.setdefault(int(parent), []).append(int(path.parent.name))
-    found = children.get(pid, [])
+    for path in Path('/proc').glob('[0-9]*'):
+        if status := _status(int(path.name)):
+            children.setdefault(status[0], []).append(int(path.name))
+    found = list(children.get(pid, []))
     for other in found:
         found += children.get(other, [])
     return found
 
 
-def _leave(code: int) -> None:
-    print(STOPPED, file=sys.stderr, flush=True)
-    os._exit(code)
+def _status(pid: int) -> list[int]:
+    """Parent and group of a process that runs; nothing of one that has ended."""
+    try:
+        state, *numbers = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[:3]
+    except OSError:
+        return []
+    return [] if state in 'ZX' else [int(number) for number in numbers]
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _say_last() -> None:
+    """Print how to go on; what is printed afterwards, of what breaks off, goes nowhere."""
+    # In a terminal: below a progress bar, which has hidden the cursor
+    before = '\x1b[?25h\n' if os.isatty(2) else ''
+    with contextlib.suppress(OSError):
+        os.write(2, f'{before}{STOPPED}\n'.encode())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)

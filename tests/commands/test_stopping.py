@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import secondglance
-from secondglance.commands.stopping import STOPPED, descendants
+from secondglance.commands.stopping import STOPPED, _status, descendants
 
 ROOT = Path(secondglance.__file__).parent
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(ROOT.parent)}
@@ -70,13 +70,9 @@ def started():
 def group_of(pid):
     """Processes of a group, as far as they still run."""
     found = []
-    for path in Path('/proc').glob('[0-9]*/stat'):
-        try:
-            state, _, group = path.read_text().rpartition(')')[2].split()[:3]
-        except OSError:
-            continue
-        if int(group) == pid and state not in 'ZX':
-            found.append(int(path.parent.name))
+    for path in Path('/proc').glob('[0-9]*'):
+        if _status(int(path.name))[1:] == [pid]:
+            found.append((path / 'cmdline').read_text())
     return found
 
 
