@@ -209,7 +209,10 @@ def main(argv: list[str] | None = None) -> int:
         return _main(list(argv))
     # The process is ours, and all that run below it are
     with stopping() as stop:
-        code = _main(sys.argv[1:])
+        try:
+            code = _main(sys.argv[1:])
+        except KeyboardInterrupt:
+            code = INTERRUPTED
     return stop.code or code
 
 
