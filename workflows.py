@@ -26,7 +26,7 @@ if __name__ == '__main__' and __package__ is None:
 
 from secondglance import __version__
 from secondglance.commands.stopping import STOPPED, stopping
-from secondglance.imaging.errors import InputError
+from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.imaging.mask.methods import METHODS
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.models.choices import (
@@ -247,6 +247,9 @@ def _main(arguments: list[str]) -> int:
         parser = argparse.ArgumentParser(prog=f'secondglance {command}')
         module.add_arguments(parser)
         return module.main(parser.parse_args(arguments))
+    except SurroundingsError as error:
+        print(f'secondglance: {error}', file=sys.stderr)
+        return FAILED
     except InputError as error:
         print(f'secondglance: {error}', file=sys.stderr)
         return WRONG_CALL

@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from secondglance.commands.run_cohort import DONE, FAILED, run_many
+from secondglance.commands.run_cohort import DONE, FAILED, run_many, write_cohort
 from secondglance.imaging.errors import InputError
 
 
@@ -77,6 +77,8 @@ def _run_one(args, job, console) -> int:
     console.print(f'[bold]{escape(name)}[/]  {escape(job.scan.path.name)}')
     console.print(f'  motion correction by {job.method.motion}, network on {job.execution.device}')
     outcome = run_job(job, console)
+    if (job.output_dir / 'cohort.tsv').is_file():
+        write_cohort([outcome], job.output_dir)
     if outcome.status == 'failed':
         return _failed(name, outcome.reason, console)
     for flag in outcome.flags:

@@ -1,9 +1,10 @@
 """Many scans in one call: what is to be done, its progress, and what became of each."""
 
+import csv
 from collections import Counter
 from pathlib import Path
 
-from secondglance.imaging.errors import InputError
+from secondglance.imaging.errors import SurroundingsError
 
 DONE, FAILED = 0, 1
 
@@ -22,6 +23,10 @@ FIGURES = (
     'WM_mm3',
     'GM_mm3',
     'CSF_mm3',
+    'brain_dice',
+    'WM_dice',
+    'GM_dice',
+    'CSF_dice',
     'lognormal_share',
     'lognormal_distance',
 )
@@ -119,11 +124,12 @@ def _plan(jobs, lost, outcomes, console) -> int:
 
 
 def write_cohort(outcomes: list, output_dir: Path) -> Path:
-    """Write a row a scan, and a page that shows them all.
+    """Write a row a scan of the output folder, and a page that shows them all.
 
     Parameters
     ----------
     outcomes : list of secondglance.pipelines.execution.job.ScanResult
+        Of this call; what others finished, or failed at, is added.
     output_dir : Path
 
     Returns
@@ -134,6 +140,8 @@ def write_cohort(outcomes: list, output_dir: Path) -> Path:
     from secondglance.files.atomic import write_whole
     from secondglance.reports.cohort import write_cohort_page
 
+    path = output_dir / 'cohort.tsv'
+    outcomes = [*outcomes, *_of_other_calls(outcomes, path)]
     lines = ['\t'.join(('scan', 'status', 'seconds', 'flags', 'reason', *FIGURES))]
     for outcome in outcomes:
         cells = (
@@ -148,14 +156,41 @@ def write_cohort(outcomes: list, output_dir: Path) -> Path:
             ' '.join(str(cell).split()) if cell not in (None, '') else 'n/a' for cell in cells
         )
         lines.append('\t'.join(plain))
-    path = output_dir / 'cohort.tsv'
     try:
         write_whole(path, '\n'.join([*lines, '']))
         return write_cohort_page(outcomes, output_dir)
     except OSError as error:
-        raise InputError(
-            f'{path} cannot be written ({error.strerror}): choose another --output-dir.'
+        raise SurroundingsError(
+            f'The results are whole, but {path} cannot be written ({error.strerror}): make room, '
+            'or choose another --output-dir.'
         ) from error
+
+
+def _of_other_calls(outcomes: list, path: Path) -> list:
+    """List what other calls made of an output folder's scans, by its records and its table."""
+    from secondglance.files.tables import read_tsv
+    from secondglance.pipelines.execution.job import ScanResult
+    from secondglance.pipelines.execution.records import finished_scans
+
+    names = {outcome.scan for outcome in outcomes}
+    others = [
+        ScanResult(name, 'cached', record.seconds, record.flags, record.figures)
+        for name, record in finished_scans(path.parent).items()
+        if name not in names
+    ]
+    names |= {outcome.scan for outcome in others}
+    try:
+        for row in read_tsv(path):
+            # A failure leaves no record here; a subject without a scan may have got one since
+            name, status = str(row['scan']), row['status']
+            if status != 'failed' or any(n == name or n.startswith(f'{name}_') for n in names):
+                continue
+            reason = str(row['reason'])
+            others.append(ScanResult(name, 'failed', float(row['seconds']), reason=reason))
+    except (OSError, ValueError, LookupError, TypeError, csv.Error):
+        # The table may be a person's by now: the records count
+        pass
+    return others
 
 
 def _summarise(outcomes: list, page: Path, console, tried: set[str]) -> None:

@@ -228,6 +228,9 @@ def _figures(outputs: list[Path]) -> dict:
             told = json.loads(path.read_text())
             figures['species'] = told['Species']
             figures['confidence'] = round(told['Confidence'], 3)
+        elif path.name.endswith('_desc-metrics_scores.tsv'):
+            scores = {f'{row["label"]}_dice': float(row['dsc']) for row in read_tsv(path)}
+            figures |= {name: round(dice, 4) for name, dice in scores.items() if dice == dice}
         elif path.name.endswith('_desc-lognormal_slices.tsv'):
             rows = [row for row in read_tsv(path) if row['ks_distance'] == row['ks_distance']]
             if rows:

@@ -110,6 +110,7 @@ def write_record(
         if path.is_file()
     }
     content = {
+        'scan': scan.name,
         'key': scan_key(recipe, {role: entry[-1] for role, entry in inputs.items()}),
         'seconds': round(seconds, 2),
         'flags': list(flags),
@@ -142,6 +143,41 @@ def image_of_record(folder: Path, scan: Scan) -> Path | None:
         return None
 
 
+def finished_scans(folder: Path) -> dict[str, Record]:
+    """Read what is on record of every scan of an output folder.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    dict of Record
+        By name of the scan, sorted; of those whose results are all there, whatever made them.
+    """
+    found = {}
+    for path in sorted(Path(folder).glob('logs/*.json')):
+        try:
+            content = json.loads(path.read_text())
+            if 'key' in content and all(
+                (Path(folder) / name).is_file() for name in content['outputs']
+            ):
+                found[str(content.get('scan', path.stem))] = _record(content)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return found
+
+
+def _record(content: dict, flags: Sequence[str] = ()) -> Record:
+    return Record(
+        content['key'],
+        content['seconds'],
+        (*content['flags'], *flags),
+        dict(content['figures']),
+        str(content['failure']),
+    )
+
+
 def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -> Record | None:
     """Find the record of a scan that still says what would be made of it.
 
@@ -170,13 +206,7 @@ def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -
                 if not is_edited(path, (digest,)):
                     return None
                 edited.append(f'{path.name} was edited by hand and is kept as it is.')
-        return Record(
-            content['key'],
-            content['seconds'],
-            (*content['flags'], *edited),
-            dict(content['figures']),
-            str(content['failure']),
-        )
+        return _record(content, edited)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

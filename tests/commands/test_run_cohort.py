@@ -1,0 +1,94 @@
+"""The table and the page are of the whole output folder, whatever call made its results."""
+
+import csv
+
+import pytest
+
+from secondglance.commands.run_cohort import write_cohort
+from secondglance.files.bids import Scan
+from secondglance.files.tables import write_tsv
+from secondglance.pipelines.execution.job import ScanResult, _figures
+from secondglance.pipelines.execution.records import finished_scans, record_path, write_record
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / 'out'
+
+
+def finish(out, label, seconds=12.5, suffix='T2w', **figures):
+    image = out.parent / f'sub-{label}_{suffix}.nii'
+    image.write_bytes(label.encode())
+    scan = Scan(image, {'sub': label}, suffix, 'anat')
+    output = out / f'sub-{label}' / 'mask.tsv'
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text('x\n')
+    how = {'outputs': [output], 'seconds': seconds, 'flags': ['look'], 'figures': figures}
+    write_record(out, scan, None, 'recipe', **how)
+    return scan
+
+
+def table(out):
+    with (out / 'cohort.tsv').open(newline='') as stream:
+        return {row['scan']: row for row in csv.DictReader(stream, delimiter='\t')}
+
+
+def test_scans_of_other_calls_are_in_the_table_with_their_times(out):
+    finish(out, '01', 12.5, brain_dice=0.9812)
+    page = write_cohort([ScanResult('sub-02_T2w', 'done', 3.0)], out)
+    rows = table(out)
+    assert list(rows) == ['sub-02_T2w', 'sub-01_T2w']
+    about = rows['sub-01_T2w']
+    assert (about['status'], about['seconds'], about['flags']) == ('cached', '12.5', 'look')
+    assert about['brain_dice'] == '0.9812'
+    assert rows['sub-02_T2w']['brain_dice'] == 'n/a'
+    assert 'sub-01_T2w' in page.read_text()
+
+
+def test_a_scan_of_this_call_is_there_once(out):
+    finish(out, '01')
+    write_cohort([ScanResult('sub-01_T2w', 'done', 3.0)], out)
+    assert table(out)['sub-01_T2w']['status'] == 'done'
+    assert len(table(out)) == 1
+
+
+def test_failures_of_other_calls_stay_until_they_are_mended(out):
+    finish(out, '01')
+    lost = [ScanResult('sub-08', 'failed', 1.0, reason='No image.')]
+    write_cohort([ScanResult('sub-09_T2w', 'failed', 2.0, reason='Is cut.'), *lost], out)
+    write_cohort([ScanResult('sub-02_T2w', 'done')], out)
+    assert {n: row['status'] for n, row in table(out).items()} == {
+        'sub-02_T2w': 'done',
+        'sub-01_T2w': 'cached',
+        'sub-09_T2w': 'failed',
+        'sub-08': 'failed',
+    }
+    assert table(out)['sub-09_T2w']['reason'] == 'Is cut.'
+    for label in ('08', '09'):
+        finish(out, label)
+    write_cohort([ScanResult('sub-02_T2w', 'done')], out)
+    assert {row['status'] for row in table(out).values()} == {'done', 'cached'}
+    assert len(table(out)) == 4
+
+
+def test_results_that_were_removed_are_not_in_the_table(out):
+    finish(out, '01')
+    (out / 'sub-01' / 'mask.tsv').unlink()
+    assert finished_scans(out) == {}
+
+
+@pytest.mark.parametrize('content', ['', 'scan\n"', 'a\tb\n1\n', '\0'])
+def test_a_table_or_record_that_was_spoilt_is_no_obstacle(out, content):
+    finish(out, '01')
+    (out / 'cohort.tsv').write_text(content)
+    (out / 'logs' / 'x.json').write_text(content)
+    record_path(out, finish(out, '02')).write_text('{"key": "x", "outputs": {}}')
+    write_cohort([], out)
+    assert list(table(out)) == ['sub-01_T2w']
+
+
+def test_scores_against_a_reference_are_figures(tmp_path):
+    path = tmp_path / 'sub-01_desc-metrics_scores.tsv'
+    rows = [{'label': 'brain', 'dsc': 0.98765}, {'label': 'WM', 'dsc': float('nan')}]
+    write_tsv(rows, path)
+    assert _figures([path]) == {'brain_dice': 0.9877}
