@@ -26,6 +26,7 @@ if __name__ == '__main__' and __package__ is None:
 
 from secondglance import __version__
 from secondglance.commands.stopping import STOPPED, stopping
+from secondglance.commands.words import Parser, parse_run
 from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.imaging.mask.methods import METHODS
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
@@ -38,13 +39,25 @@ from secondglance.models.choices import (
 )
 
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
-SUBJECT_OPTIONS = {
-    '--subject',
-    '--participant-label',
-    '--participant_label',
-    '--participant',
-}
 COMMANDS = ('run', 'label', 'simulate', 'train', 'evaluate', 'sanity-check')
+
+
+class _Version(argparse.Action):
+    """Print the version, and the checksums of the weights that ship with it."""
+
+    def __call__(self, parser, *_):
+        """Print and exit."""
+        from secondglance.models import weights
+
+        shipped = (
+            (weights.default_weights(), weights.FORMAT),
+            (weights.default_refinement(), weights.REFINEMENT),
+            (weights.default_second_glance(), weights.SECOND_GLANCE),
+        )
+        print(f'secondglance {__version__}')
+        for path, form in shipped:
+            print(f'  {path.name}  {weights.read_header(path, form)["checksum"]}')
+        parser.exit()
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -55,19 +68,21 @@ def _build_parser() -> argparse.ArgumentParser:
     >>> _build_parser().parse_args(['--subject', 'sub-01']).mask_method
     'auto'
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='secondglance run',
+        usage='secondglance [run] IMAGE … [options] | [run] --subject LABEL … [options] | '
+        '[run] BIDS_DIR OUT_DIR {participant,group} [options]',
         allow_abbrev=False,
         description='Segment rodent brain tissue in diffusion, EPI or T2-weighted MRI.',
         epilog='Other commands: label | simulate | train | evaluate | sanity-check',
     )
-    parser.add_argument('--version', action='version', version=f'secondglance {__version__}')
+    parser.add_argument('--version', action=_Version, nargs=0, help='of program and weights')
     what = parser.add_argument_group('what to segment')
-    add = what.add_mutually_exclusive_group(required=True).add_argument
+    add = what.add_argument
+    add('inputs', nargs='*', metavar='IMAGE', help='or BIDS_DIR OUT_DIR {participant,group}')
     add(
         '--subject',
         '--participant-label',
-        '--participant_label',
         '--participant',
         nargs='+',
         metavar='LABEL',
@@ -80,7 +95,6 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar='FILE',
         help='NIfTI files that lie in no data set',
     )
-    add = what.add_argument
     add(
         '--bids-dir',
         type=Path,
@@ -88,7 +102,8 @@ def _build_parser() -> argparse.ArgumentParser:
         help='data set; default: $SECONDGLANCE_BIDS_DIR, else the example rat',
     )
     add('--example', action='store_true', help=argparse.SUPPRESS)
-    add('--session', '--session-label', help='only this session')
+    add('--session', '--session-label', nargs='+', metavar='LABEL', help='only these sessions')
+    add('--bids-filter-file', type=Path, metavar='FILE.json', help='which images, by entities')
     add('--skip-bids-validation', action='store_true', help=argparse.SUPPRESS)
     add('--run', help='only this run')
     add('--suffix', help='which image: dwi (default), bold, sbref, T2w, …')
@@ -224,27 +239,13 @@ def _main(arguments: list[str]) -> int:
     command = 'run'
     if arguments and arguments[0] in COMMANDS:
         command = arguments.pop(0)
-    elif len(arguments) >= 3 and arguments[2] in ('participant', 'group'):
-        # A BIDS App is called: bids_dir out_dir participant …
-        bids_dir, output_dir, level, *rest = arguments
-        if level == 'group':
-            print('secondglance: there is no group level; cohort.html is written with the scans.')
-            return DONE
-        arguments = ['--bids-dir', bids_dir, '--output-dir', output_dir, *rest]
-        if not SUBJECT_OPTIONS & {argument.partition('=')[0] for argument in rest}:
-            arguments += ['--subject', 'all']
-    elif arguments[:1] == ['example']:
-        arguments = ['--subject', 'sub-01', '--example', *arguments[1:]]
-    elif arguments and not arguments[0].startswith('-'):
-        # Files alone are images
-        arguments = ['--image', *arguments]
     try:
         if command == 'run':
             return _run(arguments)
         import importlib
 
         module = importlib.import_module(f'secondglance.commands.{command.replace("-", "_")}')
-        parser = argparse.ArgumentParser(prog=f'secondglance {command}')
+        parser = Parser(prog=f'secondglance {command}')
         module.add_arguments(parser)
         return module.main(parser.parse_args(arguments))
     except SurroundingsError as error:
@@ -263,7 +264,7 @@ def _main(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     from secondglance.commands.run import run
 
-    return run(_build_parser().parse_args(arguments))
+    return run(parse_run(_build_parser(), arguments))
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from secondglance.commands.run_cohort import DONE, FAILED, run_many, write_cohort
+from secondglance.commands.run_cohort import DONE, FAILED, run_many, write_cohort, write_group
 from secondglance.imaging.errors import InputError
 
 
@@ -33,27 +33,52 @@ def run(args: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
-    from secondglance.pipelines.execution.job import ScanResult
-
+    # In the order of what it costs to find out: most wrong calls end before torch is loaded
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    _check_numbers(args)
     bids_dir, output_dir, reference = _folders(args, console)
-    method, execution = _method(args), _execution(args)
     _check_ours(output_dir, bids_dir, reference)
-    _check_writable(output_dir, '--output-dir')
-    _check_writable(args.work_dir, '--work-dir')
-
+    if args.group:
+        return write_group(output_dir, console)
     if args.image:
-        scans, lost = _scans_of_files(args, output_dir), list[ScanResult]()
+        scans, lost = _scans_of_files(args, output_dir), []
     else:
         scans, lost = _scans_of_subjects(args, bids_dir, console)
     _check_apart(scans, output_dir)
     if reference is not None and reference.is_file() and len(scans) + len(lost) > 1:
         raise InputError(f'Reference {reference} is of one image: give a folder, or one scan.')
+    _check_writable(output_dir, '--output-dir')
+    _check_writable(args.work_dir, '--work-dir')
+    method, execution = _method(args), _execution(args)
     jobs = _jobs(args, scans, method, execution, output_dir, reference)
     _tell_labels(jobs, console)
     if len(jobs) + len(lost) > 1 or args.worker:
         return run_many(args, jobs, lost, output_dir, console)
     return _run_one(args, jobs[0], console)
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    """Refuse options whose values mean nothing."""
+    if args.smooth < 0:
+        raise InputError(f'--smooth {args.smooth} is not a number of copies: give 0 or more.')
+    for option, value in (('peak', args.enhance_peak), ('width', args.enhance_width)):
+        if not math.isfinite(value):
+            raise InputError(f'--enhance-{option} {value:g} is not a finite number.')
+    if not args.enhance_width > 0:
+        raise InputError(f'--enhance-width {args.enhance_width:g} must be more than 0.')
+    if not math.isfinite(args.b0_threshold) or args.b0_threshold < 0:
+        raise InputError(f'--b0-threshold {args.b0_threshold:g} must be 0 or more, in s/mm².')
+    scale = args.voxel_scale
+    if scale is not None and not (math.isfinite(scale) and scale > 0):
+        raise InputError(f'--voxel-scale {scale:g} must be a number above 0.')
+    if args.nprocs is not None and args.nprocs < 1:
+        raise InputError(f'--nprocs {args.nprocs} is not a number of processes: give 1 or more.')
+    if args.slices_per_job < 0:
+        raise InputError(f'--slices-per-job {args.slices_per_job} must be 0 or more.')
+    if args.mem_gb is not None and not (math.isfinite(args.mem_gb) and args.mem_gb > 0):
+        raise InputError(f'--mem-gb {args.mem_gb:g} must be a number of gigabytes above 0.')
+    if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', args.device):
+        raise InputError(f'--device {args.device} is not known: give auto, cpu, cuda or cuda:N.')
 
 
 def _run_one(args, job, console) -> int:
@@ -103,8 +128,10 @@ def _scans_of_files(args, output_dir) -> list:
     """Take every image that was named; no two results may lie in one place."""
     from secondglance.files.bids import scan_of_file
 
-    if args.session or args.run:
-        raise InputError('--session and --run choose in a data set; an --image is one file.')
+    if args.session or args.run or args.bids_filter_file:
+        raise InputError(
+            '--session, --run and --bids-filter-file choose in a data set; an --image is one file.'
+        )
     found: dict = {}
     for path in dict.fromkeys(Path(os.path.abspath(path)) for path in args.image):
         scan = scan_of_file(path, args.suffix)
@@ -178,7 +205,7 @@ def _check_ours(output_dir: Path, bids_dir: Path | None, reference: Path | None)
 def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
     """Find every scan; a subject without one is an outcome, unless it is the only one."""
     from secondglance.files.bids import find_scans, find_subjects
-    from secondglance.pipelines.execution.job import ScanResult
+    from secondglance.files.bids_filters import fits, read_filters
 
     everyone = args.subject == ['all']
     subjects = (
@@ -188,14 +215,21 @@ def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
     )
     if not subjects:
         raise InputError(f'{bids_dir} holds no sub-… folder: give --bids-dir a BIDS data set.')
-    suffix = args.suffix or 'dwi'
+    filters = read_filters(args.bids_filter_file, args.suffix) if args.bids_filter_file else {}
+    (suffix,) = filters.get('suffix', [args.suffix or 'dwi'])
+    if 'sub' in filters:
+        subjects = [label for label in subjects if fits({'sub': label}, {'sub': filters['sub']})]
+        if not subjects:
+            raise InputError(f'{args.bids_filter_file} leaves none of the subjects.')
     scans, lost, notes = [], [], list[str]()
     for subject in subjects:
         try:
-            scans += find_scans(bids_dir, subject, suffix, args.session, args.run, notes)
+            scans += find_scans(bids_dir, subject, suffix, args.session, args.run, notes, filters)
         except InputError as error:
             if len(subjects) == 1:
                 raise
+            from secondglance.pipelines.execution.job import ScanResult
+
             name = f'sub-{subject.removeprefix("sub-")}'
             lost.append(ScanResult(name, 'failed', reason=str(error)))
     for note in notes:
@@ -305,18 +339,6 @@ def _method(args):
     )
     from secondglance.pipelines.settings import Method
 
-    if args.smooth < 0:
-        raise InputError(f'--smooth {args.smooth} is not a number of copies: give 0 or more.')
-    for option, value in (('peak', args.enhance_peak), ('width', args.enhance_width)):
-        if not math.isfinite(value):
-            raise InputError(f'--enhance-{option} {value:g} is not a finite number.')
-    if not args.enhance_width > 0:
-        raise InputError(f'--enhance-width {args.enhance_width:g} must be more than 0.')
-    if not math.isfinite(args.b0_threshold) or args.b0_threshold < 0:
-        raise InputError(f'--b0-threshold {args.b0_threshold:g} must be 0 or more, in s/mm².')
-    scale = args.voxel_scale
-    if scale is not None and not (math.isfinite(scale) and scale > 0):
-        raise InputError(f'--voxel-scale {scale:g} must be a number above 0.')
     weights = Path(os.path.abspath(args.weights or default_weights()))
     if args.weights:
         # What ships is checked by the tests; a user's own file is read whole before anything runs
@@ -340,7 +362,7 @@ def _method(args):
         refinement=refinement,
         donors=tuple(donors),
         motion=resolve_engine(args.motion),
-        voxel_scale=scale,
+        voxel_scale=args.voxel_scale,
         b0_threshold=args.b0_threshold,
         all_b0=args.all_b0,
         species=args.species,
@@ -364,13 +386,7 @@ def _execution(args):
     from secondglance.pipelines.execution.nipype_engine import available_cores, read_arguments
     from secondglance.pipelines.settings import Execution
 
-    nprocs = 1 if args.nprocs is None else args.nprocs
-    if nprocs < 1:
-        raise InputError(f'--nprocs {nprocs} is not a number of processes: give 1 or more.')
-    if args.slices_per_job < 0:
-        raise InputError(f'--slices-per-job {args.slices_per_job} must be 0 or more.')
-    if args.mem_gb is not None and not (math.isfinite(args.mem_gb) and args.mem_gb > 0):
-        raise InputError(f'--mem-gb {args.mem_gb:g} must be a number of gigabytes above 0.')
+    nprocs = args.nprocs or 1
     return Execution(
         device=_device(args.device),
         nprocs=nprocs,
@@ -407,8 +423,6 @@ def _device(name: str) -> str:
     """Resolve ``auto``, and check that torch has the device."""
     from secondglance.models.inference import resolve_device
 
-    if name not in ('auto', 'cpu') and not re.fullmatch(r'cuda(:\d+)?', name):
-        raise InputError(f'--device {name} is not known: give auto, cpu, cuda or cuda:N.')
     if name.startswith('cuda'):
         import torch
 

@@ -4,7 +4,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-from secondglance.imaging.errors import SurroundingsError
+from secondglance.imaging.errors import InputError, SurroundingsError
 
 DONE, FAILED = 0, 1
 
@@ -164,6 +164,24 @@ def write_cohort(outcomes: list, output_dir: Path) -> Path:
             f'The results are whole, but {path} cannot be written ({error.strerror}): make room, '
             'or choose another --output-dir.'
         ) from error
+
+
+def write_group(output_dir: Path, console) -> int:
+    """Write the table and the page of an output folder, as the group level of a BIDS App.
+
+    Raises
+    ------
+    InputError
+        If it holds no results.
+    """
+    from secondglance.pipelines.execution.records import finished_scans
+
+    finished = finished_scans(output_dir)
+    if not finished:
+        raise InputError(f'{output_dir} holds no results: run the participant level first.')
+    page = write_cohort([], output_dir)
+    console.print(f'{len(finished)} scans: {page}', markup=False)
+    return DONE
 
 
 def _of_other_calls(outcomes: list, path: Path) -> list:

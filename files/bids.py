@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from secondglance.files.bids_filters import fits
 from secondglance.imaging.errors import InputError
 
 _LABEL = re.compile(r'[A-Za-z0-9]+')
@@ -174,9 +176,10 @@ def find_scans(
     bids_dir: Path,
     subject: str,
     suffix: str = 'dwi',
-    session: str | None = None,
+    session: str | Sequence[str] | None = None,
     run: str | None = None,
     notes: list[str] | None = None,
+    filters: Mapping[str, list] | None = None,
 ) -> list[Scan]:
     """Find the images of a subject; other subjects' folders are never opened.
 
@@ -188,9 +191,12 @@ def find_scans(
     suffix : str
         Which image: dwi, bold, sbref, T2w, …
     session, run : str, optional
-        Keep these alone, with or without ``ses-`` and ``run-``.
+        Keep these alone, with or without ``ses-`` and ``run-``; of sessions also several.
     notes : list of str, optional
         Takes a sentence for what is left out.
+    filters : mapping of list, optional
+        Keep what has these entities alone, as of
+        :func:`secondglance.files.bids_filters.read_filters`.
 
     Returns
     -------
@@ -210,19 +216,21 @@ def find_scans(
         there = find_subjects(bids_dir)
         listed = ', '.join(f'sub-{s}' for s in there[:20]) + (' …' if len(there) > 20 else '')
         raise InputError(f'sub-{label} is not in {bids_dir}: it holds {listed or "no subject"}.')
-    wanted = {}
+    wanted: dict[str, list] = {**(filters or {})}
+    wanted.pop('suffix', None)
     if session:
-        wanted['ses'] = session.removeprefix('ses-')
+        labels = [session] if isinstance(session, str) else session
+        wanted['ses'] = [label.removeprefix('ses-') for label in labels]
     if run:
-        wanted['run'] = run.removeprefix('run-')
+        wanted['run'] = [run.removeprefix('run-')]
     found: dict[str, Scan] = {}
     for path in _images(folder):
         if not re.fullmatch(rf'.*_{suffix}\.nii(\.gz)?', path.name):
             continue
         scan = _scan(path, label, suffix, bids_dir)
-        if not wanted.items() <= scan.entities.items():
+        if not fits(scan.entities, wanted):
             continue
-        if scan.entities.get('part', 'mag') != 'mag':
+        if scan.entities.get('part', 'mag') != 'mag' and 'part' not in wanted:
             if notes is not None:
                 notes.append(f'{path.name} is not a magnitude image and is left out.')
             continue
@@ -236,12 +244,17 @@ def find_scans(
         there = sorted({parse_name(p)[1] for p in _images(folder)})
         raise InputError(
             f'sub-{label} has no image named …_{suffix}.nii.gz'
-            + ''.join(f' with {key}-{value}' for key, value in wanted.items())
+            + ''.join(f' with {_told(key, values)}' for key, values in wanted.items())
             + f' in {folder}: choose with --suffix (there are: {", ".join(there) or "none"})'
             + _others(folder, suffix, wanted)
             + '.'
         )
     return list(found.values())
+
+
+def _told(key: str, values: list) -> str:
+    """Say which values of an entity are wanted."""
+    return ' or '.join(f'no {key}' if value is None else f'{key}-{value}' for value in values)
 
 
 def _check_suffix(suffix: str) -> None:
@@ -286,7 +299,7 @@ def _scan(path: Path, label: str, suffix: str, bids_dir: Path) -> Scan:
     return Scan(path, _in_order(entities), suffix, path.parent.name, bval)
 
 
-def _others(folder: Path, suffix: str, wanted: dict[str, str]) -> str:
+def _others(folder: Path, suffix: str, wanted: Mapping[str, list]) -> str:
     """Name the sessions and runs that there are, where others were asked for."""
     told = []
     for key, word in (('ses', 'sessions'), ('run', 'runs')):

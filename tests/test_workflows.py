@@ -271,7 +271,7 @@ def test_script_and_console_script_are_one(tmp_path):
         [sys.executable, str(script), '--version'],
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert run.stdout.strip() == f'secondglance {secondglance.__version__}'
+    assert run.stdout.splitlines()[0] == f'secondglance {secondglance.__version__}'
 
 
 def test_every_command_has_help(capsys):

@@ -60,7 +60,9 @@ def configure(
         'create_report': 'false',
     }
     level = logging.INFO if verbose else logging.CRITICAL
-    for name in ('nipype', 'nipype.workflow', 'nipype.interface', 'nipype.utils'):
+    # The last prints a traceback where a process was killed
+    quiet = ('nipype', 'nipype.workflow', 'nipype.interface', 'nipype.utils', 'concurrent.futures')
+    for name in quiet:
         logging.getLogger(name).setLevel(level)
 
 

@@ -35,6 +35,7 @@ def make(root, content, description='{"Name": "mine"}'):
 def arguments(**changes):
     given = {'image': None, 'bids_dir': None, 'output_dir': None, 'reference': None}
     given |= {'example': False, 'session': None, 'run': None, 'suffix': 'T2w', 'subject': ['01']}
+    given |= {'bids_filter_file': None, 'group': False}
     return argparse.Namespace(**(given | changes))
 
 

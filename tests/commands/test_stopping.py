@@ -73,7 +73,7 @@ def group_of(pid):
     for path in Path('/proc').glob('[0-9]*'):
         if _status(int(path.name))[1:] == [pid]:
             found.append((path / 'cmdline').read_text())
-    # One that is ending has given its memory back
+    # One that is about to end has given its memory back
     return [command for command in found if command]
 
 

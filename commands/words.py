@@ -1,0 +1,94 @@
+"""What the words of a call mean: files, a BIDS App's call, options with underscores."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from secondglance.imaging.errors import InputError
+
+LEVELS = ('participant', 'group')
+"""Levels of analysis of a BIDS App."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose every error is one sentence, and that takes underscores for hyphens."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one sentence and exit with code 2."""
+        self.exit(2, f'secondglance: {message}: see {self.prog} --help.\n')
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse, an option's underscores being hyphens, as BIDS Apps write them."""
+        words = [self._hyphened(word) for word in args] if args is not None else None
+        return super().parse_known_args(words, namespace)
+
+    def _hyphened(self, word):
+        name, equals, value = word.partition('=')
+        other = name.replace('_', '-')
+        known = self._option_string_actions
+        return f'{other}{equals}{value}' if name not in known and other in known else word
+
+
+def parse_run(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Parse a call of ``run``: images, subjects of a data set, or a BIDS App's call.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        With a positional ``inputs`` of any number, and ``--bids-dir``, ``--output-dir``,
+        ``--subject``, ``--image``.
+    words : sequence of str
+
+    Returns
+    -------
+    argparse.Namespace
+        With ``group`` true where the level of that name was asked for; else either ``image`` or
+        ``subject`` is set.
+
+    Raises
+    ------
+    InputError
+        If the words contradict each other.
+    """
+    # Options may stand before, between and behind
+    args = parser.parse_intermixed_args(list(words))
+    inputs, args.group = list(args.inputs), False
+    if args.subject and len(args.subject) > 3 and args.subject[-1] in LEVELS:
+        # They stood before, and took the folders for labels
+        inputs, args.subject = [*args.subject[-3:], *inputs], args.subject[:-3]
+    if inputs and inputs[0] == 'example':
+        _alone('example', inputs[1:], args)
+        args.example, args.subject = True, args.subject or ['sub-01']
+    elif len(inputs) == 3 and (inputs[2] in LEVELS or Path(inputs[0]).is_dir()):
+        _take_app(args, *inputs)
+    elif inputs and Path(inputs[0]).is_dir():
+        raise InputError(
+            f'{inputs[0]} is a folder: give --bids-dir {inputs[0]} with --subject, or call '
+            f'{inputs[0]} OUT participant.'
+        )
+    elif inputs:
+        args.image = [*(args.image or ()), *map(Path, inputs)]
+    if args.group:
+        return args
+    if args.image and args.subject:
+        raise InputError('An image and --subject are two calls: give one of them.')
+    if not args.image and not args.subject:
+        raise InputError('What is to be segmented: give an image, or --subject LABEL or all?')
+    return args
+
+
+def _take_app(args: argparse.Namespace, bids_dir: str, output_dir: str, level: str) -> None:
+    """Take ``bids_dir output_dir level``, as every BIDS App is called."""
+    if level not in LEVELS:
+        raise InputError(f'Level {level} is neither participant nor group: give one of them.')
+    if args.image:
+        raise InputError('--image is of no data set: leave it out, or the folders.')
+    args.bids_dir, args.output_dir = Path(bids_dir), Path(output_dir)
+    args.group = level == 'group'
+    args.subject = args.subject or ['all']
+
+
+def _alone(word: str, others: Sequence[str], args: argparse.Namespace) -> None:
+    if others or args.image:
+        raise InputError(f'{word} is a call of its own: leave {others or args.image} out.')

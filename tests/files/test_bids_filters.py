@@ -1,0 +1,103 @@
+"""Filters of images, as BIDS Apps read them."""
+
+import json
+
+import pytest
+
+from secondglance.files.bids import find_scans
+from secondglance.files.bids_filters import fits, read_filters
+from secondglance.imaging.errors import InputError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def _write(content):
+        path = tmp_path / 'filter.json'
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return _write
+
+
+def test_the_query_of_the_suffix_counts(write):
+    path = write({'bold': {'session': 'pre'}, 't2w': {'acquisition': None, 'run': [1, '02']}})
+    assert read_filters(path, 'T2w') == {'acq': [None], 'run': ['1', '02']}
+    assert read_filters(path, 'bold') == {'ses': ['pre']}
+    assert read_filters(write({'x': {'suffix': 'sbref', 'echo': 1}}), 'sbref') == {'echo': ['1']}
+
+
+def test_the_only_query_chooses_the_suffix_where_none_is_given(write):
+    path = write({'t2w': {'datatype': 'anat', 'suffix': 'T2w', 'session': '*'}})
+    assert read_filters(path, None) == {'ses': ['*'], 'suffix': ['T2w']}
+
+
+@pytest.mark.parametrize(
+    ('filters', 'kept'),
+    [
+        ({}, True),
+        ({'ses': ['pre', 'post']}, True),
+        ({'ses': ['ses-pre']}, True),
+        ({'ses': ['other']}, False),
+        ({'ses': ['*']}, True),
+        ({'ses': [None]}, False),
+        ({'run': ['1']}, True),
+        ({'run': ['001']}, True),
+        ({'run': ['2']}, False),
+        ({'acq': [None]}, True),
+        ({'acq': [None, 'x']}, True),
+        ({'acq': ['*']}, False),
+        ({'acq': ['x']}, False),
+    ],
+)
+def test_an_image_fits_by_its_entities(filters, kept):
+    assert fits({'sub': '01', 'ses': 'pre', 'run': '01'}, filters) is kept
+
+
+@pytest.mark.parametrize(
+    ('content', 'says'),
+    [
+        ('{', 'cannot be read'),
+        ('[' * 100_000, 'cannot be read'),
+        ('[]', 'must hold queries'),
+        ({'dwi': 3}, 'must hold queries'),
+        ({'bold': {}, 't1w': {}}, 'one query of dwi'),
+        ({}, 'one query of dwi'),
+        ({'dwi': {}, 'x': {'suffix': 'dwi'}}, 'one query of dwi'),
+        ({'dwi': {'colour': 'red'}}, "'colour', which is no entity"),
+        ({'dwi': {'run': 1.5}}, 'run is 1.5'),
+        ({'dwi': {'run': {'a': 1}}}, "run is {'a': 1}"),
+    ],
+)
+def test_what_is_no_filter_is_refused_by_name(write, content, says):
+    with pytest.raises(InputError, match=r'--bids-filter-file .*filter') as caught:
+        read_filters(write(content), None)
+    assert says in str(caught.value)
+
+
+def test_a_filter_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(InputError, match='cannot be read'):
+        read_filters(tmp_path / 'filter.json', None)
+
+
+@pytest.fixture
+def study(tmp_path):
+    for name in ('acq-a_run-1', 'acq-a_run-2', 'run-1', 'part-phase'):
+        for session in ('pre', 'mid', 'post'):
+            path = tmp_path / f'sub-1/ses-{session}/anat/sub-1_ses-{session}_{name}_T2w.nii'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    return tmp_path
+
+
+def test_scans_are_chosen_by_a_filter(study):
+    def names(filters, **more):
+        return [s.base for s in find_scans(study, '1', 'T2w', filters=filters, **more)]
+
+    assert names({'acq': [None]}, session='pre') == ['sub-1_ses-pre_run-1']
+    assert names({'acq': [None]}, session=['pre', 'ses-post']) == [
+        'sub-1_ses-post_run-1',
+        'sub-1_ses-pre_run-1',
+    ]
+    assert names({'part': ['phase'], 'ses': ['mid']}) == ['sub-1_ses-mid_part-phase']
+    with pytest.raises(InputError, match='no acq'):
+        names({'acq': [None], 'run': ['7']})
