@@ -93,7 +93,7 @@ def _build_parser() -> argparse.ArgumentParser:
         nargs='+',
         type=Path,
         metavar='FILE',
-        help='NIfTI files that lie in no data set',
+        help='NIfTI files that are not in a BIDS data set',
     )
     add(
         '--bids-dir',
@@ -148,7 +148,8 @@ def _build_parser() -> argparse.ArgumentParser:
         type=Path,
         nargs='+',
         metavar='DIR',
-        help='folders with image and brain mask of other animals; default: the bank',
+        help='folders of donors, each with image and brain mask of another animal; default: those '
+        'that ship',
     )
     add(
         '--mask-method',
@@ -161,8 +162,8 @@ def _build_parser() -> argparse.ArgumentParser:
         '--second-glance',
         choices=SECOND_GLANCES,
         default=SECOND_GLANCES[0],
-        help='tissues: by a network that reads head, mask and place; by the first network on the '
-        'masked image (as published); or by the first glance',
+        help='tissues by a second network, from head, mask and position in the brain; by the '
+        'first network on the masked image, as in the paper; or by the first glance',
     )
     add('--second-weights', type=Path, help='weights of the second glance, safetensors')
     add('--no-regions', action='store_true', help='no map of the regions of an atlas')
@@ -178,12 +179,12 @@ def _build_parser() -> argparse.ArgumentParser:
     add('--smooth', type=int, default=0, metavar='N', help='mean saliency of N noisy copies')
     add('--enhance-peak', type=float, default=2.0, metavar='Z', help='standard score kept (2)')
     add('--enhance-width', type=float, default=0.5, metavar='Z', help='width of it (0.5)')
-    add = parser.add_argument_group('what else is mapped').add_argument
+    add = parser.add_argument_group('further saliency maps').add_argument
     add('--explain', nargs='+', choices=TARGETS, default=[], help='saliency of these as well')
     add(
         '--explain-region',
         metavar='FILE|I,J,K',
-        help='of --explain, only what speaks for them in this mask, or in this voxel',
+        help='with --explain: only for the logits in this mask, or in this voxel',
     )
     add = parser.add_argument_group('how it runs').add_argument
     add('--device', default='auto', help='auto, cpu, cuda or cuda:N')

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--second-glance',
         choices=SECOND_GLANCES,
         default=SECOND_GLANCES[0],
-        help='what tells the tissues inside a mask (%(default)s)',
+        help='method of the tissues inside the mask (%(default)s)',
     )
     parser.add_argument(
         '--bids-dir',
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--include-trained',
         action='store_true',
-        help='score animals, too, that the weights were trained on by their card',
+        help='also score animals that the weights were trained on according to their card',
     )
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N (auto)')
     parser.add_argument(
@@ -176,7 +176,7 @@ def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list
     taught = {found.scan.subject for found in labelled if found.scan.name in known}
     if taught and not args.include_trained:
         labelled = [found for found in labelled if found.scan.subject not in taught]
-        print(f'Left out, for the weights were trained on them: {", ".join(sorted(taught))}.')
+        print(f'Left out, because the weights were trained on them: {", ".join(sorted(taught))}.')
         if not labelled:
             raise InputError(
                 'The weights were trained on every animal here: give others, or '

@@ -30,7 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--subject', nargs='+', metavar='LABEL', help='default: all')
     parser.add_argument('--suffix', default='T2w', help='which image of each (T2w)')
     parser.add_argument(
-        '--species', choices=(AUTO, *BRAIN_SIZE), default=AUTO, help='default: by the mask'
+        '--species',
+        choices=(AUTO, *BRAIN_SIZE),
+        default=AUTO,
+        help='default: estimated from the mask',
     )
     parser.add_argument(
         '--atlas',

@@ -292,7 +292,7 @@ def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
             )
         bids_dir = Path('example').resolve()
         if not (bids_dir / 'dataset_description.json').is_file():
-            told = f'No --bids-dir given: the EXAMPLE rat, which is made in {bids_dir}.'
+            told = f'No --bids-dir given: the EXAMPLE rat, written to {bids_dir}.'
             console.print(told, markup=False)
             make_example(bids_dir)
         else:

@@ -1,4 +1,4 @@
-"""``secondglance simulate``: a BIDS data set of simulated rats whose truth is known."""
+"""``secondglance simulate``: a BIDS data set of simulated rats with their truth."""
 
 import argparse
 import gzip

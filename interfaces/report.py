@@ -92,7 +92,7 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
 class _ReportOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc='the page')
     figures = traits.Directory(exists=True, desc='its figures')
-    warnings = traits.List(traits.Str(), desc='what a person should look at')
+    warnings = traits.List(traits.Str(), desc='warnings, a sentence each')
 
 
 class Report(SimpleInterface):
@@ -143,7 +143,7 @@ class Report(SimpleInterface):
                 'Species': species + (', as it looks' if settings['species'] == AUTO else ''),
                 'Motion correction': f'{engine["engine"]} {engine["engine_version"]}'.strip(),
                 'b0 volumes' if volumes == 'b0 volumes' else 'Volumes': str(engine['n_b0']),
-                'Slices': f'{len(stack)}, {spacing[2]:.3g} mm apart, seen at {spacing[0]:.3g} mm'
+                'Slices': f'{len(stack)}, {spacing[2]:.3g} mm apart, at {spacing[0]:.3g} mm'
                 + (f', turned by {turned}°' if turned else '')
                 + _without_signal(stack),
                 'Donor': f'{donor_name} (of {len(donor["scores"])}; '
@@ -268,7 +268,7 @@ def brain_warnings(
 def placement_warnings(
     rows: list[dict], confidence: dict, relative_size: float = 1.0
 ) -> list[str]:
-    """Say what in a brain mask a person should look at.
+    """Warn of what may be wrong with a brain mask.
 
     Parameters
     ----------
@@ -313,8 +313,8 @@ def placement_warnings(
         replaced = [str(row['slice']) for row in matched if row['replaced']]
         if replaced:
             warnings.append(
-                f'{len(replaced)} of {len(matched)} slices were overruled by their neighbours: '
-                f'{", ".join(replaced)}.'
+                f'{len(replaced)} of {len(matched)} slices had an outlier shift that '
+                f'was replaced: {", ".join(replaced)}.'
             )
         beyond = len(rows) - len(matched)
         if beyond:
@@ -329,7 +329,7 @@ def _without_signal(stack: np.ndarray) -> str:
 
 
 def _doubtful(rows: list[dict]) -> str:
-    """Slices whose mask is more likely bad than good."""
+    """Slices where the mask is probably bad."""
     found = [str(row['slice']) for row in rows if row['probability'] < DOUBTFUL]
     return f'{", ".join(found) or "none"} of {len(rows)}'
 

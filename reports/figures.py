@@ -11,7 +11,7 @@ from scipy import ndimage
 from secondglance.imaging.glance_changes import ADDED, CHANGED, REMOVED
 
 COLOURS = {1: (230, 159, 0), 2: (86, 180, 233), 3: (204, 121, 167)}
-"""WM, GM and CSF as RGB: told apart by colour-blind eyes too (Okabe and Ito)."""
+"""WM, GM and CSF as RGB, distinct for colour-blind readers too (Okabe and Ito)."""
 
 CHANGES = {REMOVED: (213, 94, 0), ADDED: (0, 158, 115), CHANGED: (204, 121, 167)}
 """What the second glance removed, added and relabelled; no yellow, which outlines the mask."""
@@ -189,8 +189,8 @@ def motion_plot(confounds: dict, path: Path) -> None:
 
 
 def placement_plot(rows: list[dict], path: Path) -> None:
-    """Plot shift, peak, and how sure every slice is; replaced slices are marked."""
-    figure, axes = plots(3, 'shift, mm', 'peak ratio', 'how sure')
+    """Plot shift, peak and probability of a good mask by slice; replaced shifts are marked."""
+    figure, axes = plots(3, 'shift, mm', 'peak ratio', 'probability')
     index = np.array([row['slice'] for row in rows])
     replaced = np.array([bool(row['replaced']) for row in rows])
     for name, colour in (('x', 'C0'), ('y', 'C1')):
@@ -198,7 +198,7 @@ def placement_plot(rows: list[dict], path: Path) -> None:
         found = np.array([row[f'found_{name}_mm'] for row in rows])
         axes[0].plot(index[~replaced], found[~replaced], 'o', ms=3, color=colour)
         axes[0].plot(index[replaced], found[replaced], 'x', ms=5, color=colour)
-    axes[0].legend(fontsize=8, frameon=False, title='line: used; ×: overruled')
+    axes[0].legend(fontsize=8, frameon=False, title='line: used; ×: replaced')
     axes[1].plot(index, [row['peak_ratio'] for row in rows], 'o-', ms=3)
     for name, label in (('probability', 'mask is good'), ('confidence', 'shift agrees')):
         axes[2].plot(index, [row[name] for row in rows], 'o-', ms=3, label=label)

@@ -1,4 +1,4 @@
-"""The page of a sanity check: a verdict in plain words, and what it rests on."""
+"""The page of a sanity check: verdicts and their evidence."""
 
 import json
 from pathlib import Path
@@ -91,7 +91,7 @@ def _draw_cascade(found, path: Path) -> None:
 def _draw_curves(found, path: Path) -> None:
     from secondglance.models.saliency.sanity import SHARES
 
-    figure, axes = figures.plots(2, 'tissue still seen', 'tissue seen')
+    figure, axes = figures.plots(2, 'tissue still found', 'tissue found')
     for axis, (kind, curves) in zip(axes, found.curves.items(), strict=True):
         for by, curve in curves.items():
             axis.plot(SHARES, curve, 'o-', ms=3, label=f'{by}, area {found.area(kind, by):.2f}')

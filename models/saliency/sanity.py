@@ -1,4 +1,4 @@
-"""Whether saliency depends on what a network has learnt, and on what it looks at.
+"""Sanity checks of saliency: does it depend on the weights, and does the network need it?
 
 A map that stays the same when the weights are randomised shows the image, not the network
 (Adebayo et al., *Sanity checks for saliency maps*, NeurIPS 2018); guided backpropagation is known
@@ -33,7 +33,7 @@ SHARES = np.linspace(0, 1, 11)
 
 
 BLUR_PX = 6.0
-"""Width of what stands where a pixel was deleted: nothing to see, but no new edge."""
+"""Width of the blur that replaces deleted pixels, so that no new edge appears."""
 
 
 N_RANDOM = 3
@@ -56,7 +56,7 @@ class Sanity:
         that it places with the brain (NaN where no mask was placed).
     curves : dict of (11,) arrays
         ``deletion`` and ``insertion`` by ``saliency``, ``edges`` and ``chance``: share of the
-        tissue still seen, as the named shares of pixels are gone or back.
+        tissue that is still found, at the shares of deleted or inserted pixels in `SHARES`.
     maps : dict of (N, H, W) arrays
         Those to be shown.
     """
@@ -242,7 +242,7 @@ def _as_donor(maps: NDArray, donor: HeadStack) -> Donor:
 def _curve(
     model, stack: NDArray, first: NDArray, order: NDArray, kind: str, device: str
 ) -> NDArray[np.float64]:
-    """Share of the tissue still seen, as pixels go or come back, the most salient first."""
+    """Share of the tissue that is still found as pixels are deleted or inserted, in order."""
     blurred = ndimage.gaussian_filter(stack, (0, BLUR_PX, BLUR_PX))
     tissue = 1 - first[:, 0]
     inside = tissue >= 0.5
@@ -269,7 +269,7 @@ def _mean(values: NDArray) -> float:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One question, its answer and what the answer rests on."""
+    """One question, its answer and the evidence."""
 
     question: str
     passed: bool
@@ -277,7 +277,7 @@ class Verdict:
 
 
 LIKE = 0.5
-"""Rank correlation from which on two maps are called alike."""
+"""Rank correlation from which two maps count as alike."""
 
 
 BETTER = 0.01
@@ -285,7 +285,7 @@ BETTER = 0.01
 
 
 def verdicts(found: Sanity) -> list[Verdict]:
-    """Say in plain words what the checks mean.
+    """Turn the results into verdicts.
 
     Parameters
     ----------
@@ -308,8 +308,8 @@ def verdicts(found: Sanity) -> list[Verdict]:
             n_left <= len(cascade) // 2,
             f'With all weights random its rank correlation to the trained one is '
             f'{everything["rank_correlation"]:.2f} (SSIM {everything["ssim"]:.2f}); '
-            f'{n_left} of {len(cascade)} blocks could be thrown, from the output on, before it '
-            f'fell below {LIKE}.',
+            f'{n_left} of {len(cascade)} blocks, from the output on, could be randomised before '
+            f'it fell below {LIKE}.',
         )
     )
     out.append(
@@ -326,12 +326,12 @@ def verdicts(found: Sanity) -> list[Verdict]:
     ]
     out.append(
         Verdict(
-            'Does it place a mask better than what knows nothing of brains?',
+            'Does it place a mask better than controls that know nothing of brains?',
             all(better),
             f'Dice of the placed mask: {trained["placed_dice"]:.3f} by the trained network, '
             f'{edge["placed_dice"]:.3f} by edges, {random["placed_dice"]:.3f} by the best of '
             f'{N_RANDOM} random networks, {chance["placed_dice"]:.3f} by noise; '
-            f'{cascade[-2]["placed_dice"]:.3f} where '
+            f'{cascade[-2]["placed_dice"]:.3f} if '
             f'only {cascade[-1]["what"]} is trained.',
         )
     )
@@ -352,7 +352,7 @@ def verdicts(found: Sanity) -> list[Verdict]:
         Verdict(
             'Do the pixels that it marks matter to the network?',
             faithful,
-            'Tissue still seen, mean over shares of deleted pixels: '
+            'Tissue still found, mean over shares of deleted pixels: '
             f'{found.area("deletion", "saliency"):.2f} in order of saliency, '
             f'{found.area("deletion", "edges"):.2f} of edges, '
             f'{found.area("deletion", "chance"):.2f} by chance; of inserted ones '

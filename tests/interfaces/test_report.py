@@ -45,7 +45,7 @@ def test_a_placed_mask_is_judged_by_its_slices():
     placed = {**FINE, 'Method': 'correlation', 'MethodAskedFor': 'correlation'}
     rows = [ROW, {**ROW, 'slice': 1, 'replaced': True}, {**ROW, 'slice': 2, 'donor_slice': -1}]
     overruled, beyond = placement_warnings(rows, placed)
-    assert '1 of 2 slices were overruled' in overruled
+    assert '1 of 2 slices had an outlier shift' in overruled
     assert '1 slices lie beyond' in beyond
     [lost] = placement_warnings([{**ROW, 'donor_slice': -1}], placed)
     assert 'No slice of any donor' in lost
