@@ -4,6 +4,7 @@ import json
 from importlib import metadata
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -17,13 +18,14 @@ from nipype.interfaces.base import (
 from scipy import ndimage
 
 from secondglance import __version__
+from secondglance.files.geometry import grid_of
 from secondglance.files.stacks import read_stack
 from secondglance.files.tables import columns_of, read_tsv
 from secondglance.imaging.grids import ANTERIOR, holds_signal
 from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.mask.selection import DOUBTFUL
 from secondglance.imaging.pose import Pose
-from secondglance.imaging.species import AUTO
+from secondglance.imaging.species import AUTO, HEAD_RADIUS_MM
 
 LOW_CONFIDENCE = 0.5
 """Mean confidence of the placement below which a scan is flagged."""
@@ -84,6 +86,10 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
     lognormal = File(exists=True, mandatory=True, desc='fit of every slice (.json)')
     confidence = File(exists=True, mandatory=True, desc='how far to trust the mask (.json)')
     volumes = File(exists=True, mandatory=True, desc='tissue volumes (.tsv)')
+    regions = File(exists=True, desc='labels of the atlas on the grid of the scan')
+    regions_table = File(exists=True, desc='names of the labels (.tsv)')
+    b0_series = File(exists=True, desc='volumes after motion correction, (X, Y, Z, B)')
+    b0_uncorrected = File(exists=True, desc='volumes before it, as many or more')
     metrics = File(exists=True, desc='against the reference (.tsv)')
     map_stacks = InputMultiObject(File(exists=True), desc='further saliency, (H, W, N) each')
     map_names = traits.List(traits.Str(), desc='their names')
@@ -139,6 +145,8 @@ class Report(SimpleInterface):
             edges=edge_letters(affine) if not turned else ('L', 'R', 'D', 'V'),
             probabilities=second,
             image_name='Image' if engine['n_b0'] == 1 else f'Mean of {engine["n_b0"]} {volumes}',
+            **self._regions(pose),
+            compared=self._before_and_after(pose, engine),
             summary={
                 'Species': species + (', as it looks' if settings['species'] == AUTO else ''),
                 'Motion correction': f'{engine["engine"]} {engine["engine_version"]}'.strip(),
@@ -186,6 +194,35 @@ class Report(SimpleInterface):
         self._results.update(out_file=str(page), figures=str(figures), warnings=data.warnings)
         return runtime
 
+    def _regions(self, pose: Pose) -> dict:
+        """Regions as a stack, and their names; nothing where none were looked up."""
+        if not isdefined(self.inputs.regions):
+            return {}
+        labels = np.asarray(nib.load(self.inputs.regions).dataobj, np.float32)
+        stack = grid_of(self.inputs.regions, pose).to_stack(labels, order=0)
+        names = {int(row['index']): row['name'] for row in read_tsv(self.inputs.regions_table)}
+        return {'regions': np.rint(stack).astype(int), 'region_names': names}
+
+    def _before_and_after(self, pose: Pose, engine: dict) -> dict[str, np.ndarray]:
+        """Show the volume that was moved most, before and after its correction."""
+        if not isdefined(self.inputs.b0_series) or engine['engine'].startswith('none'):
+            return {}
+        rows = read_tsv(self.inputs.confounds)
+        found = moved_most(rows, HEAD_RADIUS_MM[pose.species])
+        if found is None:
+            return {}
+        place, volume, moved = found
+        places = {
+            'before': (self.inputs.b0_uncorrected, engine['b0_volumes'].index(volume)),
+            'after': (self.inputs.b0_series, place),
+        }
+        shown = {}
+        for when, (path, index) in places.items():
+            voxels = np.asarray(nib.load(path).dataobj[..., index], np.float32)
+            name = f'Volume {volume} {when} its correction by {moved:.2f} mm'
+            shown[name] = grid_of(path, pose).to_stack(voxels)
+        return shown
+
     def _explained(self) -> dict[str, np.ndarray]:
         if not isdefined(self.inputs.map_stacks):
             return {}
@@ -193,6 +230,41 @@ class Report(SimpleInterface):
             name: read_stack(path)[0]
             for name, path in zip(self.inputs.map_names, self.inputs.map_stacks, strict=True)
         }
+
+
+def moved_most(rows: list[dict], radius: float) -> tuple[int, int, float] | None:
+    """Find the volume that the motion correction moved most.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Motion, a row a volume; volumes that were left out have none.
+    radius : float
+        Of the head, mm: what a rotation is counted at.
+
+    Returns
+    -------
+    (int, int, float) or None
+        Its place among the corrected volumes, its place in the scan, and how far it was moved,
+        mm; None where nothing moved.
+
+    Examples
+    --------
+    >>> still = dict.fromkeys(('trans_x', 'trans_y', 'trans_z', 'rot_x', 'rot_y', 'rot_z'), 0.0)
+    >>> moved_most([{'volume': 4, **still}, {'volume': 7, **still, 'rot_x': 0.02}], 10.0)
+    (1, 7, 0.2)
+    >>> moved_most([{'volume': 4, **still}], 10.0)
+    """
+    kept = [row for row in rows if isinstance(row['trans_x'], int | float)]
+    if not kept:
+        return None
+    shifts = np.array([[row[f'trans_{a}'] for a in 'xyz'] for row in kept], float)
+    turns = np.array([[row[f'rot_{a}'] for a in 'xyz'] for row in kept], float)
+    moved = np.linalg.norm(shifts, axis=1) + radius * np.linalg.norm(turns, axis=1)
+    place = int(np.nan_to_num(moved).argmax())
+    if not moved[place] > 0:
+        return None
+    return place, int(kept[place]['volume']), float(moved[place])
 
 
 def edge_letters(affine: np.ndarray) -> tuple[str, str, str, str]:

@@ -96,7 +96,7 @@ def init_outputs_wf(
     computed += ['saliency', 'enhanced', 'lognormal_slices', 'placement', 'volumes', *second]
     for_report = ['notes', 'engine', 'donor', 'pose', 'lognormal', 'stack', 'saliency_stack']
     for_report += ['enhanced_stack', 'mask_stack', 'first_probabilities_stack']
-    for_report += ['probabilities_stack']
+    for_report += ['probabilities_stack', 'b0_series', 'b0_uncorrected']
     others = ['probsegs', 'first_probabilities', 'maps', 'map_stacks', 'confounds']
     inputnode = Node(IdentityInterface([*computed, *for_report, *others]), name='inputnode')
     outputnode = Node(IdentityInterface(['report', 'out_files']), name='outputnode')
@@ -132,6 +132,7 @@ def init_outputs_wf(
                 for field in [
                     *for_report,
                     *('placement', 'volumes', 'transforms', 'confidence'),
+                    *(field for field in ('regions', 'regions_table') if field in second),
                 ]
             ],
         ),

@@ -69,6 +69,8 @@ def init_preproc_wf(
     -------
     b0_mean, b0_series
         Mean of the corrected b0 volumes, and they themselves.
+    b0_uncorrected
+        All b0 volumes before the correction, for the report.
     confounds
         Motion (.tsv); `secondglance.interfaces.preprocessing.Displacement` adds how far a head
         of its size moved from volume to volume.
@@ -87,7 +89,7 @@ def init_preproc_wf(
         IdentityInterface(
             [
                 *('b0_mean', 'b0_series', 'confounds', 'transforms', 'itk_transforms', 'engine'),
-                'notes',
+                *('notes', 'b0_uncorrected'),
             ]
         ),
         name='outputnode',
@@ -125,6 +127,7 @@ def init_preproc_wf(
             ),
             (motion_correction, b0_mean, [('out_file', 'in_file')]),
             (b0_mean, outputnode, [('out_file', 'b0_mean')]),
+            (select_b0, outputnode, [('out_file', 'b0_uncorrected')]),
             (
                 motion_correction,
                 outputnode,

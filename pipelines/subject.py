@@ -117,7 +117,16 @@ def init_subject_wf(
             (
                 preproc_wf,
                 outputs_wf,
-                _same('b0_mean', 'confounds', 'transforms', 'itk_transforms', 'engine', 'notes'),
+                _same(
+                    'b0_mean',
+                    'confounds',
+                    'transforms',
+                    'itk_transforms',
+                    'engine',
+                    'notes',
+                    'b0_series',
+                    'b0_uncorrected',
+                ),
             ),
             (
                 brain_wf,

@@ -72,6 +72,11 @@
     };
   }
 
+  /* The mask stays an outline beside other layers, whose colours it would change. */
+  function filled(layer) {
+    return state.fill && state.on.has(layer.key) && (layer.key !== 'mask' || state.on.size === 1);
+  }
+
   function paint() {
     const offset = state.slice * size;
     const base = pixels[state.flicker % 2 ? 'image' : state.base];
@@ -87,15 +92,14 @@
       for (let c = 0; c < 3; c++) out[4 * i + c] += part * (colour[c] - out[4 * i + c]);
     };
     for (const layer of data.layers) {
-      if (!state.on.has(layer.key)) continue;
+      if (!filled(layer)) continue;
       if (layer.kind === 'labels') {
-        if (!state.fill) continue;
         const values = labels[layer.key];
         for (let i = 0; i < size; i++) {
           const value = values[offset + i];
           if (value) mix(i, layer.classes[value - 1].colour, state.opacity);
         }
-      } else if (state.fill) {
+      } else {
         const values = pixels[layer.key];
         const colours = layer.kind === 'heat' ? heat : signed;
         for (let i = 0; i < size; i++) {
@@ -113,7 +117,7 @@
     context.imageSmoothingEnabled = find('smooth').checked;
     context.imageSmoothingQuality = 'high';
     context.drawImage(small, at.left, at.top, data.width * at.across, data.height * at.down);
-    if (!state.fill) data.layers.filter((l) => state.on.has(l.key)).forEach((l) => outline(l, at));
+    data.layers.filter((l) => state.on.has(l.key) && !filled(l)).forEach((l) => outline(l, at));
     annotate(at);
     tell();
   }

@@ -5,6 +5,8 @@ import pytest
 
 from secondglance.interfaces.report import (
     brain_warnings,
+    edge_letters,
+    moved_most,
     placement_warnings,
     slice_warnings,
 )
@@ -79,3 +81,24 @@ def test_a_lost_slice_makes_no_two_brains():
     head[4], brain[4] = 0, False
     assert brain_warnings(head, brain, 0.5) == []
     assert brain_warnings(head + 0.1 * np.eye(40), brain, 0.5) != []
+
+
+def test_the_volume_moved_most_is_found_among_those_kept():
+    still = dict.fromkeys(('trans_x', 'trans_y', 'trans_z', 'rot_x', 'rot_y', 'rot_z'), 0.0)
+    rows = [
+        {'volume': 0, **still},
+        {'volume': 2, **dict.fromkeys(still, 'n/a')},
+        {'volume': 5, **still, 'trans_y': -0.3, 'trans_z': 0.4},
+        {'volume': 6, **still, 'rot_x': 0.04},
+    ]
+    # 0.3, 0.4: 0.5 mm; 0.04 rad are 0.4 mm at 10 mm, and 0.8 mm at 20 mm
+    assert moved_most(rows, 10.0) == (1, 5, pytest.approx(0.5))
+    assert moved_most(rows, 20.0) == (2, 6, pytest.approx(0.8))
+    assert moved_most(rows[:2], 10.0) is None
+
+
+def test_edges_are_named_by_the_header():
+    coronal = np.array([[0.3, 0, 0, 1], [0, 0.1, 1, 2], [0, 0.3, -0.2, 3], [0, 0, 0, 1.0]])
+    assert edge_letters(coronal) == ('L', 'R', 'D', 'V')
+    assert edge_letters(coronal[[0, 2, 1, 3]]) == ('L', 'R', 'A', 'P')
+    assert edge_letters(coronal * [[-1], [1], [1], [1]]) == ('R', 'L', 'D', 'V')
