@@ -1,4 +1,4 @@
-"""Diffusion weighting: which volumes have none, and directions in a head that moved."""
+"""Diffusion weighting: b0 volumes, and gradient directions after motion correction."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from secondglance.imaging.errors import InputError
 
 B0_THRESHOLD = 50.0
-"""s/mm²; imaging gradients alone give a volume "without" weighting some."""
+"""s/mm²; above 0, because imaging gradients alone give a b0 volume some weighting."""
 
 _LARGEST_IN_MS = 20.0
 """b-values up to this one, not all alike, are ms/µm² and not s/mm²."""

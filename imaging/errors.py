@@ -1,4 +1,4 @@
-"""The errors that a user's mistake, or what is around a scan, raises."""
+"""Errors with a message for the user."""
 
 
 class InputError(ValueError):

@@ -1,4 +1,4 @@
-"""What the second glance changed of what the first had seen."""
+"""Differences between the first and the second glance."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,11 +7,11 @@ from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import dice
 
 REMOVED, ADDED, CHANGED = 1, 2, 3
-"""Values of a map of changes: tissue that went, tissue that came, tissue of another class."""
+"""Values of a map of changes: tissue removed, added, relabelled."""
 
 
 def changes(first: NDArray, second: NDArray) -> NDArray[np.uint8]:
-    """Map what became of each pixel's label.
+    """Map the change of each pixel's label.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def changes(first: NDArray, second: NDArray) -> NDArray[np.uint8]:
 def compare_glances(
     first: NDArray, second: NDArray, mask: NDArray, voxel_volume: float
 ) -> list[dict]:
-    """Put both glances side by side, tissue by tissue.
+    """Compare both glances, tissue by tissue.
 
     Parameters
     ----------

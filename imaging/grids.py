@@ -1,4 +1,4 @@
-"""How a volume's own grid becomes a stack of canonical slices, and back."""
+"""Resampling of a volume to a stack of canonical slices, and back."""
 
 from dataclasses import dataclass
 
@@ -186,11 +186,11 @@ def slice_grid(
         In-plane spacing of the stack, mm.
     slice_axis : {'auto', 'i', 'j', 'k'}
         ``auto`` is that of :func:`thickest_axis`, else the one closest to the anterior-posterior
-        direction: the networks know coronal slices. What a header's dim_info names is not used:
-        programs that reorient an image often leave it as it was.
+        direction, because the networks are trained on coronal slices. The header's dim_info is not
+        used: programs that reorient an image often leave it unchanged.
     quarter_turns : int
-        By which slices are turned in plane, where the header does not say how the head lies; the
-        stack is then ``numpy.rot90(stack, quarter_turns, axes=(1, 2))`` of what it else were.
+        By which slices are turned in plane if the header's orientation is wrong: the stack is
+        ``numpy.rot90(stack, quarter_turns, axes=(1, 2))`` of the stack without turns.
 
     Returns
     -------
@@ -277,7 +277,7 @@ def _pixels(n_voxels: int, step: float, origin: float) -> tuple[float, int]:
         # Pixels on voxels: nothing is to be gained from interpolation
         origin = np.round(origin + step / 2 - 0.25) - step / 2
     ends = sorted((edge - origin) / step for edge in (-0.5, n_voxels - 0.5))
-    # Blocks from the first to the last pixel whose middle lies in the volume
+    # Blocks from the first to the last pixel with its middle in the volume
     first = int(np.ceil(ends[0] - 0.5 - 1e-4)) // BLOCK * BLOCK
     last = max(int(np.floor(ends[1] - 0.5 + 1e-4)) // BLOCK * BLOCK, first) + BLOCK
     return origin + step * (first + 0.5), last - first

@@ -1,4 +1,4 @@
-"""Size of a head in an image, and what headers say of it."""
+"""Size of a head in an image, and the scale error of a header."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ _DARK = 1e-30
 """Intensities below it are none."""
 
 _SECTIONS = 24
-"""Sections of a volume that are looked at to tell how large a head is."""
+"""Sections of a volume from which the size of the head is measured."""
 
 HUMAN_SCALE = 10.0
-"""By how much millimetres are multiplied to make a rodent look like a human to human software."""
+"""Factor by which voxel sizes are multiplied for human software."""
 
 _LARGEST_FIELD_MM = 100.0
 """Rodents' heads are rarely scanned in a larger field of view."""
@@ -38,7 +38,7 @@ _USUAL_WIDTH_MM = 20.0
 
 @dataclass(frozen=True)
 class HeadSize:
-    """How large what is bright in a volume is.
+    """Size of the bright object in a volume.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class HeadSize:
 
 
 def head_size(volume: ArrayLike, voxel_size: Sequence[float]) -> HeadSize:
-    """Measure what is bright in a volume.
+    """Measure the bright object in a volume.
 
     Parameters
     ----------
@@ -110,8 +110,8 @@ def head_size(volume: ArrayLike, voxel_size: Sequence[float]) -> HeadSize:
 def header_scale(width: float, field: float) -> float:
     """Find by how much a header's lengths are too large, as a power of ten.
 
-    Software for humans wants brains as large as a human's, so the headers of many rodents' scans
-    have voxel sizes multiplied by 10. A wide field of view alone does not say so: the head does.
+    Headers of many rodent scans have voxel sizes multiplied by 10 for human software. The width of
+    the head shows this; a wide field of view alone does not.
 
     Parameters
     ----------

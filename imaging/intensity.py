@@ -17,7 +17,7 @@ FLOOR = 0.02
 """Share of the highest intensity below which intensities are alike."""
 
 LEAST_CONTRAST = 2.5
-"""How much brighter than air a head is at least; a slice of less contrast shows no air."""
+"""Least ratio of head to air; a slice of less contrast shows no air."""
 
 SPIKE = 5.0
 """Intensities above this many times the 99th percentile are spikes."""

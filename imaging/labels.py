@@ -7,7 +7,7 @@ values in label files."""
 BRAIN_SHARE = 1 / 3
 """A pixel is brain where its tissues fill at least this share of it.
 
-Whoever draws a mask counts in the pixels at the surface that show brain at all.
+People who draw masks include the pixels at the surface that show brain at all.
 """
 
 TISSUES: tuple[str, ...] = CLASSES[1:]

@@ -15,7 +15,7 @@ LEAST_VALUES = 8
 
 @dataclass(frozen=True)
 class LognormalFit:
-    """How log-normal the magnitude of a saliency is, slice by slice; NaN in empty slices.
+    """Goodness of the log-normal fit of a saliency's magnitude, by slice; NaN in empty slices.
 
     Attributes
     ----------

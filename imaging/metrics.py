@@ -1,4 +1,4 @@
-"""Scores of a segmentation against a reference, under their right names."""
+"""Scores of a segmentation against a reference."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ def segmentation_metrics(
         A row a tissue and one for ``brain`` (any label but 0), each with ``label`` and the
         scores: accuracy (TP + TN) / all, specificity TN / (TN + FP), sensitivity
         TP / (TP + FN), precision TP / (TP + FP), DSC 2 TP / (2 TP + FP + FN), and the 95 %
-        Hausdorff distance in mm. A score whose denominator is zero is NaN.
+        Hausdorff distance in mm. A score with a denominator of zero is NaN.
 
     Notes
     -----
@@ -130,7 +130,7 @@ def hausdorff_95(found: NDArray, true: NDArray, voxel_size: Sequence[float]) -> 
     """
     if not (found.any() and true.any()):
         return float('nan')
-    # Only what lies about the two masks matters, and distances are dear
+    # Distances are slow: only the box around the two masks matters
     box = ndimage.find_objects((found | true).astype(np.uint8))[0]
     found, true = np.pad(found[box], 1), np.pad(true[box], 1)
     edges = [mask & ~ndimage.binary_erosion(mask) for mask in (found, true)]

@@ -1,4 +1,4 @@
-"""Rigid motion of a head between volumes: found, undone, and put in figures."""
+"""Rigid motion of a head between volumes: estimation, correction and measures."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -54,7 +54,7 @@ def estimate_motion(
     n_threads : int
         Volumes that are registered at the same time; the result does not depend on it.
     region : (X, Y, Z) bool array, optional
-        Voxels of the reference that have a say, such as the brain and its edge. By default the
+        Voxels of the reference that are used, such as the brain and its edge. By default the
         head.
     start : (T, 4, 4) array, optional
         World mm, volume to reference: an earlier estimate that is improved.
@@ -89,14 +89,14 @@ def estimate_motion(
                 np.linalg.inv(to_world) @ np.linalg.inv(matrix) @ to_world
                 for matrix in np.asarray(start, float)
             ]
-        # Of a few voxels of a brain none is left out
+        # A brain has few voxels: all are used
         few = 1 if votes is not None else 4
         if start is None or not use_mean:
             every = few if use_mean else 1
             model = FineModel(fixed, size, centre, every=every, region=votes)
             pulls = list(pool.map(model.align, series, pulls))
-        # The mean has less noise than any volume, so that all are brought to it once more; a mean
-        # that muscle had blurred is made anew
+        # The mean has less noise than any volume, so all are registered to it again; the mean is
+        # recomputed if muscle motion had blurred it
         for _ in range((1 if start is None else MEANS_OF_BRAIN) if use_mean else 0):
             voxel_pulls = [_voxels(pull, size) for pull in pulls]
             mean = np.mean(list(pool.map(_pull, series, voxel_pulls)), axis=0)
@@ -293,7 +293,7 @@ def within_volume_motion(
     size = voxel_sizes(np.asarray(affine, float))
     to_world = np.asarray(affine, float) @ np.diag([*(1 / size), 1.0])
     corrected = resample_motion(volumes[..., keep], affine, np.asarray(matrices)[keep], n_threads)
-    # The median, so that a volume whose slices moved does not say where slices belong
+    # The median, so that a volume with moved slices does not define the reference
     target = np.median(corrected, axis=-1)
     votes = None if region is None else np.asarray(region, bool)
     model = FineModel(target, size, head_centre(target) * size, region=votes)
@@ -340,7 +340,7 @@ def residual_displacement(
 
 
 def motion_parameters(matrices: ArrayLike, centre_mm: ArrayLike) -> NDArray[np.float64]:
-    """Put rigid motion in six figures a volume.
+    """Convert rigid motion to six parameters a volume.
 
     Parameters
     ----------

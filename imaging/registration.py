@@ -21,7 +21,7 @@ FINE_TOLERANCE_MM = 5e-4
 """Steps end when the edge of the head moves less than this, a hundredth of what matters."""
 
 TUKEY = 4.685
-"""Robust standard deviations beyond which a voxel has no say: 95 % efficiency under noise."""
+"""Robust standard deviations beyond which a voxel is ignored: 95 % efficiency under noise."""
 
 SMALLEST_SPREAD = 1e-3
 """Of the 99th percentile: without noise, what interpolation leaves is no outlier."""
@@ -30,7 +30,7 @@ GAIN = 6
 """The column of the gain, after three rotations and three translations."""
 
 LEAST_PART = 3
-"""Slices of a part of a volume from which its own motion can be told."""
+"""Least number of slices in a part of a volume to estimate its motion."""
 
 PART_STEPS = 3
 """Of reweighting, when the parts of a volume are compared."""
@@ -97,8 +97,8 @@ class FineModel:
 
     What a volume shows is a gain times the fixed image, moved a little, plus an offset. The gain
     is a polynomial of second order in space: the coil's field stays where it is when the head
-    moves, and would else be taken for motion. Voxels that fit badly (ghosts, a jaw that moves,
-    lost signal) are weighted down.
+    moves, and would otherwise bias the motion estimate. Voxels that fit badly (ghosts, a jaw that
+    moves, lost signal) are weighted down.
 
     Parameters
     ----------
@@ -108,9 +108,9 @@ class FineModel:
     centre : (3,) array
         About which is turned, mm along voxel axes.
     every : int
-        Only every so manieth voxel has a say.
+        Only every n-th voxel is used.
     region : (X, Y, Z) bool array, optional
-        Voxels of the fixed image that have a say: muscle beside them may move by itself. By
+        Voxels of the fixed image that are used: muscle beside them may move by itself. By
         default the head and the edge around it.
 
     References
@@ -182,15 +182,15 @@ class FineModel:
 
         def look(pull: NDArray, every: int = 1) -> tuple[NDArray, NDArray]:
             index = (apply_affine(pull, self.points[::every]) / self.size).T
-            seen = ((index >= 0) & (index <= last)).all(axis=0)
-            return seen, ndimage.map_coordinates(
-                spline, index[:, seen], order=3, mode='mirror', prefilter=False
+            inside = ((index >= 0) & (index <= last)).all(axis=0)
+            return inside, ndimage.map_coordinates(
+                spline, index[:, inside], order=3, mode='mirror', prefilter=False
             )
 
         def fit(pull: NDArray) -> float:
             every = 8
-            seen, values = look(pull, every)
-            fixed = self.columns[GAIN, ::every][seen]
+            inside, values = look(pull, every)
+            fixed = self.columns[GAIN, ::every][inside]
             if len(values) < 2 or values.std() == 0 or fixed.std() == 0:
                 return -1.0
             return float(np.corrcoef(values, fixed)[0, 1])
@@ -199,12 +199,12 @@ class FineModel:
         pull = start if fit(start) >= fit(rest) else rest
         weights = None
         for _ in range(FINE_STEPS):
-            seen, values = look(pull)
-            if seen.sum() < 10 * len(self.columns):
+            inside, values = look(pull)
+            if inside.sum() < 10 * len(self.columns):
                 return rest
             if weights is None:
-                weights = np.ones(len(seen))
-            found, weights[seen] = self._step(self.columns[:, seen], values, weights[seen])
+                weights = np.ones(len(inside))
+            found, weights[inside] = self._step(self.columns[:, inside], values, weights[inside])
             if not np.isfinite(found).all() or found[GAIN] <= 0:
                 return rest
             rotation, shift = found[:3] / found[GAIN], found[3:6] / found[GAIN]
@@ -238,11 +238,11 @@ class FineModel:
         smooth = self._smooth(moving) / self.scale
         index = (apply_affine(pull, self.points) / self.size).T
         last = np.array(moving.shape)[:, None] - 1.0
-        seen = ((index >= 0) & (index <= last)).all(axis=0)
-        values = ndimage.map_coordinates(smooth, index[:, seen], order=3, mode='mirror')
-        columns, arms = self.columns[:, seen], self.points[seen] - self.centre
-        slices = np.rint(index[axis, seen]).astype(int)
-        middle = np.median(slices) if seen.any() else 0
+        inside = ((index >= 0) & (index <= last)).all(axis=0)
+        values = ndimage.map_coordinates(smooth, index[:, inside], order=3, mode='mirror')
+        columns, arms = self.columns[:, inside], self.points[inside] - self.centre
+        slices = np.rint(index[axis, inside]).astype(int)
+        middle = np.median(slices) if inside.any() else 0
         moved = []
         for part in (slices % 2 == 0, slices < middle):
             shifts = []

@@ -63,7 +63,7 @@ class SmoothTransform:
         return found.reshape(points.shape)
 
     def apply_grid(self, x: ArrayLike, y: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
-        """Map all points of a grid whose axes are x (a,), y (b,) and z (c,): (a, b, c, 3)."""
+        """Map all points of a grid with axes x (a,), y (b,) and z (c,): (a, b, c, 3)."""
         axes = [np.asarray(axis, float) for axis in (x, y, z)]
         sizes = self.splines.shape[1:]
         full = [_matrix(axis, self.low[a], self.high[a], sizes[a]) for a, axis in enumerate(axes)]
@@ -114,7 +114,7 @@ def fit_transform(
     """Fit a smooth map to matches, some of which may be wrong.
 
     An affine map is fitted by iteratively reweighted least squares with Tukey's weights, then
-    splines to what it leaves, whose differences of second order are kept small. A map that
+    splines to the residuals, with a penalty on second differences. A map that
     folds is fitted again, smoother.
 
     Parameters

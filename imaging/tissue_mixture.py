@@ -25,7 +25,7 @@ _UNSURE = 0.05
 
 @dataclass(frozen=True)
 class Mixture:
-    """Tissue fractions of a brain, and the intensities that they were told apart by.
+    """Tissue fractions of a brain, and the intensities of the tissues.
 
     Attributes
     ----------
@@ -50,9 +50,9 @@ def tissue_mixture(
     neighbour_sigma: tuple[float, float, float] = (0.8, 0.8, 0.0),
     n_iterations: int = 15,
 ) -> Mixture:
-    """Share out voxels among tissues by intensity, atlas and neighbours.
+    """Estimate tissue fractions from intensity, atlas and neighbours.
 
-    A Gaussian mixture whose classes have the atlas as prior (Ashburner and Friston 2005,
+    A Gaussian mixture with the atlas as prior of its classes (Ashburner and Friston 2005,
     doi 10.1016/j.neuroimage.2005.02.018) and a mean-field Markov random field over neighbours
     (Zhang et al. 2001, doi 10.1109/42.906424).
 

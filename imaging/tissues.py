@@ -26,7 +26,7 @@ class TissueMaps(NamedTuple):
 
 
 def tissues_inside(probabilities: ArrayLike, mask: ArrayLike) -> TissueMaps:
-    """Share out a brain mask among the tissues.
+    """Tissue labels and fractions inside a brain mask.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def tissues_inside(probabilities: ArrayLike, mask: ArrayLike) -> TissueMaps:
     Returns
     -------
     TissueMaps
-        Where the network saw no tissue at all inside the mask, grey matter, the commonest.
+        Grey matter, the most frequent, where all probabilities of tissue inside the mask are zero.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""From probabilities slice by slice to one brain: whole, without islands or holes."""
+"""Cleaning of a brain probability: one connected brain without islands or holes."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,7 @@ _NEAR, _TOO_MUCH = 0.2, 0.15
 
 
 _TAPERED, _WIDER = 0.65, 0.2
-"""A brain whose slices have come down to this share of the largest does not widen again by more
+"""Once slices of a brain have shrunk to this share of the largest, it does not widen again by more
 than this share for every mm: what does is the neck, or the snout."""
 
 
@@ -33,13 +33,13 @@ def one_brain(
     thickness: float,
     placed: ArrayLike | None = None,
 ) -> NDArray[np.float32]:
-    """Keep of a probability what belongs to one brain.
+    """Keep the part of a probability that belongs to one brain.
 
-    Of the pieces that remain once thin bridges are cut the one is taken that holds most of the
-    probability, which counts ten times where a mask placed from another animal lies. Others, such
-    as a paraflocculus that no slice shows joined to the rest, are kept where they lie mostly
-    inside that mask. From its largest slice on outwards a brain goes on where it was: a slice may
-    reach no more than a little beyond the one before it, or into the placed mask.
+    Thin bridges are cut. Of the remaining pieces, the one with the largest sum of probability is
+    kept; probability inside the placed mask counts ten times. Other pieces, such as a separate
+    paraflocculus, are kept if they lie mostly inside the placed mask. From the largest slice
+    outwards, each slice may extend only a little beyond the one before it, or into the placed
+    mask.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def _one_piece(
 
 
 def expected_dice(mask: ArrayLike, probability: ArrayLike) -> float:
-    """Dice of a mask that is to be expected if the probabilities are right.
+    """Expected Dice of a mask if the probabilities are right.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def expected_dice(mask: ArrayLike, probability: ArrayLike) -> float:
 
 
 def _open(image: NDArray, radius: float) -> NDArray:
-    """Opening of one slice by a disc; what is too small for it stays where it is all there is."""
+    """Open one slice with a disc; a brain smaller than the disc stays."""
     padded = np.pad(image, 1)
     core = ndimage.distance_transform_edt(padded) > radius
     if not core.any():
@@ -139,7 +139,7 @@ def _open(image: NDArray, radius: float) -> NDArray:
 
 
 def _continue(brain: NDArray, spacing: float, apart: NDArray, placed: NDArray | None) -> NDArray:
-    """Cut what a slice has far beyond its neighbour nearer to the middle of the brain."""
+    """Cut parts of a slice far beyond its neighbour nearer to the middle of the brain."""
     brain = brain.copy()
     area = np.pad(brain.sum(axis=(1, 2)), 1)
     # The middle: a large slice between two large ones, so that no slice vouches for itself

@@ -1,9 +1,8 @@
-"""How far a brain mask is to be trusted: what speaks for it, made one probability.
+"""Probability that a brain mask is good: that its Dice with one by hand is at least `GOOD_DICE`.
 
-The probability that the Dice with a mask drawn by hand is at least `GOOD_DICE`, by logistic
-regression on how far first glance, refinement and placed mask agree. The coefficients are fitted
-on animals that taught neither network (`secondglance.models.training.calibration`), and lie in
-the header of the refinement's weights.
+Logistic regression on the agreement of first glance, refinement and placed mask. The coefficients
+are fitted on animals that neither network was trained on
+(`secondglance.models.training.calibration`) and stored in the header of the refinement's weights.
 """
 
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from scipy import special
 from secondglance.imaging.mask.cleaning import agreement, expected_dice
 
 GOOD_DICE = 0.95
-"""Dice from which on a mask is called good."""
+"""Dice from which a mask counts as good."""
 
 
 USUAL_MM3 = 1900.0
@@ -33,16 +32,16 @@ EVIDENCE: tuple[str, ...] = (
     'size',
     'steadiness',
 )
-"""What speaks for a whole mask; see `mask_features`."""
+"""Features of a whole mask; see `mask_features`."""
 
 
 SLICE_EVIDENCE = EVIDENCE[:6]
-"""What speaks for a mask in one slice."""
+"""Features of a mask in one slice."""
 
 
 @dataclass(frozen=True)
 class MaskEvidence:
-    """What was found of one head, stack by stack.
+    """Probabilities and placed mask of one head, from which masks are made and judged.
 
     Attributes
     ----------
@@ -64,7 +63,7 @@ class MaskEvidence:
 
 
 def mask_features(mask: ArrayLike, evidence: MaskEvidence) -> NDArray[np.float64]:
-    """Say what speaks for a mask.
+    """Compute the features of a mask.
 
     Parameters
     ----------
@@ -81,8 +80,8 @@ def mask_features(mask: ArrayLike, evidence: MaskEvidence) -> NDArray[np.float64
     """
     mask = np.asarray(mask, bool)
     expected = [expected_dice(mask, p) for p in (evidence.first, evidence.refined)]
-    seen = (evidence.first >= 0.5, evidence.refined >= 0.5, evidence.placed)
-    alike = [float(agreement(mask.reshape(1, 1, -1), m.reshape(1, 1, -1))[0]) for m in seen]
+    masks = (evidence.first >= 0.5, evidence.refined >= 0.5, evidence.placed)
+    alike = [float(agreement(mask.reshape(1, 1, -1), m.reshape(1, 1, -1))[0]) for m in masks]
     held = np.asarray(mask.any(axis=(1, 2)))
     correlation = float(np.mean(np.maximum(evidence.peaks, 0)[held])) if held.any() else 0.0
     volume = mask.sum() * evidence.voxel_mm3
@@ -93,7 +92,7 @@ def mask_features(mask: ArrayLike, evidence: MaskEvidence) -> NDArray[np.float64
 
 
 def slice_features(mask: ArrayLike, evidence: MaskEvidence) -> NDArray[np.float64]:
-    """Say what speaks for a mask, slice by slice.
+    """Compute the features of a mask, slice by slice.
 
     Parameters
     ----------
@@ -110,7 +109,7 @@ def slice_features(mask: ArrayLike, evidence: MaskEvidence) -> NDArray[np.float6
     for probability in (evidence.first, evidence.refined):
         columns.append(
             [
-                # Of an empty slice: how sure it is that there is nothing
+                # For an empty slice: the probability that there is no brain
                 expected_dice(m, p) if m.any() else float(np.exp(-0.1 * p[p >= 0.5].sum()))
                 for m, p in zip(mask, probability, strict=True)
             ]
@@ -127,7 +126,7 @@ def _stretched(dice: ArrayLike) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Calibration:
-    """From evidence to the probability that a mask is good.
+    """Logistic regression from features to the probability that a mask is good.
 
     Attributes
     ----------
@@ -171,8 +170,8 @@ def probability_of(evidence: NDArray, weights: ArrayLike) -> NDArray[np.float64]
 def fit_logistic(evidence: ArrayLike, good: ArrayLike, penalty: float = 1.0) -> tuple[float, ...]:
     """Fit logistic regression with no weight below zero.
 
-    All evidence is such that more of it cannot speak against a mask; a weight that would come out
-    negative is left at zero.
+    A larger feature never lowers the probability: a weight that would be negative is set to
+    zero.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from secondglance.imaging.mask.methods import METHODS, scales_masks
 from secondglance.imaging.mask.quality import Calibration, MaskEvidence
 
 DOUBTFUL = 0.5
-"""Probability of a good mask below which a scan is flagged, and another mask may stand in."""
+"""Probability of a good mask below which a scan is flagged, and ``auto`` may take another mask."""
 
 
 @dataclass(frozen=True)

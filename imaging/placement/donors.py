@@ -29,7 +29,7 @@ class Donor:
     Attributes
     ----------
     enhanced : (M, h, w) array
-        Enhanced saliency of its whole head, in [0, 1], of the weights that look at the subject.
+        Enhanced saliency of its whole head, in [0, 1], under the weights that segment the subject.
     mask : (M, h, w) bool array
         Its brain.
     positions : (M,) array
@@ -46,7 +46,7 @@ class Donor:
 
 @dataclass(frozen=True)
 class DonorMatch:
-    """The donor that fits a subject best, laid out slice by slice for it.
+    """The donor that fits a subject best, with a donor slice for each slice of the subject.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Placement:
     donor_slice : (N,) int array
         -1 where the donor does not reach.
     replaced : (N,) bool array
-        Whether the other slices overruled the slice's own shift.
+        Whether the slice's own shift was an outlier and was replaced.
     match : DonorMatch
         The donor taken, and which of its slices goes with which.
     """
@@ -145,7 +145,7 @@ def place_from_bank(
     tolerance_px: float = 2.0,
     similarity: bool = False,
 ) -> Placement:
-    """Place the mask of the donor whose slices correlate best with the subject's.
+    """Place the mask of the donor that correlates best with the subject.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def place_from_bank(
         slice(-part.start, side - part.start)
         for part, side in zip(frame, enhanced.shape[1:], strict=True)
     )
-    # Shifts are told of the whole frame: a mask that is not moved lies in its middle
+    # Shifts refer to the whole frame: a mask that is not moved lies in its middle
     moved = [
         part.start + (part.stop - part.start) // 2 - side // 2
         for part, side in zip(frame, enhanced.shape[1:], strict=True)
@@ -192,7 +192,7 @@ def place_from_bank(
 def match_donors(
     enhanced: ArrayLike, positions: ArrayLike, donors: Sequence[Donor], similarity: bool = False
 ) -> DonorMatch:
-    """Find the best correlated donor, which slice goes with which, and, if asked, its size.
+    """Find the best correlated donor, match its slices and, if asked, estimate its size.
 
     Parameters
     ----------

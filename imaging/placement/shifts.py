@@ -1,4 +1,4 @@
-"""Agreement of placements over slices, which lie beside each other in one head."""
+"""Outlier shifts of slices are replaced by a robust line along the head."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +20,7 @@ def reconcile(
     shifts : (N, 2) array
         Pixels, found slice by slice.
     weights : (N,) array
-        Trust in each, such as its peak correlation; slices of weight 0 have no say.
+        Trust in each, such as its peak correlation; slices of weight 0 are not used.
     positions : (N,) array
         Along the stack, mm.
     tolerance_px : float

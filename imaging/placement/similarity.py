@@ -1,4 +1,4 @@
-"""How large a donor's brain is in the subject, and how it is turned, beside where it lies."""
+"""Scale and in-plane rotation of a donor's mask on the subject."""
 
 from itertools import product
 
@@ -19,7 +19,7 @@ REFINEMENTS = 2
 
 
 REACH_PX = 20
-"""Farthest shift of the whole stack that is looked at."""
+"""Farthest shift of the whole stack that is tried."""
 
 
 RIM_PX = 3
@@ -81,14 +81,14 @@ def align(enhanced: NDArray, rim: NDArray) -> tuple[float, float]:
         return 1.0, 0.0
     chosen = telling[:: -(-len(telling) // MOST_SLICES)]
     shape = [fft.next_fast_len(2 * n - 1, real=True) for n in enhanced.shape[1:]]
-    seen = fft.rfft2(standardise(enhanced[chosen]), shape)
+    spectrum = fft.rfft2(standardise(enhanced[chosen]), shape)
     tried: dict[tuple[float, float], float] = {}
 
     def score(scale: float, degrees: float) -> float:
         key = (round(scale, 6), round(degrees, 6))
         if key not in tried:
             moved = standardise(transform(rim[chosen], scale, degrees))
-            tried[key] = _common_peak(seen * np.conj(fft.rfft2(moved, shape)), shape)
+            tried[key] = _common_peak(spectrum * np.conj(fft.rfft2(moved, shape)), shape)
         return tried[key]
 
     # What is no better than the donor as it is does not change it

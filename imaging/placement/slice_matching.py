@@ -1,4 +1,4 @@
-"""Which slice of a donor goes with which slice of a subject."""
+"""Matching of the slices of a donor with those of a subject."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from secondglance.imaging.placement.correlation import peaks_with, standardise
 
 REVERSED = 0.95
-"""Part of its score that counts for a stack whose slices run against the donor's: a header that
-lies is rarer than chance."""
+"""Factor on the score of a stack in reverse order of the donor's: wrong headers are rarer than
+chance matches."""
 
 
 SCALES = np.linspace(0.85, 1.15, 13)
@@ -25,7 +25,7 @@ LEAST_OVERLAP = 0.5
 
 
 EXTENSION_MM = 1.0
-"""How far past half a slice beyond its end a donor's last slice may still stand in: brains are
+"""How far past half a slice beyond its end a donor's last slice may still be used: brains are
 often cut off by the field of view, a donor's as a subject's."""
 
 
