@@ -383,12 +383,18 @@ def _method(args):
 
 def _execution(args):
     """Turn the options that do not change the result into an execution."""
-    from secondglance.pipelines.execution.nipype_engine import available_cores, read_arguments
+    from secondglance.models.inference import resolve_device
+    from secondglance.pipelines.execution.nipype_engine import (
+        available_cores,
+        check_plugin,
+        read_arguments,
+    )
     from secondglance.pipelines.settings import Execution
 
+    check_plugin(args.plugin)
     nprocs = args.nprocs or 1
     return Execution(
-        device=_device(args.device),
+        device=resolve_device(args.device),
         nprocs=nprocs,
         threads=max(1, available_cores() // nprocs),
         slices_per_job=args.slices_per_job,
@@ -417,22 +423,6 @@ def _region(args) -> Path | tuple[int, int, int] | None:
             f'--explain-region {text} is neither a file nor a voxel: give a mask, or I,J,K.'
         )
     return Path(text).resolve()
-
-
-def _device(name: str) -> str:
-    """Resolve ``auto``, and check that torch has the device."""
-    from secondglance.models.inference import resolve_device
-
-    if name.startswith('cuda'):
-        import torch
-
-        if not torch.cuda.is_available():
-            raise InputError(f'--device {name}: torch finds no GPU here; give --device cpu.')
-        if ':' in name and int(name.partition(':')[2]) >= torch.cuda.device_count():
-            raise InputError(
-                f'--device {name}: torch finds {torch.cuda.device_count()} GPUs, numbered from 0.'
-            )
-    return resolve_device(name)
 
 
 def _check_writable(folder: Path, option: str) -> None:

@@ -50,8 +50,11 @@ def run_many(args, jobs: list, lost: list, output_dir: Path, console) -> int:
     int
         0 all done, 1 some failed.
     """
+    from secondglance.pipelines.execution.cohort import check_worker
     from secondglance.pipelines.execution.job import known
+    from secondglance.pipelines.execution.nipype_engine import read_arguments
 
+    check_worker(args.worker or 'cf', read_arguments(args.worker_args, '--worker-args'))
     found = {job.scan.name: known(job) for job in jobs}
     if args.retry_failed:
         found = {n: o for n, o in found.items() if o is None or o.status != 'failed'}

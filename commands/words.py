@@ -62,6 +62,10 @@ def parse_run(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse
         args.example, args.subject = True, args.subject or ['sub-01']
     elif len(inputs) == 3 and (inputs[2] in LEVELS or Path(inputs[0]).is_dir()):
         _take_app(args, *inputs)
+    elif inputs and inputs[-1] in LEVELS:
+        raise InputError(
+            f'Level {inputs[-1]} needs two folders before it: BIDS_DIR OUT_DIR {inputs[-1]}.'
+        )
     elif inputs and Path(inputs[0]).is_dir():
         raise InputError(
             f'{inputs[0]} is a folder: give --bids-dir {inputs[0]} with --subject, or call '

@@ -63,11 +63,7 @@ def run_cohort(
     InputError
         If there is no such worker, it does not know an argument, or it cannot start this Python.
     """
-    if worker in UNQUOTED and any(letter.isspace() for letter in sys.executable):
-        raise InputError(
-            f'--worker {worker} cannot start {sys.executable} because of the blank in its path: '
-            'install in an environment without one, or use an array of jobs.'
-        )
+    check_worker(worker, worker_args)
     arguments = dict(worker_args or {})
     local = worker in LOCAL_WORKERS
     most = at_once if local else int(arguments.pop('max_jobs', MOST_SUBMITTED))
@@ -107,15 +103,7 @@ def _round(
 ) -> list[ScanResult | None]:
     """Run each job once; None where its process, or the pool it was in, was killed."""
     pydra = load_pydra()
-    plugin = worker
-    if worker == 'cf':
-        plugin, arguments = _processes(pydra), {'n_procs': most, **arguments}
-    try:
-        submitter = pydra.Submitter(plugin=plugin, **arguments)
-    except NotImplementedError as error:
-        raise InputError(f'--worker {worker} is not one that Pydra has: {error}.') from error
-    except TypeError as error:
-        raise InputError(f'--worker-args: {error}.') from error
+    submitter = _submitter(pydra, worker, most, arguments)
     tasks = [
         _segment(pydra)(name=f'scan{index}', job=job, cache_dir=folder)
         for index, job in enumerate(jobs)
@@ -152,6 +140,41 @@ def _round(
     with submitter:
         found: list[ScanResult | None] = submitter.loop.run_until_complete(everything())
     return found
+
+
+def check_worker(worker: str, worker_args: dict | None = None) -> None:
+    """Refuse a worker that there is not, or that does not know an argument, before anything runs.
+
+    Raises
+    ------
+    InputError
+    """
+    if worker in UNQUOTED and any(letter.isspace() for letter in sys.executable):
+        raise InputError(
+            f'--worker {worker} cannot start {sys.executable} because of the blank in its path: '
+            'install in an environment without one, or use an array of jobs.'
+        )
+    arguments = dict(worker_args or {})
+    most = 1 if worker in LOCAL_WORKERS else arguments.pop('max_jobs', 1)
+    if not isinstance(most, int) or most < 1:
+        raise InputError(f'--worker-args: max_jobs is {most!r}; give a number of tasks above 0.')
+    if worker != 'cf' or arguments:
+        _submitter(load_pydra(), worker, 1, arguments).close()
+
+
+def _submitter(pydra, worker: str, most: int, arguments: dict):
+    """Make what hands out the tasks."""
+    plugin = worker
+    if worker == 'cf':
+        plugin, arguments = _processes(pydra), {'n_procs': most, **arguments}
+    try:
+        return pydra.Submitter(plugin=plugin, **arguments)
+    except NotImplementedError as error:
+        raise InputError(f'--worker {worker} is not one that Pydra has: {error}.') from error
+    except TypeError as error:
+        raise InputError(f'--worker-args: {error}.') from error
+    except ImportError as error:
+        raise InputError(f'--worker {worker} needs what is not installed: {error}.') from error
 
 
 def segment_job(job: ScanJob) -> ScanResult:

@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+from nipype.pipeline import plugins
 from nipype.pipeline.engine import Workflow
 from rich.console import Console
 
@@ -145,6 +146,18 @@ def _quiet_workers(folder: Path) -> None:
     lines = [f'{name}_level = {level}' for name in loggers]
     (settings / 'nipype.cfg').write_text('\n'.join(['[logging]', *lines, '']))
     os.environ.setdefault('NIPYPE_CONFIG_DIR', str(settings))
+
+
+def check_plugin(name: str | None) -> None:
+    """Refuse a plugin that Nipype has not.
+
+    Raises
+    ------
+    InputError
+    """
+    known = sorted(n.removesuffix('Plugin') for n in dir(plugins) if n.endswith('Plugin'))
+    if name is not None and name not in known:
+        raise InputError(f'--plugin {name} is not one that Nipype has: {", ".join(known)}.')
 
 
 def read_arguments(path: Path | None, option: str) -> dict:
