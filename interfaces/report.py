@@ -1,6 +1,7 @@
 """The interface that gathers a scan's results for its report."""
 
 import json
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.mask.selection import DOUBTFUL
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO, HEAD_RADIUS_MM
+from secondglance.reports.verdict import ranges
 
 LOW_CONFIDENCE = 0.5
 """Mean confidence of the placement below which a scan is flagged."""
@@ -113,6 +115,7 @@ class Report(SimpleInterface):
         from secondglance.reports.data import ReportData
         from secondglance.reports.methods import image_caption, methods_text, volumes_of
         from secondglance.reports.render import render_report
+        from secondglance.reports.verdict import level, result_warnings
 
         settings = dict(self.inputs.settings)
         stack, affine = read_stack(self.inputs.stack)
@@ -122,6 +125,8 @@ class Report(SimpleInterface):
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         voxel = float(abs(np.linalg.det(affine[:3, :3])))
         placement = read_tsv(self.inputs.placement)
+        confounds = read_tsv(self.inputs.confounds)
+        volume_rows = read_tsv(self.inputs.volumes)
         engine = json.loads(Path(self.inputs.engine).read_text())
         donor = json.loads(Path(self.inputs.donor).read_text())
         confidence = json.loads(Path(self.inputs.confidence).read_text())
@@ -168,11 +173,11 @@ class Report(SimpleInterface):
                 'Version': f'secondglance {__version__}',
             },
             placement=placement,
-            volumes=read_tsv(self.inputs.volumes),
+            volumes=volume_rows,
             glances=compare_glances(first, second, mask, voxel),
             explained=self._explained(),
             metrics=read_tsv(self.inputs.metrics) if isdefined(self.inputs.metrics) else [],
-            confounds=columns_of(read_tsv(self.inputs.confounds)),
+            confounds=columns_of(confounds),
             lognormal=json.loads(Path(self.inputs.lognormal).read_text()),
             settings=settings,
             versions={'secondglance': __version__, **_versions()},
@@ -186,7 +191,19 @@ class Report(SimpleInterface):
                 *brain_warnings(stack, first[:, 0] < 0.5, voxel, pose.relative_size),
                 *([REVERSED_SLICES] if donor['scale'] < 0 else []),
                 *placement_warnings(placement, confidence, pose.relative_size),
+                *result_warnings(
+                    image=stack,
+                    mask=mask,
+                    placement=placement,
+                    confounds=confounds,
+                    volumes=volume_rows,
+                    pixel_mm=float(spacing[0]),
+                ),
             ],
+        )
+        data = replace(
+            data,
+            verdict=level(data.warnings, confidence['Confidence'], confidence['BrainVolume']),
         )
         page = Path(runtime.cwd) / f'{self.inputs.scan_name}.html'
         figures = Path(runtime.cwd) / 'figures'
@@ -374,6 +391,7 @@ def placement_warnings(
             '--species right, and does the field of view hold the whole brain?'
         )
     matched = [row for row in rows if row['donor_slice'] >= 0]
+    replaced = [row['slice'] for row in matched if row['replaced']]
     if confidence['Method'] in ('correlation', 'similarity'):
         if not matched:
             return ['No slice of any donor matched: the mask is empty.']
@@ -382,15 +400,14 @@ def placement_warnings(
             warnings.append(
                 f'Slices disagree on where the brain is (mean confidence {trust:.2f}).'
             )
-        replaced = [str(row['slice']) for row in matched if row['replaced']]
-        if replaced:
-            warnings.append(
-                f'{len(replaced)} of {len(matched)} slices had an outlier shift that '
-                f'was replaced: {", ".join(replaced)}.'
-            )
         beyond = len(rows) - len(matched)
         if beyond:
             warnings.append(f'{beyond} slices lie beyond the donor and have no mask.')
+    if replaced:
+        warnings.append(
+            f'{len(replaced)} of {len(matched)} slices had an outlier shift of the donor mask '
+            f'that was replaced: {ranges(replaced)}.'
+        )
     return warnings
 
 

@@ -67,6 +67,8 @@ class ReportData:
         A paragraph for the paper.
     warnings : list of str
         Shown first.
+    verdict : {'good', 'look', 'bad'}
+        How urgent it is to look, from :func:`secondglance.reports.verdict.level`.
     """
 
     title: str
@@ -99,3 +101,4 @@ class ReportData:
     image_caption: str = ''
     methods: str = ''
     warnings: list[str] = field(default_factory=list)
+    verdict: str = 'good'

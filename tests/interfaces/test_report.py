@@ -46,8 +46,11 @@ def test_what_is_wrong_is_said(change, said):
 def test_a_placed_mask_is_judged_by_its_slices():
     placed = {**FINE, 'Method': 'correlation', 'MethodAskedFor': 'correlation'}
     rows = [ROW, {**ROW, 'slice': 1, 'replaced': True}, {**ROW, 'slice': 2, 'donor_slice': -1}]
-    overruled, beyond = placement_warnings(rows, placed)
-    assert '1 of 2 slices had an outlier shift' in overruled
+    beyond, overruled = placement_warnings(rows, placed)
+    assert overruled.startswith('1 of 2 slices had an outlier shift')
+    assert overruled.endswith(': 1.')
+    # Whatever mask was taken in the end
+    assert placement_warnings(rows, FINE) == [overruled]
     assert '1 slices lie beyond' in beyond
     [lost] = placement_warnings([{**ROW, 'donor_slice': -1}], placed)
     assert 'No slice of any donor' in lost

@@ -1,0 +1,112 @@
+"""What makes a report amber or red."""
+
+import numpy as np
+import pytest
+
+from secondglance.reports.verdict import (
+    cut_brain,
+    jumps,
+    level,
+    lost_slices,
+    ranges,
+    result_warnings,
+    unusual_tissues,
+)
+
+
+@pytest.fixture
+def head(rng):
+    """A brain of seven slices that tapers off, well inside the field of view."""
+    image = np.zeros((9, 30, 30))
+    image[:, 3:27, 3:27] = 50 + rng.random((9, 24, 24))
+    mask = np.zeros(image.shape, bool)
+    y, x = np.mgrid[:30, :30]
+    for n in range(1, 8):
+        mask[n] = np.hypot(y - 15, x - 15) < 9 - 1.8 * abs(n - 4)
+    return image, mask
+
+
+USUAL = [
+    {'label': 'WM', 'volume_mm3': 500.0},
+    {'label': 'GM', 'volume_mm3': 1200.0},
+    {'label': 'CSF', 'volume_mm3': 200.0},
+    {'label': 'brain', 'volume_mm3': 1900.0},
+]
+
+
+def _all(image, mask, probability=0.9, moved=0.1, volumes=USUAL):
+    return result_warnings(
+        image=image,
+        mask=mask,
+        placement=[{'slice': n, 'probability': probability} for n in range(len(image))],
+        confounds=[
+            {'volume': 0, 'framewise_displacement': None},
+            {'volume': 1, 'framewise_displacement': moved},
+        ],
+        volumes=volumes,
+        pixel_mm=0.3,
+    )
+
+
+def test_a_sound_scan_raises_nothing(head):
+    assert _all(*head) == []
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        ({'probability': 0.49}, 'more likely wrong than right in slices 0–8'),
+        ({'moved': 0.16}, 'more than half a pixel (0.15 mm) before volume 1: 0.16 mm'),
+        ({'volumes': [*USUAL[1:], {'label': 'WM', 'volume_mm3': 20.0}]}, 'WM fills 1% of the'),
+    ],
+)
+def test_what_is_wrong_is_named(head, change, said):
+    [warning] = _all(*head, **change)
+    assert said in warning
+
+
+def test_brain_in_an_end_slice_is_cut(head):
+    image, mask = head
+    [warning] = cut_brain(image[3:], mask[3:])
+    assert 'beyond the end slices' in warning
+    assert 'in slice 0' in warning
+    assert 'slice 5' not in warning
+
+
+def test_brain_at_the_edge_of_the_image_is_cut(head):
+    image, mask = head
+    image[:, :, :8] = 0
+    mask[:, :, :8] = False
+    [warning] = cut_brain(image, mask)
+    assert 'edge of the image in slices 3–5' in warning
+
+
+def test_a_lost_slice_counts_only_beside_the_brain(head):
+    image, mask = head
+    image[5] = 0
+    assert lost_slices(image, mask) == ['The signal is lost in slice 5.']
+    mask[4:] = False
+    assert lost_slices(image, mask) == []
+
+
+def test_volumes_that_follow_none_have_no_displacement():
+    rows = [{'volume': n, 'framewise_displacement': v} for n, v in ((0, None), (3, 'n/a'))]
+    assert jumps(rows, 0.3) == []
+    assert jumps([{'volume': 2, 'framewise_displacement': float('nan')}], 0.3) == []
+
+
+def test_no_brain_has_no_shares():
+    assert unusual_tissues([{'label': 'brain', 'volume_mm3': 0.0}]) == []
+
+
+def test_levels():
+    assert level([], 0.9, 1800.0) == 'good'
+    assert level(['x'], 0.9, 1800.0) == 'look'
+    assert level([], 0.49, 1800.0) == 'bad'
+    assert level(['x'], 0.9, 0.0) == 'bad'
+    assert level(['x'], None, None) == 'look'
+
+
+def test_ranges_of_any_order():
+    assert ranges([]) == ''
+    assert ranges([9, 3, 4, 5, 8]) == '3–5, 8, 9'
