@@ -106,7 +106,10 @@ def _build_parser() -> argparse.ArgumentParser:
     add('--bids-filter-file', type=Path, metavar='FILE.json', help='which images, by entities')
     add('--skip-bids-validation', action='store_true', help=argparse.SUPPRESS)
     add('--run', help='only this run')
-    add('--suffix', help='which image: dwi (default), bold, sbref, T2w, …')
+    add(
+        '--suffix',
+        help='which image: dwi, bold, sbref, T2w, … (default: dwi, or the only kind there is)',
+    )
     add('--reference', type=Path, help='reference segmentation, or a folder of derivatives')
     add = parser.add_argument_group('where it goes').add_argument
     add(

@@ -16,7 +16,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('output', type=Path)
     parser.add_argument('picture', type=Path)
-    parser.add_argument('--stem', default='sub-02/dwi/sub-02')
+    parser.add_argument('--stem', default='sub-02/func/sub-02_task-rest_space-sbref')
     args = parser.parse_args()
 
     def stack(ending, order=1):
@@ -24,7 +24,7 @@ def main():
         grid = slice_grid(image.shape, image.affine, 0.25)
         return grid.to_stack(image.get_fdata(dtype=np.float32), order=order)
 
-    base = grey(stack('desc-b0mean_dwi'))
+    base = grey(stack('desc-mean_sbref'))
     mask = stack('desc-brain_mask', 0) > 0.5
     rows = (
         (base, None),

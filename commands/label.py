@@ -106,7 +106,7 @@ def _label(scan, mask_path: Path, args: argparse.Namespace, output_dir: Path) ->
     from secondglance.files.labels import file_labels
     from secondglance.files.nifti import read_volume
     from secondglance.imaging.labels import TISSUES
-    from secondglance.interfaces.derivatives import dataset_description, publish
+    from secondglance.interfaces.derivatives import dataset_files, publish
     from secondglance.models.labelling.atlas_labels import (
         LabelOptions,
         label_by_atlas,
@@ -151,7 +151,7 @@ def _label(scan, mask_path: Path, args: argparse.Namespace, output_dir: Path) ->
     files[picture] = _picture(found.voxels, values, found.affine)
     files[card] = _card(about, files)
     if not (output_dir / 'dataset_description.json').exists():
-        files['dataset_description.json'] = dataset_description()
+        files |= dataset_files(output_dir, {'raw': str(args.bids_dir)})
     publish(files, output_dir)
     share = fractions[mask].mean(axis=0)
     shares = ', '.join(f'{t} {s:.0%}' for t, s in zip(TISSUES, share, strict=True))

@@ -204,7 +204,7 @@ def _check_ours(output_dir: Path, bids_dir: Path | None, reference: Path | None)
 
 def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
     """Find every scan; a subject without one is an outcome, unless it is the only one."""
-    from secondglance.files.bids import find_scans, find_subjects
+    from secondglance.files.bids import find_scans, find_subjects, usual_suffix
     from secondglance.files.bids_filters import fits, read_filters
 
     everyone = args.subject == ['all']
@@ -216,7 +216,7 @@ def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
     if not subjects:
         raise InputError(f'{bids_dir} holds no sub-… folder: give --bids-dir a BIDS data set.')
     filters = read_filters(args.bids_filter_file, args.suffix) if args.bids_filter_file else {}
-    (suffix,) = filters.get('suffix', [args.suffix or 'dwi'])
+    (asked,) = filters.get('suffix', [args.suffix])
     if 'sub' in filters:
         subjects = [label for label in subjects if fits({'sub': label}, {'sub': filters['sub']})]
         if not subjects:
@@ -224,6 +224,7 @@ def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
     scans, lost, notes = [], [], list[str]()
     for subject in subjects:
         try:
+            suffix = asked or usual_suffix(bids_dir, subject)
             scans += find_scans(bids_dir, subject, suffix, args.session, args.run, notes, filters)
         except InputError as error:
             if len(subjects) == 1:

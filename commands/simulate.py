@@ -98,12 +98,15 @@ def make_example(folder: Path) -> None:
         rng = np.random.default_rng(2019)
         write_animal(new, '01', read_maps(), rng, b0_volumes=4, dwi_volumes=6)
         image, mask = example_rat()
-        _copy(image, new / 'sub-02/dwi/sub-02_dwi.nii.gz')
-        reference = new / 'derivatives/reference/sub-02/dwi'
-        _copy(mask, reference / 'sub-02_desc-brain_mask.nii.gz')
+        name = 'sub-02/func/sub-02_task-rest'
+        _copy(image, new / f'{name}_sbref.nii.gz')
+        _copy(mask, new / f'derivatives/reference/{name}_desc-brain_mask.nii.gz')
         _write_json(
-            new / 'sub-02/dwi/sub-02_dwi.json',
-            {'Description': 'A real rat: mean of a motion-corrected EPI series, not diffusion.'},
+            new / f'{name}_sbref.json',
+            {
+                'Description': 'A real rat: mean of a motion-corrected EPI series.',
+                'TaskName': 'rest',
+            },
         )
         terms = image.with_name('README.md').read_text(encoding='utf-8')
         describe(
@@ -206,6 +209,8 @@ def describe(folder: Path, labels: list[str], name: str, terms: str) -> None:
         },
     )
     (folder / 'derivatives/reference/dseg.tsv').write_text(labels_table(), encoding='utf-8')
+    # The validator knows no transforms yet
+    (folder / 'derivatives/reference/.bidsignore').write_text('*_xfm.*\n')
     rows = ''.join(f'sub-{label}\trattus norvegicus\n' for label in labels)
     (folder / 'participants.tsv').write_text(f'participant_id\tspecies\n{rows}')
     (folder / 'README').write_text(

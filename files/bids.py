@@ -17,7 +17,11 @@ DATATYPES = ('anat', 'dwi', 'func', 'fmap', 'perf')
 """Folders of a subject, or of its sessions, that hold images."""
 
 _NAME = re.compile(r'(?:[A-Za-z0-9]+-[A-Za-z0-9]+_)+([A-Za-z0-9]+)')
-_ENTITIES = ('sub', 'ses', 'task', 'acq', 'ce', 'rec', 'dir', 'run', 'echo', 'part', 'chunk')
+_ENTITIES = (
+    *('sub', 'ses', 'sample', 'task', 'tracksys', 'acq', 'nuc', 'voi', 'ce', 'trc', 'stain'),
+    *('rec', 'dir', 'run', 'mod', 'echo', 'flip', 'inv', 'mt', 'part', 'proc', 'hemi', 'space'),
+    *('split', 'recording', 'chunk', 'atlas', 'seg', 'scale', 'res', 'den', 'label', 'desc'),
+)
 
 
 _ALONE = ('dwi', 'head')
@@ -70,9 +74,7 @@ class Scan:
         """
         if self.suffix in _ALONE:
             return self.base
-        chunk = {key: value for key, value in self.entities.items() if key == 'chunk'}
-        others = {key: value for key, value in self.entities.items() if key != 'chunk'}
-        return _joined({**others, 'space': self.suffix, **chunk})
+        return _joined(_in_order({**self.entities, 'space': self.suffix}))
 
     @property
     def name(self) -> str:
@@ -84,6 +86,18 @@ class Scan:
         """Folder of the derivatives, below the output directory."""
         session = [f'ses-{self.entities["ses"]}'] if 'ses' in self.entities else []
         return Path(self.subject, *session, self.datatype)
+
+    @property
+    def within(self) -> Path:
+        """Where a data set has the image, below its root."""
+        return self.folder / self.path.name
+
+    @property
+    def data_set(self) -> Path | None:
+        """Root of the data set that the image lies in; None where it lies in none."""
+        parts = self.within.parts
+        inside = self.path.is_absolute() and self.path.parts[-len(parts) :] == parts
+        return self.path.parents[len(parts) - 1] if inside else None
 
 
 def subject_label(label: str) -> str:
@@ -255,6 +269,18 @@ def find_scans(
 def _told(key: str, values: list) -> str:
     """Say which values of an entity are wanted."""
     return ' or '.join(f'no {key}' if value is None else f'{key}-{value}' for value in values)
+
+
+def usual_suffix(bids_dir: Path, subject: str) -> str:
+    """Suffix of the images to take of a subject where none was asked for.
+
+    Returns
+    -------
+    str
+        ``dwi``; of a subject that has images of one other kind alone, that kind.
+    """
+    kinds = {parse_name(path)[1] for path in _images(bids_dir / f'sub-{subject_label(subject)}')}
+    return next(iter(kinds)) if len(kinds) == 1 else 'dwi'
 
 
 def _check_suffix(suffix: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from secondglance.files.atomic import write_whole
 from secondglance.files.digests import digest_of
 
-SHARED = ('dataset_description.json',)
+SHARED = ('dataset_description.json', '.bidsignore')
 """Files that belong to all scans of an output folder."""
 
 _TEXTS = ('.tsv', '.txt', '.toml', '.html', '.svg', '.bval', '.bvec')

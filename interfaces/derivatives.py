@@ -135,16 +135,68 @@ def _copy(source: Path, target: Path, compress: bool) -> None:
         shutil.copyfile(source, target)
 
 
-def dataset_description() -> bytes:
-    """Describe the derivatives as BIDS asks, with the version that made them."""
-    return _json(
-        {
-            'Name': 'secondglance: rodent brain tissue segmentation',
-            'BIDSVersion': '1.10.0',
-            'DatasetType': 'derivative',
-            'GeneratedBy': [{'Name': 'secondglance', 'Version': __version__}],
-        }
-    )
+NOT_IN_BIDS = (
+    '*.html',
+    'cohort.*',
+    'figures',
+    '*_xfm.*',
+    '*_saliency.*',
+    '*_timeseries.*',
+    '*_slices.*',
+    '*_volumes.*',
+    '*_scores.*',
+    '*_head.*',
+    '*_boldref.*',
+    # Known of raw data alone
+    '*.bval',
+    '*.bvec',
+)
+"""What the validator does not know yet, for ``.bidsignore``."""
+
+
+def dataset_files(output_dir: Path, links: dict[str, str]) -> dict[str, Path | str | bytes]:
+    """Describe the derivatives as BIDS asks, with the version that made them.
+
+    Parameters
+    ----------
+    output_dir : Path
+        What a description there links to, and what a ``.bidsignore`` there names, is kept.
+    links : dict of str
+        Name of a data set in BIDS URIs → its root.
+
+    Returns
+    -------
+    dict
+        Names below `output_dir`, and contents.
+    """
+    known: dict[str, str] = {}
+    ignored: list[str] = []
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        content = json.loads((output_dir / 'dataset_description.json').read_text())
+        known = dict(content.get('DatasetLinks', {}))
+    with contextlib.suppress(OSError, ValueError):
+        ignored = (output_dir / '.bidsignore').read_text(encoding='utf-8').splitlines()
+    all_links = known | {name: _uri(Path(root), output_dir) for name, root in links.items()}
+    ignored += [line for line in NOT_IN_BIDS if line not in ignored]
+    return {
+        'dataset_description.json': _json(
+            {
+                'Name': 'secondglance: rodent brain tissue segmentation',
+                'BIDSVersion': '1.10.0',
+                'DatasetType': 'derivative',
+                'GeneratedBy': [{'Name': 'secondglance', 'Version': __version__}],
+                **({'DatasetLinks': all_links} if all_links else {}),
+            }
+        ),
+        '.bidsignore': ('\n'.join(ignored) + '\n').encode(),
+    }
+
+
+def _uri(root: Path, output_dir: Path) -> str:
+    """Where a data set is: relative for results inside it, which move with it."""
+    root, output_dir = Path(os.path.abspath(root)), Path(os.path.abspath(output_dir))
+    inside = output_dir.is_relative_to(root)
+    return os.path.relpath(root, output_dir) if inside else root.as_uri()
 
 
 def _json(content) -> bytes:
@@ -161,6 +213,12 @@ class _PublishInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
     )
     texts = traits.Dict(
         traits.Str(), traits.Str(), usedefault=True, desc='name below the root → text of the file'
+    )
+    dataset_links = traits.Dict(
+        traits.Str(),
+        traits.Str(),
+        usedefault=True,
+        desc='name of a data set in BIDS URIs → its root',
     )
     report = File(desc='HTML report', exists=True)
     report_figures = traits.Directory(desc="the report's figures", exists=True)
@@ -198,15 +256,19 @@ class Publish(SimpleInterface):
             source = getattr(self.inputs, field)
             if isdefined(source):
                 files[str(folder / f'{stem}_{ending}')] = source
+        for name, text in self.inputs.texts.items():
+            files[name] = text.encode()
+        # A side-car of nothing says nothing
+        there = list(files)
         for ending, content in self.inputs.sidecars.items():
             name = str(folder / f'{stem}_{ending}')
+            if not any(other.startswith(name.removesuffix('json')) for other in there):
+                continue
             # What is known beforehand, and what was found
             known = files.get(name)
             found = json.loads(Path(known).read_text()) if isinstance(known, str | Path) else {}
             files[name] = _json({**content, **found})
-        for name, text in self.inputs.texts.items():
-            files[name] = text.encode()
-        files['dataset_description.json'] = dataset_description()
+        files |= dataset_files(Path(self.inputs.output_dir), self.inputs.dataset_links)
         if isdefined(self.inputs.report):
             report = Path(self.inputs.report)
             figures = Path(self.inputs.report_figures)

@@ -6,18 +6,19 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from secondglance.files.bids import Scan
-from secondglance.files.labels import LABELS, find_label_table, labels_table
+from secondglance.files.labels import find_label_table, labels_table
 from secondglance.imaging.labels import TISSUES
 from secondglance.interfaces.derivatives import Publish
 from secondglance.interfaces.metrics import Metrics
-from secondglance.interfaces.preprocessing import LEFT_OUT, Displacement
+from secondglance.interfaces.preprocessing import Displacement
 from secondglance.interfaces.report import Report
 from secondglance.pipelines.settings import Method
+from secondglance.pipelines.sidecars import MOTION, RAW, TO_ATLAS, mean_ending, sidecars
 from secondglance.pipelines.tissues import REGION_FIELDS, TRANSFORM_FIELDS
 
 SECOND_ENDINGS = {
-    'transform': 'from-scan_to-atlas_xfm.h5',
-    'transform_about': 'from-scan_to-atlas_xfm.json',
+    'transform': f'{TO_ATLAS}.h5',
+    'transform_about': f'{TO_ATLAS}.json',
     'regions': 'desc-regions_dseg.nii.gz',
     'regions_table': 'desc-regions_dseg.tsv',
     'regions_volumes': 'desc-regions_volumes.tsv',
@@ -68,16 +69,16 @@ def init_outputs_wf(
         Everything that was written.
     """
     workflow = Workflow(name=name)
-    suffix = scan.suffix
+    suffix, begin = scan.suffix, scan.folder / scan.stem
     explained = method.explained
     second = second_fields(method)
     settings = {**method.resolved(), 'device': device}
     endings = {
-        'b0_mean': f'desc-b0mean_{suffix}.nii.gz',
+        'b0_mean': f'{mean_ending(suffix)}.nii.gz',
         'displacement': 'desc-confounds_timeseries.tsv',
         'displacement_about': 'desc-confounds_timeseries.json',
-        'transforms': 'desc-hmc_xfm.json',
-        'itk_transforms': f'from-orig_to-{suffix}ref_mode-image_desc-hmc_xfm.txt',
+        'transforms': f'{MOTION}.json'.format(suffix=suffix),
+        'itk_transforms': f'{MOTION}.txt'.format(suffix=suffix),
         'brain_mask': 'desc-brain_mask.nii.gz',
         'confidence': 'desc-brain_mask.json',
         'dseg': 'dseg.nii.gz',
@@ -88,7 +89,7 @@ def init_outputs_wf(
         **{f'explained_{name}': f'desc-{name}_saliency.nii.gz' for name in explained},
         'placement': 'desc-placement_slices.tsv',
         'volumes': 'desc-tissue_volumes.tsv',
-        **{field: SECOND_ENDINGS[field] for field in second},
+        **{field: SECOND_ENDINGS[field].format(suffix=suffix) for field in second},
         'metrics': 'desc-metrics_scores.tsv',
         'slice_metrics': 'desc-metrics_slices.tsv',
     }
@@ -115,10 +116,14 @@ def init_outputs_wf(
             folder=str(scan.folder),
             stem=scan.stem,
             suffix=suffix,
-            sidecars=_sidecars(scan, settings, explained),
+            sidecars=sidecars(scan, settings, explained),
+            dataset_links={RAW: str(scan.data_set)} if scan.data_set else {},
             texts={
-                str(scan.folder / f'{scan.stem}_dseg.tsv'): labels_table(),
+                f'{begin}_dseg.tsv': labels_table(),
                 f'logs/{scan.stem}_{suffix}.toml': _toml(settings),
+                # BIDS wants a gradient table of every image called dwi
+                **({f'{begin}_desc-b0mean_dwi.bval': '0\n'} if suffix == 'dwi' else {}),
+                **({f'{begin}_desc-b0mean_dwi.bvec': '0\n0\n0\n'} if suffix == 'dwi' else {}),
             },
         ),
         name='publish',
@@ -190,82 +195,6 @@ def second_fields(method: Method) -> list[str]:
 
 def _item(items, index):
     return items[index]
-
-
-def _sidecars(scan: Scan, settings: dict, names: list[str]) -> dict[str, dict]:
-    sources = {'Sources': [_source(scan)]}
-    second = {}
-    if settings['second_glance'] == 'network':
-        second['from-scan_to-atlas_xfm.json'] = {
-            **sources,
-            'Description': 'ITK transform of points of the scan to the atlas; '
-            'antsApplyTransforms brings maps of the atlas to the scan with it',
-        }
-        if settings['regions']:
-            second['desc-regions_dseg.json'] = {**sources, 'Atlas': settings['atlas'] or 'shipped'}
-    saliency = {
-        **sources,
-        'Method': settings['saliency'],
-        'Target': settings['target'],
-        'SmoothingCopies': settings['smooth'],
-        'WeightsChecksum': settings['weights_checksum'],
-    }
-    explained = {}
-    for name in names:
-        told = {**saliency, 'Target': name.removesuffix('region')}
-        if settings['explain_region'] is not None:
-            told['Region'] = settings['explain_region']
-        told['Description'] = 'attribution of summed logits'
-        explained[f'desc-{name}_saliency.json'] = told
-    return {
-        'desc-brain_mask.json': {
-            **sources,
-            'Type': 'Brain',
-            'RefinementChecksum': settings['refinement_checksum'],
-        },
-        'dseg.json': {
-            **sources,
-            'WeightsChecksum': settings['weights_checksum'],
-            'SecondGlance': settings['second_glance'],
-            'SecondWeightsChecksum': settings['second_checksum'],
-            'LabelMap': {label.abbreviation: label.index for label in LABELS},
-        },
-        f'desc-{settings["target"]}_saliency.json': {
-            **saliency,
-            'Description': 'attribution of summed logits',
-        },
-        **explained,
-        **second,
-        'desc-enhanced_saliency.json': {
-            **saliency,
-            'Description': 'enhanced magnitude, 0 to 1',
-            'Peak': settings['enhance_peak'],
-            'Width': settings['enhance_width'],
-        },
-        'desc-confounds_timeseries.json': {
-            **{f'trans_{a}': {'Units': 'mm'} for a in 'xyz'},
-            **{f'rot_{a}': {'Units': 'rad'} for a in 'xyz'},
-            'head_against_brain': {
-                'Units': 'mm',
-                'Description': 'distance in the brain between motion estimated on head and brain',
-            },
-            'within_volume': {
-                'Units': 'mm',
-                'Description': 'distance between parts of the slices of the volume',
-            },
-            'excluded': {
-                'Description': 'why the volume is not in the mean',
-                'Levels': LEFT_OUT,
-            },
-        },
-    }
-
-
-def _source(scan: Scan) -> str:
-    """Name of the image: within its data set, or alone where it lies in none."""
-    within = scan.folder / scan.path.name
-    in_data_set = scan.path.parts[-len(within.parts) :] == within.parts
-    return f'bids:raw:{within}' if in_data_set else scan.path.name
 
 
 def _toml(settings: dict) -> str:

@@ -1,10 +1,16 @@
 """Fixtures that several folders share."""
 
+import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+
+VALIDATOR = 'bids-validator-deno'
 
 
 @pytest.fixture
@@ -32,6 +38,27 @@ def example(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('a data set') / 'example'
     make_example(folder)
     return folder
+
+
+@pytest.fixture(scope='session')
+def bids_errors():
+    """Return a function that gives what the official validator finds wrong with a data set."""
+    found = shutil.which(VALIDATOR) or shutil.which(VALIDATOR, path=Path(sys.executable).parent)
+    if found is None:
+        pytest.skip(f'{VALIDATOR} is not installed')
+
+    def errors(folder):
+        # Its schema lies within it: no network is needed
+        call = subprocess.run([found, str(folder), '--format', 'json'], capture_output=True)
+        issues = json.loads(call.stdout)['issues']['issues']
+        assert issues, 'it finds something to recommend in any data set'
+        return [
+            f'{one["code"]} {one.get("subCode", "")} {one.get("location", "")}'
+            for one in issues
+            if one['severity'] == 'error'
+        ]
+
+    return errors
 
 
 @pytest.fixture

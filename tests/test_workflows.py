@@ -193,7 +193,7 @@ def test_one_bad_subject_does_not_stop_the_others(study, call, tmp_path):
     code, sentence = call('--subject', 'all')
     assert code == 1
     assert 'sub-01_dwi.nii.gz' in sentence
-    assert (tmp_path / 'out/sub-02.html').is_file()
+    assert (tmp_path / 'out/sub-02_task-rest_sbref.html').is_file()
     assert not (tmp_path / 'out/sub-01.html').exists()
 
 
@@ -214,11 +214,11 @@ def test_bids_app_call(study, tmp_path):
         ]
     )
     assert code == 0
-    assert (tmp_path / 'app/sub-02.html').is_file()
+    assert (tmp_path / 'app/sub-02_task-rest_sbref.html').is_file()
 
 
 def test_images_of_no_data_set(study, call, tmp_path):
-    head = nib.load(study / 'sub-02/dwi/sub-02_dwi.nii.gz')
+    head = nib.load(study / 'sub-02/func/sub-02_task-rest_sbref.nii.gz')
     paths = [tmp_path / 'a/my rat.nii.gz', tmp_path / 'b/my-rat.nii.gz', tmp_path / 'c/other.nii']
     for shift, path in enumerate(paths):
         path.parent.mkdir()
@@ -260,7 +260,7 @@ def test_names_from_files_are_escaped_in_the_report(study, tmp_path):
         main([*options, '--output-dir', str(tmp_path / 'o'), '--work-dir', str(tmp_path / 'w')])
         == 0
     )
-    page = (tmp_path / 'o/sub-02.html').read_text()
+    page = (tmp_path / 'o/sub-02_task-rest_sbref.html').read_text()
     assert '<b>study' not in page
     assert '&lt;b&gt;study &amp; more' in page
 

@@ -84,7 +84,7 @@ def test_example_is_the_same_bytes_each_time(example, tmp_path):
 
 
 def test_example_holds_a_real_rat_with_its_mask(example):
-    (scan,) = find_scans(example, '02')
+    (scan,) = find_scans(example, '02', 'sbref')
     assert scan.path.read_bytes() == example_rat()[0].read_bytes()
     reference = find_reference(example / 'derivatives/reference', scan)
     assert nib.load(reference).shape == nib.load(scan.path).shape

@@ -68,8 +68,9 @@ def test_full_disk_is_said_and_leaves_what_was_there(tmp_path, save):
         subprocess.run(['umount', str(disk)], check=True)
 
 
-def test_description_names_the_version():
-    assert derivatives.__version__.encode() in derivatives.dataset_description()
+def test_description_names_the_version(tmp_path):
+    content = derivatives.dataset_files(tmp_path, {})['dataset_description.json']
+    assert derivatives.__version__.encode() in content
 
 
 def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path):

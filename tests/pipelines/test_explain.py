@@ -92,23 +92,24 @@ def test_derivatives_are_named_by_class_and_say_how_they_were_made(example, tmp_
     out = tmp_path / 'out'
     arguments = ['--explain', 'WM', 'brain', '--explain-region', '32,30,10', '--smooth', '2']
     assert main([*common, '--output-dir', str(out), *arguments]) == 0
-    told = json.loads((out / 'sub-02/dwi/sub-02_desc-WMregion_saliency.json').read_text())
+    stem = 'sub-02/func/sub-02_task-rest_space-sbref'
+    told = json.loads((out / f'{stem}_desc-WMregion_saliency.json').read_text())
     assert told['Target'] == 'WM'
     assert told['Region'] == '32,30,10'
     assert told['Method'] == 'guided'
     assert told['SmoothingCopies'] == 2
     assert len(told['WeightsChecksum']) == 64
-    maps = nib.load(out / 'sub-02/dwi/sub-02_desc-brainregion_saliency.nii.gz').get_fdata()
+    maps = nib.load(out / f'{stem}_desc-brainregion_saliency.nii.gz').get_fdata()
     inside = np.abs(maps).sum(axis=(0, 1)) > 0
     assert inside[10]
     assert inside.sum() == 1
-    page = (out / 'sub-02.html').read_text()
+    page = (out / 'sub-02_task-rest_sbref.html').read_text()
     assert 'Signed saliency of WMregion' in page
     assert 'averaged over 2 noisy copies' in page
 
 
 def test_region_on_another_grid_and_voxel_outside_are_refused(example, save):
-    scan = find_scans(example, '02')[0]
+    scan = find_scans(example, '02', 'sbref')[0]
     other = save(np.eye(5, dtype=np.uint8)[None], name='region.nii.gz')
     for region, says in ((other, 'another grid'), ((500, 0, 0), 'outside')):
         settings = Method(explain_region=region)

@@ -82,7 +82,7 @@ def test_a_simulated_rat_comes_to_rest(example, tmp_path, monkeypatch):
 
 def test_one_volume_needs_neither_bvals_nor_registration(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    scan = find_scans(example, '02')[0]
+    scan = find_scans(example, '02', 'sbref')[0]
     workflow = init_preproc_wf(motion='sitk')
     workflow.inputs.inputnode.in_file = str(scan.path)
     found = ran(workflow, tmp_path)

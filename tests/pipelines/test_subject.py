@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +14,11 @@ from secondglance.files.bids import find_donor
 from secondglance.imaging.metrics import dice
 from secondglance.models.weights import default_weights
 from secondglance.workflows import main
+
+RAT = 'sub-02/func/sub-02_task-rest_space-sbref'
+"""Beginning of the names of what is found of the example's real rat."""
+
+MOTION = 'sub-01/dwi/sub-01_from-orig_to-dwiref_mode-image_desc-hmc_xfm.json'
 
 
 class Run:
@@ -61,7 +67,7 @@ def test_phantom_comes_back_as_it_was_made(run):
 
 
 def test_real_rat_is_found(run):
-    scores = run.table('sub-02/dwi/sub-02_desc-metrics_scores.tsv').set_index('label')['dsc']
+    scores = run.table(f'{RAT}_desc-metrics_scores.tsv').set_index('label')['dsc']
     assert list(scores.index) == ['brain']
     assert scores['brain'] > 0.97
 
@@ -83,14 +89,14 @@ def test_a_head_on_its_back_is_turned_and_comes_back_as_it_lay(run, tmp_path, to
         back.load('sub-02/anat/sub-02_space-T2w_desc-brain_mask.nii.gz').get_fdata()[::-1, ::-1]
         > 0
     )
-    right = run.load('sub-02/dwi/sub-02_desc-brain_mask.nii.gz').get_fdata() > 0
+    right = run.load(f'{RAT}_desc-brain_mask.nii.gz').get_fdata() > 0
     # Pixels lie where the world's origin puts them: not quite the same ones of a turned head
     assert dice(found, right) > 0.985
     tissues = [
         loaded.get_fdata()
         for loaded in (
             back.load('sub-02/anat/sub-02_space-T2w_dseg.nii.gz'),
-            run.load('sub-02/dwi/sub-02_dseg.nii.gz'),
+            run.load(f'{RAT}_dseg.nii.gz'),
         )
     ]
     assert dice(tissues[0][::-1, ::-1] == 1, tissues[1] == 1) > 0.96
@@ -103,7 +109,7 @@ def test_known_motion_is_undone(run):
     truth = json.loads(
         (run.example / 'derivatives/reference/sub-01/dwi/sub-01_desc-motion_xfm.json').read_text()
     )
-    found = json.loads((run.folder / 'out/sub-01/dwi/sub-01_desc-hmc_xfm.json').read_text())
+    found = json.loads((run.folder / 'out' / MOTION).read_text())
     true = np.array(truth['matrices'])
     mask = nib.load(run.example / 'derivatives/reference/sub-01/dwi/sub-01_desc-brain_mask.nii.gz')
     points = nib.affines.apply_affine(mask.affine, np.argwhere(mask.get_fdata() > 0))
@@ -115,9 +121,9 @@ def test_known_motion_is_undone(run):
 
 
 def test_everything_lies_on_the_grid_of_the_input(run):
-    for subject in ('sub-01', 'sub-02'):
-        raw = nib.load(run.example / f'{subject}/dwi/{subject}_dwi.nii.gz')
-        images = sorted((run.folder / f'out/{subject}/dwi').glob('*.nii.gz'))
+    for name in ('sub-01/dwi/sub-01_dwi', 'sub-02/func/sub-02_task-rest_sbref'):
+        raw = nib.load(run.example / f'{name}.nii.gz')
+        images = sorted((run.folder / 'out' / name).parent.glob('*.nii.gz'))
         assert len(images) == 9
         for path in images:
             image = nib.load(path)
@@ -126,8 +132,68 @@ def test_everything_lies_on_the_grid_of_the_input(run):
             assert np.isfinite(image.get_fdata()).all()
 
 
+def test_the_official_validator_finds_no_error(run, bids_errors):
+    assert bids_errors(run.example) == []
+    assert bids_errors(run.example / 'derivatives' / 'reference') == []
+    assert bids_errors(run.folder / 'out') == []
+
+
+def test_the_validator_finds_what_is_wrong(run, bids_errors, tmp_path):
+    spoilt = tmp_path / 'out'
+    shutil.copytree(run.folder / 'out', spoilt)
+    (spoilt / '.bidsignore').write_text('')
+    (spoilt / f'{RAT}_dseg.json').unlink()
+    found = bids_errors(spoilt)
+    assert any('_dseg.nii.gz' in error and 'SpatialReference' in error for error in found)
+    assert any('NOT_INCLUDED' in error for error in found)
+
+
+def test_every_image_table_and_transform_has_its_json(run):
+    out = run.folder / 'out'
+    ends = ('.nii.gz', '.tsv', '.h5', '.txt')
+    named = [p for p in out.glob('sub-*/*/*') if p.name.endswith(ends)]
+    assert len(named) > 30
+    for path in named:
+        end = next(end for end in ends if path.name.endswith(end))
+        told = json.loads(path.with_name(path.name.replace(end, '.json')).read_text())
+        assert told['Sources'][0].startswith('bids:raw:sub-'), path.name
+        if end == '.nii.gz':
+            assert told['SpatialReference'] == told['Sources'][0], path.name
+        if end == '.tsv':
+            columns = path.read_text().partition('\n')[0].split('\t')
+            # BIDS itself says what the columns of a table of labels are
+            assert 'dseg' in path.name or set(columns) <= set(told), path.name
+    cards = out.glob('sub-*/*/*.json')
+    assert [p for p in cards if not list(p.parent.glob(f'{p.stem}.[!j]*'))] == []
+
+
+def test_links_lead_to_the_data_set(run):
+    from urllib.parse import unquote, urlparse
+
+    told = json.loads((run.folder / 'out/dataset_description.json').read_text())
+    assert Path(unquote(urlparse(told['DatasetLinks']['raw']).path)) == run.example
+    source = json.loads((run.folder / f'out/{RAT}_dseg.json').read_text())['Sources'][0]
+    assert (run.example / source.removeprefix('bids:raw:')).is_file()
+
+
+def test_the_transform_brings_the_atlas_to_the_scan(run):
+    """As its name says: the atlas' regions, resampled by it, are the regions that were found."""
+    import SimpleITK as sitk
+
+    from secondglance.data import regions_path
+
+    atlas = sitk.ReadImage(str(regions_path('rat') / 'regions.nii.gz'))
+    scan = sitk.ReadImage(str(run.folder / f'out/{RAT}_desc-regions_dseg.nii.gz'))
+    name = f'out/{RAT}_from-atlas_to-sbref_mode-image_xfm.h5'
+    transform = sitk.ReadTransform(str(run.folder / name))
+    moved = sitk.Resample(atlas, scan, transform, sitk.sitkNearestNeighbor)
+    one, other = sitk.GetArrayFromImage(moved), sitk.GetArrayFromImage(scan)
+    inside = other > 0
+    assert (one[inside] == other[inside]).mean() > 0.9
+
+
 def test_outputs_agree_with_each_other(run):
-    name = 'sub-02/dwi/sub-02'
+    name = RAT
     labels = run.load(f'{name}_dseg.nii.gz').get_fdata()
     mask = run.load(f'{name}_desc-brain_mask.nii.gz').get_fdata()
     tissues = np.stack(
@@ -152,8 +218,8 @@ def test_outputs_agree_with_each_other(run):
 def test_report_is_there_and_holds_its_figures(run):
     import re
 
-    for subject in ('sub-01', 'sub-02'):
-        page = (run.folder / f'out/{subject}.html').read_text()
+    for name in ('sub-01', 'sub-02_task-rest_sbref'):
+        page = (run.folder / f'out/{name}.html').read_text()
         figures = re.findall(r'src="([^"]+)"', page)
         assert len(figures) >= 7
         assert all(figure.startswith('data:image/') for figure in figures)
@@ -179,7 +245,7 @@ def test_nothing_changed_runs_nothing(run):
 
 def test_deleted_output_comes_back_without_computing(run):
     before = run.results()
-    target = run.folder / 'out/sub-02/dwi/sub-02_dseg.nii.gz'
+    target = run.folder / f'out/{RAT}_dseg.nii.gz'
     content = target.read_bytes()
     target.unlink()
     assert run(subject=['sub-02']) == 0
@@ -210,7 +276,7 @@ def test_other_weights_run_the_network_again_but_not_the_selection(run, tmp_path
 
 def test_another_engine_is_not_answered_from_the_cache(run):
     assert run('--motion', 'none', subject=['sub-01'], output='still') == 0
-    path = run.folder / 'still/sub-01/dwi/sub-01_desc-hmc_xfm.json'
+    path = run.folder / 'still' / MOTION
     for matrix in json.loads(path.read_text())['matrices']:
         np.testing.assert_array_equal(matrix, np.eye(4))
     assert 'averaged without motion correction' in (run.folder / 'still/sub-01.html').read_text()
@@ -219,8 +285,8 @@ def test_another_engine_is_not_answered_from_the_cache(run):
 def test_slabs_and_processes_do_not_change_the_result(run):
     options = ('--slices-per-job', '5', '--nprocs', '2')
     assert run(*options, subject=['sub-02'], output='slabs', work='work slabs') == 0
-    for path in sorted((run.folder / 'out/sub-02/dwi').glob('*.nii.gz')):
-        other = run.load(f'sub-02/dwi/{path.name}', 'slabs').get_fdata()
+    for path in sorted((run.folder / 'out/sub-02/func').glob('*.nii.gz')):
+        other = run.load(f'sub-02/func/{path.name}', 'slabs').get_fdata()
         differs = np.abs(other - nib.load(path).get_fdata()) > 1e-3
         # The last bit of a sum may differ with the size of a batch, and so a label at a draw
         assert differs.mean() < 1e-4, path.name
@@ -289,7 +355,7 @@ def test_a_head_is_seen_as_large_as_a_rat(run, tmp_path, factor, options, specie
     call = ['run', '--subject', 'sub-02', '--bids-dir', str(other), *options]
     call += ['--output-dir', str(tmp_path / 'out'), '--work-dir', str(tmp_path / 'work')]
     assert main(call) == 0
-    stem = 'sub-02/dwi/sub-02_'
+    stem = f'{RAT}_'
     found = nib.load(tmp_path / f'out/{stem}desc-brain_mask.nii.gz')
     known = run.load(f'{stem}desc-brain_mask.nii.gz')
     assert dice(np.asarray(found.dataobj) > 0, np.asarray(known.dataobj) > 0) > 0.97
@@ -304,7 +370,7 @@ def test_a_head_is_seen_as_large_as_a_rat(run, tmp_path, factor, options, specie
     volumes = pd.read_csv(tmp_path / f'out/{stem}desc-tissue_volumes.tsv', sep='\t')
     brain = volumes.set_index('label').loc['brain', 'volume_mm3']
     assert brain == pytest.approx(told['BrainVolume'], rel=0.05)
-    report = (tmp_path / 'out/sub-02.html').read_text()
+    report = (tmp_path / 'out/sub-02_task-rest_sbref.html').read_text()
     assert ('voxel sizes multiplied by 10' in report) == (factor == 10)
 
 
@@ -315,7 +381,7 @@ def test_donor_folder_of_a_user_is_taken(run, tmp_path):
     shutil.copy(image, folder / 'head.nii.gz')
     shutil.copy(mask, folder / 'head_mask.nii.gz')
     assert run('--donor', str(folder), subject=['sub-02'], output='mine', work='mine work') == 0
-    assert 'my rat' in (run.folder / 'mine/sub-02.html').read_text()
+    assert 'my rat' in (run.folder / 'mine/sub-02_task-rest_sbref.html').read_text()
 
 
 def test_the_example_is_not_a_donor():

@@ -29,8 +29,9 @@ def study(tmp_path_factory, example):
     for label in ('02', '03'):
         target = folder / f'sub-{label}' / 'dwi'
         target.mkdir(parents=True)
-        for path in (example / 'sub-02' / 'dwi').iterdir():
-            shutil.copyfile(path, target / path.name.replace('sub-02', f'sub-{label}'))
+        for path in (example / 'sub-02' / 'func').iterdir():
+            name = path.name.replace('sub-02_task-rest_sbref', f'sub-{label}_dwi')
+            shutil.copyfile(path, target / name)
     broken = folder / 'sub-03/dwi/sub-03_dwi.nii.gz'
     broken.write_bytes(broken.read_bytes()[:5000])
     (folder / 'sub-04' / 'anat').mkdir(parents=True)
@@ -78,6 +79,10 @@ def test_the_good_is_done_and_the_bad_says_why(cohort):
     for name in ('sub-02.html', 'sub-02/figures/sub-02_mask.png'):
         assert f'"{name}"' in page
         assert (cohort.folder / 'out' / name).is_file()
+
+
+def test_the_official_validator_finds_no_error(cohort, bids_errors):
+    assert bids_errors(cohort.folder / 'out') == []
 
 
 def test_a_finished_scans_cache_is_removed_when_asked(cohort):
