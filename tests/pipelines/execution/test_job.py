@@ -182,6 +182,8 @@ def test_two_processes_on_one_scan_both_end_right(example, tmp_path):
     said = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum('nothing has changed' in text for text in said) == 1
-    assert sum('Another process is at sub-02' in text for text in said) == 1
-    mask = nib.load(tmp_path / 'out/sub-02/dwi/sub-02_desc-brain_mask.nii.gz')
+    assert sum('Another process is at sub-02_task-rest_sbref' in text for text in said) == 1
+    mask = nib.load(
+        tmp_path / 'out/sub-02/func/sub-02_task-rest_space-sbref_desc-brain_mask.nii.gz'
+    )
     assert np.asarray(mask.dataobj).any()
