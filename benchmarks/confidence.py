@@ -33,7 +33,7 @@ from secondglance.models.weights import (
 )
 from secondglance.simulation.animal import draw_animal
 from secondglance.simulation.atlas import read_atlas
-from secondglance.simulation.failures import DISASTERS, spoil
+from secondglance.simulation.failures import FAILURES, simulate_failure
 from secondglance.simulation.head_stack import draw_head
 
 
@@ -52,9 +52,9 @@ def main():
     rows = []
     for k, (name, animal, head) in enumerate(heads_of(args, model)):
         rng = np.random.default_rng([k, 10])
-        kind = DISASTERS[k // 2 % len(DISASTERS)] if k % 2 else 'as it is'
+        kind = FAILURES[k // 2 % len(FAILURES)] if k % 2 else 'as it is'
         if k % 2:
-            head = spoil(head, kind, rng)
+            head = simulate_failure(head, kind, rng)
         donors = [donor for donor in bank if not animal or donor.animal != animal]
         row = judge(model, refinement, head, donors)
         rows.append({'name': name, 'kind': kind, **row})

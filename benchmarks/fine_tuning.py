@@ -168,17 +168,17 @@ def judge(model, refinement, labelled, donors, test):
         others = [donor for donor in donors if donor.animal != found.scan.subject]
         first = first_glance(model, head.images)
         placed = place_from_bank(first.enhanced, head.positions, others).mask
-        seen = {'first-glance': brain_probability(first.probabilities, head.images)}
+        masks = {'first-glance': brain_probability(first.probabilities, head.images)}
         if refiner:
-            seen['network'] = refine(
+            masks['network'] = refine(
                 refiner,
                 head.images,
-                seen['first-glance'],
+                masks['first-glance'],
                 first.enhanced,
                 placed,
                 head.positions,
             )
-        for mask, probability in seen.items():
+        for mask, probability in masks.items():
             brain = one_brain(probability, model.spacing, grid.thickness, placed)
             inside = grid.to_native(brain) >= 0.5
             size = nib.affines.voxel_sizes(found.affine)

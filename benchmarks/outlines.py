@@ -1,4 +1,4 @@
-"""How well a brain is outlined where its outline can be seen, and where it cannot.
+"""Dice of the brain where its outline is visible, and where it is hidden.
 
 ``python benchmarks/outlines.py [--animals 6] [--bids-dir RAT_EPI] [--weights FILE]``
 
@@ -49,11 +49,11 @@ def main():
     for kind, heads in (('simulated', simulated(args, model)), ('real', real(args, model))):
         rows, away = [], []
         for images, brain, positions in heads:
-            seen = predict(model, images)[:, 0] < 0.5
+            found_brain = predict(model, images)[:, 0] < 0.5
             held = positions[brain.any(axis=(1, 2))]
             middle = (positions > held[0] + ENDS_MM) & (positions < held[-1] - ENDS_MM)
             for image, found, truth in zip(
-                normalise_slices(images)[middle], seen[middle], brain[middle], strict=True
+                normalise_slices(images)[middle], found_brain[middle], brain[middle], strict=True
             ):
                 rows.append((hidden_share(image, truth), dice(found, truth)))
                 away.append(from_outline(truth)[found ^ truth])

@@ -120,7 +120,7 @@ def distribution(model, args):
 
 def constants(model, args):
     """Print the Dice of placed masks, by peak and width."""
-    seen = list(heads(model, args))
+    drawn = list(heads(model, args))
     print('| peak \\ width | ' + ' | '.join(map(str, WIDTHS)) + ' |')
     print('| --- |' + ' --- |' * len(WIDTHS))
     for peak in PEAKS:
@@ -132,11 +132,11 @@ def constants(model, args):
                     grid.to_stack(brain) >= 0.5,
                     grid.positions,
                 )
-                for name, grid, maps, head, brain in seen
+                for name, grid, maps, head, brain in drawn
                 if name[4:6] in DONORS and 'run-1' in name
             }
             scored = []
-            for name, grid, maps, head, brain in seen:
+            for name, grid, maps, head, brain in drawn:
                 others = [d for n, d in donors.items() if n[4:6] != name[4:6]]
                 enhanced = enhance(maps, head, peak=peak, width=width)
                 placed = place_from_bank(enhanced, grid.positions, others)

@@ -88,8 +88,8 @@ def tissues_of_ill(args, model, change):
             maps = change(maps, rng)
         images, labels = render_as(maps, np.random.default_rng([number, 22]), model.spacing)
         brain = labels > 0
-        seen = predict(model, (images * brain)[:, 0].numpy())
-        inside = torch.from_numpy(seen[:, 1:].argmax(axis=1) + 1)[:, None] * brain
+        probabilities = predict(model, (images * brain)[:, 0].numpy())
+        inside = torch.from_numpy(probabilities[:, 1:].argmax(axis=1) + 1)[:, None] * brain
         yield dice_per_class(inside, labels)[:3]
 
 

@@ -135,7 +135,7 @@ def _on_animals(model, args: argparse.Namespace) -> list[dict]:
     atlas = read_atlas(args.atlas or atlas_path())
     rows = []
     for number in range(args.animals):
-        # Another stream than training's, so that no seed brings back an animal it has seen.
+        # Another stream than training's, so that no seed draws an animal of the training.
         rng = np.random.default_rng([args.seed, 5, number])
         animal = draw_animal(atlas, rng, model.spacing)
         for background in BACKGROUNDS:

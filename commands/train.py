@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--first',
         type=Path,
         metavar='FILE',
-        help='of --recipe refine: weights whose first glance is refined (those that ship)',
+        help='with --recipe refine: weights of the first glance that is refined (those that ship)',
     )
     parser.add_argument(
         '--mouse-atlas',
@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs='+',
         metavar='DIR',
-        help='of --recipe refine: heads with brain masks, whose masks are placed (the bank); one '
-        'whose folder ends with the label of an animal is not placed on that animal',
+        help='with --recipe refine: donors, folders with head and brain mask (those that ship); '
+        'an animal is never its own donor, by the label at the end of the folder name',
     )
     parser.add_argument(
         '--bids-dir',
@@ -189,7 +189,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _refine(args: argparse.Namespace, atlas, given: dict) -> dict:
-    """Train a refinement, donors looked at by the network whose first glance it refines."""
+    """Train a refinement."""
     from secondglance.data import donor_paths
     from secondglance.models.donors import read_donors
     from secondglance.models.training.refinement import train_refinement

@@ -167,7 +167,7 @@ def mark_scale(header: nib.Nifti1Header, scale: float) -> None:
 
 
 def with_position(voxels: NDArray, image) -> nib.Nifti1Image:
-    """Make an image of voxels whose header says where they lie as that of another image does."""
+    """Make an image of voxels with the position of another image."""
     out = nib.Nifti1Image(voxels, image.affine)
     if isinstance(image.header, nib.Nifti1Header):
         for field in _POSITION:

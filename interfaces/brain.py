@@ -65,7 +65,7 @@ class _SelectMaskInputSpec(PoseSpec):
     placement = File(exists=True, mandatory=True, desc='a row a slice (.tsv)')
     refinement = File(exists=True, mandatory=True, desc='its weights, for the calibration')
     method = traits.Enum(*MASK_METHODS, usedefault=True, desc='how the mask is made')
-    like = File(exists=True, mandatory=True, desc='volume whose grid the mask lies on')
+    like = File(exists=True, mandatory=True, desc='volume with the grid of the mask')
 
 
 class _SelectMaskOutputSpec(TraitedSpec):

@@ -41,9 +41,7 @@ class SaliencySpec(NetworkSpec):
 
     method = traits.Enum(*SALIENCY_METHODS, usedefault=True, desc='saliency method')
     target = traits.Enum(*TARGETS, usedefault=True, desc='class to explain')
-    smooth = traits.Range(
-        low=0, value=0, usedefault=True, desc='noisy copies whose maps are averaged; 0: none'
-    )
+    smooth = traits.Range(low=0, value=0, usedefault=True, desc='noisy copies to average; 0: none')
 
 
 class EnhanceSpec(BaseInterfaceInputSpec):

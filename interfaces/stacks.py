@@ -118,7 +118,7 @@ class _ToNativeInputSpec(PoseSpec):
     in_files = InputMultiObject(
         File(exists=True), mandatory=True, desc='a stack, or its slabs: (H, W, N[, C])'
     )
-    like = File(exists=True, mandatory=True, desc='volume whose grid the result lies on')
+    like = File(exists=True, mandatory=True, desc='volume with the grid of the result')
     threshold = traits.Float(desc='values at or above it become 1, others 0 (a mask)')
 
 

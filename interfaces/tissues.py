@@ -110,7 +110,7 @@ class _LookAgainInputSpec(NetworkSpec, PoseSpec):
         traits.Str(),
         Directory(exists=True),
         usedefault=True,
-        desc='species → folder of the atlas whose regions are looked up',
+        desc='species → folder of the atlas in which regions are looked up',
     )
 
 

@@ -1,10 +1,10 @@
-"""A second opinion on where the brain is: a network that looks at neighbouring slices, too.
+"""Refinement of the brain probability by a network that also takes neighbouring slices.
 
-Matos et al. 2019 place another animal's mask by a translation and name *another connectionist
-system* as the way on. This is it: a small U-Net that sees a slice of the image with its
-neighbours, what the first glance thought of them, the saliency, and the placed mask, and says
-anew which pixels are brain. What a slice alone cannot tell, such as where brain becomes cord or
-olfactory nerve, its neighbours tell.
+Matos et al. 2019 place another animal's mask by a translation and propose *another connectionist
+system* for future work. This is such a network: a small U-Net that refines the brain probability
+of the first glance. Its input is a slice of the image with its neighbours, the first glance at
+these, the saliency and the placed mask. Neighbouring slices show what one slice alone does not,
+such as where brain becomes spinal cord or olfactory nerve.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from secondglance.imaging.intensity import near_head, normalise_slices
 from secondglance.models.inference import pad_to_stride
 
 CONTEXT_MM = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
-"""Distances, along the stack, at which the first glance is looked at, mm."""
+"""Distances along the stack at which the first glance is taken as input, mm."""
 
 
 NEAR_MM = (-1.0, 0.0, 1.0)
@@ -35,7 +35,7 @@ N_CHANNELS = len(CONTEXT_MM) + len(NEAR_MM) + len(FAR_MM) + 1
 
 
 LOGIT_LIMIT = 6.0
-"""Logits of the first glance are cut off here: what it is sure of can still be overruled."""
+"""Logits of the first glance are clipped here, so that the refinement can always correct them."""
 
 
 def refinement_channels(
@@ -46,7 +46,7 @@ def refinement_channels(
     positions: ArrayLike,
     chosen: ArrayLike | None = None,
 ) -> NDArray[np.float32]:
-    """Lay out what the network sees of each slice.
+    """Compose the input channels of the network for each slice.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def refine(
     device: str = 'cpu',
     batch_size: int = 32,
 ) -> NDArray[np.float32]:
-    """Say anew which pixels of a whole head are brain.
+    """Refine the brain probability of a whole head.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def refine(
         Probability of brain; zero in slices without signal, and away from the head.
     """
     stack = np.asarray(stack)
-    # Lost slices are no neighbours: those beyond them are
+    # Lost slices are skipped: the next slice with signal is the neighbour
     held = np.flatnonzero(holds_signal(stack))
     images = normalise_slices(stack[held])
     first, salient, moved, where = (
@@ -160,20 +160,22 @@ def refine(
     found = np.zeros(stack.shape, np.float32)
     for start in range(0, len(held), batch_size):
         chosen = np.arange(start, min(start + batch_size, len(held)))
-        seen = refinement_channels(images, first, salient, moved, where, chosen)
-        found[held[chosen]] = refine_channels(net, seen, device)
+        channels = refinement_channels(images, first, salient, moved, where, chosen)
+        found[held[chosen]] = refine_channels(net, channels, device)
     return np.where(near_head(stack), found, np.float32(0))
 
 
-def refine_channels(net, seen: NDArray[np.float32], device: str = 'cpu') -> NDArray[np.float32]:
-    """Probability (M, H, W) of brain from what `refinement_channels` laid out."""
-    padded, (rows, columns) = pad_to_stride(torch.from_numpy(seen), net.stride)
+def refine_channels(
+    net, channels: NDArray[np.float32], device: str = 'cpu'
+) -> NDArray[np.float32]:
+    """Probability (M, H, W) of brain from the channels of `refinement_channels`."""
+    padded, (rows, columns) = pad_to_stride(torch.from_numpy(channels), net.stride)
     with torch.no_grad():
         logits = refined_logits(net.eval(), padded.to(device))[..., rows, columns]
     return logits.sigmoid()[:, 0].cpu().numpy()
 
 
-def refined_logits(net, seen: torch.Tensor) -> torch.Tensor:
-    """Logits (B, 1, H, W) of brain: those of the first glance, and what the network adds."""
+def refined_logits(net, channels: torch.Tensor) -> torch.Tensor:
+    """Logits (B, 1, H, W) of brain: those of the first glance plus the network's correction."""
     middle = CONTEXT_MM.index(0.0)
-    return LOGIT_LIMIT * seen[:, middle : middle + 1] + net(seen).float()
+    return LOGIT_LIMIT * channels[:, middle : middle + 1] + net(channels).float()

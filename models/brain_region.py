@@ -1,4 +1,4 @@
-"""Where the brain is, roughly: voxels by which motion is estimated."""
+"""The brain with a margin: voxels on which motion is estimated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARGIN_MM = 0.3
 """By which the brain of a rat is dilated: its edge tells of motion, the muscle beyond does not."""
 
 LEAST_VOXELS = 1000
-"""Of a region in which six figures of motion can be told from noise."""
+"""Least number of voxels on which motion can be estimated."""
 
 
 def brain_region(

@@ -17,15 +17,15 @@ MASK_METHODS: tuple[str, ...] = ('auto', *METHODS)
 """How the brain mask is made: names of `secondglance.imaging.mask.methods`, or ``auto``."""
 
 SECOND_GLANCES: tuple[str, ...] = ('network', 'masked', 'none')
-"""Who segments the tissues: a network that is shown the head, the mask and its place in the brain;
-the first glance's network on the masked image, as in the paper; or the first glance itself."""
+"""Method of the tissues: a second network, from head, mask and position in the brain; the network
+of the first glance on the masked image, as in the paper; or the first glance itself."""
 
 TURNS: tuple[str, ...] = ('auto', '0', '90', '180', '270')
 """By how many degrees slices are turned in plane to be upright; ``auto`` is estimated."""
 
 MINIMUM_SIDE = 32
-"""Pixels at the network's spacing: twice its stride. A slice with a shorter side is less than the
-network's receptive field, and shows it too little to be judged."""
+"""Pixels at the network's spacing: twice its stride. A slice with a shorter side is smaller than
+the receptive field of the network, and is refused."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from secondglance.models.weights import LoadedModel
 
 
 def donor_pose(model: LoadedModel, image: Path, mask: Path, device: str = 'cpu') -> Pose:
-    """Find how a donor lies: its species by its mask, its orientation by the network.
+    """Estimate a donor's species from its mask and its orientation with the network.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Orientation and species of a head: headers of rodents' scans are often wrong, or say nothing."""
+"""Orientation and species of a head, which headers of rodent scans often lack or give wrongly."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from secondglance.models.inference import predict
 from secondglance.models.weights import LoadedModel
 
 _SLICES = 6
-"""Slices that are looked at, from the middle three fifths of a stack."""
+"""Slices that are segmented, from the middle three fifths of a stack."""
 
 
 _SURER = 0.85
-"""A head is turned where that leaves no more than this share of the network's doubt."""
+"""A head is turned if that reduces the network's uncertainty to this share or less."""
 
 
 _SEEN = 0.01
-"""Where less than this share of the head is taken for brain there is none to set upright."""
+"""Least share of the head that must be labelled brain to estimate its orientation."""
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What a network thinks of a few slices in one pose."""
+    """Result of the network on a few slices in one pose."""
 
     doubt: float
     section: float
@@ -42,12 +42,11 @@ def find_pose(
     quarter_turns: int | None = None,
     device: str = 'cpu',
 ) -> Pose:
-    """Estimate the species, and by how many quarter turns it must be turned to lie upright.
+    """Estimate the species, and the number of quarter turns that make the head upright.
 
-    Scanners ask how a patient lies, and what is answered for a rodent may put its dorsal side
-    anywhere. A network that has seen most heads upright doubts least where a head is. Whose head
-    it is, is told by the area of the brain's largest section, as seen with the pixels by which the
-    network doubts less.
+    The patient position in a rodent's header is often wrong. The network was trained mostly on
+    upright heads, so it is least uncertain about an upright one. The species is estimated from the
+    largest coronal section of the brain, at the pixel size of lower uncertainty.
 
     Parameters
     ----------
@@ -64,7 +63,7 @@ def find_pose(
     Returns
     -------
     Pose
-        In case of doubt not turned, and a rat.
+        If uncertain: not turned, and a rat.
     """
     asked = range(4) if quarter_turns is None else (quarter_turns,)
     looks: dict[str, dict[int, _Look]] = {}
@@ -75,8 +74,8 @@ def find_pose(
     best = {name: min(of.values(), key=lambda look: look.doubt) for name, of in looks.items()}
     surest = min(best, key=lambda name: best[name].doubt)
     if species == AUTO:
-        seen = np.isfinite(best[surest].doubt)
-        species = species_of_section(best[surest].section) if seen else next(iter(BRAIN_SIZE))
+        found = np.isfinite(best[surest].doubt)
+        species = species_of_section(best[surest].section) if found else next(iter(BRAIN_SIZE))
     spacing = model.spacing * BRAIN_SIZE[species]
     if quarter_turns is not None:
         return Pose(species, spacing, quarter_turns=quarter_turns)
@@ -134,10 +133,10 @@ def _middle(stack: NDArray) -> NDArray:
 
 
 def _look(model: LoadedModel, stack: NDArray, spacing: float, device: str) -> _Look:
-    """Mean cross-entropy of the likeliest class with itself, where brain may be; its section."""
+    """Mean cross-entropy of the most probable class near the brain, and the brain's section."""
     stack = np.ascontiguousarray(stack)
     probabilities = predict(model, stack, device)
-    # Noise of air tells nothing
+    # Noise in air is ignored
     near = near_head(stack)
     brain = (probabilities[:, 0] < 0.5) & near
     section = float(brain.sum(axis=(1, 2)).max()) * spacing**2

@@ -34,7 +34,7 @@ from secondglance.models.weights import LoadedModel, calibration_of
 
 @dataclass(frozen=True)
 class FirstGlance:
-    """What the network gives of a whole head; stacks at its spacing.
+    """Output of the network for a whole head; stacks at its spacing.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ def prepare_donor(
     device: str = 'cpu',
     animal: str = '',
 ) -> Donor:
-    """Compute the enhanced saliency of a donor under the weights that see the subject.
+    """Compute the enhanced saliency of a donor under the weights that segment the subject.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ def look_again(
     network : LoadedModel, optional
         Of the second glance; needed with ``network``.
     atlas : RegionAtlas, optional
-        Whose regions are looked up with ``network``.
+        Atlas in which ``network`` looks up regions.
     device : str
 
     Returns

@@ -55,7 +55,7 @@ _AXES = ('auto', 'i', 'j', 'k')
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What was found in one image; all images lie on its grid.
+    """Result of one image; all images lie on its grid.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ def segment(
 ) -> Segmentation:
     """Segment brain and tissues of one volume of a whole head.
 
-    The numbers are those of ``secondglance run``, whose nodes call the same functions.
+    The numbers are those of ``secondglance run``: its nodes call the same functions.
 
     Parameters
     ----------
@@ -137,8 +137,8 @@ def segment(
     mask_method : str
         One of `secondglance.models.choices.MASK_METHODS`.
     second_glance : {'network', 'masked', 'none'}
-        A network of its own; the first glance's on the masked image, as in the paper; or what the
-        first glance found inside the mask.
+        A second network; the network of the first glance on the masked image, as in the paper; or
+        the tissues of the first glance inside the mask.
     saliency : SaliencyOptions
     weights, refinement : path, optional
         Of the network and of the refinement of its mask; by default those that ship.

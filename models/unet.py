@@ -1,4 +1,4 @@
-"""The segmentation network: a plain U-Net whose every ReLU is a module of its own."""
+"""The segmentation network: a plain U-Net with one module per ReLU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DoubleConvolution(nn.Sequential):
 
 
 class Head(nn.Conv2d):
-    """A 1 × 1 convolution whose sums do not depend on the number of threads.
+    """A 1 × 1 convolution with sums that do not depend on the number of threads.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Weights on disk: safetensors with all that is needed to use them; never a pickle.
 
-The header of the file holds architecture, in-plane spacing, classes, normalisation and a checksum
-of the tensors, so that a file says by itself what it is.
+The header holds architecture, in-plane spacing, classes, normalisation and a checksum of the
+tensors, so that a file describes itself.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class LoadedModel:
 
     @property
     def stride(self) -> int:
-        """Height and width of what the network sees are multiples of this; in pixels."""
+        """Height and width of the network's input are multiples of this; in pixels."""
         return self.net.stride
 
 
@@ -192,7 +192,7 @@ def weights_spacing(path: str | os.PathLike[str], form: str = FORMAT) -> float:
 
 
 def calibration_of(metadata: Mapping[str, str]) -> Calibration:
-    """Read from a refinement's header how its evidence becomes a probability.
+    """Read the calibration from the header of a refinement.
 
     Raises
     ------

@@ -100,7 +100,7 @@ class Method:
 
     @property
     def atlases(self) -> dict[str, Path]:
-        """Species → folder of the atlas whose regions are looked up; empty where none are.
+        """Species → folder of the atlas in which regions are looked up; empty without regions.
 
         Examples
         --------

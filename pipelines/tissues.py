@@ -40,12 +40,12 @@ def init_tissues_wf(
     weights : path, optional
         Of the network of the first glance; by default those that ship.
     second_glance : {'network', 'masked', 'none'}
-        A network of its own; the first glance's on the masked image, as in the paper; or what
-        the first glance found inside the mask.
+        A second network; the network of the first glance on the masked image, as in the paper; or
+        the tissues of the first glance inside the mask.
     second_weights : path, optional
         Of the network of its own; by default those that ship.
     atlases : mapping of str to path, optional
-        Species → folder of the atlas whose regions ``network`` looks up; none without.
+        Species → folder of the atlas in which ``network`` looks up regions; none without.
     execution : Execution
     name : str
 

@@ -13,7 +13,7 @@ from secondglance.files.atomic import write_whole
 from secondglance.files.tables import table_text
 
 FAILED = 0.9
-"""A brain whose Dice is lower is a failure: its tissues are of no use."""
+"""Dice below which a brain mask is a failure: its tissues are of no use."""
 
 _COLOURS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9')
 

@@ -1,4 +1,4 @@
-"""Tissue maps of an atlas, mended: without crumbs or a false rim, with a cord that goes on."""
+"""Repair of an atlas's tissue maps: crumbs and a false rim removed, the spinal cord extended."""
 
 from __future__ import annotations
 

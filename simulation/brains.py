@@ -71,7 +71,7 @@ def render_slices(
     sigma = column(np.where(rng.random(b) < 0.1, 0.0, rng.uniform(0.005, 0.07, b)))
     images = add_rician_noise(signal, sigma, rng) * mask
     normalised = torch.from_numpy(normalise_slices(images[:, 0].numpy()))[:, None]
-    # What the mask cut off is black: nothing there can be told apart from background.
+    # Pixels outside the mask are black, and labelled background.
     return normalised, labels * mask
 
 

@@ -76,9 +76,9 @@ def draw_contrast(rng: np.random.Generator) -> tuple[float, float, float]:
 def vary_tissues(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Change slices of maps (B, 5 or more, H, W) as disease and species do, inside the brain.
 
-    In a part of the slices fluid swells by up to two pixels, as ventricles do; there is more white
-    matter, or less; and a round lesion is all one tissue. So a network learns to believe what it
-    sees before where it is.
+    In some slices CSF grows by up to two pixels, as ventricles do; there is more white matter, or
+    less; and a round lesion is all one tissue. So a network learns to rely on intensity more than
+    on position.
     """
     b, _, h, w = maps.shape
     white, grey, fluid = maps[:, TISSUE_MAPS].split(1, dim=1)

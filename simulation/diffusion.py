@@ -128,7 +128,7 @@ def simulate_dwi(
     for t, (b, direction, matrix) in enumerate(
         zip(np.asarray(bvals), np.asarray(bvecs).T, np.asarray(motion), strict=True)
     ):
-        # Gradients stay with the scanner: a head that turned meets them from elsewhere
+        # Gradients are fixed to the scanner, so their direction changes in a turned head
         direction = matrix[:3, :3] @ direction
         still, alone = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         for name, part in head.fractions.items():
@@ -139,16 +139,16 @@ def simulate_dwi(
             group = still if muscle is None or name in WITH_BRAIN else alone
             group += SIGNAL_B0[name] * part * np.exp(-b * diffusivity)
 
-        def seen(group: NDArray, matrix: NDArray) -> NDArray:
+        def moved(group: NDArray, matrix: NDArray) -> NDArray:
             if np.allclose(matrix, np.eye(4)):
                 return group * texture
             # What is scanned at a voxel is the head at the place it came from
             index = np.moveaxis(apply_affine(inverse @ matrix @ head.affine, points), -1, 0)
             return ndimage.map_coordinates(group * texture, index, order=3, mode='nearest')
 
-        signal = seen(still, matrix)
+        signal = moved(still, matrix)
         if muscle is not None:
-            signal = signal + seen(alone, matrix @ np.asarray(muscle)[t])
+            signal = signal + moved(alone, matrix @ np.asarray(muscle)[t])
         image = torch.from_numpy(np.asarray(np.clip(signal, 0, None) * coil, np.float32))
         image = add_nyquist_ghost(image, ghost, axis=1)
         series[..., t] = add_rician_noise(image, SIGNAL_B0['GM'] / snr, rng).numpy()

@@ -1,4 +1,4 @@
-"""Heads that go wrong, to see whether that is noticed."""
+"""Simulated acquisition failures, to test whether they are noticed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch.nn import functional
 
 from secondglance.imaging.pose import HeadStack
 
-DISASTERS: tuple[str, ...] = ('empty slices', 'half brain', 'wrong species', 'turned', 'blank')
-"""Kinds of `spoil`."""
+FAILURES: tuple[str, ...] = ('empty slices', 'half brain', 'wrong species', 'turned', 'blank')
+"""Kinds of `simulate_failure`."""
 
 
-def spoil(head: HeadStack, kind: str, rng: np.random.Generator) -> HeadStack:
-    """Spoil a head; the truth is what is still to be seen.
+def simulate_failure(head: HeadStack, kind: str, rng: np.random.Generator) -> HeadStack:
+    """Simulate an acquisition failure; labels remain only where the brain is still visible.
 
     Parameters
     ----------
     head : HeadStack
     kind : str
-        One of `DISASTERS`: a fifth to half of the slices lost; one side of the head without
+        One of `FAILURES`: a fifth to half of the slices lost; one side of the head without
         signal; an animal a third to half the size; lying on its side or back; noise alone.
     rng : numpy.random.Generator
 
@@ -53,7 +53,7 @@ def spoil(head: HeadStack, kind: str, rng: np.random.Generator) -> HeadStack:
         images = rng.rayleigh(1.0, images.shape).astype(np.float32)
         labels[:] = 0
     else:
-        raise ValueError(f'{kind!r} is not one of {DISASTERS}')
+        raise ValueError(f'{kind!r} is not one of {FAILURES}')
     return replace(head, images=images, labels=labels)
 
 

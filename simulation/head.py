@@ -1,10 +1,10 @@
-"""Whole heads drawn around simulated brains: what a network must have seen to hold on any scanner.
+"""Simulated whole heads, to train networks for any scanner.
 
-Around the tissue maps of an `Animal` grows a head that no anatomist would sign: bone, muscles,
-skin, eyes, ear tubes and bars of random shape and brightness, seen by random coils through random
-artefacts. A network that finds the brain in all of these finds it in the few that are real
-(Billot et al. 2023, *SynthSeg*, doi 10.1016/j.media.2023.102789; Hoopes et al. 2022,
-*SynthStrip*, doi 10.1016/j.neuroimage.2022.119474).
+Around the tissue maps of an `Animal`, bone, muscles, skin, eyes, ear tubes and bars of random
+shape and brightness are drawn; coil and artefacts are random. The heads need not be realistic: a
+network trained on enough variety also segments real heads (Billot et al. 2023, *SynthSeg*, doi
+10.1016/j.media.2023.102789; Hoopes et al. 2022, *SynthStrip*, doi
+10.1016/j.neuroimage.2022.119474).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def draw_heads(
     spacing: float = 0.3,
     background_free: float = 0.35,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw slices of whole heads, and some whose background was removed, with their labels.
+    """Draw slices of whole heads, some without background, with their labels.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def render_heads(
     spacing : float
         In mm.
     background_free : float
-        Share of slices whose background is removed.
+        Share of slices without background.
     contrast : tuple of float, optional
         Brightness of WM, GM and CSF in all slices; random in each where not given.
 
@@ -118,7 +118,7 @@ def render_heads(
     around = around * column(np.exp(rng.uniform(np.log(0.2), np.log(1.6), b)))
     image = brain_signal(maps, rng, contrast) + (1 - tissue) * around
     image = scan(image, rng, spacing)
-    # Where the coil does not reach there is noise alone, and no brain to be seen
+    # Where the coil does not reach there is noise alone, and no label
     lost = torch.from_numpy(rng.random(b) < _LOST)[:, None, None, None]
     noise = add_rician_noise(torch.zeros(b, 1, h, w), 1.0, rng)
     image, labels = torch.where(lost, noise, image), labels * ~lost
@@ -138,7 +138,7 @@ def render_as(
     bias: float = 0.3,
     voxel: float = 0.3,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give slices of maps a random head, scanned as told: to see where a network fails.
+    """Give slices of maps a random head and a given scanner, to test where a network fails.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def random_grid(
 ) -> tuple[torch.Tensor, NDArray[np.float64]]:
     """Turn, scale, shift, flip and bend slices; one in five becomes a small animal.
 
-    Most heads lie as they should; some are upside down or on their side, as when a header lies.
+    Most heads are upright; some are upside down or on their side, as with a wrong header.
 
     Parameters
     ----------
@@ -245,12 +245,12 @@ def _surroundings(maps: torch.Tensor, rng: np.random.Generator, spacing: float) 
     wavy = distance + smooth_noise((b, 1, h, w), rng, rng.uniform(0.0, 1.0, b), 6)
     for _ in range(2):
         depth, width = column(rng.uniform(0.3, 6.0, b)), column(rng.uniform(0.5, 5.0, b))
-        seen = column(rng.random(b) < 0.35)
+        present = column(rng.random(b) < 0.35)
         sheet = torch.sigmoid((wavy - depth) / 0.15) * torch.sigmoid((depth + width - wavy) / 0.15)
-        sheet = sheet * torch.sigmoid((z - column(rng.uniform(-10.0, 2.0, b))) / 0.3) * seen
+        sheet = sheet * torch.sigmoid((z - column(rng.uniform(-10.0, 2.0, b))) / 0.3) * present
         fascia = torch.exp(-(((wavy - depth) / column(rng.uniform(0.1, 0.35, b))) ** 2))
         flesh = flesh * (1 - sheet) + sheet * column(_levels(rng, b))
-        flesh = flesh * (1 - seen * fascia * column(rng.uniform(0.0, 1.0, b)))
+        flesh = flesh * (1 - present * fascia * column(rng.uniform(0.0, 1.0, b)))
     image = inside * flesh
 
     # Dura just outside the brain, then bone: of the atlas, or a layer, or none to see. What is
@@ -268,7 +268,7 @@ def _surroundings(maps: torch.Tensor, rng: np.random.Generator, spacing: float) 
 
     # Eyes, ear canals and tubes, tongue, bars, tubes of water: round things, often in pairs
     for _ in range(4):
-        seen = column(rng.random(b) < 0.55)
+        present = column(rng.random(b) < 0.55)
         paired = torch.from_numpy(rng.random(b) < 0.6)[:, None, None, None]
         across = torch.where(paired, x.abs(), x) - column(rng.uniform(-10, 10, b))
         up = z - column(rng.uniform(-10.0, 9.0, b))
@@ -278,11 +278,11 @@ def _surroundings(maps: torch.Tensor, rng: np.random.Generator, spacing: float) 
         oblong = np.exp(rng.uniform(0.0, 0.9, b))
         length = ((across * cos + up * sin) / column(size * oblong)) ** 2
         radius = (length + ((up * cos - across * sin) / column(size / oblong)) ** 2).sqrt()
-        ball = torch.sigmoid((1 - radius) * column(size) / 0.12) * seen
+        ball = torch.sigmoid((1 - radius) * column(size) / 0.12) * present
         hollow = column(np.where(rng.random(b) < 0.3, rng.uniform(0.3, 0.8, b), 0.0))
         core = torch.sigmoid((hollow - radius) * column(size) / 0.12) * (hollow > 0)
         image = image * (1 - ball) + ball * column(_levels(rng, b))
-        image = image * (1 - core * seen) + core * seen * column(_levels(rng, b))
+        image = image * (1 - core * present) + core * present * column(_levels(rng, b))
     # Air is black, but for the odd scanner's offset
     offset = np.where(rng.random(b) < 0.1, rng.uniform(0.0, 0.15, b), 0.0)
     return image + column(offset)

@@ -29,11 +29,11 @@ _FINEST = 32
 
 
 class AlongHead:
-    """Random values whose first axis runs along a head: each as ever, neighbours alike.
+    """Random generator with values that change smoothly along a head.
 
-    Offers what the drawing of slices asks of a `numpy.random.Generator`. A value a slice has the
-    distribution that was asked for, and is correlated with that of a slice d mm away by
-    exp(−(d / reach)² / 2); a single value, and noise as fine as a slice, are drawn as ever.
+    Has the methods of `numpy.random.Generator` that the drawing of slices uses. A value per slice
+    has the requested distribution, and its correlation with that of a slice d mm away is
+    exp(−(d / reach)² / 2); single values and noise are independent.
     """
 
     def __init__(self, rng: np.random.Generator, positions: NDArray, reach_mm: float) -> None:
@@ -87,7 +87,7 @@ class AlongHead:
 
 
 def along_head(rng: np.random.Generator, positions: NDArray) -> np.random.Generator:
-    """Give what draws along one head, with neighbours alike over 3 to 60 mm."""
+    """Make a generator for one head, smooth over 3 to 60 mm."""
     reach = float(np.exp(rng.uniform(np.log(3.0), np.log(60.0))))
     return cast(np.random.Generator, AlongHead(rng, positions, reach))
 

@@ -1,4 +1,4 @@
-"""Simulated brains whose tissue fractions and atlas coordinates are known everywhere."""
+"""Simulated brains with known tissue fractions and atlas coordinates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ THICKNESS_MM = (0.2, 1.2)
 
 @dataclass(frozen=True)
 class PlacedStack:
-    """A stack whose tissues and place are known; lengths in mm of the animal.
+    """A stack with tissue fractions and atlas coordinates; lengths in mm of the animal.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ def draw_placed(
     perfect: bool = False,
     contrast: tuple[float, float, float] | None = None,
 ) -> PlacedStack:
-    """Scan a simulated animal as a whole head, with a brain mask that may be off.
+    """Scan a simulated animal as a whole head, with an imperfect brain mask.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def draw_placed(
     thickness : float, optional
         Distance of the slices, mm of a rat.
     perfect : bool
-        Whether mask and brain are as the atlas has them: nothing ill, nothing missed.
+        Whether mask and brain are those of the atlas, without disease or errors.
     contrast : tuple of float, optional
         Brightness of WM, GM and CSF; random where not given.
 

@@ -74,7 +74,7 @@ def simulate_head(
     affine: ArrayLike | None = None,
     shape: tuple[int, int, int] = SHAPE,
 ) -> Head:
-    """Draw an animal that is not the atlas's: another size, shape and pose, with a head around.
+    """Draw an animal of another size, shape and pose than the atlas, with a head around its brain.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is asked of ANTs: coil field, and an atlas brought to a brain. Arrays in, arrays out."""
+"""ANTs on arrays: coil field, and registration of an atlas to a brain."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MASK_WEIGHT = 0.6
 """Of the outline of the brain beside the image, in the deformable step."""
 
 _PURE = 0.7
-"""Prior above which a voxel tells of its tissue's intensity."""
+"""Prior above which a voxel is used to estimate the intensity of its tissue."""
 
 _FEW = 30
-"""Voxels that an intensity is not taken from."""
+"""Least number of voxels from which an intensity is estimated."""
 
 _BY_OUTLINE: dict[str, Any] = {
     'type_of_transform': 'Affine',
@@ -49,7 +49,7 @@ _DEFORMABLE: dict[str, Any] = {
 
 
 def import_ants() -> Any:
-    """Import ANTs, or say in one sentence how it is had.
+    """Import ANTs, or say in one sentence how to install it.
 
     Raises
     ------
@@ -269,7 +269,7 @@ def _smooth(image: Any, sigma: float) -> Any:
 
 
 def tissue_intensities(values: ArrayLike, priors: ArrayLike) -> NDArray[np.float64]:
-    """Estimate the intensity of each tissue where the atlas is sure of it.
+    """Estimate the intensity of each tissue where its prior is high.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ def tissue_intensities(values: ArrayLike, priors: ArrayLike) -> NDArray[np.float
     Returns
     -------
     (3,) array
-        Medians; where an atlas is sure of too few voxels, of its surest.
+        Medians; with too few such voxels, of those with the highest prior.
 
     Examples
     --------

@@ -15,7 +15,7 @@ from secondglance.imaging.tissue_mixture import Mixture, tissue_mixture
 from secondglance.models.labelling.ants_registration import register_atlas, remove_coil_field
 
 _LEAST_VOXELS = 500
-"""A mask with fewer is no brain that an atlas can be registered to."""
+"""Least number of voxels of a mask to which an atlas is registered."""
 
 _THICK = 1.5
 """Times the smallest spacing from which on voxels are slices."""
@@ -26,7 +26,7 @@ _NEIGHBOUR_MM = 0.2
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """What changes the labels; all of it is written to the card.
+    """Options that change the labels; all are written to the card.
 
     Attributes
     ----------

@@ -79,9 +79,9 @@ def saliency(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attribute a target to each pixel, and give the logits of the same forward pass.
 
-    The network is never touched: the pass runs through a copy of its tree of modules that shares
-    the tensors, made for this call alone. So calls may run side by side, and one that fails
-    leaves nothing behind.
+    The network itself is never changed: the pass runs through a copy of its tree of modules, made
+    for this call, that shares the tensors. So calls may run in parallel, and a failed call leaves
+    the network intact.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def saliency(
 
 
 class Follower:
-    """A network's twin, and the target that is followed back through it."""
+    """A copy of a network, and the target of the gradient."""
 
     def __init__(
         self,

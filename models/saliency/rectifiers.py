@@ -1,7 +1,7 @@
-"""A network whose ReLUs pass the gradient otherwise, for the time of one call.
+"""Replacement of a network's ReLUs by others with another gradient, for one call.
 
-The network itself is never touched: a copy of its tree of modules, which shares the tensors, has
-its ReLUs replaced. What cannot be replaced is refused, never passed by.
+The network itself is never changed: the ReLUs are replaced in a copy of its tree of modules, which
+shares the tensors. A network with a ReLU that cannot be replaced is refused.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _OTHER_RECTIFIERS = (
 )
 
 
-# The operators themselves: what watches for functional ReLUs must not find these
+# The operators themselves, which `RefuseFunctionalReLU` does not intercept
 _relu = torch.ops.aten.relu.default
 
 
@@ -57,7 +57,7 @@ _relu_backward = torch.ops.aten.threshold_backward.default
 
 
 class GuidedReLU(torch.autograd.Function):
-    """ReLU whose gradient passes only where input and arriving gradient are positive."""
+    """ReLU that passes the gradient only where input and arriving gradient are positive."""
 
     @staticmethod
     def forward(ctx: Any, features: torch.Tensor) -> torch.Tensor:
@@ -72,7 +72,7 @@ class GuidedReLU(torch.autograd.Function):
 
 
 class DeconvnetReLU(torch.autograd.Function):
-    """ReLU whose gradient passes only where the arriving gradient is positive."""
+    """ReLU that passes the gradient only where the arriving gradient is positive."""
 
     @staticmethod
     def forward(ctx: Any, features: torch.Tensor) -> torch.Tensor:
@@ -84,7 +84,7 @@ class DeconvnetReLU(torch.autograd.Function):
 
 
 class Rectifier(nn.Module):
-    """Stands in for one `torch.nn.ReLU` during one call."""
+    """Replaces one `torch.nn.ReLU` during one call."""
 
     def __init__(self, function: type[torch.autograd.Function]) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Rectifier(nn.Module):
 
 
 class RefuseFunctionalReLU(TorchFunctionMode):
-    """Stops at a ReLU that is no module and so could not be guided."""
+    """Refuses a functional ReLU, which cannot be replaced."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         if func in _FUNCTIONAL_RECTIFIERS or (

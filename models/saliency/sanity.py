@@ -1,8 +1,8 @@
 """Sanity checks of saliency: does it depend on the weights, and does the network need it?
 
-A map that stays the same when the weights are randomised shows the image, not the network
-(Adebayo et al., *Sanity checks for saliency maps*, NeurIPS 2018); guided backpropagation is known
-for it (Nie et al., ICML 2018). What matters here is also asked: where a mask is placed by it.
+A map that stays the same when the weights are randomised shows the image, not the network (Adebayo
+et al., *Sanity checks for saliency maps*, NeurIPS 2018); guided backpropagation is known for this
+(Nie et al., ICML 2018). The checks also measure what matters here: how well the map places a mask.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BLUR_PX = 6.0
 
 
 N_RANDOM = 3
-"""Random networks whose placement is compared with the trained one's."""
+"""Number of random networks; their placement is compared with that of the trained one."""
 
 
 N_CURVE_SLICES = 12
@@ -126,7 +126,7 @@ def check(
     seed : int
         Of the random weights.
     progress : callable
-        Told the name of each step.
+        Called with the name of each step.
 
     Returns
     -------
@@ -252,8 +252,8 @@ def _curve(
     curve = []
     for chosen in _chosen(rank, pixels):
         keep = ~chosen if kind == 'deletion' else chosen
-        seen = 1 - predict(model, np.where(keep, stack, blurred), device)[:, 0]
-        curve.append(float(seen[inside].sum()) / whole)
+        left = 1 - predict(model, np.where(keep, stack, blurred), device)[:, 0]
+        curve.append(float(left[inside].sum()) / whole)
     return np.array(curve)
 
 

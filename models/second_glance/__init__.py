@@ -1,1 +1,1 @@
-"""The second glance: tissues, place and regions of a brain whose mask is known."""
+"""The second glance: tissues, atlas coordinates and regions inside a brain mask."""

@@ -1,4 +1,4 @@
-"""What the network of the second glance is shown: image, neighbours, mask and place."""
+"""Input channels of the second glance: image, neighbouring slices, mask and position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.models.second_glance.grid import MARGIN_MM, SPACING_MM, BrainGrid, brain_grid
 
 NEIGHBOURS_MM = (-1.0, 0.0, 1.0)
-"""Distances along the stack at which image and mask are shown, mm of a rat."""
+"""Distances along the stack at which image and mask are taken as input, mm of a rat."""
 
 N_IMAGES = len(NEIGHBOURS_MM)
 
@@ -44,7 +44,7 @@ _FIELD_VOXELS = 4000
 
 @dataclass(frozen=True)
 class SeenBrain:
-    """A brain as the second glance sees it.
+    """A brain as input of the second glance.
 
     Attributes
     ----------
@@ -69,10 +69,10 @@ def see_brain(
     species: str,
     spacing_mm: float = SPACING_MM,
 ) -> SeenBrain:
-    """Lay out what the network is shown of a stack.
+    """Compose the input channels of the network from a stack.
 
-    Intensities are freed of the coil field and normalised inside the mask. What lies further than
-    `MARGIN_MM` from the mask is blanked, so it cannot change the result.
+    The coil field is removed, and intensities are normalised inside the mask. Pixels further than
+    `MARGIN_MM` from the mask are set to zero, so they cannot change the result.
 
     Parameters
     ----------

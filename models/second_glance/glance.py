@@ -20,7 +20,7 @@ _AT_ONCE = 32
 
 @dataclass(frozen=True)
 class SecondGlance:
-    """What the second glance gave, on the stack's own pixels.
+    """Result of the second glance, on the pixels of the stack.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ def second_glance(
     mirror: bool = True,
     device: str = 'cpu',
 ) -> SecondGlance:
-    """Segment the tissues of a brain whose mask is known, and find its place in an atlas.
+    """Segment the tissues inside a brain mask, and predict atlas coordinates.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def second_glance(
     network : LoadedModel
         Of the kind `secondglance.models.weights.SECOND_GLANCE`.
     atlas : RegionAtlas, optional
-        Whose regions are looked up.
+        Atlas in which regions are looked up.
     mirror : bool
         Whether the mirrored brain is shown to the network as well, and both are averaged.
     device : str

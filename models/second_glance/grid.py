@@ -14,7 +14,7 @@ SPACING_MM = 0.2
 """In-plane spacing for a rat, mm; for other species times `BRAIN_SIZE`."""
 
 MARGIN_MM = 0.6
-"""What is seen around the brain mask, mm of a rat."""
+"""Margin around the brain mask that is kept, mm of a rat."""
 
 STRIDE = 16
 """Height and width of the grid are multiples of it: what a U-Net of five levels needs."""

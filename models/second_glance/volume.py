@@ -21,7 +21,7 @@ LEAST_VOXELS = 200
 
 @dataclass(frozen=True)
 class VolumeGlance:
-    """What the second glance gave, on the grid of the volume.
+    """Result of the second glance, on the grid of the volume.
 
     Attributes
     ----------

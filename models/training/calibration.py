@@ -1,4 +1,4 @@
-"""How sure a mask is: the evidence of heads whose truth is known, good ones and spoilt ones."""
+"""Calibration of the probability that a mask is good, on heads with known truth."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from secondglance.models.weights import LoadedModel
 
 @dataclass(frozen=True)
 class Judged:
-    """A mask, what speaks for it, and how good it is.
+    """Features of a mask, and its Dice with the truth.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ def judge_masks(
     donors: Sequence[Donor],
     device: str = 'cpu',
 ) -> list[Judged]:
-    """Make every mask of a head whose truth is known, and compare.
+    """Make every mask of a labelled head, and score it.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def judge_masks(
     Returns
     -------
     list of Judged
-        A mask each; empty ones are left out, since of them nothing needs to be said.
+        One per mask; empty ones are left out, because their probability is 0.
     """
     first = first_glance(model, head.images, device=device)
     evidence, _ = gather_evidence(first, refinement, head, donors, device=device)
@@ -82,12 +82,12 @@ def judge_masks(
 
 
 def calibrate(judged: Iterable[Judged]) -> Calibration:
-    """Fit how evidence becomes the probability of a good mask.
+    """Fit the probability that a mask is good.
 
     Parameters
     ----------
     judged : iterable of Judged
-        Of heads that taught none of the networks.
+        Of heads that no network was trained on.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How well a network does on simulated animals, whose truth is known."""
+"""Scores of a network on simulated animals."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from secondglance.simulation.brains import render_slices
 from secondglance.simulation.head import render_heads
 
 BACKGROUNDS = ('true mask', 'imperfect mask', 'whole head')
-"""What an animal's slices show beside its brain, when a network is judged."""
+"""Backgrounds of the slices on which a network is scored."""
 
 
 _SLICES_APART_MM = 0.75
-"""Distance between the slices on which an animal is judged, in mm."""
+"""Distance between the slices that are scored, in mm."""
 
 
 def evaluation_slices(

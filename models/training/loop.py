@@ -1,7 +1,7 @@
 """The loop that every training here runs through: Lightning, a running average, checkpoints.
 
 Every step draws its batch from a generator seeded by (seed, step) alone, so a run that was killed
-continues from its last checkpoint with exactly the batches it would have seen.
+continues from its last checkpoint with exactly the same batches.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class AveragedTraining(lightning.LightningModule):
 
 
 class Progress(lightning.Callback):
-    """Says how far it is: a line now and then, a table, and the averaged weights so far.
+    """Reports progress: a line on screen, a table, and the averaged weights so far.
 
     Every 100 steps the mean loss; at every checkpoint the Dice of the validation animals, too.
     Stops early where the last of these has not risen for the plan's `patience` of checkpoints.
@@ -348,7 +348,7 @@ class _Identity(lightning.Callback):
 
 
 def _precision(asked: str, device: str) -> str:
-    """What a recipe asks for; single where a CPU would only pretend to be quick in halves.
+    """Precision of the recipe; float32 on a CPU without fast bfloat16.
 
     Without the instructions for it, a step in bfloat16 takes twice as long as one in float32.
     """

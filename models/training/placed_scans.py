@@ -64,7 +64,7 @@ def read_placed_scans(
 
 def _placed(one: Labelled, path: Path, species: str) -> PlacedStack:
     inside = one.labels > 0
-    whose = species_of_brain(inside, one.affine) if species == AUTO else species
+    found_species = species_of_brain(inside, one.affine) if species == AUTO else species
     size = nib.affines.voxel_sizes(one.affine)
     canonical = nib.orientations.io_orientation(one.affine)[:, 0].astype(int)
     axis = int(np.flatnonzero(canonical == ANTERIOR)[0])
@@ -94,7 +94,7 @@ def _placed(one: Labelled, path: Path, species: str) -> PlacedStack:
         (grid.to_stack(placed) > 0.99).astype(np.float32),
         grid.positions,
         grid.spacing,
-        whose,
+        found_species,
         one.scan.subject,
     )
 

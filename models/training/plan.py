@@ -1,4 +1,4 @@
-"""What a training was asked to do: its split, its identity, where it resumes, and its card."""
+"""Settings of a training: split, identity, checkpoint to resume from, and model card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of the refinement: heads are drawn and looked at once, then learnt from."""
+"""Training of the refinement: first glances are computed once, then used in batches."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from secondglance.models.unet import UNet
 from secondglance.models.weights import REFINEMENT, LoadedModel, load_weights
 from secondglance.simulation.animal import Animal, draw_animal
 from secondglance.simulation.atlas import Atlas
-from secondglance.simulation.failures import DISASTERS, spoil
+from secondglance.simulation.failures import FAILURES, simulate_failure
 from secondglance.simulation.head_stack import draw_head
 
 HEADS_EACH = 6
@@ -48,11 +48,11 @@ HEADS_EACH = 6
 
 
 SCANS_EACH = 5
-"""How often a labelled scan is looked at: once as it is, then through other scanners."""
+"""Samples of each labelled scan: one as it is, the others through simulated scanners."""
 
 
 class _SeenBatches(SeededBatches):
-    """Slices of simulated heads that were looked at, and of labelled scans."""
+    """Slices of simulated heads and of labelled scans, with their first glance."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class _SeenBatches(SeededBatches):
         self.heads, self.known, self.recipe = heads, known, recipe
 
     def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw what the refinement looks at and the truth, of one step."""
+        """Draw input channels and truth of one step."""
         recipe = self.recipe
         return draw_samples(
             self.heads, rng, recipe.batch_size, recipe.side, self.known, recipe.scan_share
@@ -96,8 +96,8 @@ class RefinementTraining(AveragedTraining):
         self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
     ) -> torch.Tensor:
         """Loss of one batch of slices."""
-        seen, brain = batch
-        logits = refined_logits(self.net, seen.contiguous(memory_format=torch.channels_last))
+        channels, brain = batch
+        logits = refined_logits(self.net, channels.contiguous(memory_format=torch.channels_last))
         entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, brain)
         return self.dice(logits, brain) + self.recipe.cross_entropy * entropy
 
@@ -119,9 +119,9 @@ def train_refinement(
     output : path
         Weights, ``.safetensors``; the model card goes beside it, ``.json``.
     first : LoadedModel
-        Whose first glance is refined.
+        Network of the first glance that is refined.
     donors : sequence of Donor
-        Looked at by `first`; an animal never lends its mask to itself.
+        Prepared with `first`; an animal is never its own donor.
     init_weights : path, optional
         Refinement to go on from.
     **asked
@@ -177,7 +177,7 @@ def train_refinement(
 
 
 class _Pool:
-    """Heads that were looked at, kept on disk: looking takes longer than drawing."""
+    """Heads with their first glance, kept on disk: computing it takes longer than reading."""
 
     def __init__(
         self,
@@ -196,7 +196,7 @@ class _Pool:
             drawn, rng = _animal(atlas, seed, number)
             for path in paths:
                 self._look(draw_head(drawn, rng), path)
-            print(f'looked at animal {number}', flush=True)
+            print(f'first glance: animal {number}', flush=True)
         return [load_sample(path) for path in paths]
 
     def scan(self, one: LabelledScan, seed: int, number: int) -> list[RefinementSample]:
@@ -216,7 +216,7 @@ class _Pool:
                 heads.append(rescan(one, rng, REFINE.spacing, REFINE.side))
             for head, path in zip(heads, paths, strict=True):
                 self._look(head, path, one.animal)
-            print(f'looked at {one.name}', flush=True)
+            print(f'first glance: {one.name}', flush=True)
         return [load_sample(path) for path in paths]
 
     def _look(self, head: HeadStack, path: Path, animal: str = '') -> None:
@@ -239,7 +239,7 @@ def _judged(
     donors: Sequence[Donor],
     device: str,
 ) -> Iterator[Judged]:
-    """Masks of heads of simulated animals, as drawn and spoilt in every way."""
+    """Masks of simulated heads, intact and with every acquisition failure."""
     found = load_weights(refinement, form=REFINEMENT)
     bank = list(donors)
     for number in numbers:
@@ -247,7 +247,9 @@ def _judged(
         rng = np.random.default_rng([seed, 7, number])
         for _ in range(HEADS_EACH // 2):
             heads = [draw_head(animal, rng) for _ in range(2)]
-            heads.append(spoil(draw_head(animal, rng), DISASTERS[int(rng.integers(5))], rng))
+            heads.append(
+                simulate_failure(draw_head(animal, rng), FAILURES[int(rng.integers(5))], rng)
+            )
             for head in heads:
                 yield from judge_masks(first, found, head, bank, device)
         print(f'judged animal {number}', flush=True)
@@ -257,13 +259,13 @@ def _scores(net: UNet, heads: Sequence[RefinementSample]) -> dict[str, NDArray[n
     """Brain Dice of whole heads: by the first glance, and refined."""
     found: dict[str, list[float]] = {'first': [], 'refined': []}
     for head in heads:
-        seen = refinement_channels(
+        channels = refinement_channels(
             head.images, head.probability, head.enhanced, head.placed, head.positions
         )
         apart = slices_apart(head.positions)
         for name, probability in (
             ('first', head.probability.astype(np.float32)),
-            ('refined', refine_channels(net, seen)),
+            ('refined', refine_channels(net, channels)),
         ):
             brain = one_brain(probability, REFINE.spacing, apart, head.placed) >= 0.5
             found[name].append(dice(brain, head.brain))

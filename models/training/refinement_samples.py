@@ -1,4 +1,4 @@
-"""Heads as a refinement is taught by them: what a first glance made of each, and the truth."""
+"""Training samples of the refinement: heads with their first glance, and the truth."""
 
 from __future__ import annotations
 
@@ -64,20 +64,20 @@ class RefinementSample:
 def sample_of_head(
     model: LoadedModel, head: HeadStack, donors: Sequence[Donor], device: str = 'cpu'
 ) -> RefinementSample:
-    """Take the first glance at a head whose truth is known, and place a mask on it.
+    """Take the first glance at a labelled head, and place a donor's mask on it.
 
     Parameters
     ----------
     model : LoadedModel
     head : HeadStack
     donors : sequence of Donor
-        Other animals, looked at by the same model.
+        Other animals, prepared with the same model.
     device : str
 
     Returns
     -------
     RefinementSample
-        Of the slices that hold signal: lost ones are nobody's neighbours.
+        Of the slices that hold signal: lost slices are skipped.
     """
     first = first_glance(model, head.images, device=device)
     placed = place_from_bank(first.enhanced, head.positions, donors).mask
@@ -109,7 +109,7 @@ def load_sample(path: Path) -> RefinementSample:
 
 
 def rescan(one: LabelledScan, rng: np.random.Generator, spacing: float, side: int) -> HeadStack:
-    """See a labelled scan in another pose, through another scanner.
+    """Change the pose of a labelled scan, and simulate another scanner.
 
     Parameters
     ----------
@@ -145,10 +145,10 @@ def draw_samples(
     known: Sequence[RefinementSample] = (),
     known_share: float = 0.4,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw slices with all that the refinement looks at, and the truth.
+    """Draw slices with all input channels of the refinement, and the truth.
 
-    A slice in four has a first glance that doubts, has lost a neighbour, or a placed mask that
-    is off or not there: the network must not trust any one of them blindly.
+    In one slice of four the first glance is uncertain, a neighbour is lost, or the placed mask is
+    wrong or missing, so that the network does not rely on any one of them.
 
     Parameters
     ----------
@@ -165,16 +165,16 @@ def draw_samples(
 
     Returns
     -------
-    seen : tensor of float32, shape (B, 14, H, W)
+    channels : tensor of float32, shape (B, 14, H, W)
         As of `secondglance.models.brain_refinement.refinement_channels`.
     brain : tensor of float32, shape (B, 1, H, W)
     """
-    seen, brain = [], []
+    channels, brain = [], []
     for k in range(batch_size):
         pool = known if known and k < round(known_share * batch_size) else heads
         head = pool[int(rng.integers(len(pool)))]
         n = int(rng.integers(len(head.positions)))
-        if rng.random() < 0.3:  # a header that lies, or a stack cut the other way
+        if rng.random() < 0.3:  # a wrong header, or a stack cut the other way
             head, n = _reversed(head), len(head.positions) - 1 - n
         channels = refinement_channels(
             head.images, head.probability, head.enhanced, head.placed, head.positions, [n]
@@ -184,9 +184,9 @@ def draw_samples(
         if rng.random() < 0.5:
             both = both.flip(1)
         both = frame(both, side, outside=_OUTSIDE)
-        seen.append(both[:-1])
+        channels.append(both[:-1])
         brain.append(both[-1:])
-    return _disturbed(torch.stack(seen), rng), torch.stack(brain)
+    return _disturbed(torch.stack(channels), rng), torch.stack(brain)
 
 
 def _reversed(head: RefinementSample) -> RefinementSample:
@@ -198,23 +198,23 @@ def _reversed(head: RefinementSample) -> RefinementSample:
 _OUTSIDE = torch.tensor([-1.0] * _N_CONTEXT + [0.0] * (N_CHANNELS - _N_CONTEXT + 1))
 
 
-def _disturbed(seen: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Spoil some of what the network is told."""
-    b, _, h, w = seen.shape
+def _disturbed(channels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Disturb some of the input channels."""
+    b, _, h, w = channels.shape
     placed = slice(_N_CONTEXT + len(NEAR_MM), N_CHANNELS - 1)
     doubt = torch.from_numpy(np.where(rng.random(b) < 0.15, rng.uniform(0.3, 1.0, b), 1.0))
-    seen[:, :_N_CONTEXT] *= doubt.float()[:, None, None, None]
+    channels[:, :_N_CONTEXT] *= doubt.float()[:, None, None, None]
     error = smooth_noise((b, 1, h, w), rng, np.where(rng.random(b) < 0.15, 0.3, 0.0), 6)
-    seen[:, :_N_CONTEXT] = (seen[:, :_N_CONTEXT] + error).clamp(-1, 1)
+    channels[:, :_N_CONTEXT] = (channels[:, :_N_CONTEXT] + error).clamp(-1, 1)
     for i in range(b):
         if rng.random() < 0.04:
-            seen[i, int(rng.integers(_N_CONTEXT))] = -1.0
+            channels[i, int(rng.integers(_N_CONTEXT))] = -1.0
         if rng.random() < 0.1:
-            seen[i, placed] = 0.0
+            channels[i, placed] = 0.0
         elif rng.random() < 0.2:
             off = tuple(int(v) for v in rng.integers(-4, 5, 2))
-            seen[i, placed] = seen[i, placed].roll(off, dims=(1, 2))
+            channels[i, placed] = channels[i, placed].roll(off, dims=(1, 2))
     gain = torch.from_numpy(rng.uniform(0.8, 1.2, b)).float()[:, None, None, None]
     near = slice(_N_CONTEXT, _N_CONTEXT + len(NEAR_MM))
-    seen[:, near] = (seen[:, near] * gain).clamp(0, 1.5)
-    return seen
+    channels[:, near] = (channels[:, near] * gain).clamp(0, 1.5)
+    return channels

@@ -22,7 +22,7 @@ from secondglance.simulation.random_fields import column, smooth_noise
 from secondglance.simulation.scanner import field_of_view, scan
 
 UNKNOWN = -1
-"""Label of a pixel that is brain, of whichever tissue: what a brain mask tells."""
+"""Label of a brain pixel of unknown tissue, from a brain mask."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ def read_labelled_scans(
     spacing : float
         In-plane spacing of the stacks, in mm.
     species : {'auto', 'rat', 'mouse'}
-        A smaller one is seen with pixels as much smaller, and its slices lie where those of a rat
-        of its shape would; told by the size of what is labelled where not given.
+        A smaller species has pixels and slice positions scaled to the size of a rat; estimated
+        from the size of the labelled brain by default.
 
     Returns
     -------
@@ -169,8 +169,8 @@ def read_labelled_scans(
     scans = []
     for found in find_labelled(bids_dir, suffix, subjects, reference):
         inside = found.labels > 0
-        whose = species_of_brain(inside, found.affine) if species == AUTO else species
-        relative_size = BRAIN_SIZE[whose]
+        found_species = species_of_brain(inside, found.affine) if species == AUTO else species
+        relative_size = BRAIN_SIZE[found_species]
         grid = slice_grid(found.voxels.shape, found.affine, spacing * relative_size)
         brain = grid.to_stack(inside) >= 0.5
         if found.tissues:

@@ -1,4 +1,4 @@
-"""Training of the second glance: brains are drawn and laid out once, then learnt from."""
+"""Training of the second glance: stacks are composed once, then used in batches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HEADS_EACH = 8
 """Stacks that are drawn of every simulated animal."""
 
 SCANS_EACH = 12
-"""How often a labelled scan is laid out: once as it is, then in other poses and contrasts."""
+"""Samples of each labelled scan: one as it is, the others in other poses and contrasts."""
 
 SIZES = (0.78, 1.08)
 """Sizes of simulated animals beside the atlas."""
@@ -61,7 +61,7 @@ class _Batches(SeededBatches):
         self.pools, self.recipe = pools, recipe
 
     def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw what the network is shown and what it should say, of one step."""
+        """Draw input channels and targets of one step."""
         torch.set_num_threads(1)
         return draw_samples(self.pools, rng, self.recipe.batch_size)
 
@@ -243,7 +243,7 @@ def train_second_glance(
     checksum = training.save(net)
     what = {
         'what': 'secondglance second glance: fractions of WM, GM and CSF and atlas coordinates '
-        'of a brain whose mask is known',
+        'inside a brain mask',
         'data': f'{plan.n_animals} animals each simulated from {plan.source or "an atlas"}, '
         f'{HEADS_EACH} heads each',
         'started_from': training.started_from,

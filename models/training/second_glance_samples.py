@@ -1,4 +1,4 @@
-"""Training material of the second glance, laid out as its network sees it."""
+"""Training samples of the second glance: input channels and targets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _MOST_SLICES = 14
 def redraw_placed(
     one: PlacedStack, rng: np.random.Generator, *, as_it_is: bool = False
 ) -> PlacedStack:
-    """See a labelled scan in another pose, through another scanner, with a mask that may be off.
+    """Change pose and mask of a labelled scan, and simulate another scanner.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def redraw_placed(
     flip = 1.0
     if not as_it_is:
         grid, _, flip = upright_grid((n, *one.images.shape[1:]), rng, along, spacing)
-        # Coordinates of what is not placed must not leak in
+        # Unknown coordinates must not leak in
         weight = stack[:, 3:4]
         stack = torch.cat([stack[:, :7], stack[:, 7:] * weight], dim=1)
         stack = functional.grid_sample(stack, grid, align_corners=False)
@@ -111,7 +111,7 @@ def lay_out(
     rng: np.random.Generator | None = None,
     spacing_mm: float = SPACING_MM,
 ) -> torch.Tensor:
-    """What the network is shown of a stack and what it should say, slice by slice.
+    """Compose input channels and targets of a stack, slice by slice.
 
     Parameters
     ----------
@@ -125,10 +125,10 @@ def lay_out(
     tensor of float16, shape (N, 13 + 8, *FRAME)
         Channels of `see_brain`, then fractions, their weight, coordinates, and their weight.
     """
-    seen = see_brain(
+    brain = see_brain(
         stack.images, stack.mask, stack.positions_mm, stack.in_plane_mm, stack.species, spacing_mm
     )
-    grid = seen.grid
+    grid = brain.grid
     known = grid.to_grid(stack.known, linear=True)
     placed = grid.to_grid(stack.placed, linear=True)
     fractions = grid.to_grid(stack.fractions * stack.known[:, None], linear=True)
@@ -136,7 +136,7 @@ def lay_out(
     places = grid.to_grid(np.nan_to_num(stack.coordinates) * stack.placed[:, None], linear=True)
     places = (places / np.maximum(placed, 1e-3)[:, None]).astype(np.float32)
     parts = [
-        seen.channels,
+        brain.channels,
         fractions,
         (known > 0.5)[:, None],
         places,
@@ -260,7 +260,7 @@ def _vary_images(channels: torch.Tensor, rng: np.random.Generator) -> None:
     """Change brightness and contrast of the image and its neighbours, and add noise."""
     b, _, h, w = channels.shape
     images = channels[:, :N_IMAGES]
-    seen = images != 0
+    shown = images != 0
     gain = column(np.exp(rng.normal(0.0, 0.15, b)))
     level = column(rng.normal(0.0, 0.12, b))
     bend = column(rng.normal(0.0, 0.04, b))
@@ -268,7 +268,7 @@ def _vary_images(channels: torch.Tensor, rng: np.random.Generator) -> None:
     noise = torch.from_numpy(rng.standard_normal((b, N_IMAGES, h, w), dtype=np.float32))
     noise = noise * column(rng.uniform(0.0, 0.25, b) * (rng.random(b) < 0.5))
     changed = images * gain + level + bend * images.clamp(-2, 2) ** 2 + field + noise
-    changed = changed.clamp(-2, 3) * seen
+    changed = changed.clamp(-2, 3) * shown
     # At the ends of a stack there are no neighbours
     for side in (0, N_IMAGES - 1):
         gone = column(rng.random(b) < 0.06).bool()

@@ -24,7 +24,7 @@ LOCAL_WORKERS = ('cf', 'serial')
 
 
 UNQUOTED = ('slurm', 'sge')
-"""Workers whose scripts of Pydra name Python without quotation marks."""
+"""Workers for which Pydra's scripts name Python without quotation marks."""
 
 MOST_SUBMITTED = 200
 """Tasks that a batch system is given at a time, unless the worker's arguments say otherwise."""

@@ -181,7 +181,7 @@ def _record(content: dict, flags: Sequence[str] = ()) -> Record:
 def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -> Record | None:
     """Find the record of a scan that still says what would be made of it.
 
-    Inputs whose size and time are those of the record are not read again; every output must be
+    Inputs with the size and time of the record are not read again; every output must be
     there with the size and the digest that were recorded, or edited by hand, which is flagged.
 
     Returns

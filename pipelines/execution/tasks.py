@@ -1,4 +1,4 @@
-"""The stages as Pydra tasks, for laboratories whose pipelines are Pydra's.
+"""The stages as Pydra tasks, for laboratories with pipelines in Pydra.
 
 Each runs the same interface as the node of the Nipype graph, so its files are the same::
 

@@ -74,14 +74,14 @@ def test_pixels_do_not_depend_on_the_field_of_view(rng, oblique, spacing, turns)
     inner = cropped.to_stack(volume[part])
     outer = whole.to_stack(volume)[:, h : h + inner.shape[1], w : w + inner.shape[2]]
     # But for the rim, where interpolation or smoothing reaches beyond the crop
-    seen = (
+    inside = (
         cropped.to_stack(
             np.pad(np.ones(np.array(volume[part].shape) - [8, 8, 0]), [(4, 4), (4, 4), (0, 0)])
         )
         == 1
     )
-    assert seen.mean() > 0.1
-    np.testing.assert_allclose(inner[seen], outer[seen], atol=1e-5)
+    assert inside.mean() > 0.1
+    np.testing.assert_allclose(inner[inside], outer[inside], atol=1e-5)
 
 
 @pytest.mark.parametrize('turns', [1, 2, 3, 5])

@@ -35,35 +35,35 @@ def head(rng):
 
 
 def test_neighbours_are_looked_at_by_distance(head):
-    seen = refinement_channels(**head)
-    assert seen.shape == (5, N_CHANNELS, 12, 16)
+    channels = refinement_channels(**head)
+    assert channels.shape == (5, N_CHANNELS, 12, 16)
     logits = logits_of(head['probability']) / LOGIT_LIMIT
-    np.testing.assert_allclose(seen[2, CONTEXT_MM.index(1.0)], logits[3], atol=1e-6)
-    np.testing.assert_allclose(seen[2, CONTEXT_MM.index(-2.0)], logits[0], atol=1e-6)
+    np.testing.assert_allclose(channels[2, CONTEXT_MM.index(1.0)], logits[3], atol=1e-6)
+    np.testing.assert_allclose(channels[2, CONTEXT_MM.index(-2.0)], logits[0], atol=1e-6)
     # Beyond the stack there is no brain, and nothing to see
-    assert (seen[2, CONTEXT_MM.index(4.0)] == -1).all()
+    assert (channels[2, CONTEXT_MM.index(4.0)] == -1).all()
     near = len(CONTEXT_MM)
-    assert (seen[0, near + NEAR_MM.index(-1.0)] == 0).all()
-    assert (seen[1, near + NEAR_MM.index(1.0)] == 2 / 4).all()
+    assert (channels[0, near + NEAR_MM.index(-1.0)] == 0).all()
+    assert (channels[1, near + NEAR_MM.index(1.0)] == 2 / 4).all()
     far = near + len(NEAR_MM)
-    np.testing.assert_array_equal(seen[1, far + FAR_MM.index(2.0)], head['placed'][3])
-    np.testing.assert_array_equal(seen[:, -1], head['enhanced'])
+    np.testing.assert_array_equal(channels[1, far + FAR_MM.index(2.0)], head['placed'][3])
+    np.testing.assert_array_equal(channels[:, -1], head['enhanced'])
 
 
 def test_between_slices_is_between_their_values(head):
     thick = {**head, 'positions': head['positions'] * 2}
-    seen = refinement_channels(**thick)
+    channels = refinement_channels(**thick)
     near = len(CONTEXT_MM)
-    assert (seen[2, near + NEAR_MM.index(1.0)] == 2.5 / 4).all()
+    assert (channels[2, near + NEAR_MM.index(1.0)] == 2.5 / 4).all()
     one = refinement_channels(**thick, chosen=[3])
-    np.testing.assert_array_equal(one[0], seen[3])
+    np.testing.assert_array_equal(one[0], channels[3])
 
 
 def test_a_single_slice_has_no_neighbours(head):
     single = {key: value[:1] for key, value in head.items()}
-    seen = refinement_channels(**single)
+    channels = refinement_channels(**single)
     others = [k for k, d in enumerate(CONTEXT_MM) if d]
-    assert (seen[0, others] == -1).all()
+    assert (channels[0, others] == -1).all()
 
 
 @pytest.fixture

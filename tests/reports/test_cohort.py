@@ -8,7 +8,7 @@ from secondglance.pipelines.execution.job import ScanResult
 from secondglance.reports.cohort import in_order, write_cohort_page
 
 
-def seen(name, confidence=0.9, volume=1800.0, flags=(), **more):
+def finished(name, confidence=0.9, volume=1800.0, flags=(), **more):
     figures = {'species': 'rat', 'confidence': confidence, 'brain_mm3': volume}
     figures |= {'WM_mm3': 0.3 * volume, 'GM_mm3': 0.6 * volume, 'CSF_mm3': 0.1 * volume}
     return ScanResult(name, 'done', flags=flags, figures=figures | more)
@@ -17,11 +17,11 @@ def seen(name, confidence=0.9, volume=1800.0, flags=(), **more):
 @pytest.fixture
 def study():
     return [
-        seen('sub-01', 0.97, 2000.0),
-        seen('sub-02', 0.6),
-        seen('sub-03', 0.9, flags=('Slices run the other way.',)),
+        finished('sub-01', 0.97, 2000.0),
+        finished('sub-02', 0.6),
+        finished('sub-03', 0.9, flags=('Slices run the other way.',)),
         ScanResult('sub-04', 'failed', reason='<script>x</script> cannot be read.'),
-        seen('sub-05', 0.3, flags=('The mask is doubtful.',)),
+        finished('sub-05', 0.3, flags=('The mask is doubtful.',)),
     ]
 
 
@@ -47,8 +47,8 @@ def test_a_page_shows_each_scan_beside_the_others(study, tmp_path):
 
 
 def test_species_are_not_compared_and_an_empty_brain_is_none(tmp_path):
-    rat, mouse = seen('sub-r', volume=1800.0), seen('sub-m', volume=450.0, species='mouse')
-    nothing = seen('sub-n', 0.0, 0.0, species='vole')
+    rat, mouse = finished('sub-r', volume=1800.0), finished('sub-m', volume=450.0, species='mouse')
+    nothing = finished('sub-n', 0.0, 0.0, species='vole')
     page = write_cohort_page([rat, mouse, nothing], tmp_path).read_text()
     assert page.count('1.00 of the median') == 2
     assert 'brain 0 mm³' in page

@@ -80,8 +80,8 @@ def test_labels_are_those_of_the_maps_where_the_field_of_view_shows_them(maps):
     brain = maps[:, 1:4].sum(dim=1, keepdim=True) > BRAIN_SHARE
     assert not labels[~brain].any()
     assert (labels[brain] > 0).float().mean() > 0.8
-    seen = labels > 0
-    assert torch.equal(labels[seen], (maps[:, 1:4].argmax(dim=1, keepdim=True) + 1)[seen])
+    brain = labels > 0
+    assert torch.equal(labels[brain], (maps[:, 1:4].argmax(dim=1, keepdim=True) + 1)[brain])
 
 
 def test_neither_brightness_nor_darkness_gives_the_brain_away(maps):

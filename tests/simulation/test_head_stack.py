@@ -7,7 +7,7 @@ from scipy import stats
 from secondglance.data import atlas_path
 from secondglance.simulation.animal import draw_animal
 from secondglance.simulation.atlas import read_atlas
-from secondglance.simulation.failures import DISASTERS, spoil
+from secondglance.simulation.failures import FAILURES, simulate_failure
 from secondglance.simulation.head_stack import AlongHead, draw_head
 
 SPACING = 0.6
@@ -70,21 +70,21 @@ def test_neighbours_are_more_alike_than_slices_far_apart(head):
 
 
 def test_disasters_are_what_they_are_called(head):
-    for kind in DISASTERS:
-        spoilt = spoil(head, kind, np.random.default_rng(0))
+    for kind in FAILURES:
+        spoilt = simulate_failure(head, kind, np.random.default_rng(0))
         assert spoilt.images.shape == head.images.shape
         assert (spoilt.images != head.images).any()
-        again = spoil(head, kind, np.random.default_rng(0))
+        again = simulate_failure(head, kind, np.random.default_rng(0))
         np.testing.assert_array_equal(spoilt.images, again.images)
     whole = (head.labels > 0).sum()
-    lost = spoil(head, 'empty slices', np.random.default_rng(0))
+    lost = simulate_failure(head, 'empty slices', np.random.default_rng(0))
     gone = ~lost.images.any(axis=(1, 2))
     assert 0.15 < gone.mean() < 0.55
     assert not lost.labels[gone].any()
-    half = (spoil(head, 'half brain', np.random.default_rng(0)).labels > 0).sum()
+    half = (simulate_failure(head, 'half brain', np.random.default_rng(0)).labels > 0).sum()
     assert 0.3 < half / whole < 0.7
-    small = (spoil(head, 'wrong species', np.random.default_rng(0)).labels > 0).sum()
+    small = (simulate_failure(head, 'wrong species', np.random.default_rng(0)).labels > 0).sum()
     assert 0.1 < small / whole < 0.27
-    assert not spoil(head, 'blank', np.random.default_rng(0)).labels.any()
+    assert not simulate_failure(head, 'blank', np.random.default_rng(0)).labels.any()
     with pytest.raises(ValueError, match='is not one of'):
-        spoil(head, 'flood', np.random.default_rng(0))
+        simulate_failure(head, 'flood', np.random.default_rng(0))

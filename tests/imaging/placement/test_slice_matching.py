@@ -28,13 +28,13 @@ def test_same_stack_matches_itself(donor):
 def test_known_offset_is_found(donor, offset):
     # The subject's stack begins elsewhere in the head, and its slices are moved in plane
     rows = np.arange(16)
-    seen = (rows + offset >= 0) & (rows + offset < 16)
-    subject = np.where(seen[:, None, None], donor[np.clip(rows + offset, 0, 15)], 0)
+    shared = (rows + offset >= 0) & (rows + offset < 16)
+    subject = np.where(shared[:, None, None], donor[np.clip(rows + offset, 0, 15)], 0)
     subject = np.roll(subject, (2, -3), (1, 2))
     match = match_slices(subject, POSITIONS, donor, POSITIONS)
     assert match.offset_mm == pytest.approx(offset)
-    assert match.nearest[seen].tolist() == (rows + offset)[seen].tolist()
-    assert set(match.nearest[~seen]) == {-1}
+    assert match.nearest[shared].tolist() == (rows + offset)[shared].tolist()
+    assert set(match.nearest[~shared]) == {-1}
 
 
 def test_thinner_slices_share_a_donor_slice(donor):

@@ -167,10 +167,10 @@ class Summed(nn.Module):
 
 def test_numbers_of_the_first_figure():
     # Springenberg et al. 2015, figure 1 b, which Matos et al. 2019 show again
-    seen = torch.tensor([[1.0, -1, 5], [2, -5, -7], [-3, 2, 4]])
+    image = torch.tensor([[1.0, -1, 5], [2, -5, -7], [-3, 2, 4]])
     arriving = torch.tensor([[-2.0, 3, -1], [6, -3, 1], [2, -1, 3]])
     net = nn.Sequential(nn.ReLU(), Arriving(arriving))
-    found = {m: saliency(net, seen[None, None], 'WM', m)[0][0].tolist() for m in RULES}
+    found = {m: saliency(net, image[None, None], 'WM', m)[0][0].tolist() for m in RULES}
     assert found == {
         'gradient': [[-2, 0, -1], [6, 0, 0], [0, -1, 3]],
         'deconvnet': [[0, 3, 0], [6, 0, 1], [2, 0, 3]],
@@ -216,10 +216,10 @@ def test_map_is_signed():
 
 def test_forward_runs_once():
     net = UNet((4, 8))
-    seen = []
-    net.head.register_forward_hook(lambda *_: seen.append(1))
+    calls = []
+    net.head.register_forward_hook(lambda *_: calls.append(1))
     saliency(net, torch.rand(2, 1, 16, 16))
-    assert len(seen) == 1
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize('context', [torch.no_grad, torch.inference_mode])

@@ -49,9 +49,9 @@ def test_coil_field_and_unit_of_intensity_are_removed(head):
 def test_normalisation_has_median_zero_and_known_spread():
     rng = np.random.default_rng(1)
     image = rng.normal(100, 7, (6, 40, 40)).astype(np.float32)
-    seen = normalise_inside(image, np.ones_like(image), np.arange(6.0))
-    assert np.median(seen) == pytest.approx(0, abs=1e-3)
-    assert seen.std() == pytest.approx(0.5, abs=0.02)
+    normalised = normalise_inside(image, np.ones_like(image), np.arange(6.0))
+    assert np.median(normalised) == pytest.approx(0, abs=1e-3)
+    assert normalised.std() == pytest.approx(0.5, abs=0.02)
 
 
 def test_neighbours_are_shown_by_millimetres_and_marked_where_missing(head):

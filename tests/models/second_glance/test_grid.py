@@ -38,10 +38,10 @@ def test_linear_ramp_is_kept_exactly(stack):
     grid = brain_grid(mask, 0.25, 'rat')
     ramp = np.broadcast_to(np.arange(41.0)[:, None], (4, 41, 33))
     rows = grid.centre[0] + grid.offsets_mm(0) / 0.25
-    seen = (rows > 2) & (rows < 38)
+    inside = (rows > 2) & (rows < 38)
     for linear in (True, False):
-        found = grid.to_grid(ramp, linear=linear)[0][seen]
-        assert np.allclose(found, rows[seen, None], atol=1e-4) or grid.shape[1] > 33
+        found = grid.to_grid(ramp, linear=linear)[0][inside]
+        assert np.allclose(found, rows[inside, None], atol=1e-4) or grid.shape[1] > 33
 
 
 def test_a_mouse_is_seen_with_smaller_pixels(stack):
