@@ -176,11 +176,11 @@ def draw_samples(
         n = int(rng.integers(len(head.positions)))
         if rng.random() < 0.3:  # a wrong header, or a stack cut the other way
             head, n = _reversed(head), len(head.positions) - 1 - n
-        channels = refinement_channels(
+        one = refinement_channels(
             head.images, head.probability, head.enhanced, head.placed, head.positions, [n]
         )
         truth = head.brain[n : n + 1].astype(np.float32)
-        both = torch.from_numpy(np.concatenate([channels[0], truth]))
+        both = torch.from_numpy(np.concatenate([one[0], truth]))
         if rng.random() < 0.5:
             both = both.flip(1)
         both = frame(both, side, outside=_OUTSIDE)
