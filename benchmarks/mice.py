@@ -15,7 +15,8 @@ that are all one tissue, by each kind of second glance inside the brain that was
 
 Structures: the same of whole T2-weighted heads of a BIDS data set with
 ``desc-structures_dseg.nii.gz`` in ``derivatives/reference``, and a table that names the tissue of
-each structure that is all one.
+each structure that is all one. The last column is the mean Dice of all structures as regions of
+the atlas that ships, which was made of eight other mice of this data set.
 """
 
 import argparse
@@ -24,7 +25,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from secondglance.data import donor_paths
+from secondglance.data import donor_paths, regions_path
+from secondglance.files.regions import read_region_atlas
 from secondglance.files.tables import read_tsv
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import dice
@@ -99,13 +101,15 @@ def main():
 
 def judge_all(pairs, structures, model, second):
     """Print the Dice of each brain by each second glance, and their mean."""
-    print('second glance\tbrain\t' + '\t'.join(TISSUES))
+    print('second glance\tbrain\t' + '\t'.join((*TISSUES, 'structures')))
     rows = {kind: [] for kind in SECOND_GLANCES}
     for image, labels in pairs:
         for kind, found in judge_tissues(image, labels, structures, model, second).items():
             rows[kind].append(found)
             print(kind, image.name.split('.')[0], *(f'{d:.3f}' for d in found), sep='\t')
     for kind, found in rows.items():
+        if len(found) < 2:
+            continue
         told = zip(np.mean(found, axis=0), np.std(found, axis=0, ddof=1), strict=True)
         print(kind, 'mean ± sd', *(f'{mean:.3f} ± {sd:.3f}' for mean, sd in told), sep='\t')
 
@@ -137,7 +141,8 @@ def judge_head(path, reference, model, refinement, donors):
 
 
 def judge_tissues(path, reference, structures, model, second):
-    """Dice of the tissues among voxels of structures that are all one tissue, by second glance."""
+    """Dice of the tissues in structures that are all one tissue, and mean Dice of structures."""
+    atlas = read_region_atlas(regions_path('mouse'))
     image = nib.load(path)
     voxels = image.get_fdata(dtype=np.float32)
     labels = np.asarray(nib.load(reference).dataobj).astype(int)
@@ -146,7 +151,7 @@ def judge_tissues(path, reference, structures, model, second):
     known = np.isin(labels, sum(structures.values(), ()))
     told = {}
     for kind in SECOND_GLANCES:
-        tissues, _ = look_again(
+        tissues, regions = look_again(
             kind,
             voxels,
             labels > 0,
@@ -155,12 +160,17 @@ def judge_tissues(path, reference, structures, model, second):
             first=first,
             model=model,
             network=second,
+            atlas=atlas,
         )
         found = tissues.labels[known]
         told[kind] = [
             dice(found == k, np.isin(labels[known], structures[tissue]))
             for k, tissue in enumerate(TISSUES, start=1)
         ]
+        # The atlas that ships has the labels of the structures
+        named = [value for value in np.unique(labels) if value] if regions is not None else []
+        same = [dice(regions == value, labels == value) for value in named]
+        told[kind].append(np.mean(same) if same else np.nan)
     return told
 
 
