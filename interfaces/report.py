@@ -73,6 +73,7 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
     source = traits.Str(mandatory=True, desc='path of the scan, as text')
     settings = traits.Dict(mandatory=True, desc='resolved settings')
     notes = traits.List(traits.Str(), desc='what a person should know of the file')
+    known = traits.List(traits.Str(), usedefault=True, desc='the same, known before the run')
     stack = File(exists=True, mandatory=True, desc='head, (H, W, N)')
     saliency_stack = File(exists=True, mandatory=True, desc='signed gradient, (H, W, N)')
     enhanced_stack = File(exists=True, mandatory=True, desc='enhanced saliency, (H, W, N)')
@@ -185,6 +186,7 @@ class Report(SimpleInterface):
             mask_caption=METHODS[settings['mask_taken']].caption,
             methods=methods_text(__version__, engine, settings, volumes),
             warnings=[
+                *self.inputs.known,
                 *(self.inputs.notes if isdefined(self.inputs.notes) else []),
                 *([TURNED_HEAD.format(turned)] if turned and settings['turn'] == 'auto' else []),
                 *slice_warnings(affine),

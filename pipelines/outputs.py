@@ -1,5 +1,6 @@
 """What a user gets: BIDS derivatives, the report, and metrics where there is a reference."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
@@ -33,6 +34,7 @@ def init_outputs_wf(
     method: Method,
     device: str = 'cpu',
     reference: str | Path | None = None,
+    notes: Sequence[str] = (),
     name: str = 'outputs_wf',
 ) -> Workflow:
     """Write what was found below the output folder, whole or not at all.
@@ -55,6 +57,8 @@ def init_outputs_wf(
         On which the networks run.
     reference : path, optional
         Reference segmentation, or brain mask, on the grid of the image.
+    notes : sequence of str
+        What is known of the scan before it is run; warnings of the report.
     name : str
 
     Inputs
@@ -105,7 +109,13 @@ def init_outputs_wf(
     # Only now is it known how large the head is that moved
     displacement = Node(Displacement(), name='displacement')
     report = Node(
-        Report(scan_name=scan.name, suffix=suffix, source=str(scan.path), settings=settings),
+        Report(
+            scan_name=scan.name,
+            suffix=suffix,
+            source=str(scan.path),
+            settings=settings,
+            known=list(notes),
+        ),
         mem_gb=1.0,
         name='report',
     )

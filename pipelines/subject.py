@@ -1,5 +1,6 @@
 """From one raw scan to tissue maps: the whole graph."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
@@ -22,6 +23,7 @@ def init_subject_wf(
     execution: Execution = LOCAL,
     reference: Path | None = None,
     cache_dir: str | Path | None = None,
+    notes: Sequence[str] = (),
     name: str | None = None,
 ) -> Workflow:
     """Take one raw scan to tissue maps.
@@ -44,6 +46,8 @@ def init_subject_wf(
         Reference segmentation or brain mask of this scan.
     cache_dir : path, optional
         Where subjects share what they have in common: the saliency of the donors.
+    notes : sequence of str
+        What is known of the scan before it is run; warnings of its report.
     name : str, optional
         Name of the workflow, by default after the scan.
 
@@ -102,6 +106,7 @@ def init_subject_wf(
         method=method,
         device=execution.device,
         reference=reference,
+        notes=notes,
     )
 
     workflow.connect(

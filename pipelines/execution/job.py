@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +16,12 @@ from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.pipelines.execution.checks import check_scan
 from secondglance.pipelines.execution.lock import alone
 from secondglance.pipelines.execution.nipype_engine import configure, run_workflow
-from secondglance.pipelines.execution.records import find_record, refuse_edited, write_record
+from secondglance.pipelines.execution.records import (
+    find_record,
+    refuse_edited,
+    replacement,
+    write_record,
+)
 from secondglance.pipelines.settings import Execution, Method
 from secondglance.pipelines.subject import init_subject_wf, workflow_name
 
@@ -86,8 +92,14 @@ class ScanResult:
     reason: str = ''
 
 
-def build(job: ScanJob):
+def build(job: ScanJob, notes: Sequence[str] = ()):
     """Check a scan and build its graph.
+
+    Parameters
+    ----------
+    job : ScanJob
+    notes : sequence of str
+        Warnings of its report that are known beforehand.
 
     Returns
     -------
@@ -107,6 +119,7 @@ def build(job: ScanJob):
         execution=job.execution,
         reference=job.reference,
         cache_dir=job.common_dir / 'donors',
+        notes=notes,
     )
     workflow.base_dir = str(job.work_dir)
     configure(
@@ -183,8 +196,9 @@ def _run_alone(job: ScanJob, console, start: float) -> ScanResult:
             shutil.rmtree(job.work_dir / workflow_name(job.scan), ignore_errors=True)
         return finished
     refuse_edited(job.output_dir, job.scan)
+    replaced = replacement(job.output_dir, job.scan)
     try:
-        workflow = build(job)
+        workflow = build(job, [replaced] if replaced else [])
         graph = run_workflow(workflow, job.execution, console=console)
     except SurroundingsError:
         raise
@@ -201,7 +215,13 @@ def _run_alone(job: ScanJob, console, start: float) -> ScanResult:
     seconds = time.monotonic() - start
     try:
         write_record(
-            job.output_dir, *about, outputs=outputs, seconds=seconds, flags=flags, figures=figures
+            job.output_dir,
+            *about,
+            outputs=outputs,
+            seconds=seconds,
+            flags=flags,
+            figures=figures,
+            replaced=replaced,
         )
     except OSError as error:
         flags.append(f'The results are whole, but not their record: {_say(error, job)}')

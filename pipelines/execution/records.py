@@ -86,6 +86,7 @@ def write_record(
     flags: Sequence[str] = (),
     figures: dict | None = None,
     failure: str = '',
+    replaced: str | None = None,
 ) -> None:
     """Note what became of a scan, what it was made from, and what came out.
 
@@ -103,6 +104,8 @@ def write_record(
     flags : sequence of str
     figures : dict, optional
     failure : str
+    replaced : str, optional
+        From :func:`replacement`.
     """
     inputs = {
         role: [str(path), *_stamp(path), _content(path)]
@@ -111,11 +114,13 @@ def write_record(
     }
     content = {
         'scan': scan.name,
+        'data_set': data_set_name(scan),
         'key': scan_key(recipe, {role: entry[-1] for role, entry in inputs.items()}),
         'seconds': round(seconds, 2),
         'flags': list(flags),
         'figures': figures or {},
         'failure': failure,
+        'replaced': replaced,
         'inputs': inputs,
         'outputs': {
             str(path.relative_to(folder)): [path.stat().st_size, digest_of(path)]
@@ -127,19 +132,74 @@ def write_record(
     write_whole(record_path(folder, scan), json.dumps(content, indent=1) + '\n')
 
 
-def image_of_record(folder: Path, scan: Scan) -> Path | None:
-    """Find the image that what lies in an output folder under a scan's name was made from.
+def image_of_record(folder: Path, scan: Scan) -> str | None:
+    """Find the image of another animal whose results lie in an output folder under a scan's name.
+
+    An image of another path and content is another's. So is one of the same path, as of two
+    containers, if its data set has another name; without one it may be the same scan anew, which
+    :func:`replacement` is to say.
 
     Returns
     -------
-    Path or None
-        None where there is no record, or where it is of the scan's own image, here or elsewhere.
+    str or None
+        Its path, and its data set where that tells them apart. None where there is no record, or
+        where it is of the scan's own image, here or elsewhere.
     """
+    former = _former(folder, scan)
+    if former is None:
+        return None
+    path, _, name = former
+    own = data_set_name(scan)
+    if path != str(scan.path):
+        return path
+    return f'{path} of the data set {name!r}' if name and own and name != own else None
+
+
+def replacement(folder: Path, scan: Scan) -> str | None:
+    """Say that the result of another content of a scan's image is replaced, where it will be.
+
+    Returns
+    -------
+    str or None
+        A sentence with both images. None where there is no former result, or it is of this image
+        and replaced none before.
+    """
+    former = _former(folder, scan)
+    if former is None:
+        try:
+            return json.loads(record_path(folder, scan).read_text()).get('replaced') or None
+        except (OSError, ValueError, AttributeError):
+            return None
+    path, digest, _ = former
+    return (
+        f'A former result under this name was replaced: it was of {path} with SHA-256 '
+        f'{digest[:12]}…, this is of {scan.path} with {digest_of(scan.path)[:12]}…. Are both of '
+        'one scan?'
+    )
+
+
+def data_set_name(scan: Scan) -> str:
+    """Name of the data set that a scan lies in, by its description; empty where it has none."""
+    for folder in list(scan.path.parents)[:4]:
+        if (folder / 'dataset_description.json').is_file():
+            try:
+                content = json.loads((folder / 'dataset_description.json').read_text())
+                return str(content.get('Name') or '')
+            except (OSError, ValueError, AttributeError):
+                return ''
+    return ''
+
+
+def _former(folder: Path, scan: Scan) -> tuple[str, str, str] | None:
+    """Path, digest and data set of the image on record, if its content is not the scan's."""
     try:
-        path, *_, digest = json.loads(record_path(folder, scan).read_text())['inputs']['image']
-        same = path == str(scan.path) or digest == _content(scan.path)
-        return None if same else Path(path)
-    except (OSError, ValueError, KeyError, TypeError):
+        content = json.loads(record_path(folder, scan).read_text())
+        path, *stamp, digest = content['inputs']['image']
+        if path == str(scan.path) and stamp == _stamp(scan.path):
+            return None
+        same = digest == digest_of(scan.path)
+        return None if same else (str(path), str(digest), str(content.get('data_set') or ''))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -131,3 +131,22 @@ def test_derivatives_of_another_program_are_no_output_folder(study):
     )
     with pytest.raises(InputError, match='did not write'):
         _check_ours(made, study, None)
+
+
+def mounted(study, content, name):
+    """Put another data set where one was, as two containers have them."""
+    [image] = study.glob('sub-01/anat/*')
+    image.write_bytes(content)
+    described(study, **({'Name': name} if name else {}))
+    return find_scans(study, '01', 'T2w')
+
+
+def test_another_data_set_at_the_same_path_is_known_by_its_name(study, tmp_path):
+    out = tmp_path / 'out'
+    write_record(out, mounted(study, b'one animal', 'A')[0], None, 'recipe')
+    with pytest.raises(InputError, match="of the data set 'A' is"):
+        _check_apart(mounted(study, b'another animal', 'B'), out)
+    # The same animal in a data set that was renamed, and a scan that was exported anew
+    _check_apart(mounted(study, b'one animal', 'B'), out)
+    _check_apart(mounted(study, b'one animal, anew', 'A'), out)
+    _check_apart(mounted(study, b'one animal, anew', None), out)

@@ -18,6 +18,7 @@ from secondglance.pipelines.execution.job import ScanJob, known, run_job
 from secondglance.pipelines.execution.lock import alone
 from secondglance.pipelines.execution.nipype_engine import _fault
 from secondglance.pipelines.execution.records import write_record
+from secondglance.pipelines.subject import init_subject_wf
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def job(tmp_path):
 
 
 def failing(monkeypatch, error):
-    def build(job):
+    def build(job, notes=()):
         raise error
 
     monkeypatch.setattr(module, 'build', build)
@@ -187,3 +188,24 @@ def test_two_processes_on_one_scan_both_end_right(example, tmp_path):
         tmp_path / 'out/sub-02/func/sub-02_task-rest_space-sbref_desc-brain_mask.nii.gz'
     )
     assert np.asarray(mask.dataobj).any()
+
+
+def test_the_report_is_told_that_a_former_result_is_replaced(job, monkeypatch):
+    told = []
+
+    def build(job, notes=()):
+        told.extend(notes)
+        raise InputError('Enough.')
+
+    monkeypatch.setattr(module, 'build', build)
+    run_job(job)
+    assert told == []
+    finish(job)
+    job.scan.path.write_bytes(b'other voxels')
+    run_job(job)
+    assert ['was replaced' in note for note in told] == [True]
+
+
+def test_what_is_known_beforehand_is_a_warning_of_the_report(job):
+    workflow = init_subject_wf(scan=job.scan, output_dir=job.output_dir, notes=['Look.'])
+    assert workflow.get_node('outputs_wf.report').inputs.known == ['Look.']

@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 
 from secondglance.files.bids import Scan
+from secondglance.files.digests import digest_of
 from secondglance.imaging.errors import SurroundingsError
-from secondglance.pipelines.execution.records import find_record, refuse_edited, write_record
+from secondglance.pipelines.execution.records import (
+    find_record,
+    refuse_edited,
+    replacement,
+    write_record,
+)
 
 
 @pytest.fixture
@@ -54,3 +60,20 @@ def test_an_edited_output_is_kept_flagged_and_not_made_anew(finished, tmp_path):
     assert find_record(tmp_path / 'out', scan, None, 'another recipe') is None
     with pytest.raises(SurroundingsError, match=r'mask\.nii\.gz'):
         refuse_edited(tmp_path / 'out', scan)
+
+
+def test_a_result_of_another_image_at_the_same_path_is_said_to_be_replaced(finished, tmp_path):
+    scan, output = finished
+    out = tmp_path / 'out'
+    assert replacement(tmp_path / 'new', scan) is None
+    assert replacement(out, scan) is None
+    os.utime(scan.path)
+    assert replacement(out, scan) is None
+    former = digest_of(scan.path)[:12]
+    scan.path.write_bytes(b'other voxels')
+    told = replacement(out, scan)
+    for part in (str(scan.path), former, digest_of(scan.path)[:12]):
+        assert part in told
+    # It is still said when the same image is run again with other options
+    write_record(out, scan, None, 'another', outputs=[output], replaced=told)
+    assert replacement(out, scan) == told
