@@ -1,6 +1,7 @@
 """Many scans in one call: what is to be done, its progress, and what became of each."""
 
 import csv
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -67,7 +68,8 @@ def run_many(args, jobs: list, lost: list, output_dir: Path, console) -> int:
         outcomes |= {outcome.scan: outcome for outcome in _run(args, todo, console)}
     ordered = [*(outcomes[job.scan.name] for job in jobs), *lost]
     page = write_cohort(ordered, output_dir)
-    _summarise(ordered, page, console, tried={job.scan.name for job in todo})
+    tried = {job.scan.name for job in todo} | {outcome.scan for outcome in lost}
+    _summarise(ordered, page, console, tried=tried)
     return FAILED if any(outcome.status == 'failed' for outcome in ordered) else DONE
 
 
@@ -129,6 +131,8 @@ def _plan(jobs, lost, outcomes, console) -> int:
 def write_cohort(outcomes: list, output_dir: Path) -> Path:
     """Write a row a scan of the output folder, and a page that shows them all.
 
+    Echoes of one scan are one row, that of the first: an animal is counted once.
+
     Parameters
     ----------
     outcomes : list of secondglance.pipelines.execution.job.ScanResult
@@ -146,7 +150,7 @@ def write_cohort(outcomes: list, output_dir: Path) -> Path:
     path = output_dir / 'cohort.tsv'
     outcomes = [*outcomes, *_of_other_calls(outcomes, path)]
     lines = ['\t'.join(('scan', 'status', 'seconds', 'flags', 'reason', *FIGURES))]
-    for outcome in outcomes:
+    for outcome in _count_once(outcomes):
         cells = (
             outcome.scan,
             outcome.status,
@@ -167,6 +171,28 @@ def write_cohort(outcomes: list, output_dir: Path) -> Path:
             f'The results are whole, but {path} cannot be written ({error.strerror}): make room, '
             'or choose another --output-dir.'
         ) from error
+
+
+def _count_once(outcomes: list) -> list:
+    """Leave out the later echoes of scans of which an earlier one is there; no failure is.
+
+    Examples
+    --------
+    >>> from secondglance.pipelines.execution.job import ScanResult
+    >>> names = 'sub-1_echo-10_bold', 'sub-1_echo-2_bold', 'sub-1_run-2_echo-2_bold'
+    >>> [one.scan for one in _count_once([ScanResult(name, 'done') for name in names])]
+    ['sub-1_echo-2_bold', 'sub-1_run-2_echo-2_bold']
+    """
+
+    def echo(outcome) -> tuple[str, int]:
+        found = re.search(r'_echo-(\d+)', outcome.scan)
+        number = int(found[1]) if found else 0
+        return re.sub(r'_echo-\d+', '', outcome.scan), number
+
+    first: dict[str, int] = {}
+    for scan, number in (echo(o) for o in outcomes if o.status != 'failed'):
+        first[scan] = min(first.get(scan, number), number)
+    return [o for o in outcomes if o.status == 'failed' or first[echo(o)[0]] == echo(o)[1]]
 
 
 def write_group(output_dir: Path, console) -> int:

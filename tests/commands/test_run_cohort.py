@@ -92,3 +92,13 @@ def test_scores_against_a_reference_are_figures(tmp_path):
     rows = [{'label': 'brain', 'dsc': 0.98765}, {'label': 'WM', 'dsc': float('nan')}]
     write_tsv(rows, path)
     assert _figures([path]) == {'brain_dice': 0.9877}
+
+
+def test_echoes_of_one_animal_are_one_row_and_no_failure_is_lost(out):
+    names = [f'sub-01_echo-{n}_sbref' for n in (1, 2, 10)]
+    outcomes = [ScanResult(name, 'done') for name in names]
+    write_cohort(outcomes, out)
+    assert list(table(out)) == [names[0]]
+    failed = ScanResult('sub-01_echo-3_sbref', 'failed', reason='Is cut.')
+    write_cohort([failed, *outcomes[1:]], out)
+    assert list(table(out)) == [failed.scan, names[1]]
