@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
-    """Refuse options whose values mean nothing."""
+    """Refuse options with impossible values."""
     if args.smooth < 0:
         raise InputError(f'--smooth {args.smooth} is not a number of copies: give 0 or more.')
     for option, value in (('peak', args.enhance_peak), ('width', args.enhance_width)):
@@ -145,7 +145,7 @@ def _scans_of_files(args, output_dir) -> list:
 
 
 def _check_apart(scans: list, output_dir: Path) -> None:
-    """Refuse scans whose results would lie in one place, or where those of another lie."""
+    """Refuse scans with results in the same place, or in the place of another scan's results."""
     from secondglance.pipelines.execution.records import image_of_record
 
     found: dict = {}
@@ -265,7 +265,7 @@ def _tell_labels(jobs: list, console) -> None:
     from secondglance.files.labels import WITHOUT_TABLE, read_reference
 
     path = next((job.reference for job in jobs if job.reference is not None), None)
-    # What cannot be read is told with its scan
+    # Unreadable files are reported with their scan
     with contextlib.suppress(InputError):
         if path is not None and (found := read_reference(path)).tissues and found.table is None:
             console.print(WITHOUT_TABLE.format(path=path), markup=False)
@@ -352,7 +352,7 @@ def _method(args):
     if args.second_weights:
         load_weights(second_weights, form=SECOND_GLANCE)
     if args.atlas:
-        # Read before anything runs: what is wrong with it is told at once
+        # Read before anything runs, so that errors are reported at once
         read_region_atlas(args.atlas)
     donors = [find_donor(folder.resolve()) for folder in args.donor or donor_paths()]
     if args.donor:

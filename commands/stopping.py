@@ -1,4 +1,4 @@
-"""Ending a call that is told to stop: its other processes first, then itself, soon."""
+"""Termination of a call by a signal: its other processes first, then itself."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ LONGEST_SECONDS = 3.0
 
 
 class Stop:
-    """Whether this process was told to stop.
+    """Whether this process received a signal to stop.
 
     Attributes
     ----------

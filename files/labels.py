@@ -88,7 +88,7 @@ class Reference:
     labels : (X, Y, Z) int array
         Places in `secondglance.imaging.labels.CLASSES`; of a brain mask, 0 and 1.
     tissues : bool
-        Whether the labels tell tissues apart; False of a brain mask.
+        Whether the labels separate the tissues; False for a brain mask.
     table : Path or None
         The table that said what the values are; None where they were read as BIDS has them.
     """
@@ -132,7 +132,7 @@ def labels_table() -> str:
 
 
 def find_label_table(path: Path) -> Path | None:
-    """Find the table that says what the labels of a file are.
+    """Find the table of the labels of a file.
 
     Parameters
     ----------

@@ -138,7 +138,7 @@ def reading_notes(image: nib.Nifti1Pair) -> list[str]:
 
 
 def check_donor(image: Path, mask: Path) -> None:
-    """Look at a donor's image and mask before they are used.
+    """Check a donor's image and mask.
 
     Parameters
     ----------

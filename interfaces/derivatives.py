@@ -1,4 +1,4 @@
-"""The interface that puts a subject's results where a user looks for them, whole or not at all."""
+"""Publication of a subject's results in the output folder, all or none."""
 
 import contextlib
 import errno

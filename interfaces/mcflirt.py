@@ -31,7 +31,7 @@ def mcflirt_path() -> Path | None:
 
 
 def resolve_engine(motion: str) -> str:
-    """Turn ``auto`` into the engine that is there.
+    """Resolve ``auto`` to an engine that is installed.
 
     Parameters
     ----------

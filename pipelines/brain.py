@@ -44,7 +44,7 @@ def init_brain_wf(
     cache_dir: str | Path | None = None,
     name: str = 'brain_wf',
 ) -> Workflow:
-    """Segment a whole head for the first time, and find its brain.
+    """Take the first glance at a whole head, and make its brain mask.
 
     ::
 
@@ -118,7 +118,7 @@ def init_brain_wf(
         ),
         name='outputnode',
     )
-    # Headers often tell neither orientation nor species
+    # Headers often give a wrong orientation, and never the species
     pose = Node(
         EstimatePose(slice_axis=slice_axis, species=species, turn=turn, **network),
         n_procs=execution.threads,
@@ -131,7 +131,7 @@ def init_brain_wf(
         Saliency(**how, **network), iterfield=['in_file'], name='first_glance', **resources
     )
     enhance = Node(Enhance(**constants), mem_gb=0.3, name='enhance')
-    # The donors' saliency must come from the same weights to look the same
+    # The donors' saliency must be computed with the same weights
     donor_saliency = Node(
         DonorSaliency(**how, **constants, **network), 'donor_saliency', **resources
     )

@@ -37,7 +37,7 @@ def init_outputs_wf(
     notes: Sequence[str] = (),
     name: str = 'outputs_wf',
 ) -> Workflow:
-    """Write what was found below the output folder, whole or not at all.
+    """Write the results to the output folder, all or none.
 
     ::
 

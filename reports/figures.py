@@ -127,7 +127,7 @@ def mosaic(
     y = np.clip((np.arange(tile_h) / (zoom * aspect)).astype(int), 0, width - 1)
     x = np.arange(tile_w) // zoom
     for index in range(n):
-        # W points up in the picture, whose rows run down
+        # W points up in the picture; its rows run down
         tile = slices[index].transpose(1, 0, 2)[::-1][y][:, x]
         if masks is not None and masks[index].any():
             inside = np.asarray(masks[index]).T[::-1][y][:, x]

@@ -1,4 +1,4 @@
-"""What a person should look at in a scan's results, and how urgent it is."""
+"""Warnings about a scan's results, and their urgency."""
 
 from collections.abc import Iterable, Sequence
 
@@ -73,7 +73,7 @@ def result_warnings(
     volumes: list[dict],
     pixel_mm: float,
 ) -> list[str]:
-    """Say what in the results of a scan a person should look at.
+    """Warn of what may be wrong in the results of a scan.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def result_warnings(
 
 
 def doubtful_slices(placement: list[dict]) -> list[str]:
-    """Name slices whose mask is more likely bad than good.
+    """Name slices where the mask is probably bad.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def lost_slices(image: NDArray, mask: NDArray) -> list[str]:
 
 
 def cut_brain(image: NDArray, mask: NDArray) -> list[str]:
-    """Say where the brain goes on beyond the field of view."""
+    """Warn if the brain extends beyond the field of view."""
     warnings = []
     areas = mask.sum((1, 2))
     if not areas.any():
@@ -169,7 +169,7 @@ def jumps(confounds: list[dict], pixel_mm: float) -> list[str]:
 
 
 def unusual_tissues(volumes: list[dict]) -> list[str]:
-    """Name tissues whose share of the brain is none that a rodent has."""
+    """Name tissues with a share of the brain outside the range of rodents."""
     known = {row['label']: row['volume_mm3'] for row in volumes}
     brain = known.get('brain', 0)
     if not brain:

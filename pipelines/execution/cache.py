@@ -12,7 +12,7 @@ from secondglance.files.digests import is_intact, write_digests
 from secondglance.imaging.errors import InputError
 
 _UNSTABLE = ('_node.pklz', '_inputs.pklz', '_report', 'digests.json')
-"""What the engine writes anew without a new result."""
+"""Files that the engine rewrites without a new result."""
 
 
 def open_cache(work_dir: Path) -> Path:

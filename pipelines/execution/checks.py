@@ -22,7 +22,7 @@ _SAME_GRID_MM = 0.01
 
 
 def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> None:
-    """Look at a scan before its graph is built.
+    """Check a scan before its graph is built.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ def run_cohort(
     worker_args: dict | None = None,
     told: Callable[[ScanResult], None] = lambda outcome: None,
 ) -> list[ScanResult]:
-    """Run scans side by side; whatever becomes of one, the others go on.
+    """Run scans in parallel; a failed one does not stop the others.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def run_cohort(
     folder = Path(tempfile.mkdtemp(prefix='cohort-', dir=shared))
     try:
         outcomes = _round(jobs, worker, most, arguments, folder / 'all', told)
-        # A process that was killed takes the pool of all with it: who was it?
+        # A killed process breaks the whole pool: find the scan that it ran
         for index, outcome in enumerate(outcomes):
             if outcome is None:
                 alone = _round([jobs[index]], worker, 1, arguments, folder / str(index), told)
@@ -143,7 +143,7 @@ def _round(
 
 
 def check_worker(worker: str, worker_args: dict | None = None) -> None:
-    """Refuse a worker that there is not, or that does not know an argument, before anything runs.
+    """Refuse an unknown worker, or an argument that it does not have, before anything runs.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def check_worker(worker: str, worker_args: dict | None = None) -> None:
 
 
 def _submitter(pydra, worker: str, most: int, arguments: dict):
-    """Make what hands out the tasks."""
+    """Make the submitter of the tasks."""
     plugin = worker
     if worker == 'cf':
         plugin, arguments = _processes(pydra), {'n_procs': most, **arguments}
@@ -178,7 +178,7 @@ def _submitter(pydra, worker: str, most: int, arguments: dict):
 
 
 def segment_job(job: ScanJob) -> ScanResult:
-    """Run one scan wherever the worker put it; nothing that happens there is raised."""
+    """Run one scan on a worker; errors are recorded, not raised."""
     try:
         return run_job(for_attempt(job, dict(os.environ)))
     except Exception as error:

@@ -67,7 +67,7 @@ class ScanJob:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What became of a scan.
+    """Outcome of a scan.
 
     Attributes
     ----------
@@ -131,7 +131,7 @@ def build(job: ScanJob, notes: Sequence[str] = ()):
 
 
 def known(job: ScanJob) -> ScanResult | None:
-    """Look what is on record of a scan; nothing is run and no unchanged input is read.
+    """Read the recorded outcome of a scan; nothing is run and no unchanged input is read.
 
     Returns
     -------
@@ -170,7 +170,7 @@ def run_job(job: ScanJob, console=None) -> ScanResult:
             told = f'  Another process is at {job.scan.name}: waiting for its result.'
             console.print(told, markup=False)
 
-    # Each attempt of a batch system has its own cache: an older one may hang where nobody sees it
+    # Each attempt of a batch system has its own cache: an older one may still hang on another node
     lock = job.common_dir / 'locks' / f'{job.scan.name}.lock'
     try:
         with contextlib.nullcontext() if job.per_attempt else alone(lock, waiting):

@@ -27,7 +27,7 @@ class Record:
     seconds : float
         What it took.
     flags : tuple of str
-        What its report says to look at.
+        Warnings of its report.
     figures : dict
         What a cohort's table shows of it.
     failure : str
@@ -65,7 +65,7 @@ def record_path(folder: Path, scan: Scan) -> Path:
 
 
 def refuse_edited(folder: Path, scan: Scan) -> None:
-    """Refuse to make a scan's results anew where a person edited one of them.
+    """Refuse to overwrite a scan's results if a person edited one of them.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def _former(folder: Path, scan: Scan) -> tuple[str, str, str] | None:
 
 
 def finished_scans(folder: Path) -> dict[str, Record]:
-    """Read what is on record of every scan of an output folder.
+    """Read the records of all scans in an output folder.
 
     Parameters
     ----------
