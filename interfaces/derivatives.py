@@ -160,7 +160,8 @@ def dataset_files(output_dir: Path, links: dict[str, str]) -> dict[str, Path | s
     Parameters
     ----------
     output_dir : Path
-        What a description there links to, and what a ``.bidsignore`` there names, is kept.
+        What a person added to a description there, its links, and what a ``.bidsignore`` there
+        names, is kept.
     links : dict of str
         Name of a data set in BIDS URIs → its root.
 
@@ -170,10 +171,12 @@ def dataset_files(output_dir: Path, links: dict[str, str]) -> dict[str, Path | s
         Names below `output_dir`, and contents.
     """
     known: dict[str, str] = {}
+    theirs: dict = {}
     ignored: list[str] = []
     with contextlib.suppress(OSError, ValueError, AttributeError):
         content = json.loads((output_dir / 'dataset_description.json').read_text())
         known = dict(content.get('DatasetLinks', {}))
+        theirs = dict(content)
     with contextlib.suppress(OSError, ValueError):
         ignored = (output_dir / '.bidsignore').read_text(encoding='utf-8').splitlines()
     all_links = known | {name: _uri(Path(root), output_dir) for name, root in links.items()}
@@ -182,6 +185,7 @@ def dataset_files(output_dir: Path, links: dict[str, str]) -> dict[str, Path | s
         'dataset_description.json': _json(
             {
                 'Name': 'secondglance: rodent brain tissue segmentation',
+                **theirs,
                 'BIDSVersion': '1.10.0',
                 'DatasetType': 'derivative',
                 'GeneratedBy': [{'Name': 'secondglance', 'Version': __version__}],

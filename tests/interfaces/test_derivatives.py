@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 
@@ -152,3 +153,14 @@ def test_a_process_killed_while_it_renames_leaves_nothing_that_looks_edited(
             publish({'a.nii': images[1], 'b.nii': images[1]}, out, SCAN)
     publish({'a.nii': images[2], 'b.nii': images[2]}, out, SCAN)
     assert {p.read_bytes() for p in out.glob('*.nii')} == {images[2].read_bytes()}
+
+
+def test_what_a_person_added_to_the_description_is_kept(tmp_path):
+    path = tmp_path / 'dataset_description.json'
+    path.write_bytes(derivatives.dataset_files(tmp_path, {})['dataset_description.json'])
+    added = {'Authors': ['A. Person'], 'Name': 'masks of our rats', 'GeneratedBy': []}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **added}))
+    content = json.loads(derivatives.dataset_files(tmp_path, {})['dataset_description.json'])
+    assert content['Authors'] == ['A. Person']
+    assert content['Name'] == 'masks of our rats'
+    assert content['GeneratedBy'][0]['Name'] == 'secondglance'
