@@ -19,6 +19,7 @@ from secondglance.pipelines.execution.lock import alone
 from secondglance.pipelines.execution.nipype_engine import _fault
 from secondglance.pipelines.execution.records import write_record
 from secondglance.pipelines.subject import init_subject_wf
+from secondglance.workflows import main
 
 
 @pytest.fixture
@@ -209,3 +210,35 @@ def test_the_report_is_told_that_a_former_result_is_replaced(job, monkeypatch):
 def test_what_is_known_beforehand_is_a_warning_of_the_report(job):
     workflow = init_subject_wf(scan=job.scan, output_dir=job.output_dir, notes=['Look.'])
     assert workflow.get_node('outputs_wf.report').inputs.known == ['Look.']
+
+
+@pytest.mark.slow
+def test_a_corrected_mask_outlives_every_next_run(example, tmp_path, capfd):
+    def run(*options):
+        where = ('-o', str(tmp_path / 'out'), '--work-dir', str(tmp_path / 'work'))
+        call = ('--subject', '02', '--bids-dir', str(example), '--motion', 'none', *where)
+        code = main([*call, *options])
+        return code, capfd.readouterr().err
+
+    assert run()[0] == 0
+    [mask] = (tmp_path / 'out').rglob('*_desc-brain_mask.nii.gz')
+    made, image = mask.read_bytes(), nib.load(mask)
+    drawn = np.asarray(image.dataobj).copy()
+    drawn[: drawn.shape[0] // 2] = 0
+    nib.save(nib.Nifti1Image(drawn, image.affine, image.header), mask)
+    corrected = mask.read_bytes()
+    assert corrected != made
+    # The same call keeps it and says so
+    code, said = run()
+    assert (code, mask.read_bytes()) == (0, corrected)
+    assert f'{mask.name} was edited by hand' in said
+    # Another one is refused, before it computes, however often it is tried
+    for _ in range(2):
+        code, said = run('--no-regions')
+        assert (code, mask.read_bytes()) == (1, corrected)
+        assert said.count('secondglance: ') == 1
+        assert str(mask) in said
+    # What a disk spoilt, or nobody has any more, is made anew
+    mask.write_bytes(corrected[:-50])
+    assert run()[0] == 0
+    assert mask.read_bytes() == made
