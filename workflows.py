@@ -258,6 +258,15 @@ def _main(arguments: list[str]) -> int:
     except InputError as error:
         print(f'secondglance: {error}', file=sys.stderr)
         return WRONG_CALL
+    except OSError as error:
+        # A full disk, a folder that is gone: not what was asked for is wrong
+        reason = error.strerror or type(error).__name__
+        where = error.filename or 'A file'
+        print(
+            f'secondglance: {where} cannot be used ({reason}): mend it, or choose another.',
+            file=sys.stderr,
+        )
+        return FAILED
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
         return INTERRUPTED

@@ -1,5 +1,6 @@
 """The command line: exit codes, and one clear sentence for what cannot be used."""
 
+import errno
 import gzip
 import json
 import shutil
@@ -287,3 +288,15 @@ def test_interrupted_without_a_traceback(monkeypatch, capsys):
     monkeypatch.setattr('secondglance.workflows._run', interrupted)
     assert main(['--subject', '01']) == 130
     assert 'stopped' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('path', ['/data/a', None])
+def test_a_full_disk_ends_without_a_traceback(monkeypatch, capsys, path):
+    def run(arguments):
+        raise OSError(errno.ENOSPC, 'No space left on device', path)
+
+    monkeypatch.setattr('secondglance.workflows._run', run)
+    assert main(['--subject', '01']) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f'secondglance: {path or "A file"} cannot be used (No space left')
+    assert said.count('\n') == 1
