@@ -69,7 +69,7 @@ def test_labels_lie_on_the_grid_of_the_scan(study, quick):
     assert set(card['Atlas']['Files']) == {f'mouse_{t}.nii.gz' for t in ('wm', 'gm', 'csf')}
 
 
-def test_its_own_labels_are_written_anew(study, quick):
+def test_its_own_unchanged_labels_are_overwritten(study, quick):
     call = ['label', '--bids-dir', str(study)]
     assert [main(call), main(call)] == [0, 0]
 

@@ -140,7 +140,7 @@ MANY = ('--subject', 'all', '--nprocs', '2')
 @pytest.mark.slow
 @pytest.mark.parametrize('options', [ONE, SHARED, MANY], ids=['one', 'shared', 'many'])
 @pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_run_is_stopped_and_goes_on(started, example, tmp_path, options, number, code):
+def test_a_stopped_run_resumes(started, example, tmp_path, options, number, code):
     call = (*options, '--bids-dir', str(example), '-o', 'out', '--work-dir', 'work')
     process = run_until_busy(started, call, tmp_path)
     os.killpg(process.pid, number)

@@ -59,7 +59,7 @@ def test_without_labels_all_participants_are_meant(parse):
     assert parse('--session_label pre post --motion none ds out participant').session
 
 
-def test_the_group_level_is_told_apart(parse):
+def test_the_group_level_is_recognised(parse):
     assert parse('ds out group').group
     assert parse('--work-dir w ds out group').group
 

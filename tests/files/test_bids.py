@@ -35,7 +35,7 @@ def test_prefix_may_be_left_out(study):
     assert find_scans(study, '01') == find_scans(study, 'sub-01')
 
 
-def test_own_side_car_goes_before_an_inherited_one(study):
+def test_own_side_car_takes_precedence_over_an_inherited_one(study):
     assert find_scans(study, '01')[0].bval.name == 'sub-01_dwi.bval'
     assert find_scans(study, '02')[0].bval == study / 'dwi.bval'
 
@@ -57,12 +57,12 @@ def test_name_has_the_suffix_unless_it_is_dwi(study):
     assert scan.bval is None
 
 
-def test_absent_subject_is_told_who_is_there(study):
+def test_absent_subject_is_answered_with_the_subjects_there_are(study):
     with pytest.raises(InputError, match='sub-01, sub-02'):
         find_scans(study, '03')
 
 
-def test_absent_image_is_told_what_is_there(study):
+def test_absent_image_is_answered_with_the_images_there_are(study):
     with pytest.raises(InputError, match=r'--suffix \(there are: dwi\)'):
         find_scans(study, '01', 'T2w')
 

@@ -44,7 +44,7 @@ def test_scans_with_a_reference_are_found(data_set):
     np.testing.assert_allclose(found[2].voxels, series.mean(axis=3), rtol=1e-6)
 
 
-def test_the_order_of_labels_without_a_table_is_told_once(data_set, caplog):
+def test_the_order_of_labels_without_a_table_is_reported_once(data_set, caplog):
     labels = data_set / 'derivatives/reference/sub-01/anat/sub-01_dseg.nii.gz'
     other = data_set / 'derivatives/reference/sub-03/anat/sub-03_dseg.nii.gz'
     save(np.asarray(nib.load(labels).dataobj), other)
@@ -77,7 +77,7 @@ def test_a_smaller_species_is_seen_with_smaller_pixels(data_set):
 
 
 @pytest.mark.parametrize(('zoom', 'species'), [(1.0, 'mouse'), (1.3, 'rat')])
-def test_the_size_of_what_is_labelled_tells_the_species(data_set, zoom, species):
+def test_species_is_estimated_from_the_labelled_volume(data_set, zoom, species):
     """Of 64 and 108 mm²."""
     for path in data_set.rglob('*sub-01*.nii.gz'):
         save(np.asarray(nib.load(path).dataobj), path, zoom)

@@ -127,7 +127,7 @@ def test_what_was_written_is_replaced_by_another_result(tmp_path, save):
         assert (out / 'mask.nii').read_bytes() == image.read_bytes()
 
 
-def test_a_file_that_nobody_wrote_here_is_kept(tmp_path, save):
+def test_a_file_of_another_program_is_kept(tmp_path, save):
     image = save(np.ones((3, 3, 3), np.float32), name='out/dseg.nii')
     other = save(np.zeros((3, 3, 3), np.float32), name='in/dseg.nii')
     with pytest.raises(InputError, match=r'dseg\.nii'):

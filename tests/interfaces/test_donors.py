@@ -56,7 +56,7 @@ def test_what_was_shared_and_then_damaged_is_computed_again(look, tmp_path):
     assert path.read_bytes() == first[0]
 
 
-def test_a_donor_of_ones_own_that_lies_on_its_back_is_looked_at_upright(tmp_path, look):
+def test_a_donor_on_its_back_is_turned_upright(tmp_path, look):
     upright = look('bank')
     for path in find_donor(donor_paths()[0]):
         image = nib.load(path)
@@ -76,7 +76,7 @@ def test_a_donor_of_ones_own_that_lies_on_its_back_is_looked_at_upright(tmp_path
     assert np.corrcoef(upside_down[brain], straight[brain])[0, 1] < 0.2
 
 
-def test_a_mouse_that_lends_its_mask_is_looked_at_as_a_rat(tmp_path, look):
+def test_a_mouse_donor_is_scaled_to_a_rat(tmp_path, look):
     """The same head with smaller voxels is the same to the network, and as large as it was."""
     rat = look('bank')
     paths = []

@@ -223,7 +223,7 @@ def test_environment_is_left_alone():
     assert 'RECORD' not in os.environ
 
 
-def test_a_failing_mcflirt_is_told_in_a_sentence(fake_fsl, series, tmp_path):
+def test_a_failing_mcflirt_is_reported_in_a_sentence(fake_fsl, series, tmp_path):
     (tmp_path / 'fsl' / 'bin' / 'mcflirt').write_text('#!/bin/sh\necho no memory >&2; exit 3\n')
     with pytest.raises(InputError, match=r'MCFLIRT failed .* --motion sitk') as error:
         McflirtMotion(in_file=series, volumes=[0, 1, 2]).run()
@@ -275,7 +275,7 @@ def test_a_turn_moves_a_larger_head_farther(tmp_path, monkeypatch, species, radi
     assert about['framewise_displacement']['HeadRadius'] == radius
 
 
-def test_motion_is_told_in_the_animals_millimetres(save, oblique, tmp_path):
+def test_motion_is_in_millimetres_of_the_animal(save, oblique, tmp_path):
     """A header whose millimetres are ten times too many, as software for humans wants it."""
     from scipy import ndimage
 

@@ -34,7 +34,7 @@ def head(rng):
     }
 
 
-def test_neighbours_are_looked_at_by_distance(head):
+def test_neighbours_are_chosen_by_distance(head):
     channels = refinement_channels(**head)
     assert channels.shape == (5, N_CHANNELS, 12, 16)
     logits = logits_of(head['probability']) / LOGIT_LIMIT

@@ -40,7 +40,7 @@ def test_few_slices_are_enough(model, n_slices):
     assert quarter_turns(model, np.rot90(middle, 2, (1, 2))) == 2
 
 
-def test_where_there_is_nothing_to_see_nothing_is_turned(model, rng):
+def test_an_image_without_a_head_is_not_turned(model, rng):
     assert quarter_turns(model, np.zeros((5, 64, 48), np.float32)) == 0
     assert quarter_turns(model, rng.rayleigh(1.0, (5, 64, 64)).astype(np.float32)) == 0
 
@@ -66,6 +66,6 @@ def test_what_is_known_is_not_asked(model):
     assert (pose.species, pose.quarter_turns) == ('mouse', 3)
 
 
-def test_where_there_is_nothing_to_see_it_is_a_rat(model):
+def test_an_image_without_a_head_is_a_rat(model):
     pose = find_pose(model, lambda _: np.zeros((5, 64, 48), np.float32))
     assert (pose.species, pose.quarter_turns) == ('rat', 0)

@@ -23,7 +23,7 @@ SHIPPED = {
 
 
 @pytest.mark.parametrize('channels', [(2, 4), (2, 3, 4), (4, 4, 4, 4)])
-def test_any_multiple_of_the_stride_goes_through(channels):
+def test_any_multiple_of_the_stride_is_accepted(channels):
     net = UNet(channels).eval()
     size = (net.stride * 3, net.stride * 2)
     assert net.stride == 2 ** (len(channels) - 1)
@@ -42,7 +42,7 @@ def test_every_relu_is_a_module_used_once_and_not_in_place():
     assert len(uses) == len(set(uses)) == 2 * 3 + 2 * 2
 
 
-def test_slices_of_a_batch_do_not_see_each_other():
+def test_slices_of_a_batch_do_not_influence_each_other():
     net = UNet((4, 8)).eval()
     images = torch.rand(3, 1, 8, 8)
     torch.testing.assert_close(net(images)[1:2], net(images[1:2]))

@@ -43,7 +43,7 @@ def rewrite(path, *, header=None, tensors=None):
     save_file({**load_file(path), **(tensors or {})}, path, metadata)
 
 
-def test_what_is_saved_comes_back(saved):
+def test_save_and_load_round_trip(saved):
     net, path = saved
     model = load_weights(path)
     image = torch.rand(1, 1, 8, 8)

@@ -57,7 +57,7 @@ def run(tmp_path_factory, example):
     return run
 
 
-def test_phantom_comes_back_as_it_was_made(run):
+def test_phantom_is_segmented_as_it_was_made(run):
     scores = run.table('sub-01/dwi/sub-01_desc-metrics_scores.tsv').set_index('label')['dsc']
     # A little below what was measured: 0.982, 0.917, 0.830 and 0.727
     assert scores['brain'] > 0.975
@@ -73,7 +73,7 @@ def test_real_rat_is_found(run):
 
 
 @pytest.mark.parametrize('told', [False, True])
-def test_a_head_on_its_back_is_turned_and_comes_back_as_it_lay(run, tmp_path, told):
+def test_a_head_on_its_back_is_turned_and_results_keep_its_orientation(run, tmp_path, told):
     image_path, _ = example_rat()
     image = nib.load(image_path)
     assert nib.aff2axcodes(image.affine)[:2] == ('R', 'S')
@@ -243,7 +243,7 @@ def test_nothing_changed_runs_nothing(run):
     assert {name.split('/')[-1] for name in ran} <= {'publish'}
 
 
-def test_deleted_output_comes_back_without_computing(run):
+def test_deleted_output_is_restored_from_the_cache(run):
     before = run.results()
     target = run.folder / f'out/{RAT}_dseg.nii.gz'
     content = target.read_bytes()

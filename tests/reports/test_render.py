@@ -36,7 +36,7 @@ def test_page_holds_its_pictures_and_needs_no_other_file(data, render):
             assert picture.size[0] > figures.WIDTH / 2
 
 
-def test_picture_inside_the_page_looks_like_the_file(tmp_path, rng):
+def test_picture_inside_the_page_equals_the_file(tmp_path, rng):
     path = tmp_path / 'a.png'
     smooth = np.repeat(np.repeat(rng.integers(0, 256, (8, 8, 1)), 16, 0), 16, 1)
     figures.save_png(np.repeat(smooth, 3, 2).astype(np.uint8), path)

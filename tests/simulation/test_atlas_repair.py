@@ -54,7 +54,7 @@ def test_crumbs_become_outside(maps):
     np.testing.assert_allclose(found[0, 2:4, 2:4, 2:4], 1)
 
 
-def test_the_cord_goes_on_behind_the_last_sound_section(maps):
+def test_the_cord_is_extended_behind_the_last_sound_section(maps):
     labels, _ = maps
     # A ball with a cord of 1.5 mm radius that ends in a half-moon
     x, _, z = np.meshgrid(*(0.15 * (np.arange(60) - 30),) * 3, indexing='ij')

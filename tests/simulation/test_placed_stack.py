@@ -83,7 +83,7 @@ def test_an_atlas_is_brought_to_the_size_of_the_rat(atlas):
     assert big.origin == pytest.approx((-8.5, -11.5, -4.5))
 
 
-def test_a_turned_atlas_keeps_what_lies_where(atlas):
+def test_a_turned_atlas_keeps_world_positions(atlas):
     """Through an affine map with rotation a place of the rat's world shows what it showed."""
     turn = np.deg2rad(20)
     to_rat = np.eye(4)

@@ -113,7 +113,7 @@ def test_a_turned_head_meets_the_gradients_from_elsewhere():
     np.testing.assert_allclose(weighted / plain, np.exp([-0.7 * 1.6, -0.7 * 0.7]), rtol=1e-4)
 
 
-def test_no_brain_lies_bare(heads):
+def test_every_brain_is_covered_by_a_head(heads):
     for head in heads:
         gap = ndimage.distance_transform_edt(~head.brain_mask, sampling=(0.375, 0.375, 0.5))
         filled = sum(head.fractions.values())[(gap > 0) & (gap < 1.8)]

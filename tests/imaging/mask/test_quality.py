@@ -96,7 +96,7 @@ def calibration():
     return Calibration(tuple(whole), tuple(slices))
 
 
-def test_calibration_survives_a_header_and_no_other_does(calibration):
+def test_calibration_round_trips_through_a_header_and_others_are_refused(calibration):
     assert Calibration.from_plain(calibration.to_plain()) == calibration
     with pytest.raises(ValueError, match='other evidence'):
         Calibration.from_plain({'weights': [1.0], 'slice_weights': [1.0]})

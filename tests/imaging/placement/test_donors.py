@@ -39,7 +39,7 @@ def test_mask_follows_known_shifts(rng, size):
     assert placed.peaks.min() > 0.9
 
 
-def test_slice_that_saw_something_else_is_overruled(rng):
+def test_outlier_shift_of_a_slice_is_replaced(rng):
     donor = animal(rng)
     subject = move(donor.enhanced, np.tile([3, -2], (9, 1)))
     # In slice 4, all that is seen is the same brain elsewhere
@@ -57,7 +57,7 @@ def test_head_in_a_larger_frame_far_from_the_middle(rng):
     np.testing.assert_array_equal(place_stack(subject, POSITIONS, donor).mask, brain)
 
 
-def test_donor_that_looks_like_the_subject_is_taken(rng):
+def test_donor_most_like_the_subject_is_taken(rng):
     bank = [animal(rng) for _ in range(3)]
     subject = move(bank[1].enhanced, np.tile([1, 2], (9, 1))) + 0.1 * rng.random((9, 31, 28))
     placed = place_from_bank(subject, POSITIONS, bank)
@@ -74,7 +74,7 @@ def test_slices_without_brain_beyond_the_donor_stay_empty(rng):
     assert (placed.donor_slice < 0).sum() == 6
 
 
-def test_end_slice_stands_in_where_the_brain_goes_on(rng, monkeypatch):
+def test_end_slice_is_used_beyond_the_donor_where_it_correlates(rng, monkeypatch):
     monkeypatch.setattr('secondglance.imaging.placement.slice_matching.SCALES', (1.0,))
     donor = animal(rng)
     short = Donor(donor.enhanced[2:], donor.mask[2:], POSITIONS[2:])

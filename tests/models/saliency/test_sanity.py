@@ -45,7 +45,7 @@ def test_blocks_run_from_the_output_to_the_input_and_are_the_whole_network(model
     assert found == {id(p) for p in model.net.parameters()}
 
 
-def test_only_the_named_blocks_are_thrown_and_the_network_is_left_alone(model):
+def test_only_the_named_blocks_are_randomised_and_the_network_is_unchanged(model):
     with torch.no_grad():
         for module in model.net.modules():
             if isinstance(module, nn.BatchNorm2d):

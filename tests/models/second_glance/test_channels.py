@@ -28,7 +28,7 @@ def head():
     return image.astype(np.float32), mask
 
 
-def test_what_lies_far_outside_the_mask_changes_nothing(head):
+def test_pixels_far_outside_the_mask_change_nothing(head):
     image, mask = head
     other = image.copy()
     other[:, :4] = other[:, -4:] = 99.0

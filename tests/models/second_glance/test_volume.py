@@ -63,7 +63,7 @@ def test_points_of_the_world_become_those_of_the_transform(network, scan):
     assert np.allclose(places, found.stack.coordinates[n, h, w], atol=1e-3)
 
 
-def test_slices_of_another_direction_are_cut_anew(network, scan):
+def test_slices_of_another_direction_are_resliced(network, scan):
     """A scan of thick axial slices is shown as coronal ones."""
     volume, mask, affine = scan
     thick = np.s_[:, :, ::4]

@@ -123,7 +123,7 @@ def test_killed_training_resumes_to_the_same_weights(
         run(atlas, output, first, donors, scans=[])
 
 
-def test_an_animal_never_lends_its_mask_to_itself(
+def test_a_training_animal_is_never_its_own_donor(
     atlas, first, donors, scan, tmp_path, monkeypatch
 ):
     lent = []
@@ -141,7 +141,7 @@ def test_an_animal_never_lends_its_mask_to_itself(
     assert len(lent) == 2 + 3 * 2
 
 
-def test_it_learns_what_the_first_glance_does_not_see(rng):
+def test_refinement_learns_what_the_first_glance_misses(rng):
     """Slices whose neighbours show what they do not: an end that a slice alone cannot tell."""
     n, shape = 12, (12, SIDE, SIDE)
     brain = np.zeros(shape, bool)

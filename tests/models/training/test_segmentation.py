@@ -192,7 +192,7 @@ def test_too_few_animals_are_refused():
         split_animals(2, np.random.default_rng(0))
 
 
-def test_training_never_sees_animals_that_judge_it(atlas, tmp_path, monkeypatch):
+def test_training_never_uses_validation_or_test_animals(atlas, tmp_path, monkeypatch):
     seen = []
     original = training.animal_rng
     monkeypatch.setattr(training, 'animal_rng', lambda s, n: (seen.append(n), original(s, n))[1])
@@ -268,7 +268,7 @@ def test_killed_training_resumes_to_the_same_weights(atlas, scans, tmp_path, mon
     assert curves[0] == curves[1]
 
 
-def test_scans_are_drawn_posed_anew_with_what_is_known_of_them(scans):
+def test_scans_are_drawn_in_new_poses_with_their_labels(scans):
     images, labels = draw_scans(scans, np.random.default_rng(0), 40, 0.75, 32)
     again, _ = draw_scans(scans, np.random.default_rng(0), 40, 0.75, 32)
     assert torch.equal(images, again)
@@ -310,7 +310,7 @@ def test_brain_masks_teach_the_brain_and_leave_the_tissues_open(atlas):
     assert (gradient[:, 1:, 20:, :] > 0).all()
 
 
-def test_training_goes_on_from_weights_that_fit(atlas, scans, tmp_path):
+def test_training_starts_from_weights_of_the_same_architecture(atlas, scans, tmp_path):
     run(atlas, tmp_path / 'first.safetensors', steps=2)
     start = tmp_path / 'first.safetensors'
     card = run(

@@ -160,7 +160,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path, holder):
         assert told == []
 
 
-def test_where_the_file_system_knows_no_locks_the_scan_is_run(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_still_runs_the_scan(tmp_path, monkeypatch):
     def flock(number, how):
         raise OSError(errno.ENOLCK, 'No locks available')
 
@@ -191,7 +191,7 @@ def test_two_processes_on_one_scan_both_end_right(example, tmp_path):
     assert np.asarray(mask.dataobj).any()
 
 
-def test_the_report_is_told_that_a_former_result_is_replaced(job, monkeypatch):
+def test_the_report_says_that_a_former_result_is_replaced(job, monkeypatch):
     told = []
 
     def build(job, notes=()):

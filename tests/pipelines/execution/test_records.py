@@ -51,7 +51,7 @@ def test_a_time_stamp_alone_changes_nothing(finished, tmp_path):
     assert find_record(tmp_path / 'out', finished[0], None, 'recipe') is not None
 
 
-def test_an_edited_output_is_kept_flagged_and_not_made_anew(finished, tmp_path):
+def test_an_edited_output_is_kept_and_flagged(finished, tmp_path):
     scan, output = finished
     refuse_edited(tmp_path / 'out', scan)
     nib.save(nib.Nifti1Image(np.eye(3, dtype=np.uint8)[..., None], np.eye(4)), output)
