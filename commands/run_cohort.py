@@ -66,7 +66,9 @@ def run_many(args, jobs: list, lost: list, output_dir: Path, console) -> int:
     if todo:
         console.print(f'{len(todo)} of {len(jobs)} scans to do.')
         outcomes |= {outcome.scan: outcome for outcome in _run(args, todo, console)}
-    ordered = [*(outcomes[job.scan.name] for job in jobs), *lost]
+    from secondglance.reports.cohort import flag_outliers
+
+    ordered = flag_outliers([*(outcomes[job.scan.name] for job in jobs), *lost])
     page = write_cohort(ordered, output_dir)
     tried = {job.scan.name for job in todo} | {outcome.scan for outcome in lost}
     _summarise(ordered, page, console, tried=tried)

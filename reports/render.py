@@ -47,6 +47,9 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
         ],
     ):
         figures.save_png(figures.mosaic(slices, outline, data.aspect), figure(name, 'png'))
+    # The cohort page alone shows it
+    small = figures.thumbnail(base, data.mask, data.aspect)
+    figures.save_png(small, figures_dir / f'{prefix}_thumbnail.png')
     if data.confounds and len(data.confounds['trans_x']) > 1:
         figures.motion_plot(data.confounds, figure('motion', 'svg'))
     if data.placement:

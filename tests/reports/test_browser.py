@@ -5,7 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from secondglance.pipelines.execution.job import ScanResult
+from secondglance.reports.cohort import write_cohort_page
 from secondglance.reports.render import render_report
 
 pytestmark = pytest.mark.slow
@@ -246,6 +249,81 @@ def test_text_can_be_read_and_nothing_runs_off_the_side(open_page, report, width
     assert len(buttons) > 8
     assert page.evaluate("""() => [...document.querySelectorAll('input, select, button')].every(
         e => e.labels?.length || e.ariaLabel || e.textContent.trim())""")
+
+
+def test_a_rating_is_kept_and_exported(open_page, report):
+    page = _ready(open_page(report))
+    page.get_by_label('doubtful').check()
+    page.get_by_label('Note').fill('olfactory bulb\tcut "here" <b>')
+    page.reload()
+    _ready(page)
+    assert page.get_by_label('doubtful').is_checked()
+    with page.expect_download() as download:
+        page.get_by_role('button', name='Export as TSV').click()
+    assert download.value.suggested_filename == 'sub-01_rating.tsv'
+    head, row = download.value.path().read_text().splitlines()
+    assert head.split('\t') == ['scan', 'rating', 'note', 'rated']
+    assert row.split('\t')[:3] == ['sub-01', 'doubtful', 'olfactory bulb cut "here" <b>']
+
+
+@pytest.fixture
+def cohort(tmp_path, report):
+    """Write a study of 500 scans beside the report of the first."""
+    folder = tmp_path / 'a study'
+    (folder / 'sub-001/figures').mkdir(parents=True)
+    shutil.copy(report, folder / 'sub-001.html')
+    Image.new('RGB', (96, 72)).save(folder / 'sub-001/figures/sub-001_thumbnail.png')
+    shares = {'WM_mm3': 500.0, 'GM_mm3': 1200.0, 'CSF_mm3': 200.0}
+    outcomes = [
+        ScanResult(
+            f'sub-{n:03}',
+            'done',
+            flags=('Odd <b>.',) if n == 7 else (),
+            figures={'species': 'rat', 'confidence': 0.99, 'brain_mm3': 1900.0 - n, **shares},
+        )
+        for n in range(1, 500)
+    ]
+    return write_cohort_page([*outcomes, ScanResult('sub-x', 'failed', reason='Bad.')], folder)
+
+
+def test_cohort_is_sorted_and_filtered_and_rated(open_page, cohort):
+    page = open_page(cohort)
+    page.wait_for_selector('#scans[data-ready]')
+    shown = page.locator('#scans tbody tr:visible')
+    names = '() => [...document.querySelectorAll("#scans tbody tr")].map(r => r.dataset.scan)'
+    assert page.evaluate(names)[:2] == ['sub-x', 'sub-007']
+    page.get_by_role('button', name='brain, mm³').click()
+    order = page.evaluate(names)
+    assert order[0] == 'sub-499'
+    assert order[-2:] == ['sub-001', 'sub-x']
+    page.get_by_role('button', name='brain, mm³').click()
+    assert page.evaluate(names)[0] == 'sub-001'
+    page.wait_for_function('() => document.images[0].naturalWidth === 96')
+    page.get_by_label('Filter').fill('odd')
+    assert shown.count() == 1
+    assert page.inner_text('#count') == '1 of 500 shown'
+    page.get_by_label('Filter').fill('')
+    page.get_by_label('Verdict').select_option('failed')
+    assert shown.count() == 1
+    page.get_by_label('Rating of sub-x').select_option('fail')
+    page.reload()
+    with page.expect_download() as download:
+        page.get_by_role('button', name='Export').click()
+    rows = [row.split('\t') for row in download.value.path().read_text().splitlines()]
+    assert len(rows) == 501
+    assert rows[1][:2] == ['sub-x', 'fail']
+    page.get_by_role('link', name='sub-001', exact=True).click()
+    _ready(page)
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+@pytest.mark.parametrize('width', [1280, 390])
+def test_cohort_can_be_read(open_page, cohort, width, scheme):
+    page = open_page(cohort, viewport={'width': width, 'height': 900}, color_scheme=scheme)
+    count, poor = page.evaluate(CONTRAST)
+    assert count > 100
+    assert poor == []
+    assert page.evaluate(WIDER) <= 0
 
 
 def test_without_scripts_the_mosaics_stay(open_page, report):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from secondglance.pipelines.execution.job import ScanResult
-from secondglance.reports.cohort import in_order, write_cohort_page
+from secondglance.reports.cohort import flag_outliers, in_order, outliers, write_cohort_page
 
 
 def finished(name, confidence=0.9, volume=1800.0, flags=(), **more):
@@ -31,30 +31,67 @@ def test_the_doubtful_come_first(study):
 
 
 def test_a_page_shows_each_scan_beside_the_others(study, tmp_path):
-    picture = tmp_path / 'sub-01/figures/sub-01_mask.png'
+    picture = tmp_path / 'sub-01/figures/sub-01_thumbnail.png'
     picture.parent.mkdir(parents=True)
     picture.touch()
     page = write_cohort_page(study, tmp_path).read_text()
     assert '1 failed, 2 to look at' in page
-    links = [f'sub-{n}.html' for n in ('05', '03', '02', '01')]
-    assert re.findall(r'href="([^"]+)"', page) == links
-    assert re.findall(r'src="([^"]+)"', page) == ['sub-01/figures/sub-01_mask.png']
+    body = page[page.index('<tbody>') :]
+    rows = dict(re.findall(r'<tr data-scan="([^"]+)" data-verdict="([^"]+)"', body))
+    assert list(rows) == ['sub-04', 'sub-05', 'sub-03', 'sub-02', 'sub-01']
+    assert list(rows.values()) == ['failed', 'bad', 'look', 'good', 'good']
+    links = re.findall(r'href="([^"]+)"', body)
+    reports = [f'sub-{n}.html' for n in ('05', '03', '02', '01')]
+    assert [link for link in links if link.endswith('.html')] == reports
+    assert re.findall(r'src="([^"]+)"', body) == ['sub-01/figures/sub-01_thumbnail.png']
     # 2000 mm³ where 1800 is usual
-    assert 'brain 2000 mm³, 1.11 of the median · WM 30% · GM 60% · CSF 10%' in page
-    assert 'The mask is doubtful.' in page
+    assert _cells(body, 'sub-01') == ['0.97', '2000', '1.11', '30', '60', '10']
+    assert 'The mask is doubtful.' in body
     assert '<script>' not in page
-    assert '&lt;script&gt;x' in page
+    assert '&lt;script&gt;x' in body
+
+
+def _cells(page, scan):
+    row = page[page.index(f'data-scan="{scan}"') :].partition('</tr>')[0]
+    return re.findall(r'data-value="[^"]*"[^>]*>([^<]*)</td>', row)
 
 
 def test_species_are_not_compared_and_an_empty_brain_is_none(tmp_path):
     rat, mouse = finished('sub-r', volume=1800.0), finished('sub-m', volume=450.0, species='mouse')
     nothing = finished('sub-n', 0.0, 0.0, species='vole')
     page = write_cohort_page([rat, mouse, nothing], tmp_path).read_text()
-    assert page.count('1.00 of the median') == 2
-    assert 'brain 0 mm³' in page
+    assert [_cells(page, scan)[2] for scan in ('sub-r', 'sub-m', 'sub-n')] == ['1.00', '1.00', '–']
+    assert _cells(page, 'sub-n')[1] == '0'
+
+
+def test_a_scan_unlike_its_species_is_flagged_everywhere(tmp_path):
+    rats = [finished(f'sub-{n}', volume=1800.0 + 15 * n) for n in range(8)]
+    mice = [finished(f'sub-m{n}', volume=450.0, species='mouse') for n in range(3)]
+    small = finished('sub-odd', volume=1300.0, flags=('Seen before.',))
+    flagged = flag_outliers([*rats, small, *mice])
+    assert [outcome.scan for outcome in flagged if outcome.flags] == ['sub-odd']
+    first, second = flagged[8].flags
+    assert first == 'Seen before.'
+    assert 'Brain volume' in second
+    page = write_cohort_page(flagged, tmp_path).read_text()
+    assert _cells(page, 'sub-odd')[1] == '1300 ▲'
+    assert page.count('class="odd"') == 1 + 1  # In the table and among the dots
+
+
+def test_few_scans_and_nearly_equal_ones_have_no_outliers():
+    few = [
+        finished('sub-1', volume=1800.0),
+        finished('sub-2', volume=1800.0),
+        finished('sub-3', volume=900.0),
+    ]
+    assert outliers(few) == set()
+    alike = [finished(f'sub-{n}', volume=1800.0) for n in range(9)]
+    assert outliers([*alike, finished('sub-x', volume=1860.0)]) == set()
+    assert outliers([*alike, finished('sub-x', 0.99)]) == set()
+    assert outliers([*alike, finished('sub-x', 0.7)]) == {('sub-x', 'confidence')}
 
 
 def test_a_study_in_which_all_failed(tmp_path):
     page = write_cohort_page([ScanResult('sub-1', 'failed', reason='No image.')], tmp_path)
     assert 'No image.' in page.read_text()
-    assert 'href' not in page.read_text()
+    assert 'href=' not in page.read_text().partition('<script')[0]
