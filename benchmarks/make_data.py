@@ -16,7 +16,7 @@ from secondglance.simulation.atlas_repair import tidy_maps
 
 HERE = Path(__file__).parent
 DONORS = ('02', '05', '10', '14')
-"""Animals of the EPI data whose brains differ in size; none is the example's."""
+"""Animals of the EPI data with brains of different sizes; none is the example's."""
 
 SIMULATED = {'small': 0.88, 'smallish': 0.92, 'largish': 1.08, 'large': 1.08}
 """Simulated donors: size beside the atlas, so that subjects of other sizes find one like them."""

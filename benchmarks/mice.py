@@ -52,7 +52,7 @@ STRUCTURES = {
 neocortex, amygdala; ventricles; left and right."""
 
 SMALL = 0.25
-"""Slices whose brain is smaller than this share of the largest show cord or olfactory bulb."""
+"""Slices with a brain smaller than this share of the largest show cord or olfactory bulb."""
 
 
 def main():
@@ -127,15 +127,15 @@ def judge_head(path, reference, model, refinement, donors):
     large = area > SMALL * area.max()
     for method in ('first-glance', 'network'):
         head = pose.stack(grid, voxels)
-        seen = find_brain(model, refinement, head, donors, mask_method=method)
-        mask = grid.to_native(seen.brain.mask) >= 0.5
+        segmented = find_brain(model, refinement, head, donors, mask_method=method)
+        mask = grid.to_native(segmented.brain.mask) >= 0.5
         print(
             path.name.split('.')[0],
             method,
-            seen.brain.method,
+            segmented.brain.method,
             f'{dice(mask, truth):.3f}',
             f'{dice(mask[..., large], truth[..., large]):.3f}',
-            f'{seen.brain.confidence:.2f}',
+            f'{segmented.brain.confidence:.2f}',
             sep='\t',
         )
 

@@ -59,7 +59,7 @@ def main():
 
 
 def species_seen(model, stack, species):
-    """Name what a head is taken for whose pixels are as those of a species."""
+    """Estimate the species of a head with the pixel size of a given species."""
 
     def stack_at(spacing):
         finer = model.spacing * BRAIN_SIZE[species] / spacing

@@ -90,7 +90,7 @@ def from_outline(brain):
 
 
 def hidden_share(image, brain):
-    """Share of a brain's outline on whose two sides the image is alike."""
+    """Share of a brain's outline where the image is alike on both sides."""
     away = from_outline(brain)
     near = (away > 1) & (away <= 3)
     inside, outside = (local_mean(image, near & side) for side in (brain, ~brain))

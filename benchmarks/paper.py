@@ -116,9 +116,11 @@ def judge_shipped(args, atlas, split):
     found = {}
     for number in unseen:
         stack, labels, positions = scanned(args, atlas, number, model.spacing, 80)
-        seen = find_brain(model, refinement, HeadStack(stack, positions, model.spacing), donors)
-        mask = seen.brain.mask >= 0.5
-        compare(found, 'no mask', seen.first.probabilities, None, labels, model)
+        segmented = find_brain(
+            model, refinement, HeadStack(stack, positions, model.spacing), donors
+        )
+        mask = segmented.brain.mask >= 0.5
+        compare(found, 'no mask', segmented.first.probabilities, None, labels, model)
         compare(found, 'mask of the network', *inside(model, stack, mask), labels, model)
         compare(found, 'mask by hand', *inside(model, stack, labels > 0), labels, model)
     print('\nThe weights that ship:')

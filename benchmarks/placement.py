@@ -3,7 +3,7 @@
 ``python benchmarks/placement.py RAT_EPI_BIDS_FOLDER [--weights FILE] [--saliency METHOD …]``
 ``python benchmarks/placement.py --simulated 24 --atlas FOLDER [--weights FILE] …``
 
-Donors are the animals whose heads ship (`--donors bank`) or eight first runs of other animals
+Donors are the donors that ship (`--donors bank`) or eight first runs of other animals
 (`--donors eight`), never the subject's own; two labels that are one animal count as one. A row a
 volume on its own grid: DSC of the mask not moved, moved slice by slice, and after agreement of
 the slices; of the best possible translation of the same mask (oracle); of the first glance; and of
@@ -121,13 +121,15 @@ def heads_of(args, model, saliency):
             pose = Pose('rat', model.spacing)
             head, _ = read_head(*find_donor(folder), pose)
             grid = Stack(model.spacing, head.thickness, head.positions)
-            bank.append(seen(folder.name, head.images, head.brain, grid, model, saliency, args))
+            bank.append(
+                prepared(folder.name, head.images, head.brain, grid, model, saliency, args)
+            )
         for number in range(args.simulated):
             rng = np.random.default_rng([number, 9])
             head = draw_head(draw_animal(atlas, rng, model.spacing, 80), rng)
             grid = Stack(model.spacing, slices_apart(head.positions), head.positions)
             name = f'simulated-{number:03d}'
-            yield seen(name, head.images, head.labels, grid, model, saliency, args), bank
+            yield prepared(name, head.images, head.labels, grid, model, saliency, args), bank
         return
     found = args.root / 'derivatives/reference'
     heads = [
@@ -168,10 +170,10 @@ def look(root, path, model, saliency, args):
     mask = np.asarray(nib.load(path).dataobj) > 0
     grid = slice_grid(image.shape, image.affine, model.spacing)
     stack = grid.to_stack(image.get_fdata(dtype=np.float32))
-    return seen(name, stack, mask, grid, model, saliency, args)
+    return prepared(name, stack, mask, grid, model, saliency, args)
 
 
-def seen(name, stack, labels, grid, model, saliency, args):
+def prepared(name, stack, labels, grid, model, saliency, args):
     """Take the first glance at a head."""
     start = time.perf_counter()
     method = 'guided' if saliency.startswith(('sobel', 'random')) else saliency

@@ -49,11 +49,11 @@ def main():
         drawn = [run.labels > 0 for run in runs]
         # A donor is never the animal itself
         others = [donor for donor in donors if donor.animal != animal]
-        seen = [brain_of(run, model, refinement, others) for run in runs]
+        predicted = [brain_of(run, model, refinement, others) for run in runs]
         size = voxel_sizes(runs[0].affine)
         pull = motion_between([run.voxels for run in runs], size)
-        twice = [dice(moved(masks[1], pull), masks[0]) for masks in (drawn, seen)]
-        across = np.mean([dice(*pair) for pair in zip(seen, drawn, strict=True)])
+        twice = [dice(moved(masks[1], pull), masks[0]) for masks in (drawn, predicted)]
+        across = np.mean([dice(*pair) for pair in zip(predicted, drawn, strict=True)])
         rows.append((*twice, across))
         print(animal, *(f'{value:.4f}' for value in rows[-1]), sep='\t', flush=True)
     for kind, values in zip(kinds, np.array(rows).T, strict=True):

@@ -12,7 +12,7 @@ LEVELS = ('participant', 'group')
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose every error is one sentence, and that takes underscores for hyphens."""
+    """A parser with one sentence for every error, which takes underscores for hyphens."""
 
     def error(self, message: str) -> NoReturn:
         """Print one sentence and exit with code 2."""

@@ -208,8 +208,8 @@ def _check_axes(path: str, affine: NDArray) -> None:
     flat = not np.isfinite(affine).all() or not ((sizes > _SHORTEST) & (sizes < _LONGEST)).all()
     if flat or abs(np.linalg.det(affine[:3, :3] / sizes)) < np.cos(np.radians(_FLAT_DEGREES)):
         raise InputError(
-            f'{path} has an affine (sform, else qform) whose axes do not span a volume: mend its '
-            'header; where the qform is right, set sform_code to 0.'
+            f'{path} has an affine (sform, else qform) with axes that do not span a volume: mend '
+            'its header; where the qform is right, set sform_code to 0.'
         )
     away = float(np.abs(affine[:3, 3]).max())
     if away > _FARTHEST * sizes.max():

@@ -135,8 +135,8 @@ def cut_brain(image: NDArray, mask: NDArray) -> list[str]:
             'The field of view cuts the brain: it goes on beyond the end slices '
             f'(brain area, of the largest slice: {shares}).'
         )
-    seen = np.asarray(image != 0).any(axis=0)
-    sides = [np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0)]
+    scanned = np.asarray(image != 0).any(axis=0)
+    sides = [np.flatnonzero(scanned.any(axis=axis)) for axis in (1, 0)]
     if not all(side.size for side in sides):
         return warnings
     edge = np.zeros(mask.shape[1:], bool)

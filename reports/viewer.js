@@ -72,7 +72,7 @@
     };
   }
 
-  /* The mask stays an outline beside other layers, whose colours it would change. */
+  /* The mask stays an outline beside other layers: filled, it would change their colours. */
   function filled(layer) {
     return state.fill && state.on.has(layer.key) && (layer.key !== 'mask' || state.on.size === 1);
   }

@@ -90,7 +90,7 @@ def read_maps(folder: Path | None = None) -> tuple[dict[str, np.ndarray], np.nda
     Parameters
     ----------
     folder : Path, optional
-        With one file each whose name, in small letters or capitals, ends in ``wm``, ``gm``,
+        With one file each that is named, in small letters or capitals, to end in ``wm``, ``gm``,
         ``csf`` and, if there is one, ``skull``, or in ``WM_probseg`` and so on as in BIDS,
         before ``.nii`` or ``.nii.gz``; values in [0, 1]. By default the atlas that ships.
 

@@ -32,7 +32,7 @@ def oblique():
 
 @pytest.fixture(scope='session')
 def example(tmp_path_factory) -> Path:
-    """Make the example data set, once, in a folder whose name holds a space."""
+    """Make the example data set, once, in a folder with a space in its name."""
     from secondglance.commands.simulate import make_example
 
     folder = tmp_path_factory.mktemp('a data set') / 'example'

@@ -47,7 +47,7 @@ def open_cache(work_dir: Path) -> Path:
             raise InputError(f'{folder} is a link: remove it, or choose another --work-dir.')
         if about.st_uid != os.geteuid():
             raise InputError(
-                f'{folder} belongs to another user, whose cached results would run as code: '
+                f'{folder} belongs to another user, and cached results can run code: '
                 'choose another --work-dir.'
             )
         if stat.S_IMODE(about.st_mode) != 0o700:

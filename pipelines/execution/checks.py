@@ -61,7 +61,7 @@ def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> Non
         not 0 <= index < size for index, size in zip(region, voxels.shape[:3], strict=True)
     ):
         raise InputError(
-            f'Voxel {region} of --explain-region lies outside {scan.path}, whose shape is '
+            f'Voxel {region} of --explain-region lies outside {scan.path}, which has shape '
             f'{image.shape[:3]}.'
         )
     for what, path in (('Reference', reference), ('Region', region)):

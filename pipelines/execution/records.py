@@ -133,7 +133,7 @@ def write_record(
 
 
 def image_of_record(folder: Path, scan: Scan) -> str | None:
-    """Find the image of another animal whose results lie in an output folder under a scan's name.
+    """Find the other animal's image if results under a scan's name were made from one.
 
     An image of another path and content is another's. So is one of the same path, as of two
     containers, if its data set has another name; without one it may be the same scan anew, which
@@ -213,7 +213,7 @@ def finished_scans(folder: Path) -> dict[str, Record]:
     Returns
     -------
     dict of Record
-        By name of the scan, sorted; of those whose results are all there, whatever made them.
+        By name of the scan, sorted; of scans with complete results, whatever made them.
     """
     found = {}
     for path in sorted(Path(folder).glob('logs/*.json')):

@@ -48,7 +48,7 @@ def below(pid):
 
 @pytest.fixture
 def started():
-    """Start a process whose whole group is removed in the end."""
+    """Start a process, and end its whole group after the test."""
     processes = []
 
     def start(call, **how):

@@ -21,7 +21,7 @@ from secondglance.interfaces.metrics import Metrics
 from secondglance.reports.figures import COLOURS
 
 OLD = 'index\tname\n0\tbackground\n1\tWM\n2\tGM\n3\tCSF\n'
-"""Table of files whose order is that of the networks."""
+"""Table of label files in the order of the networks."""
 
 
 @pytest.fixture

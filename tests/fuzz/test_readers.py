@@ -187,7 +187,7 @@ _weights.content = b''
 
 
 def fuzz_weights(rng, folder):
-    """Weights whose header, or whose tensors, say something else."""
+    """Weights with a wrong header or wrong tensors."""
     content = _weights(folder)
     size = int.from_bytes(content[:8], 'little')
     header, rest = json.loads(content[8 : 8 + size]), content[8 + size :]

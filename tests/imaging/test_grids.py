@@ -11,7 +11,7 @@ SHAPE = (41, 38, 17)
 
 
 def blob(shape, affine, centre_mm, width_mm=1.6):
-    """Smooth blob whose world centroid is known."""
+    """Smooth blob with a known centroid in the world."""
     world = nib.affines.apply_affine(affine, np.moveaxis(np.indices(shape), 0, -1))
     return np.exp(-((world - centre_mm) ** 2).sum(-1) / (2 * width_mm**2)).astype(np.float32)
 

@@ -51,7 +51,7 @@ class Phantom:
         self.blobs = rng.uniform(-4, 4, (25, 3)), rng.uniform(0.5, 1.2, 25), rng.normal(0, 25, 25)
 
     def scan(self, matrix: np.ndarray, rng=None, snr: float = np.inf) -> np.ndarray:
-        """The volume of a head whose world mm `matrix` takes to those at rest."""
+        """The volume of a head; `matrix` maps its world mm to those at rest."""
         grid = np.moveaxis(np.indices(self.shape), 0, -1)
         where = apply_affine(matrix @ self.affine, grid) - self.centre
         radius = np.linalg.norm(where / [6.5, 7.5, 6.5], axis=-1)

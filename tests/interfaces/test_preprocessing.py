@@ -276,7 +276,7 @@ def test_a_turn_moves_a_larger_head_farther(tmp_path, monkeypatch, species, radi
 
 
 def test_motion_is_in_millimetres_of_the_animal(save, oblique, tmp_path):
-    """A header whose millimetres are ten times too many, as software for humans wants it."""
+    """A header with voxel sizes multiplied by 10 (human software)."""
     from scipy import ndimage
 
     rng = np.random.default_rng(8)

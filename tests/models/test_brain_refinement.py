@@ -22,7 +22,7 @@ from secondglance.models.weights import REFINEMENT, load_weights, save_weights
 
 @pytest.fixture
 def head(rng):
-    """Five slices, 1 mm apart, whose values name them."""
+    """Five slices, 1 mm apart, with values that name them."""
     n, shape = 5, (5, 12, 16)
     level = np.arange(n, dtype=np.float32)[:, None, None]
     return {

@@ -1,4 +1,4 @@
-"""The whole, on a phantom whose truth is known, and on a real rat."""
+"""The whole graph, on a phantom with known truth and on a real rat."""
 
 import json
 import shutil
@@ -269,7 +269,7 @@ def test_other_weights_run_the_network_again_but_not_the_selection(run, tmp_path
     again = {n.split('/')[-1] for n in after if 'sub_01' in n and after[n] != before.get(n)}
     ran = {n.rstrip('0123456789').lstrip('_') for n in again}
     assert {'first_glance', 'donor_saliency', 'place', 'refine'} <= ran
-    # The first glance says where the brain is whose motion is corrected
+    # Motion is estimated on the brain of the first glance
     assert 'motion_correction' in again
     assert 'select_b0' not in again
 
@@ -326,12 +326,12 @@ def test_shifted_copy_of_the_donors_brain_is_found_exactly(seed):
     moved = np.roll(ndimage.binary_dilation(brain, near), shift, (1, 2))
     subject = np.where(moved, np.roll(scan(donor, 1), shift, (1, 2)), background)
 
-    own, seen = (
+    own, other = (
         enhance(saliency_stack(model, stack.astype(np.float32))[0])
         for stack in (scan(donor, 3), subject)
     )
     kernels = standardise(np.where(brain, own, 0))
-    found, _, _ = best_shift(correlate(standardise(seen), kernels))
+    found, _, _ = best_shift(correlate(standardise(other), kernels))
     large = brain.sum((1, 2)) > 60
     assert large.sum() > 30
     assert (found[large] == shift).all(1).mean() >= 0.95
@@ -390,7 +390,7 @@ def test_the_example_is_not_a_donor():
 
 
 def test_heads_that_are_not_what_they_seem_are_flagged(run, tmp_path):
-    """One whose slices run against its header and that lost one, and one that is noise."""
+    """A head with reversed slices and a lost one, and one of noise."""
     image, mask = (nib.load(path) for path in example_rat())
     voxels, brain = (np.asarray(i.dataobj).copy()[:, :, ::-1] for i in (image, mask))
     lost = voxels.shape[2] // 2

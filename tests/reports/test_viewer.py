@@ -37,8 +37,8 @@ def test_dorsal_is_the_first_row_and_left_the_first_column(data):
     labels = np.zeros_like(data.labels)
     labels[2, 0, -1] = 3  # leftmost and most dorsal
     told = viewer_data(replace(data, labels=labels))
-    seen = _decode(told['labels']['second'], (5, 10, 12))
-    assert np.argwhere(seen).tolist() == [[2, 0, 0]]
+    decoded = _decode(told['labels']['second'], (5, 10, 12))
+    assert np.argwhere(decoded).tolist() == [[2, 0, 0]]
     assert (told['width'], told['height']) == (12, 10)
 
 
@@ -91,9 +91,9 @@ def test_regions_are_packed_and_named(data):
     told = viewer_data(replace(data, regions=regions, region_names={30000: 'Cortex'}))
     layer = next(layer for layer in told['layers'] if layer['key'] == 'regions')
     assert [c['name'] for c in layer['classes']] == ['region 9', 'Cortex']
-    seen = _decode(told['labels']['regions'], (5, 10, 12))
-    assert seen[0, -1, 0] == 2
-    assert seen[1, -2, 1] == 1
+    decoded = _decode(told['labels']['regions'], (5, 10, 12))
+    assert decoded[0, -1, 0] == 2
+    assert decoded[1, -2, 1] == 1
 
 
 def test_all_is_plain_json(data):

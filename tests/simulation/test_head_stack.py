@@ -1,4 +1,4 @@
-"""Heads whose slices belong together, and heads that go wrong."""
+"""Heads as stacks of slices, and simulated acquisition failures."""
 
 import numpy as np
 import pytest

@@ -13,7 +13,7 @@ ORIGIN = (-4.75, -6.75, -3.75)
 
 @pytest.fixture(scope='module')
 def atlas():
-    """An egg whose tissues are bands of its coordinates, so place can be read off its maps."""
+    """An egg with tissues that are bands of its coordinates, so that maps show the place."""
     spacing = 0.5
     x, y, z = np.meshgrid(
         *(o + np.arange(n) * spacing for o, n in zip(ORIGIN, (20, 28, 16), strict=True)),

@@ -42,7 +42,7 @@ def test_mask_follows_known_shifts(rng, size):
 def test_outlier_shift_of_a_slice_is_replaced(rng):
     donor = animal(rng)
     subject = move(donor.enhanced, np.tile([3, -2], (9, 1)))
-    # In slice 4, all that is seen is the same brain elsewhere
+    # Slice 4 shows the same brain elsewhere
     subject[4] = ndimage.shift(donor.enhanced[4], (-7, 7), order=0)
     placed = place_stack(subject, POSITIONS, donor)
     assert np.flatnonzero(placed.replaced).tolist() == [4]

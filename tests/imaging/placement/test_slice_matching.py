@@ -8,7 +8,7 @@ from secondglance.imaging.placement.slice_matching import match_slices, peak_cor
 
 @pytest.fixture
 def donor(rng):
-    """Sixteen slices 1 mm apart whose pattern changes slowly from one to the next."""
+    """Sixteen slices 1 mm apart with a pattern that changes slowly."""
     field = ndimage.gaussian_filter(rng.standard_normal((16, 24, 24)), (1, 1.5, 1.5))
     return np.clip(field / field.std(), 0, None)
 

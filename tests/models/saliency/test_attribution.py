@@ -36,7 +36,8 @@ def lively(net: nn.Module, seed: int = 0) -> nn.Module:
             with torch.no_grad():
                 module.weight.normal_(0, 1, generator=generator)
                 module.bias.normal_(0, 0.3, generator=generator)
-    # Tissues whose logits no feature raises would have a guided map of zeros: nothing to compare.
+    # Tissues with logits that no feature raises would have a guided map of zeros: nothing to
+    # compare.
     with torch.no_grad():
         net.head.weight.abs_()
         net.head.weight[:, ::2] *= -0.3
@@ -179,7 +180,7 @@ def test_numbers_of_the_first_figure():
 
 
 class Arriving(nn.Module):
-    """Logits whose gradient is given."""
+    """Logits with a given gradient."""
 
     def __init__(self, gradient):
         super().__init__()

@@ -16,7 +16,7 @@ from secondglance.imaging.pose import HeadStack
 from secondglance.models.brain_refinement import N_CHANNELS
 from secondglance.models.training import loop
 from secondglance.models.training import refinement as refining
-from secondglance.models.training import refinement_samples as seen
+from secondglance.models.training import refinement_samples as samples
 from secondglance.models.training.recipes import REFINE
 from secondglance.models.training.refinement_samples import (
     RefinementSample,
@@ -142,7 +142,7 @@ def test_a_training_animal_is_never_its_own_donor(
 
 
 def test_refinement_learns_what_the_first_glance_misses(rng):
-    """Slices whose neighbours show what they do not: an end that a slice alone cannot tell."""
+    """Slices with information in their neighbours alone: the end of the brain."""
     n, shape = 12, (12, SIDE, SIDE)
     brain = np.zeros(shape, bool)
     brain[4:9, 8:24, 8:24] = True
@@ -162,8 +162,8 @@ def test_refinement_learns_what_the_first_glance_misses(rng):
     module = refining.RefinementTraining(dataclasses.replace(REFINE, channels=(4, 8)), 250)
     optimiser = torch.optim.Adam(module.net.parameters(), 1e-2)
     for step in range(250):
-        seen, truth = draw_samples(heads, np.random.default_rng(step), 8, SIDE)
-        loss = module.training_step((seen, truth), step)
+        channels, truth = draw_samples(heads, np.random.default_rng(step), 8, SIDE)
+        loss = module.training_step((channels, truth), step)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -177,11 +177,11 @@ def test_lost_slices_are_no_neighbours(first, donors, scan):
     whole = sample_of_head(first, head, donors)
     head.images[2] = 7.0
     held = [0, 1, 3, 4, 5]
-    seen = sample_of_head(first, head, donors)
-    np.testing.assert_array_equal(seen.positions, scan.positions[held])
+    sample = sample_of_head(first, head, donors)
+    np.testing.assert_array_equal(sample.positions, scan.positions[held])
     for name in ('images', 'probability', 'brain'):
-        np.testing.assert_array_equal(getattr(seen, name), getattr(whole, name)[held])
-    assert seen.enhanced.shape == seen.placed.shape == seen.images.shape
+        np.testing.assert_array_equal(getattr(sample, name), getattr(whole, name)[held])
+    assert sample.enhanced.shape == sample.placed.shape == sample.images.shape
 
 
 def test_what_was_seen_is_kept_whole(first, donors, rng, tmp_path):
@@ -205,8 +205,8 @@ def test_a_scan_is_seen_through_another_scanner_with_its_brain(scan):
 
 
 def test_the_brain_moves_with_the_image(scan, monkeypatch):
-    monkeypatch.setattr(seen, 'scan', lambda image, *_: image)
-    monkeypatch.setattr(seen, 'recolour', lambda image, *_: image)
+    monkeypatch.setattr(samples, 'scan', lambda image, *_: image)
+    monkeypatch.setattr(samples, 'recolour', lambda image, *_: image)
     for number in range(12):
         moved = rescan(scan, np.random.default_rng(number), 0.75, SIDE)
         bright = moved.images > 0.75 * np.quantile(moved.images, 0.99)

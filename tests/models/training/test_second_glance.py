@@ -37,7 +37,7 @@ N_SEEN = len(CHANNELS)
 
 @pytest.fixture
 def stack():
-    """An ellipsoid whose white matter and coordinates rise from left to right."""
+    """An ellipsoid with white matter and coordinates that rise from left to right."""
     rng = np.random.default_rng(0)
     y, x, z = np.mgrid[:9, :70, :56]
     away = ((x - 34) / 26) ** 2 + ((z - 27) / 18) ** 2 + ((y - 4) / 6) ** 2
@@ -88,9 +88,9 @@ def test_varied_slices_keep_fractions_and_place_together(stack):
         assert upright or mirrored
     assert torch.isfinite(channels).all()
     # The place that is shown turns with the brain that is shown
-    for seen, true in zip(channels, targets, strict=True):
+    for shown, true in zip(channels, targets, strict=True):
         known = true[7] > 0.5
-        pair = torch.stack([seen[ACROSS][known], true[4][known]])
+        pair = torch.stack([shown[ACROSS][known], true[4][known]])
         assert float(torch.corrcoef(pair)[0, 1]) > 0.97
 
 

@@ -193,9 +193,11 @@ def test_too_few_animals_are_refused():
 
 
 def test_training_never_uses_validation_or_test_animals(atlas, tmp_path, monkeypatch):
-    seen = []
+    numbers = []
     original = training.animal_rng
-    monkeypatch.setattr(training, 'animal_rng', lambda s, n: (seen.append(n), original(s, n))[1])
+    monkeypatch.setattr(
+        training, 'animal_rng', lambda s, n: (numbers.append(n), original(s, n))[1]
+    )
     drawn = []
     batches = training._Batches
 
@@ -207,7 +209,7 @@ def test_training_never_uses_validation_or_test_animals(atlas, tmp_path, monkeyp
     monkeypatch.setattr(training, '_Batches', Spy)
     card = run(atlas, tmp_path / 'n.safetensors', steps=1, n_animals=5)
     split = card['animals']
-    assert sorted(seen) == list(range(5))
+    assert sorted(numbers) == list(range(5))
     assert drawn == [len(split['train'])]
     assert not set(split['train']) & (set(split['validation']) | set(split['test']))
 
