@@ -1,11 +1,11 @@
-"""Whether a bad mask is noticed: heads of known truth, half of them spoilt.
+"""Whether a bad mask is noticed: labelled heads, half of them with simulated failures.
 
 ``python benchmarks/confidence.py [--simulated 100] [--bids-dir RAT_EPI] [--weights FILE] …``
 
-Simulated heads are of animals that taught no network. Every second head is spoilt, each disaster
-as often. The mask is the one a user gets: that of the default method, or what stands in for it.
-Printed: area under the curve by which the probability tells masks below a Dice of 0.95 from
-others, how often masks of a probability are good, and every mask below 0.9 that was not flagged.
+Simulated heads are of animals that no network was trained on. Every second head has a failure, all
+kinds equally often. The mask is that of ``auto``, as a user gets it. Printed: area under the curve
+by which the probability separates masks below a Dice of 0.95 from others, how often masks of a
+probability are good, and every mask below 0.9 that was not flagged.
 """
 
 import argparse

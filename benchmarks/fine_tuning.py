@@ -40,7 +40,7 @@ N_DONORS = 4
 SCORES = ('dsc', 'hd95_mm', 'sensitivity', 'precision')
 
 
-def main():
+def _arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('bids_dir', type=Path)
     parser.add_argument('--suffix', default='sbref')
@@ -55,7 +55,11 @@ def main():
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--together', nargs='*', default=['sub-01,sub-09'])
     parser.add_argument('--threads', type=int, default=2)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    args = _arguments()
     torch.set_num_threads(args.threads)
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
     warnings.filterwarnings('ignore', module='lightning')

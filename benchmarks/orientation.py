@@ -6,7 +6,7 @@ Every head lies upright, on its left, on its back and on its right. Simulated he
 that taught no network, in any contrast and tilted by up to 12 degrees about every axis. Counted:
 set upright, left as it lay, and turned to where it is not upright.
 
-Then every head is looked at as it is, a rat's, and with pixels as small as a mouse's: counted is
+Then every head is tested with its own pixels, as a rat, and with those of a mouse: counted is
 what each is taken for.
 """
 

@@ -9,7 +9,7 @@ volume on its own grid: DSC of the mask not moved, moved slice by slice, and aft
 the slices; of the best possible translation of the same mask (oracle); of the first glance; and of
 the brain made of the first glance with the placed mask's help. Beside the methods of saliency
 there are two that should do worse: ``sobel``, the edges of the image, and ``random``, guided
-backpropagation through a network that has learnt nothing; ``random1`` is another throw of it.
+backpropagation through an untrained network; ``random1`` is another one.
 """
 
 import argparse

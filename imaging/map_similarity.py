@@ -38,7 +38,7 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]
 def ssim(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     """Structural similarity of the magnitudes of two stacks, slice by slice.
 
-    Each slice is scaled by its 99.5th percentile and cut at one, as it is looked at.
+    Each slice is scaled by its 99.5th percentile and clipped at one, as it is displayed.
 
     Parameters
     ----------

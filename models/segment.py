@@ -267,7 +267,7 @@ def look_again(
     first : FirstGlance
         At the same head.
     model : LoadedModel
-        Network of the first glance, which looks at the masked head again with ``masked``.
+        Network of the first glance; ``masked`` runs it again on the masked head.
     network : LoadedModel, optional
         Of the second glance; needed with ``network``.
     atlas : RegionAtlas, optional

@@ -1,4 +1,4 @@
-"""What a person edited is told from what a disk spoilt."""
+"""Files edited by a person are distinguished from damaged ones."""
 
 import gzip
 import json

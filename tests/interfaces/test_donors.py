@@ -1,4 +1,4 @@
-"""Donors are looked at once for all subjects that share a cache."""
+"""The saliency of donors is computed once for all subjects that share a cache."""
 
 from pathlib import Path
 

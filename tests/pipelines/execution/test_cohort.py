@@ -134,7 +134,7 @@ def test_mended_file_is_tried_again_without_asking(cohort, study):
 
 @dataclass(frozen=True)
 class Deadly(Scan):
-    """A scan that takes the process with it that looks at it, unless it is the test's own."""
+    """A scan that kills the process that reads it, unless it is the test's own."""
 
     home: int = 0
 
