@@ -13,15 +13,16 @@ METHOD = 'forkserver'
 def start_server(preload: Sequence[str] = ()) -> None:
     """Start the process that others are forked from, which leaves Ctrl-C to this one.
 
-    A terminal sends Ctrl-C to all processes of a call: each would print a traceback.
+    A terminal sends Ctrl-C to all processes of a call: each would print a traceback. All end when
+    this process does, even if it is killed.
 
     Parameters
     ----------
     preload : sequence of str
         Modules to import once.
     """
-    if preload:
-        multiprocessing.get_context(METHOD).set_forkserver_preload(list(preload))
+    modules = ['secondglance.pipelines.execution.end_with_parent', *preload]
+    multiprocessing.get_context(METHOD).set_forkserver_preload(modules)
     if threading.current_thread() is not threading.main_thread():
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

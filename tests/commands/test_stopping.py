@@ -99,6 +99,19 @@ def test_a_signal_ends_every_process(started, tmp_path, number, code, whole_grou
     assert group_of(process.pid) == []
 
 
+def test_workers_end_when_their_caller_is_killed(started, tmp_path):
+    (tmp_path / 'busy.py').write_text(BUSY.replace('while :; do sleep 600; done', 'sleep 0'))
+    process = started([sys.executable, str(tmp_path / 'busy.py')])
+    assert process.stdout.readline() == 'busy\n'
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        if not group_of(process.pid):
+            break
+        time.sleep(0.1)
+    assert group_of(process.pid) == []
+
+
 def test_what_is_ignored_stays_ignored(started, tmp_path):
     (tmp_path / 'busy.py').write_text(BUSY)
     process = started(['nohup', sys.executable, str(tmp_path / 'busy.py')])
