@@ -121,6 +121,7 @@ def _build_parser() -> argparse.ArgumentParser:
         './out for an --image',
     )
     add(
+        '-w',
         '--work-dir',
         type=Path,
         default=os.environ.get('SECONDGLANCE_WORK_DIR', 'work'),

@@ -85,7 +85,10 @@ def publish(
                 waiting.unlink()
                 continue
             if scan and name not in SHARED and is_edited(target, written.get(name, ())):
-                raise edited_by_hand(target)
+                # Another attempt may have written it this moment
+                written = written_digests(output_dir, *scan)
+                if is_edited(target, written.get(name, ())):
+                    raise edited_by_hand(target)
             staged.append((waiting, target))
         if scan:
             # First the list, of both the old and the new: a process that is killed in between

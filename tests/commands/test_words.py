@@ -42,6 +42,7 @@ def test_files_alone_are_images_wherever_the_options_stand(parse, call):
         '--work_dir=w --skip_bids_validation ds out participant --subject 01 02',
         '--work-dir w --participant-label 01 02 ds out participant',
         '--participant_label 01 02 --work_dir w ds out participant',
+        '-w w ds out participant --participant-label 01 02',
         'ds out --work-dir w participant --participant 01 02',
     ],
 )

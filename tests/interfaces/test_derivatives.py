@@ -164,3 +164,22 @@ def test_what_a_person_added_to_the_description_is_kept(tmp_path):
     assert content['Authors'] == ['A. Person']
     assert content['Name'] == 'masks of our rats'
     assert content['GeneratedBy'][0]['Name'] == 'secondglance'
+
+
+def test_what_another_attempt_writes_meanwhile_is_not_taken_for_a_persons(
+    tmp_path, save, monkeypatch
+):
+    first, second, third = (
+        save(np.full((3, 3, 3), v, np.float32), name=f'in/{v}.nii') for v in (1, 2, 3)
+    )
+    out = tmp_path / 'out'
+    publish({'mask.nii': first}, out, SCAN)
+    sweep = derivatives._sweep
+
+    def other(folder):
+        monkeypatch.setattr(derivatives, '_sweep', sweep)
+        publish({'mask.nii': second}, out, SCAN)
+
+    monkeypatch.setattr(derivatives, '_sweep', other)
+    publish({'mask.nii': third}, out, SCAN)
+    assert (out / 'mask.nii').read_bytes() == third.read_bytes()
