@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from secondglance.imaging.glance_changes import ADDED, CHANGED, REMOVED
+from secondglance.reports.charts import Line, Panel, chart
 
 COLOURS = {1: (230, 159, 0), 2: (86, 180, 233), 3: (204, 121, 167)}
 """WM, GM and CSF as RGB, distinct for colour-blind readers too (Okabe and Ito)."""
@@ -25,9 +26,15 @@ INFERNO = (
 )
 """The colour map of that name at ten even steps."""
 
+LEAST_TILE = 40
+"""Pixels of a slice in a mosaic below which numbers would cover it."""
+
 MASK_COLOUR = (255, 212, 59)
 WIDTH = 1400
 """Of a mosaic, pixels."""
+QUALITY = 85
+"""Of pictures inside a page, WebP's 1 to 100."""
+
 WEBP_SIDE = 16383
 """Longest side that WebP can hold, pixels (RFC 9649, section 2.7)."""
 
@@ -119,7 +126,7 @@ def mosaic(
     (rows, columns, 3) uint8 array
     """
     n, height, width = slices.shape[:3]
-    columns = columns or min(n, int(np.ceil(np.sqrt(n * 2))))
+    columns = columns or _columns(n)
     zoom = max(1, round(WIDTH / columns / height))
     rows = -(-n // columns)
     tile_h, tile_w = max(1, round(width * zoom * aspect)), height * zoom
@@ -137,6 +144,58 @@ def mosaic(
         top, left = row * (tile_h + 2), column * (tile_w + 2)
         canvas[top : top + tile_h, left : left + tile_w] = tile
     return canvas
+
+
+def _columns(n: int) -> int:
+    """Columns of a mosaic: twice as many as rows."""
+    return min(n, int(np.ceil(np.sqrt(n * 2))))
+
+
+def annotate(
+    picture: NDArray[np.uint8],
+    n: int,
+    across_mm: float,
+    edges: tuple[str, str, str, str],
+) -> NDArray[np.uint8]:
+    """Write slice numbers on a mosaic, what lies left and right, and a scale bar.
+
+    Parameters
+    ----------
+    picture : (rows, columns, 3) uint8 array
+        From :func:`mosaic`, with its default columns.
+    n : int
+        Slices in it.
+    across_mm : float
+        Width of a slice.
+    edges : (str, str, str, str)
+        What lies left, right, up and down.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    columns = _columns(n)
+    width, height = picture.shape[1] // columns, picture.shape[0] // -(-n // columns)
+    if min(width, height) < LEAST_TILE:
+        return picture
+    # Two pixels lie between slices
+    mm_per_pixel = across_mm / (width - 2)
+    image = Image.fromarray(picture)
+    drawing = ImageDraw.Draw(image)
+    font = ImageFont.load_default(min(18, max(10, width // 8)))
+    style = {'font': font, 'fill': 'white', 'stroke_width': 1, 'stroke_fill': 'black'}
+    for index in range(n):
+        row, column = divmod(index, columns)
+        drawing.text((column * width + 3, row * height + 1), str(index), **style)
+    # Once is enough: all slices lie alike
+    drawing.text((3, height // 2), edges[0], anchor='lm', **style)
+    drawing.text((width - 5, height // 2), edges[1], anchor='rm', **style)
+    drawing.text((width // 2, 2), edges[2], anchor='ma', **style)
+    length = next((mm for mm in (10, 5, 2, 1, 0.5) if mm / mm_per_pixel < 0.45 * width), 0.2)
+    right, bottom = width - 6, height - 6
+    left = right - length / mm_per_pixel
+    drawing.rectangle((left - 1, bottom - 2, right + 1, bottom + 2), fill='black')
+    drawing.rectangle((left, bottom - 1, right, bottom + 1), fill='white')
+    drawing.text((right, bottom - 4), f'{length:g} mm', anchor='rs', **style)
+    return np.asarray(image)
 
 
 def thumbnail(slices: NDArray[np.uint8], masks: NDArray, aspect: float = 1.0) -> NDArray[np.uint8]:
@@ -165,16 +224,18 @@ def save_png(picture: NDArray[np.uint8], path: Path) -> None:
     """Write a picture."""
     from PIL import Image
 
-    Image.fromarray(picture).save(path, optimize=False, compress_level=6)
+    Image.fromarray(picture).save(path, optimize=False, compress_level=1)
 
 
-def data_uri(path: Path) -> str:
+def data_uri(path: Path, picture: NDArray[np.uint8] | None = None) -> str:
     """Encode a figure so that a page holds it and can be mailed alone.
 
     Parameters
     ----------
     path : Path
         An SVG, kept as it is, or a picture, which becomes WebP where that format holds its size.
+    picture : (rows, columns, 3) uint8 array, optional
+        What the file holds, where it is at hand.
 
     Returns
     -------
@@ -185,65 +246,87 @@ def data_uri(path: Path) -> str:
     if path.suffix == '.svg':
         kind, content = 'svg+xml', path.read_bytes()
     else:
-        kind, content = 'png', path.read_bytes()
-        with Image.open(path) as picture:
-            if max(picture.size) <= WEBP_SIDE:
+        shown = Image.open(path) if picture is None else Image.fromarray(picture)
+        with shown:
+            if max(shown.size) <= WEBP_SIDE:
                 buffer = BytesIO()
-                picture.convert('RGB').save(buffer, 'WEBP', quality=88, method=2)
+                shown.convert('RGB').save(buffer, 'WEBP', quality=QUALITY, method=1)
                 kind, content = 'webp', buffer.getvalue()
+            else:
+                kind, content = 'png', path.read_bytes()
     return f'data:image/{kind};base64,{base64.b64encode(content).decode()}'
 
 
 def motion_plot(confounds: dict, path: Path) -> None:
     """Plot translations, rotations and framewise displacement over the volumes."""
-    figure, axes = plots(3, 'mm', 'degrees', 'mm')
     volumes = confounds.get('volume', np.arange(len(confounds['trans_x'])))
-    for axis, names, factor in (
-        (axes[0], ('trans_x', 'trans_y', 'trans_z'), 1.0),
-        (axes[1], ('rot_x', 'rot_y', 'rot_z'), 180 / np.pi),
-        (axes[2], ('framewise_displacement',), 1.0),
-    ):
-        for name in names:
-            axis.plot(volumes, np.asarray(confounds[name]) * factor, 'o-', ms=4, label=name)
-        axis.legend(fontsize=8, frameon=False)
-        axis.set_xlabel('volume')
-    figure.savefig(path)
+    panels = [
+        Panel(
+            [
+                Line(volumes, np.asarray(confounds[name], float) * factor, label, colour)
+                for colour, (name, label) in enumerate(zip(names, labels, strict=True))
+            ],
+            'volume',
+            ylabel,
+        )
+        for names, labels, factor, ylabel in (
+            (('trans_x', 'trans_y', 'trans_z'), 'xyz', 1.0, 'translation, mm'),
+            (('rot_x', 'rot_y', 'rot_z'), 'xyz', 180 / np.pi, 'rotation, degrees'),
+            (('framewise_displacement',), ('',), 1.0, 'framewise displacement, mm'),
+        )
+    ]
+    path.write_text(chart(panels), encoding='utf-8')
 
 
 def placement_plot(rows: list[dict], path: Path) -> None:
     """Plot shift, peak and probability of a good mask by slice; replaced shifts are marked."""
-    figure, axes = plots(3, 'shift, mm', 'peak ratio', 'probability')
     index = np.array([row['slice'] for row in rows])
     replaced = np.array([bool(row['replaced']) for row in rows])
-    for name, colour in (('x', 'C0'), ('y', 'C1')):
-        axes[0].plot(index, [row[f'shift_{name}_mm'] for row in rows], color=colour, label=name)
-        found = np.array([row[f'found_{name}_mm'] for row in rows])
-        axes[0].plot(index[~replaced], found[~replaced], 'o', ms=3, color=colour)
-        axes[0].plot(index[replaced], found[replaced], 'x', ms=5, color=colour)
-    axes[0].legend(fontsize=8, frameon=False, title='line: used; ×: replaced')
-    axes[1].plot(index, [row['peak_ratio'] for row in rows], 'o-', ms=3)
-    for name, label in (('probability', 'mask is good'), ('confidence', 'shift agrees')):
-        axes[2].plot(index, [row[name] for row in rows], 'o-', ms=3, label=label)
-    axes[2].legend(fontsize=8, frameon=False)
-    axes[2].set_ylim(0, 1.05)
-    for axis in axes:
-        axis.set_xlabel('slice')
-    figure.savefig(path)
+    shifts = []
+    for colour, name in enumerate('xy'):
+        found = np.array([row[f'found_{name}_mm'] for row in rows], float)
+        used = [row[f'shift_{name}_mm'] for row in rows]
+        shifts += [
+            Line(index, used, name, colour, mark=''),
+            Line(index[~replaced], found[~replaced], '', colour, 'o', joined=False),
+            Line(index[replaced], found[replaced], '', colour, 'x', joined=False),
+        ]
+    sure = [
+        Line(index, [row[name] for row in rows], label, colour)
+        for colour, (name, label) in enumerate(
+            (('probability', 'mask is good'), ('confidence', 'shift agrees'))
+        )
+    ]
+    panels = [
+        Panel(shifts, 'slice', 'shift, mm', note='×: replaced'),
+        Panel([Line(index, [row['peak_ratio'] for row in rows])], 'slice', 'peak ratio'),
+        Panel(sure, 'slice', 'probability', (0, 1.05)),
+    ]
+    path.write_text(chart(panels), encoding='utf-8')
 
 
 def lognormal_plot(fit: dict, path: Path) -> None:
     """Plot the distance to a log-normal of every slice, and the quantiles of all."""
-    figure, axes = plots(2, 'Kolmogorov-Smirnov distance', 'observed quantile')
     distance = np.array(fit['ks_distance'], float)
-    axes[0].plot(np.arange(len(distance)), distance, 'o-', ms=3)
-    axes[0].set_ylim(0, None)
-    axes[0].set_xlabel('slice')
     theory = np.array(fit['theoretical'], float)
-    for quantiles in np.array(fit['observed'], float):
-        axes[1].plot(theory, quantiles, color='C0', alpha=0.25, lw=1)
-    axes[1].plot(theory, theory, 'k--', lw=1)
-    axes[1].set_xlabel('quantile of a normal')
-    figure.savefig(path)
+    quantiles = [
+        Line(theory, observed, mark='', faint=True)
+        for observed in np.array(fit['observed'], float)
+    ]
+    panels = [
+        Panel(
+            [Line(np.arange(len(distance)), distance)],
+            'slice',
+            'Kolmogorov-Smirnov distance',
+            (0, None),
+        ),
+        Panel(
+            [*quantiles, Line(theory, theory, '', 3, mark='', dashed=True)],
+            'quantile of a normal',
+            'observed quantile',
+        ),
+    ]
+    path.write_text(chart(panels), encoding='utf-8')
 
 
 def plots(n: int, *ylabels: str):

@@ -3,6 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
+from numpy.typing import NDArray
+
 from secondglance.files.atomic import write_whole
 from secondglance.imaging.glance_changes import changes
 from secondglance.imaging.labels import TISSUES
@@ -26,6 +28,7 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     figures_dir.mkdir(parents=True, exist_ok=True)
     prefix = html_path.stem
     made: dict[str, Path] = {}
+    pictures: dict[str, NDArray] = {}
 
     def figure(name: str, extension: str) -> Path:
         path = figures_dir / f'{prefix}_{name}.{extension}'
@@ -46,7 +49,10 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
             for name, maps in data.explained.items()
         ],
     ):
-        figures.save_png(figures.mosaic(slices, outline, data.aspect), figure(name, 'png'))
+        picture = figures.mosaic(slices, outline, data.aspect)
+        across = data.image.shape[1] * data.spacing[0]
+        pictures[name] = figures.annotate(picture, len(slices), across, data.edges)
+        figures.save_png(pictures[name], figure(name, 'png'))
     # The cohort page alone shows it
     small = figures.thumbnail(base, data.mask, data.aspect)
     figures.save_png(small, figures_dir / f'{prefix}_thumbnail.png')
@@ -58,7 +64,7 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
         figures.lognormal_plot(data.lognormal, figure('lognormal', 'svg'))
 
     # The cohort page shows the files; the report holds them and needs none
-    inside = {name: figures.data_uri(path) for name, path in made.items()}
+    inside = {name: figures.data_uri(path, pictures.get(name)) for name, path in made.items()}
     page = (
         environment()
         .get_template('report.html')

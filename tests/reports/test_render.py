@@ -192,3 +192,25 @@ def test_methods_name_the_second_glance_that_ran(second_glance, removed, weights
     )
     assert ('background removed' in text) == removed
     assert ('cdcdcdcdcdcd' in text) == weights
+
+
+def test_numbers_and_scale_are_written_on_each_slice():
+    n, side = 6, 100
+    plain = figures.mosaic(np.zeros((n, side, side, 3), np.uint8))
+    shown = figures.annotate(plain, n, 30.0, ('L', 'R', 'D', 'V'))
+    assert shown.shape == plain.shape
+    columns = 4
+    width, height = plain.shape[1] // columns, plain.shape[0] // 2
+    for index in range(n):
+        row, column = divmod(index, columns)
+        corner = shown[row * height :, column * width :][:20, :20]
+        assert corner.max() > 200
+    # 10 mm of the 30 mm that a slice is wide
+    bar = shown[height - 6, :width, 0] > 200
+    assert bar.sum() == pytest.approx((width - 2) / 3, abs=2)
+    assert not plain.any()
+
+
+def test_tiny_slices_are_not_written_over():
+    plain = np.zeros((30, 60, 3), np.uint8)
+    assert figures.annotate(plain, 2, 30.0, ('L', 'R', 'D', 'V')) is plain

@@ -1,0 +1,57 @@
+"""Charts as SVG."""
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from secondglance.reports.charts import Line, Panel, chart, ticks
+
+SVG = '{http://www.w3.org/2000/svg}'
+
+
+def _marks(svg):
+    circles = ElementTree.fromstring(svg).iter(f'{SVG}circle')
+    return [(float(c.get('cx')), float(c.get('cy'))) for c in circles]
+
+
+def test_points_lie_where_their_values_say():
+    svg = chart([Panel([Line([0, 1, 2], [0.0, 1.0, 0.5])], 'slice', 'p', (0, 1))])
+    (x0, y0), (x1, y1), (x2, y2) = _marks(svg)
+    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)
+    assert x0 < x1
+    assert y1 < y2 < y0  # Up in the picture is less
+    assert y0 - y1 == pytest.approx(2 * (y2 - y1), abs=0.2)
+
+
+def test_what_is_no_number_leaves_a_gap():
+    svg = chart([Panel([Line(np.arange(4), [1.0, np.nan, 2.0, 3.0])], 'x', 'y')])
+    assert len(_marks(svg)) == 3
+    assert 'nan' not in svg
+    [path] = [p.get('d') for p in ElementTree.fromstring(svg).iter(f'{SVG}path')
+              if p.get('class') == 'line c0']  # fmt: skip
+    assert path.count('M') == 2
+    assert path.count('L') == 1
+
+
+@pytest.mark.parametrize('values', [[], [np.nan], [2.0], [3.0, 3.0], [0.0, 0.0], [1e-9, 2e-9]])
+def test_odd_values_can_be_drawn(values):
+    for limits in ((None, None), (0, None), (0, 1)):
+        svg = chart([Panel([Line(np.arange(len(values)), values)], 'x', 'y', limits)])
+        assert 'nan' not in svg
+        assert 'inf' not in svg
+        ElementTree.fromstring(svg)
+
+
+def test_text_is_escaped():
+    svg = chart([Panel([Line([0, 1], [0, 1], '<b>&')], '<x>', '"y"', note='<n>')])
+    words = [text.text for text in ElementTree.fromstring(svg).iter(f'{SVG}text')]
+    assert {'<b>&', '<x>', '"y"', '<n>'} <= set(words)
+
+
+@pytest.mark.parametrize(('low', 'high'), [(0, 1), (-7, 3), (0.001, 0.002), (5, 5e6), (-0.4, 0)])
+def test_ticks_are_few_and_within(low, high):
+    found = ticks(low, high)
+    assert 3 <= len(found) <= 7
+    assert low - 1e-9 <= found[0]
+    assert found[-1] <= high + 1e-9
