@@ -264,7 +264,7 @@ def _main(arguments: list[str]) -> int:
         reason = error.strerror or type(error).__name__
         where = error.filename or 'A file'
         print(
-            f'secondglance: {where} cannot be used ({reason}): mend it, or choose another.',
+            f'secondglance: {where} cannot be used ({reason}): correct it, or choose another.',
             file=sys.stderr,
         )
         return FAILED

@@ -179,7 +179,7 @@ def _refuse_others(output_dir: Path, names: list[str], card: str) -> None:
         there = output_dir / name
         if there.exists() and ours.get(name) != digest_of(there):
             raise InputError(
-                f'{there} was made or edited by another hand, and is kept: choose another '
+                f'{there} was made or edited by someone else, and is kept: choose another '
                 '--output-dir.'
             )
 

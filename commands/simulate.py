@@ -79,9 +79,9 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if not (math.isfinite(value) and value >= bound):
             option = name.replace('_', '-')
-            raise InputError(f'--{option} {value} does not do: give {bound} or more.')
+            raise InputError(f'--{option} {value} cannot be used: give {bound} or more.')
     if not (math.isfinite(args.snr) and args.snr > 0):
-        raise InputError(f'--snr {args.snr} does not do: give a number above 0, such as 25.')
+        raise InputError(f'--snr {args.snr} cannot be used: give a number above 0, such as 25.')
 
 
 def make_example(folder: Path) -> None:

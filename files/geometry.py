@@ -126,7 +126,7 @@ def check_geometry(image, voxels=None, voxel_scale: float | None = None) -> Geom
     elif wrong != 1:
         raise InputError(
             f'{path} has voxel sizes of {_times(sizes)} {unit}, by which {head}, as no rodent is'
-            f'{_guess(wrong)}: mend its header, or give --voxel-scale {factor / wrong:g} to '
+            f'{_guess(wrong)}: correct its header, or give --voxel-scale {factor / wrong:g} to '
             'multiply its lengths by that.'
         )
     scale = wrong / factor
@@ -208,13 +208,13 @@ def _check_axes(path: str, affine: NDArray) -> None:
     flat = not np.isfinite(affine).all() or not ((sizes > _SHORTEST) & (sizes < _LONGEST)).all()
     if flat or abs(np.linalg.det(affine[:3, :3] / sizes)) < np.cos(np.radians(_FLAT_DEGREES)):
         raise InputError(
-            f'{path} has an affine (sform, else qform) with axes that do not span a volume: mend '
-            'its header; where the qform is right, set sform_code to 0.'
+            f'{path} has an affine (sform, else qform) with axes that do not span a volume: '
+            'correct its header; where the qform is right, set sform_code to 0.'
         )
     away = float(np.abs(affine[:3, 3]).max())
     if away > _FARTHEST * sizes.max():
         raise InputError(
-            f'{path} lies {away:g} mm from the origin by its affine: mend the offsets in its '
+            f'{path} lies {away:g} mm from the origin by its affine: correct the offsets in its '
             'header.'
         )
 
@@ -244,10 +244,12 @@ def _contradictions(path: str, image, sizes: NDArray) -> list[str]:
         told = f'{_times(sizes)} mm by its affine (sform) and {_times(stored)} mm by its pixdim'
         if power == 0 or np.abs(ratio / 10.0**power - 1).max() > _SAME:
             raise InputError(
-                f'{path} has voxel sizes of {told}: mend its header, or give --voxel-scale 1 to '
-                'take the affine.'
+                f'{path} has voxel sizes of {told}: correct its header, or give --voxel-scale 1 '
+                'to take the affine.'
             )
-        notes.append(f'The header has voxel sizes of {told}: the size of the head decided.')
+        notes.append(
+            f'The header has voxel sizes of {told}: those that fit the size of the head were used.'
+        )
     if header['sform_code'] > 0 and header['qform_code'] > 0:
         with np.errstate(all='ignore'):
             try:

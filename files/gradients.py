@@ -36,7 +36,7 @@ def read_bvals(path: str | Path) -> np.ndarray:
             raise InputError(f'{path} is empty: give one b-value in s/mm² a volume.')
         return np.array(words, dtype=float)
     except OSError as error:
-        raise InputError(f'{path} cannot be read ({error.strerror}): mend it.') from error
+        raise InputError(f'{path} cannot be read ({error.strerror}): correct it.') from error
     except ValueError as error:
         if isinstance(error, InputError):
             raise

@@ -98,7 +98,9 @@ def read_volume(
         raise InputError(f'{path} does not fit into memory: give fewer volumes.') from error
     except Exception as error:  # nibabel, zlib and numpy each have their own
         reason = ' '.join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f'{path} cannot be read as NIfTI ({reason}): mend or copy it.') from error
+        raise InputError(
+            f'{path} cannot be read as NIfTI ({reason}): repair or copy it.'
+        ) from error
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
     if voxels.ndim == 5 and int(image.header['intent_code']) not in _VECTOR_INTENTS:
@@ -130,7 +132,7 @@ def reading_notes(image: nib.Nifti1Pair) -> list[str]:
             'its end on.'
         )
     if image.get_data_dtype().kind == 'c':
-        notes.append('The image holds complex values: their magnitude was taken.')
+        notes.append('The image holds complex values: their magnitude was used.')
     if len(image.shape) > 4 and any(n > 1 for n in image.shape[4:]):
         shape = ' × '.join(map(str, image.shape[3:]))
         notes.append(f'The image has {shape} volumes: they were taken in the order of the file.')
@@ -173,7 +175,7 @@ def check_there(path: Path) -> None:
     try:
         if path.is_symlink() and not path.exists():
             target = os.readlink(path)
-            what = get if 'annex' in target else 'get that file, or mend the link'
+            what = get if 'annex' in target else 'get that file, or correct the link'
             raise InputError(f'{path} is a link to {target}, which is not here: {what}.')
         if path.is_dir():
             raise InputError(f'{path} is a folder: give the image in it.')
@@ -266,17 +268,18 @@ def _sizes(path: Path, header: nib.Nifti1Header, single: bool) -> tuple[int, int
     n_dims = int(header['dim'][0])
     shape = [int(n) for n in header['dim'][1 : n_dims + 1]] if 1 <= n_dims <= 7 else []
     if not shape or min(shape) < 1:
-        raise InputError(f'{path} has a shape of {shape or "no"} voxels: mend its header.')
+        raise InputError(f'{path} has a shape of {shape or "no"} voxels: correct its header.')
     sizes = np.asarray(header['pixdim'][1:4], np.float64)
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         told = ' × '.join(f'{size:g}' for size in sizes)
-        raise InputError(f'{path} has voxel sizes of {told} mm: mend its header.')
+        raise InputError(f'{path} has voxel sizes of {told} mm: correct its header.')
     try:
         kind = header.get_data_dtype()
     except spatialimages.HeaderDataError as error:
         code = int(header['datatype'])
         raise InputError(
-            f'{path} has voxels of a type that NIfTI does not have (code {code}): mend its header.'
+            f'{path} has voxels of a type that NIfTI does not have (code {code}): correct its '
+            'header.'
         ) from error
     if kind.names:
         raise InputError(f'{path} is an RGB image, with colours: give one of intensities.')
@@ -296,7 +299,7 @@ def _sizes(path: Path, header: nib.Nifti1Header, single: bool) -> tuple[int, int
     begin = float(header['vox_offset'])
     first = header.single_vox_offset if single else 0
     if not np.isfinite(begin) or begin > first + _LONGEST_EXTENSIONS or begin < 0:
-        raise InputError(f'{path} has a vox_offset of {begin:g}: mend its header.')
+        raise InputError(f'{path} has a vox_offset of {begin:g}: correct its header.')
     return max(int(begin), first), count * kind.itemsize
 
 
@@ -335,7 +338,7 @@ class _Source:
             if beyond > _LONGEST_EXTENSIONS:
                 raise InputError(
                     f'{self._path} unpacks to far more bytes than the {n} that its header claims: '
-                    'mend its header.'
+                    'correct its header.'
                 )
         if len(content) < n:
             self._short(len(content), n)

@@ -63,7 +63,7 @@ def select_b0(
             f'there are {len(values)} b-values for {n_volumes} volumes; give one for each.'
         )
     if not np.isfinite(values).all() or (values < 0).any():
-        raise InputError('there are b-values that are negative or no numbers; mend the .bval.')
+        raise InputError('there are b-values that are negative or no numbers; correct the .bval.')
     if values.max() <= min(_LARGEST_IN_MS, threshold) and np.ptp(values) > 0:
         raise InputError(
             f'b-values of {values.min():g} to {values.max():g} are not s/mm²: are they ms/µm²? '

@@ -206,7 +206,7 @@ def slice_grid(
     size = nib.affines.voxel_sizes(affine)
     whole = np.isfinite(affine).all() and (size > 0).all()
     if not whole or abs(np.linalg.det(affine[:3, :3] / size)) < 1e-3:
-        raise InputError('The affine of the image cannot be inverted: mend its header.')
+        raise InputError('The affine of the image cannot be inverted: correct its header.')
     if not spacing > 0:
         raise InputError(f'An in-plane spacing of {spacing} mm is not positive.')
     axis, rest, flips = _axes(affine, slice_axis, quarter_turns)
@@ -232,8 +232,8 @@ def slice_grid(
         field = ' × '.join(f'{n * s:g}' for n, s in zip(shape[:3], size, strict=True))
         raise InputError(
             f'a field of view of {field} mm has {" × ".join(map(str, stack_shape))} pixels of '
-            f'{spacing:g} mm, too many for a head: crop the image, or mend the voxel sizes in its '
-            'header (--voxel-scale).'
+            f'{spacing:g} mm, too many for a head: crop the image, or correct the voxel sizes in '
+            'its header (--voxel-scale).'
         )
     return SliceGrid(
         shape=(int(shape[0]), int(shape[1]), int(shape[2])),

@@ -141,7 +141,7 @@ def mcflirt_matrices(
     except Exception as error:  # fslpy, subprocess and numpy each have their own
         reason = ' '.join(str(error).split())
         raise InputError(
-            f'MCFLIRT failed ({reason}): mend FSL in {os.environ.get("FSLDIR")} or give '
+            f'MCFLIRT failed ({reason}): repair FSL in {os.environ.get("FSLDIR")} or give '
             '--motion sitk.'
         ) from error
     space = Image(str(scaled))

@@ -55,8 +55,8 @@ TURNED_HEAD = (
 )
 
 NOT_CORONAL = (
-    'By the header, slices are {}: the networks know coronal ones. Are the axes right? If the '
-    'scan has other slices, choose with --slice-axis, or check the mask with care.'
+    'By the header, slices are {}: the networks are trained on coronal slices. Are the axes '
+    'right? If the scan has other slices, choose with --slice-axis, or check the mask with care.'
 )
 
 TWO_BRAINS = (
@@ -399,9 +399,7 @@ def placement_warnings(
             return ['No slice of any donor matched: the mask is empty.']
         trust = float(np.mean([row['confidence'] for row in matched]))
         if trust < LOW_CONFIDENCE:
-            warnings.append(
-                f'Slices disagree on where the brain is (mean confidence {trust:.2f}).'
-            )
+            warnings.append(f'The shifts of the slices disagree (mean confidence {trust:.2f}).')
         beyond = len(rows) - len(matched)
         if beyond:
             warnings.append(f'{beyond} slices lie beyond the donor and have no mask.')

@@ -132,7 +132,7 @@ def cut_brain(image: NDArray, mask: NDArray) -> list[str]:
     if ends and len(areas) > 2:
         shares = ' and '.join(f'{areas[n] / areas.max():.0%} in slice {n}' for n in ends)
         warnings.append(
-            'The field of view cuts the brain: it goes on beyond the end slices '
+            'The field of view cuts the brain: it extends beyond the end slices '
             f'(brain area, of the largest slice: {shares}).'
         )
     scanned = np.asarray(image != 0).any(axis=0)

@@ -87,7 +87,7 @@ def _killed(job: ScanJob, told: Callable[[ScanResult], None]) -> ScanResult:
     outcome = ScanResult(
         job.scan.name,
         'failed',
-        reason='Its process was killed, most likely for want of memory: give fewer --nprocs.',
+        reason='Its process was killed, most likely because memory ran out: give fewer --nprocs.',
     )
     told(outcome)
     return outcome

@@ -235,7 +235,7 @@ def _say(error: OSError, job: ScanJob) -> str:
     where = error.filename or job.work_dir
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f'The disk of {where} is full: make room, or choose another folder.'
-    return f'{where} cannot be used ({error.strerror or error}): mend it, or choose another.'
+    return f'{where} cannot be used ({error.strerror or error}): correct it, or choose another.'
 
 
 def _figures(outputs: list[Path]) -> dict:

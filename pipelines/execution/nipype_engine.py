@@ -170,7 +170,9 @@ def read_arguments(path: Path | None, option: str) -> dict:
         content = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = ' '.join(str(error).split())[:200]
-        raise InputError(f'{option} {path} cannot be read as YAML ({reason}): mend it.') from error
+        raise InputError(
+            f'{option} {path} cannot be read as YAML ({reason}): correct it.'
+        ) from error
     if not isinstance(content, dict):
         raise InputError(f'{option} {path} must hold names with values, such as n_procs: 4.')
     return content
@@ -201,7 +203,7 @@ def _fault(error: BaseException, crash_dir: Path) -> InputError:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r'[\w.]*(Error|Exception|Killed)\b', line)]
     what = (errors or lines or ['unknown error'])[-1]
-    return SurroundingsError(f'A stage stopped with {what!r}; the whole of it is in {crash_dir}.')
+    return SurroundingsError(f'A stage stopped with {what!r}; the full error is in {crash_dir}.')
 
 
 class _Progress:

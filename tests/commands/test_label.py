@@ -82,7 +82,7 @@ def test_labels_corrected_by_hand_are_kept(study, quick, capsys):
     nib.save(nib.Nifti1Image(np.ones(edited.shape, np.uint8), edited.affine), path)
     content = path.read_bytes()
     assert main(call) == 1
-    assert 'another hand' in capsys.readouterr().err
+    assert 'someone else' in capsys.readouterr().err
     assert path.read_bytes() == content
 
 

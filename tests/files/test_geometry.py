@@ -106,7 +106,7 @@ def test_of_two_sizes_a_power_of_ten_apart_the_head_decides(rat, oblique, affine
 
     geometry = check_geometry(rat(affine_factor, edit=edit))
     assert geometry.scale == affine_factor
-    assert 'the head decided' in geometry.notes[0]
+    assert 'fit the size of the head' in geometry.notes[0]
 
 
 @pytest.mark.parametrize('axis', [0, 1, 2])

@@ -51,7 +51,7 @@ def test_no_flipped_bit_of_a_gzip_file_goes_unnoticed(head, tmp_path, level, rng
         # What comes before is the time, and the system that packed it
         wrong[rng.integers(10, len(right))] ^= 1 << int(rng.integers(8))
         path.write_bytes(wrong)
-        with pytest.raises(InputError, match=r'a\.nii\.gz.*(damaged|copy|mend|not a NIfTI)'):
+        with pytest.raises(InputError, match=r'a\.nii\.gz.*(damaged|copy|correct|not a NIfTI)'):
             read_volume(path)
 
 
