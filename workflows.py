@@ -170,6 +170,12 @@ def _build_parser() -> argparse.ArgumentParser:
         'first network on the masked image, as in the paper; or by the first glance',
     )
     add('--second-weights', type=Path, help='weights of the second glance, safetensors')
+    add(
+        '--save-preproc',
+        action='store_true',
+        help='write the motion-corrected series with its gradients (desc-preproc), and the brain '
+        'without coil field (desc-brain)',
+    )
     add('--no-regions', action='store_true', help='no map of the regions of an atlas')
     add(
         '--atlas',

@@ -373,6 +373,7 @@ def _method(args):
         second_glance=args.second_glance,
         second_weights=second_weights,
         regions=not args.no_regions,
+        save_preproc=args.save_preproc,
         atlas=args.atlas.resolve() if args.atlas else None,
         saliency=SaliencyOptions(
             args.saliency, args.target, args.smooth, args.enhance_peak, args.enhance_width

@@ -88,6 +88,12 @@ class Scan:
         return Path(self.subject, *session, self.datatype)
 
     @property
+    def bvec(self) -> Path | None:
+        """Gradient directions beside the b-values, where there are."""
+        path = self.bval.with_suffix('.bvec') if self.bval else None
+        return path if path is not None and path.is_file() else None
+
+    @property
     def within(self) -> Path:
         """Where a data set has the image, below its root."""
         return self.folder / self.path.name

@@ -1,4 +1,4 @@
-"""Reading b-values."""
+"""Reading b-values and gradient directions."""
 
 from pathlib import Path
 
@@ -43,3 +43,34 @@ def read_bvals(path: str | Path) -> np.ndarray:
         raise InputError(
             f'{path} holds something other than numbers: give one b-value in s/mm² a volume.'
         ) from error
+
+
+def read_bvecs(path: str | Path, n_volumes: int) -> np.ndarray:
+    """Read a ``.bvec`` file: three rows, or three columns, of `n_volumes` numbers.
+
+    Returns
+    -------
+    (3, T) array
+
+    Raises
+    ------
+    InputError
+        If it is not here, holds something other than numbers, or directions of other volumes.
+    """
+    check_there(Path(path))
+    try:
+        text = Path(path).read_text(encoding='utf-8-sig').replace(',', ' ')
+        rows = [line.split() for line in text.splitlines() if line.strip()]
+        table = np.array(rows, dtype=float)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f'{path} cannot be read as gradient directions: give three rows of numbers.'
+        ) from error
+    if table.shape == (n_volumes, 3) and n_volumes != 3:
+        table = table.T
+    if table.shape != (3, n_volumes) or not np.isfinite(table).all():
+        raise InputError(
+            f'{path} must hold three rows of {n_volumes} directions, one per volume; its table '
+            f'is {" × ".join(map(str, table.shape))}.'
+        )
+    return table

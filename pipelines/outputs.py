@@ -14,7 +14,14 @@ from secondglance.interfaces.metrics import Metrics
 from secondglance.interfaces.preprocessing import Displacement
 from secondglance.interfaces.report import Report
 from secondglance.pipelines.settings import Method
-from secondglance.pipelines.sidecars import MOTION, RAW, TO_ATLAS, mean_ending, sidecars
+from secondglance.pipelines.sidecars import (
+    MOTION,
+    RAW,
+    TO_ATLAS,
+    mean_ending,
+    series_endings,
+    sidecars,
+)
 from secondglance.pipelines.tissues import REGION_FIELDS, TRANSFORM_FIELDS
 
 SECOND_ENDINGS = {
@@ -94,11 +101,13 @@ def init_outputs_wf(
         'placement': 'desc-placement_slices.tsv',
         'volumes': 'desc-tissue_volumes.tsv',
         **{field: SECOND_ENDINGS[field].format(suffix=suffix) for field in second},
+        **(series_endings(suffix) if method.save_preproc else {}),
         'metrics': 'desc-metrics_scores.tsv',
         'slice_metrics': 'desc-metrics_slices.tsv',
     }
     computed = ['b0_mean', 'transforms', 'itk_transforms', 'brain_mask', 'confidence', 'dseg']
     computed += ['saliency', 'enhanced', 'lognormal_slices', 'placement', 'volumes', *second]
+    computed += [*series_endings(suffix)] if method.save_preproc else []
     for_report = ['notes', 'engine', 'donor', 'pose', 'lognormal', 'stack', 'saliency_stack']
     for_report += ['enhanced_stack', 'mask_stack', 'first_probabilities_stack']
     for_report += ['probabilities_stack', 'b0_series', 'b0_uncorrected']
@@ -134,6 +143,7 @@ def init_outputs_wf(
                 # BIDS wants a gradient table of every image called dwi
                 **({f'{begin}_desc-b0mean_dwi.bval': '0\n'} if suffix == 'dwi' else {}),
                 **({f'{begin}_desc-b0mean_dwi.bvec': '0\n0\n0\n'} if suffix == 'dwi' else {}),
+                **(_gradients_of_brain(begin) if method.save_preproc and suffix == 'dwi' else {}),
             },
         ),
         name='publish',
@@ -201,6 +211,10 @@ def second_fields(method: Method) -> list[str]:
     if method.second_glance != 'network':
         return []
     return [*TRANSFORM_FIELDS, *(REGION_FIELDS if method.regions else ())]
+
+
+def _gradients_of_brain(begin: Path) -> dict[str, str]:
+    return {f'{begin}_desc-brain_dwi.bval': '0\n', f'{begin}_desc-brain_dwi.bvec': '0\n0\n0\n'}
 
 
 def _item(items, index):

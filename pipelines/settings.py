@@ -58,6 +58,8 @@ class Method:
     atlas : Path, optional
         Folder of that atlas; by default the one that ships, by species.
     saliency : SaliencyOptions
+    save_preproc : bool
+        Whether the corrected series and the image of the brain alone are written.
     explain : tuple of str
         Classes of which a saliency map is written as well.
     explain_region : Path or (i, j, k), optional
@@ -80,6 +82,7 @@ class Method:
     regions: bool = True
     atlas: Path | None = None
     saliency: SaliencyOptions = AS_PUBLISHED
+    save_preproc: bool = False
     explain: tuple[str, ...] = ()
     explain_region: Path | tuple[int, int, int] | None = None
 

@@ -1,8 +1,9 @@
 """What the JSON files beside images, tables and transforms say."""
 
+import json
 from typing import Any
 
-from secondglance.files.bids import Scan
+from secondglance.files.bids import Scan, inherited
 from secondglance.files.labels import IN_WORDS, LABELS
 from secondglance.imaging.labels import TISSUES
 from secondglance.interfaces.preprocessing import LEFT_OUT
@@ -120,6 +121,41 @@ def mean_ending(suffix: str) -> str:
     return f'desc-mean_{"boldref" if suffix == "bold" else suffix}'
 
 
+def series_endings(suffix: str) -> dict[str, str]:
+    """Endings of the corrected series, of its gradients, and of the brain's image, by field."""
+    begin = f'desc-preproc_{suffix}'
+    return {
+        'series': f'{begin}.nii.gz',
+        'series_bval': f'{begin}.bval',
+        'series_bvec': f'{begin}.bvec',
+        'series_about': f'{begin}.json',
+        'brain_image': f'{brain_ending(suffix)}.nii.gz',
+    }
+
+
+def brain_ending(suffix: str) -> str:
+    """Ending of the name of the brain's image; to BIDS a bold image is a series."""
+    return f'desc-brain_{"boldref" if suffix == "bold" else suffix}'
+
+
+KEPT = (
+    *('TaskName', 'RepetitionTime', 'EchoTime', 'FlipAngle', 'MagneticFieldStrength'),
+    *('PhaseEncodingDirection', 'TotalReadoutTime', 'EffectiveEchoSpacing', 'SliceTiming'),
+)
+"""What of a scan's own JSON holds for its corrected series too."""
+
+
+def acquisition(scan: Scan) -> dict[str, Any]:
+    """Read what a scan's own JSON says of its acquisition; empty where there is none."""
+    root = scan.data_set
+    try:
+        path = inherited(scan.path, root, '.json') if root else None
+        told = json.loads(path.read_text(encoding='utf-8')) if path else {}
+        return {key: told[key] for key in KEPT if key in told}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def source_of(scan: Scan) -> str:
     """Name the image: within its data set, or alone where it lies in none."""
     return f'bids:{RAW}:{scan.within}' if scan.data_set else scan.path.name
@@ -214,6 +250,16 @@ def sidecars(scan: Scan, settings: dict[str, Any], explained: list[str]) -> dict
                 'Manual': False,
                 'Atlas': settings['atlas'] or 'shipped',
             }
+    found[f'desc-preproc_{scan.suffix}'] = {
+        **head,
+        'Description': 'every volume on the reference; gradient directions are turned with them',
+        **acquisition(scan),
+    }
+    found[brain_ending(scan.suffix)] = {
+        **image,
+        'SkullStripped': True,
+        'Description': 'mean inside the brain mask, without coil field (N4)',
+    }
     for ending, columns in COLUMNS.items():
         found[ending] = {**sources, 'Description': TABLES[ending], **columns}
     return {f'{ending}.json': content for ending, content in found.items()}

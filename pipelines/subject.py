@@ -11,6 +11,7 @@ from secondglance.pipelines.brain import init_brain_wf
 from secondglance.pipelines.explain import init_explain_wf
 from secondglance.pipelines.outputs import init_outputs_wf, second_fields
 from secondglance.pipelines.preproc import init_preproc_wf
+from secondglance.pipelines.series import SERIES_FIELDS, init_series_wf
 from secondglance.pipelines.settings import LOCAL, Execution, Method
 from secondglance.pipelines.tissues import TISSUE_FIELDS, init_tissues_wf
 
@@ -32,6 +33,7 @@ def init_subject_wf(
 
         inputnode → preproc_wf → brain_wf → tissues_wf → outputs_wf
                                → explain_wf (when maps are asked for) ↗
+                               → series_wf (when the series is asked for) ↗
 
     Parameters
     ----------
@@ -154,9 +156,33 @@ def init_subject_wf(
             ),
         ]
     )
+    if method.save_preproc:
+        series_wf = _series_wf(scan, method, execution)
+        workflow.connect(
+            [
+                (preproc_wf, series_wf, _same('transforms', 'b0_mean')),
+                (brain_wf, series_wf, _same('brain_mask')),
+                (series_wf, outputs_wf, _same(*SERIES_FIELDS)),
+            ]
+        )
     if method.explained:
         _connect_explain_wf(workflow, preproc_wf, brain_wf, outputs_wf, method, execution)
     return workflow
+
+
+def _series_wf(scan: Scan, method: Method, execution: Execution) -> Workflow:
+    """Workflow that corrects the whole series, its files set."""
+    series_wf = init_series_wf(
+        estimate=method.motion != 'none',
+        b0_threshold=method.b0_threshold,
+        n_procs=execution.nprocs * execution.threads,
+    )
+    inputs = series_wf.get_node('inputnode').inputs
+    inputs.in_file = str(scan.path)
+    for name, path in (('bval_file', scan.bval), ('bvec_file', scan.bvec)):
+        if path is not None:
+            setattr(inputs, name, str(path))
+    return series_wf
 
 
 def _connect_explain_wf(

@@ -6,7 +6,7 @@ import numpy as np
 
 from secondglance.files.bids import Scan
 from secondglance.files.geometry import check_geometry
-from secondglance.files.gradients import read_bvals
+from secondglance.files.gradients import read_bvals, read_bvecs
 from secondglance.files.labels import read_reference
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.diffusion import leave_out_empty, select_b0
@@ -71,5 +71,7 @@ def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> Non
         apart = np.abs(other.affine - image.affine).max() / geometry.scale
         if other.shape[:3] != image.shape[:3] or not apart <= _SAME_GRID_MM:
             raise InputError(f'{what} {path} lies on another grid than {scan.path}: resample it.')
+    if method.save_preproc and scan.bvec is not None:
+        read_bvecs(scan.bvec, voxels.shape[3])
     if reference is not None:
         read_reference(reference)

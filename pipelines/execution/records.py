@@ -272,7 +272,7 @@ def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -
 
 
 def _inputs(scan: Scan, reference: Path | None) -> dict[str, Path]:
-    files = {'image': scan.path, 'bval': scan.bval, 'reference': reference}
+    files = {'image': scan.path, 'bval': scan.bval, 'bvec': scan.bvec, 'reference': reference}
     if reference is not None:
         files['label table'] = find_label_table(reference)
     return {role: Path(path) for role, path in files.items() if path is not None}

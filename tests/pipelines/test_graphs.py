@@ -104,3 +104,25 @@ def test_cores_are_those_that_slurm_gave(monkeypatch):
     assert available_cores() == 7
     monkeypatch.delenv('SLURM_CPUS_PER_TASK')
     assert available_cores() >= 1
+
+
+def test_the_series_is_corrected_only_where_it_is_asked_for(example, tmp_path):
+    scan = find_scans(example, '01')[0]
+    plain = init_subject_wf(scan=scan, output_dir=tmp_path)
+    assert plain.get_node('series_wf') is None
+    asked = init_subject_wf(scan=scan, output_dir=tmp_path, method=Method(save_preproc=True))
+    inputs = asked.get_node('series_wf.inputnode').inputs
+    assert inputs.bvec_file == str(example / 'sub-01/dwi/sub-01_dwi.bvec')
+    published = asked.get_node('outputs_wf.publish').inputs
+    for field in ('series', 'series_bval', 'series_bvec', 'series_about', 'brain_image'):
+        assert field in published.copyable_trait_names()
+    assert not plain.get_node('outputs_wf.publish').inputs.trait('series')
+    assert published.sidecars['desc-preproc_dwi.json']['EchoTime'] == 0.03
+    assert published.sidecars['desc-brain_dwi.json']['SkullStripped'] is True
+
+
+def test_without_motion_correction_no_motion_is_estimated(example, tmp_path):
+    scan = find_scans(example, '01')[0]
+    method = Method(save_preproc=True, motion='none')
+    asked = init_subject_wf(scan=scan, output_dir=tmp_path, method=method)
+    assert asked.get_node('series_wf.correct_series').inputs.estimate is False

@@ -1,0 +1,101 @@
+"""The corrected series: one file of all volumes, gradients turned, b-values as they were."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from secondglance.files.gradients import read_bvecs
+from secondglance.imaging.errors import InputError
+from secondglance.interfaces.series import BrainImage, CorrectSeries
+
+BVALS = [0, 0, 1000, 1000]
+BVECS = np.array([[0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]], float)
+
+
+@pytest.fixture
+def inputs(rng, save, tmp_path):
+    """A series whose third and fourth volume have the motion of the second, a quarter turn."""
+    quarter = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    affine = np.diag([-1.0, 1, 1, 1])
+    affine[:3, 3] = 4, -4, -2
+    still = rng.uniform(10, 100, (9, 9, 5)).astype(np.float32)
+    # World points of the volume go to those of the reference by the quarter turn about z
+    to_voxels = np.linalg.inv(affine) @ quarter @ affine
+    index = np.moveaxis(np.indices(still.shape), 0, -1)
+    there = np.rint(nib.affines.apply_affine(to_voxels, index)).astype(int)
+    moved = still[there[..., 0], there[..., 1], there[..., 2]]
+    series = save(np.stack([still, moved, moved, moved], -1), affine, 'sub-1_dwi.nii.gz')
+    told = {'volumes': [0, 1], 'matrices': [np.eye(4).tolist(), quarter.tolist()]}
+    (tmp_path / 'hmc.json').write_text(json.dumps(told))
+    (tmp_path / 'a.bval').write_text('0 0 1000 1000\n')
+    np.savetxt(tmp_path / 'a.bvec', BVECS)
+    return still, {
+        'in_file': str(series),
+        'transforms': str(tmp_path / 'hmc.json'),
+        'mean_file': str(save(still, affine, 'mean.nii.gz')),
+        'bval_file': str(tmp_path / 'a.bval'),
+        'bvec_file': str(tmp_path / 'a.bvec'),
+    }
+
+
+def test_every_volume_comes_to_the_reference_with_its_gradient(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    still, files = inputs
+    found = CorrectSeries(estimate=False, **files).run().outputs
+    corrected = nib.load(found.out_file)
+    assert corrected.shape == (9, 9, 5, 4)
+    for t in range(4):
+        np.testing.assert_allclose(corrected.dataobj[..., t], still, atol=0.05)
+    assert np.loadtxt(found.bval_file).tolist() == BVALS
+    # Voxel axes are world −x, y, z: +x of the .bvec is world −x, which the turn takes to −y
+    turned = np.loadtxt(found.bvec_file)
+    np.testing.assert_allclose(turned[:, 2], [0, -1, 0], atol=1e-6)
+    np.testing.assert_allclose(turned[:, 3], [1, 0, 0], atol=1e-6)
+    matrices = json.loads(Path(found.about).read_text())['MotionMatrices']
+    assert len(matrices) == 4
+
+
+def test_one_image_has_no_gradients(inputs, save, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    still, files = inputs
+    (tmp_path / 'one.json').write_text(
+        json.dumps({'volumes': [0], 'matrices': [np.eye(4).tolist()]})
+    )
+    found = (
+        CorrectSeries(
+            in_file=files['mean_file'],
+            mean_file=files['mean_file'],
+            transforms=str(tmp_path / 'one.json'),
+        )
+        .run()
+        .outputs
+    )
+    np.testing.assert_array_equal(np.squeeze(nib.load(found.out_file).dataobj), still)
+
+
+def test_the_brain_alone_is_on_the_grid_of_the_mean(inputs, save, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    still, files = inputs
+    mask = np.zeros(still.shape, np.uint8)
+    mask[2:8, 1:8, 1:3] = 1
+    path = save(mask, nib.load(files['mean_file']).affine, 'mask.nii.gz')
+    found = nib.load(
+        BrainImage(in_file=files['mean_file'], mask_file=str(path)).run().outputs.out_file
+    )
+    np.testing.assert_array_equal(found.affine, nib.load(path).affine)
+    np.testing.assert_allclose(found.dataobj, np.where(mask, still, 0))
+
+
+def test_directions_in_columns_are_read_too(tmp_path):
+    np.savetxt(tmp_path / 'a.bvec', BVECS.T)
+    np.testing.assert_array_equal(read_bvecs(tmp_path / 'a.bvec', 4), BVECS)
+
+
+@pytest.mark.parametrize('text', ['1 0\n0 1\n', '1 0 0 x\n0 0 0 0\n0 0 0 0\n', '1 2\n3\n', ''])
+def test_other_tables_are_named(tmp_path, text):
+    (tmp_path / 'a.bvec').write_text(text)
+    with pytest.raises(InputError, match=r'a\.bvec'):
+        read_bvecs(tmp_path / 'a.bvec', 4)
