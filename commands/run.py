@@ -40,8 +40,9 @@ def run(args: argparse.Namespace) -> int:
     _check_ours(output_dir, bids_dir, reference)
     if args.group:
         return write_group(output_dir, console)
+    lost: list = []
     if args.image:
-        scans, lost = _scans_of_files(args, output_dir), []
+        scans = _scans_of_files(args, output_dir)
     else:
         scans, lost = _scans_of_subjects(args, bids_dir, console)
     _check_apart(scans, output_dir)

@@ -34,7 +34,7 @@ class Label(NamedTuple):
         Label of the BIDS standard (Common image-derived labels, BIDS 1.10).
     """
 
-    index: int
+    index: int  # type: ignore[assignment]
     name: str
     abbreviation: str
     color: str

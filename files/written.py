@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 
 from secondglance.files.atomic import write_whole
 from secondglance.files.digests import digest_of
@@ -116,7 +117,7 @@ def is_damaged(path: Path) -> bool:
             return b'\0' in content
         elif path.suffix == '.png':
             return not content.endswith(_END_OF_PNG)
-    except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError):
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError):
         return True
     return False
 

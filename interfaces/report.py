@@ -300,7 +300,7 @@ def edge_letters(affine: np.ndarray) -> tuple[str, str, str, str]:
     >>> edge_letters(coronal)
     ('L', 'R', 'D', 'V')
     """
-    pairs = ('LR', 'PA', 'VD')
+    pairs = (('L', 'R'), ('P', 'A'), ('V', 'D'))
     ends = []
     for column in affine[:3, :2].T:
         axis = int(np.abs(column).argmax())

@@ -118,7 +118,7 @@ def lost_slices(image: NDArray, mask: NDArray) -> list[str]:
     """Name slices without signal that lie between slices of brain."""
     lost = np.flatnonzero(~holds_signal(image))
     brain = np.flatnonzero(mask.any((1, 2)))
-    inside = [n for n in lost if brain.size and brain[0] - 1 <= n <= brain[-1] + 1]
+    inside = [int(n) for n in lost if brain.size and brain[0] - 1 <= n <= brain[-1] + 1]
     return [f'The signal is lost in {_slices(inside)}.'] if inside else []
 
 
@@ -135,7 +135,7 @@ def cut_brain(image: NDArray, mask: NDArray) -> list[str]:
             'The field of view cuts the brain: it extends beyond the end slices '
             f'(brain area, of the largest slice: {shares}).'
         )
-    scanned = np.asarray(image != 0).any(axis=0)
+    scanned = np.any(np.asarray(image) != 0, axis=0)
     sides = [np.flatnonzero(scanned.any(axis=axis)) for axis in (1, 0)]
     if not all(side.size for side in sides):
         return warnings

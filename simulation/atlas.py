@@ -70,8 +70,9 @@ def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
         for tissue, image in _read_images(Path(directory), MAPS).items()
     }
     image = found['gm']
-    spacing = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
-    origin = tuple(float(x) for x in image.affine[:3, 3])
+    dx, dy, dz = (float(zoom) for zoom in image.header.get_zooms()[:3])
+    spacing = (dx, dy, dz)
+    x, y, z = (float(place) for place in image.affine[:3, 3])
     empty = np.zeros(image.shape, np.float32)
     maps = np.stack(
         [found[name].get_fdata(dtype=np.float32) if name in found else empty for name in MAPS]
@@ -81,7 +82,7 @@ def read_atlas(directory: str | os.PathLike[str]) -> Atlas:
     maps[0] = np.maximum(maps[0], 1.0 - inside)
     maps /= maps.sum(axis=0)
     tidy = continue_cord(tidy_maps(maps, spacing), spacing)
-    return Atlas(torch.from_numpy(tidy), spacing, origin)
+    return Atlas(torch.from_numpy(tidy), spacing, (x, y, z))
 
 
 def read_maps(folder: Path | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -58,7 +58,9 @@ def bend_grid(
     spacing : float
         In plane, mm.
     """
-    direction = torch.from_numpy(np.eye(2, dtype=np.float32)[axis])[..., None, None]
+    direction = torch.from_numpy(np.eye(2, dtype=np.float32)[np.asarray(axis, int)])[
+        ..., None, None
+    ]
     moved = (bend + epi * direction) * (2.0 / (grid.shape[1] * spacing))
     return grid + moved.permute(0, 2, 3, 1)
 

@@ -135,7 +135,9 @@ def check(
 
     progress('the trained network')
     comparison = _Comparison(model, subject, donors, method, target, device)
-    comparison.record('trained', 'as it is', comparison.maps, comparison.look(model.net, 'donor'))
+    comparison.record(
+        'trained', 'as it is', comparison.maps, comparison.look(model.net, comparison.donor)
+    )
     _randomise(comparison, seed, progress)
     progress('controls')
     rng = np.random.default_rng(seed)
@@ -163,22 +165,22 @@ class _Comparison:
         device: str,
     ) -> None:
         self.model, self.subject = model, subject
-        self.options = {'target': target, 'method': method, 'device': device}
-        self.maps, self.first = saliency_stack(model, subject.images, **self.options)
+        self.target, self.method, self.device = target, method, device
+        self.maps, self.first = self._attribute(model.net, subject, target)
         self.inside = head_mask(subject.images)
-        bank = [
-            _as_donor(saliency_stack(model, donor.images, **self.options)[0], donor)
-            for donor in donors
-        ]
+        bank = [_as_donor(self._attribute(model.net, donor, target)[0], donor) for donor in donors]
         enhanced = enhance(self.maps, self.inside)
         self.donor = donors[place_from_bank(enhanced, subject.positions, bank).match.index]
         self.with_brain = subject.brain.any(axis=(1, 2))
         self.found = Sanity(maps={'trained': self.maps, 'edges': edges(subject.images)})
 
-    def look(self, net: UNet, head: str = 'subject', **options: str) -> NDArray:
-        """Saliency map of subject or donor under a network."""
-        images = getattr(self, head).images
-        return saliency_stack(replace(self.model, net=net), images, **self.options | options)[0]
+    def _attribute(self, net: UNet, head: HeadStack, target: str) -> tuple[NDArray, NDArray]:
+        model = replace(self.model, net=net)
+        return saliency_stack(model, head.images, target, self.method, self.device)
+
+    def look(self, net: UNet, head: HeadStack | None = None, target: str = '') -> NDArray:
+        """Saliency map of a head, by default the subject's, under a network."""
+        return self._attribute(net, head or self.subject, target or self.target)[0]
 
     def record(
         self, test: str, what: str, other: NDArray, donor_map: NDArray | None = None
@@ -206,10 +208,11 @@ class _Comparison:
             'edges': edges(images)[chosen],
             'chance': rng.random(self.maps[chosen].shape),
         }
-        device = self.options['device']
         for kind in ('deletion', 'insertion'):
             self.found.curves[kind] = {
-                by: _curve(self.model, images[chosen], self.first[chosen], order, kind, device)
+                by: _curve(
+                    self.model, images[chosen], self.first[chosen], order, kind, self.device
+                )
                 for by, order in orders.items()
             }
 
@@ -223,7 +226,7 @@ def _randomise(comparison: _Comparison, seed: int, progress: Callable[[str], Non
         gone.append(name)
         net = randomised(trained, gone, seed)
         other = look(net)
-        comparison.record('cascade', name, other, look(net, 'donor'))
+        comparison.record('cascade', name, other, look(net, comparison.donor))
         if name == 'head':
             comparison.found.maps['head randomised'] = other
         comparison.record('single block', name, look(randomised(trained, [name], seed)))
@@ -232,7 +235,8 @@ def _randomise(comparison: _Comparison, seed: int, progress: Callable[[str], Non
     for n in range(N_RANDOM):
         progress(f'random network {n + 1}')
         net = randomised(trained, gone, seed + n)
-        comparison.record('random network', f'seed {seed + n}', look(net), look(net, 'donor'))
+        maps = look(net), look(net, comparison.donor)
+        comparison.record('random network', f'seed {seed + n}', *maps)
 
 
 def _as_donor(maps: NDArray, donor: HeadStack) -> Donor:
