@@ -3,6 +3,7 @@
 import base64
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,7 +182,12 @@ def annotate(
     image = Image.fromarray(picture)
     drawing = ImageDraw.Draw(image)
     font = ImageFont.load_default(min(18, max(10, width // 8)))
-    style = {'font': font, 'fill': 'white', 'stroke_width': 1, 'stroke_fill': 'black'}
+    style: dict[str, Any] = {
+        'font': font,
+        'fill': 'white',
+        'stroke_width': 1,
+        'stroke_fill': 'black',
+    }
     for index in range(n):
         row, column = divmod(index, columns)
         drawing.text((column * width + 3, row * height + 1), str(index), **style)
