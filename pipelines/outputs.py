@@ -84,27 +84,7 @@ def init_outputs_wf(
     explained = method.explained
     second = second_fields(method)
     settings = {**method.resolved(), 'device': device}
-    endings = {
-        'b0_mean': f'{mean_ending(suffix)}.nii.gz',
-        'displacement': 'desc-confounds_timeseries.tsv',
-        'displacement_about': 'desc-confounds_timeseries.json',
-        'transforms': f'{MOTION}.json'.format(suffix=suffix),
-        'itk_transforms': f'{MOTION}.txt'.format(suffix=suffix),
-        'brain_mask': 'desc-brain_mask.nii.gz',
-        'confidence': 'desc-brain_mask.json',
-        'dseg': 'dseg.nii.gz',
-        **{f'probseg_{tissue}': f'label-{tissue}_probseg.nii.gz' for tissue in TISSUES},
-        'saliency': f'desc-{settings["target"]}_saliency.nii.gz',
-        'enhanced': 'desc-enhanced_saliency.nii.gz',
-        'lognormal_slices': 'desc-lognormal_slices.tsv',
-        **{f'explained_{name}': f'desc-{name}_saliency.nii.gz' for name in explained},
-        'placement': 'desc-placement_slices.tsv',
-        'volumes': 'desc-tissue_volumes.tsv',
-        **{field: SECOND_ENDINGS[field].format(suffix=suffix) for field in second},
-        **(series_endings(suffix) if method.save_preproc else {}),
-        'metrics': 'desc-metrics_scores.tsv',
-        'slice_metrics': 'desc-metrics_slices.tsv',
-    }
+    endings = _endings(method, suffix)
     computed = ['b0_mean', 'transforms', 'itk_transforms', 'brain_mask', 'confidence', 'dseg']
     computed += ['saliency', 'enhanced', 'lognormal_slices', 'placement', 'volumes', *second]
     computed += [*series_endings(suffix)] if method.save_preproc else []
@@ -231,3 +211,28 @@ def _toml(settings: dict) -> str:
         if value is not None
     }
     return tomli_w.dumps(plain)
+
+
+def _endings(method: Method, suffix: str) -> dict[str, str]:
+    """Endings of the names of all results, by field of `Publish`."""
+    return {
+        'b0_mean': f'{mean_ending(suffix)}.nii.gz',
+        'displacement': 'desc-confounds_timeseries.tsv',
+        'displacement_about': 'desc-confounds_timeseries.json',
+        'transforms': f'{MOTION}.json'.format(suffix=suffix),
+        'itk_transforms': f'{MOTION}.txt'.format(suffix=suffix),
+        'brain_mask': 'desc-brain_mask.nii.gz',
+        'confidence': 'desc-brain_mask.json',
+        'dseg': 'dseg.nii.gz',
+        **{f'probseg_{tissue}': f'label-{tissue}_probseg.nii.gz' for tissue in TISSUES},
+        'saliency': f'desc-{method.saliency.target}_saliency.nii.gz',
+        'enhanced': 'desc-enhanced_saliency.nii.gz',
+        'lognormal_slices': 'desc-lognormal_slices.tsv',
+        **{f'explained_{name}': f'desc-{name}_saliency.nii.gz' for name in method.explained},
+        'placement': 'desc-placement_slices.tsv',
+        'volumes': 'desc-tissue_volumes.tsv',
+        **{field: SECOND_ENDINGS[field].format(suffix=suffix) for field in second_fields(method)},
+        **(series_endings(suffix) if method.save_preproc else {}),
+        'metrics': 'desc-metrics_scores.tsv',
+        'slice_metrics': 'desc-metrics_slices.tsv',
+    }

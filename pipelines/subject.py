@@ -125,14 +125,8 @@ def init_subject_wf(
                 preproc_wf,
                 outputs_wf,
                 _same(
-                    'b0_mean',
-                    'confounds',
-                    'transforms',
-                    'itk_transforms',
-                    'engine',
-                    'notes',
-                    'b0_series',
-                    'b0_uncorrected',
+                    *('b0_mean', 'confounds', 'transforms', 'itk_transforms', 'engine', 'notes'),
+                    *('b0_series', 'b0_uncorrected'),
                 ),
             ),
             (
@@ -158,16 +152,21 @@ def init_subject_wf(
     )
     if method.save_preproc:
         series_wf = _series_wf(scan, method, execution)
-        workflow.connect(
-            [
-                (preproc_wf, series_wf, _same('transforms', 'b0_mean')),
-                (brain_wf, series_wf, _same('brain_mask')),
-                (series_wf, outputs_wf, _same(*SERIES_FIELDS)),
-            ]
-        )
+        workflow.connect(_series_edges(preproc_wf, brain_wf, series_wf, outputs_wf))
     if method.explained:
         _connect_explain_wf(workflow, preproc_wf, brain_wf, outputs_wf, method, execution)
     return workflow
+
+
+def _series_edges(
+    preproc_wf: Workflow, brain_wf: Workflow, series_wf: Workflow, outputs_wf: Workflow
+) -> list:
+    """Edges of the workflow that corrects the whole series."""
+    return [
+        (preproc_wf, series_wf, _same('transforms', 'b0_mean')),
+        (brain_wf, series_wf, _same('brain_mask')),
+        (series_wf, outputs_wf, _same(*SERIES_FIELDS)),
+    ]
 
 
 def _series_wf(scan: Scan, method: Method, execution: Execution) -> Workflow:
