@@ -133,7 +133,7 @@ def series_motion(
     weighted : list of int arrays
         Diffusion-weighted volumes by b-value, as :func:`shells` groups them.
     known : (K,) int array
-        Volumes whose motion is known.
+        Volumes with known motion.
     matrices : (K, 4, 4) array
         Theirs: world mm, volume to reference.
     mean : (X, Y, Z) array
@@ -147,7 +147,10 @@ def series_motion(
     """
     volumes = np.asarray(volumes, np.float32)
     affine = np.asarray(affine, float)
-    found = {int(t): matrix for t, matrix in zip(known, np.asarray(matrices, float), strict=True)}
+    found = {
+        int(t): matrix
+        for t, matrix in zip(np.asarray(known, int), np.asarray(matrices, float), strict=True)
+    }
     size = voxel_sizes(affine)
     to_world = affine @ np.diag([*(1 / size), 1.0])
     fixed = np.asarray(mean, np.float32)

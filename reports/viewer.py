@@ -32,7 +32,7 @@ def viewer_data(data: ReportData, quality: int = 85) -> dict:
     Returns
     -------
     dict
-        Of plain values, for JSON. ``sheets`` holds grey pictures whose tiles are the slices,
+        Of plain values, for JSON. ``sheets`` holds grey pictures with the slices as tiles,
         row by row; ``labels`` holds run lengths, see :func:`run_lengths`.
     """
     n = len(data.image)
@@ -40,7 +40,7 @@ def viewer_data(data: ReportData, quality: int = 85) -> dict:
     pixels = n * (across.stop - across.start) * (up.stop - up.start)
     step = int(np.ceil(np.sqrt(pixels / MOST_PIXELS)))
 
-    def seen(stack: NDArray) -> NDArray:
+    def displayed(stack: NDArray) -> NDArray:
         """Turn (N, H, W) into rows that run down from dorsal, columns from left to right."""
         return np.swapaxes(stack[:, across, up], 1, 2)[:, ::-1][:, ::step, ::step]
 
@@ -116,7 +116,7 @@ def viewer_data(data: ReportData, quality: int = 85) -> dict:
     layers.append(
         {'key': 'enhanced', 'name': 'Enhanced saliency', 'kind': 'heat', 'ends': ['0', '1']}
     )
-    small = seen(scalars['image'])
+    small = displayed(scalars['image'])
     areas = data.mask.sum((1, 2))
     probability = {int(row['slice']): row.get('probability') for row in data.placement}
     return {
@@ -132,8 +132,8 @@ def viewer_data(data: ReportData, quality: int = 85) -> dict:
         'layers': layers,
         'stops': [list(colour) for colour in figures.INFERNO],
         'diverging': [list(figures.COLD), list(figures.WARM)],
-        'sheets': {key: _sheet(seen(stack), quality) for key, stack in scalars.items()},
-        'labels': {key: run_lengths(seen(stack)) for key, stack in labels.items()},
+        'sheets': {key: _sheet(displayed(stack), quality) for key, stack in scalars.items()},
+        'labels': {key: run_lengths(displayed(stack)) for key, stack in labels.items()},
     }
 
 

@@ -43,7 +43,7 @@ _FIELD_VOXELS = 4000
 
 
 @dataclass(frozen=True)
-class SeenBrain:
+class BrainInput:
     """A brain as input of the second glance.
 
     Attributes
@@ -61,14 +61,14 @@ class SeenBrain:
     along_mm: NDArray[np.float64]
 
 
-def see_brain(
+def brain_input(
     images: ArrayLike,
     mask: ArrayLike,
     positions_mm: ArrayLike,
     in_plane_mm: float,
     species: str,
     spacing_mm: float = SPACING_MM,
-) -> SeenBrain:
+) -> BrainInput:
     """Compose the input channels of the network from a stack.
 
     The coil field is removed, and intensities are normalised inside the mask. Pixels further than
@@ -90,7 +90,7 @@ def see_brain(
 
     Returns
     -------
-    SeenBrain
+    BrainInput
 
     Raises
     ------
@@ -105,13 +105,13 @@ def see_brain(
     share = np.clip(grid.to_grid(np.asarray(mask) >= 0.5), 0, 1)
     positions = np.asarray(positions_mm, np.float64)
     image = np.clip(grid.to_grid(images), 0, None)
-    seen = normalise_inside(image, np.where(lost[:, None, None], 0, share), positions)
+    normalised = normalise_inside(image, np.where(lost[:, None, None], 0, share), positions)
     near = _near(share >= 0.5, MARGIN_MM * scale / grid.spacing_mm)
-    seen *= near & ~lost[:, None, None]
+    normalised *= near & ~lost[:, None, None]
 
     rat_mm = positions / scale
     where = [rat_mm + d for d in NEIGHBOURS_MM]
-    parts = [between_slices(seen, rat_mm, there, 0.0) for there in where]
+    parts = [between_slices(normalised, rat_mm, there, 0.0) for there in where]
     parts += [between_slices(share, rat_mm, there, -1.0) for there in where]
     across, up, back, front, width = _place(share, grid, positions, scale)
     apart = float(np.diff(rat_mm).mean()) if len(rat_mm) > 1 else 1.0
@@ -129,7 +129,7 @@ def see_brain(
     ]
     held = share.sum(axis=(1, 2))
     middle = float((held * positions).sum() / held.sum())
-    return SeenBrain(np.stack(parts, axis=1), grid, positions - middle)
+    return BrainInput(np.stack(parts, axis=1), grid, positions - middle)
 
 
 def between_slices(

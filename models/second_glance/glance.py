@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from secondglance.imaging.regions import RegionAtlas
 from secondglance.imaging.smooth_transform import SmoothTransform, fit_transform
-from secondglance.models.second_glance.channels import ACROSS, SeenBrain, see_brain
+from secondglance.models.second_glance.channels import ACROSS, BrainInput, brain_input
 from secondglance.models.second_glance.network import split_outputs
 from secondglance.models.weights import LoadedModel
 
@@ -104,14 +104,14 @@ def second_glance(
         If the mask is empty, or holds too few pixels to find its place.
     """
     images, brain = np.asarray(images, np.float32), np.asarray(mask) >= 0.5
-    seen = see_brain(images, brain, positions_mm, in_plane_mm, species, network.spacing)
-    fractions, places = predict_brain(network, seen, mirror=mirror, device=device)
+    given = brain_input(images, brain, positions_mm, in_plane_mm, species, network.spacing)
+    fractions, places = predict_brain(network, given, mirror=mirror, device=device)
 
-    transform, misfit = _fit(seen, places, images.shape, positions_mm)
+    transform, misfit = _fit(given, places, images.shape, positions_mm)
     axes = stack_axes(images.shape, positions_mm, in_plane_mm)
     smooth = transform.apply_grid(*axes).transpose(1, 0, 2, 3)
 
-    on_stack = np.clip(seen.grid.to_stack(fractions), 1e-4, None) * brain[:, None]
+    on_stack = np.clip(given.grid.to_stack(fractions), 1e-4, None) * brain[:, None]
     on_stack /= np.maximum(on_stack.sum(axis=1, keepdims=True), 1e-6)
     shares = np.ascontiguousarray(np.moveaxis(on_stack, 1, -1))
     labels = np.where(brain, shares.argmax(axis=-1) + 1, 0).astype(np.uint8)
@@ -130,11 +130,11 @@ def second_glance(
 
 
 def predict_brain(
-    network: LoadedModel, seen: SeenBrain, *, mirror: bool = True, device: str = 'cpu'
+    network: LoadedModel, given: BrainInput, *, mirror: bool = True, device: str = 'cpu'
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Fractions (N, 3, h, w) and atlas coordinates (N, 3, h, w) on the network's grid."""
     net = network.net.to(device).eval()
-    shown = [torch.from_numpy(seen.channels)]
+    shown = [torch.from_numpy(given.channels)]
     if mirror:
         turned = shown[0].flip(2).clone()
         turned[:, ACROSS] *= -1
@@ -161,11 +161,11 @@ def predict_brain(
 
 
 def _fit(
-    seen: SeenBrain, places: NDArray, shape: tuple[int, ...], positions_mm: ArrayLike
+    given: BrainInput, places: NDArray, shape: tuple[int, ...], positions_mm: ArrayLike
 ) -> tuple[SmoothTransform, float]:
     """Fit the smooth transform in the axes of `stack_axes`; median misfit, mm."""
-    grid = seen.grid
-    inside = seen.channels[:, ACROSS // 2 + ACROSS // 4] > 0.5
+    grid = given.grid
+    inside = given.channels[:, ACROSS // 2 + ACROSS // 4] > 0.5
     n, row, column = np.nonzero(inside)
     middle = [(size - 1) / 2 for size in shape[1:]]
     shift = [(c - m) * grid.in_plane_mm for c, m in zip(grid.centre, middle, strict=True)]

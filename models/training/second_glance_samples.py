@@ -18,7 +18,7 @@ from secondglance.models.second_glance.channels import (
     N_IMAGES,
     SPECIES,
     UP,
-    see_brain,
+    brain_input,
 )
 from secondglance.models.second_glance.grid import SPACING_MM
 from secondglance.models.training.scans import frame, recolour
@@ -123,9 +123,9 @@ def lay_out(
     Returns
     -------
     tensor of float16, shape (N, 13 + 8, *FRAME)
-        Channels of `see_brain`, then fractions, their weight, coordinates, and their weight.
+        Channels of `brain_input`, then fractions, their weight, coordinates, and their weight.
     """
-    brain = see_brain(
+    brain = brain_input(
         stack.images, stack.mask, stack.positions_mm, stack.in_plane_mm, stack.species, spacing_mm
     )
     grid = brain.grid

@@ -1,6 +1,6 @@
 """Imported by the server of processes: each of them ends when the process it works for does.
 
-Without it, processes whose caller was killed wait for ever for what to do next.
+Without it, processes wait for ever if their caller is killed.
 """
 
 import multiprocessing

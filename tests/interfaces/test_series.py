@@ -17,7 +17,7 @@ BVECS = np.array([[0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]], float)
 
 @pytest.fixture
 def inputs(rng, save, tmp_path):
-    """A series whose third and fourth volume have the motion of the second, a quarter turn."""
+    """A series; its third and fourth volume have the motion of the second, a quarter turn."""
     quarter = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
     affine = np.diag([-1.0, 1, 1, 1])
     affine[:3, 3] = 4, -4, -2

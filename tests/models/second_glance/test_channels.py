@@ -10,8 +10,8 @@ from secondglance.models.second_glance.channels import (
     FROM_FRONT,
     N_IMAGES,
     between_slices,
+    brain_input,
     normalise_inside,
-    see_brain,
 )
 
 POSITIONS = np.arange(8.0) - 3.5
@@ -32,7 +32,7 @@ def test_pixels_far_outside_the_mask_change_nothing(head):
     image, mask = head
     other = image.copy()
     other[:, :4] = other[:, -4:] = 99.0
-    a, b = (see_brain(i, mask, POSITIONS, 0.25, 'rat').channels for i in (image, other))
+    a, b = (brain_input(i, mask, POSITIONS, 0.25, 'rat').channels for i in (image, other))
     assert np.array_equal(a, b)
 
 
@@ -40,7 +40,7 @@ def test_coil_field_and_unit_of_intensity_are_removed(head):
     image, mask = head
     x = np.linspace(-1, 1, 64)[:, None]
     field = 40 * np.exp(0.8 * x + 0.3 * x**2)
-    plain, shaded = (see_brain(i, mask, POSITIONS, 0.25, 'rat') for i in (image, image * field))
+    plain, shaded = (brain_input(i, mask, POSITIONS, 0.25, 'rat') for i in (image, image * field))
     a, b = (s.channels[:, 1][s.channels[:, N_IMAGES + 1] > 0.9] for s in (plain, shaded))
     assert np.corrcoef(a, b)[0, 1] > 0.97
     assert abs(np.median(b)) < 0.1
@@ -56,7 +56,7 @@ def test_normalisation_has_median_zero_and_known_spread():
 
 def test_neighbours_are_shown_by_millimetres_and_marked_where_missing(head):
     image, mask = head
-    channels = see_brain(image, mask, POSITIONS, 0.25, 'rat').channels
+    channels = brain_input(image, mask, POSITIONS, 0.25, 'rat').channels
     assert np.allclose(channels[3, 2], channels[4, 1], atol=1e-5)
     assert np.all(channels[0, N_IMAGES] == -1)
     assert np.all(channels[0, 0] == 0)
@@ -72,7 +72,7 @@ def test_interpolation_between_slices_is_linear():
 
 def test_place_runs_from_left_to_right_and_from_end_to_end(head):
     image, mask = head
-    channels = see_brain(image, mask, POSITIONS, 0.25, 'rat').channels
+    channels = brain_input(image, mask, POSITIONS, 0.25, 'rat').channels
     brain = channels[4, N_IMAGES + 1] > 0.5
     across = channels[4, ACROSS][brain]
     assert across.min() == pytest.approx(-across.max(), abs=0.1)
@@ -86,6 +86,6 @@ def test_lost_slice_shows_nothing_and_does_not_disturb_others(head):
     image, mask = head
     lost = image.copy()
     lost[5] = 0
-    whole, broken = (see_brain(i, mask, POSITIONS, 0.25, 'rat').channels for i in (image, lost))
+    whole, broken = (brain_input(i, mask, POSITIONS, 0.25, 'rat').channels for i in (image, lost))
     assert np.all(broken[5, 1] == 0)
     assert np.allclose(whole[2, :N_IMAGES], broken[2, :N_IMAGES], atol=0.1)
