@@ -150,8 +150,11 @@ def _label(scan, mask_path: Path, args: argparse.Namespace, output_dir: Path) ->
     files |= _tables(names, about)
     files[picture] = _picture(found.voxels, values, found.affine)
     files[card] = _card(about, files)
-    if not (output_dir / 'dataset_description.json').exists():
-        files |= dataset_files(output_dir, {'raw': str(args.bids_dir)})
+    about_all = dataset_files(output_dir, {'raw': str(args.bids_dir)})
+    if (output_dir / 'dataset_description.json').exists():
+        # Another's words about the folder are kept
+        del about_all['dataset_description.json']
+    files |= about_all
     publish(files, output_dir)
     share = fractions[mask].mean(axis=0)
     shares = ', '.join(f'{t} {s:.0%}' for t, s in zip(TISSUES, share, strict=True))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +17,8 @@ from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.reference import as_labels
 
 
-class Label(NamedTuple):
+@dataclass(frozen=True)
+class Label:
     """A row of ``dseg.tsv``: the value in the file, and what it means.
 
     Attributes
@@ -34,7 +34,7 @@ class Label(NamedTuple):
         Label of the BIDS standard (Common image-derived labels, BIDS 1.10).
     """
 
-    index: int  # type: ignore[assignment]
+    index: int
     name: str
     abbreviation: str
     color: str
@@ -128,7 +128,7 @@ def labels_table() -> str:
     >>> print(labels_table().splitlines()[1])
     0	Background	BG	#000000	0
     """
-    return table_text([label._asdict() for label in LABELS])
+    return table_text([asdict(label) for label in LABELS])
 
 
 def find_label_table(path: Path) -> Path | None:

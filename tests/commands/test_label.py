@@ -69,6 +69,17 @@ def test_labels_lie_on_the_grid_of_the_scan(study, quick):
     assert set(card['Atlas']['Files']) == {f'mouse_{t}.nii.gz' for t in ('wm', 'gm', 'csf')}
 
 
+def test_the_official_validator_finds_no_error(study, quick, bids_errors):
+    reference = study / 'derivatives/reference'
+    described = '{"Name": "by hand", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}'
+    for told in ('', described):
+        if told:
+            (reference / 'dataset_description.json').write_text(told)
+        assert main(['label', '--bids-dir', str(study)]) == 0
+        assert bids_errors(reference) == []
+    assert (reference / 'dataset_description.json').read_text() == described
+
+
 def test_its_own_unchanged_labels_are_overwritten(study, quick):
     call = ['label', '--bids-dir', str(study)]
     assert [main(call), main(call)] == [0, 0]
