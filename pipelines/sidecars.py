@@ -238,18 +238,7 @@ def sidecars(scan: Scan, settings: dict[str, Any], explained: list[str]) -> dict
             told['Region'] = settings['explain_region']
         found[f'desc-{name}_saliency'] = {**told, 'Description': 'attribution of summed logits'}
     if settings['second_glance'] == 'network':
-        found[TO_ATLAS.format(suffix=scan.suffix)] = {
-            **sources,
-            'Description': 'ITK transform of points of the scan to the atlas: '
-            'antsApplyTransforms brings maps of the atlas to the scan with it',
-        }
-        if settings['regions']:
-            found['desc-regions_dseg'] = {
-                **image,
-                'Description': 'regions of the atlas, by its transform to the scan',
-                'Manual': False,
-                'Atlas': settings['atlas'] or 'shipped',
-            }
+        found |= _of_regions(scan, settings, sources, image)
     found[f'desc-preproc_{scan.suffix}'] = {
         **head,
         'Description': 'every volume on the reference; gradient directions are turned with them',
@@ -263,3 +252,24 @@ def sidecars(scan: Scan, settings: dict[str, Any], explained: list[str]) -> dict
     for ending, columns in COLUMNS.items():
         found[ending] = {**sources, 'Description': TABLES[ending], **columns}
     return {f'{ending}.json': content for ending, content in found.items()}
+
+
+def _of_regions(
+    scan: Scan, settings: dict[str, Any], sources: dict[str, Any], image: dict[str, Any]
+) -> dict[str, dict]:
+    """Contents beside the transform to the atlas, and beside its regions."""
+    found: dict[str, dict] = {
+        TO_ATLAS.format(suffix=scan.suffix): {
+            **sources,
+            'Description': 'ITK transform of points of the scan to the atlas: '
+            'antsApplyTransforms brings maps of the atlas to the scan with it',
+        }
+    }
+    if settings['regions']:
+        found['desc-regions_dseg'] = {
+            **image,
+            'Description': 'regions of the atlas, by its transform to the scan',
+            'Manual': False,
+            'Atlas': settings['atlas'] or 'shipped',
+        }
+    return found

@@ -2,6 +2,7 @@
 
 import base64
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,44 +52,7 @@ def viewer_data(data: ReportData, quality: int = 85) -> dict:
         # One grey scale: a difference in brightness is one of the images
         scalars[key] = figures.grey(stack, like=data.image)[..., 0]
         bases.append({'key': key, 'name': name})
-    labels = {
-        'mask': data.mask,
-        'second': data.labels,
-        'first': data.first_labels,
-        'changes': changes(data.first_labels, data.labels),
-    }
-    tissues = [{'name': TISSUE_NAMES[t], 'colour': figures.COLOURS[i + 1]} for i, t in
-               enumerate(TISSUES)]  # fmt: skip
-    layers = [
-        {
-            'key': 'mask',
-            'name': 'Brain mask',
-            'kind': 'labels',
-            'classes': [{'name': 'brain mask', 'colour': figures.MASK_COLOUR}],
-            'on': True,
-        },
-        {'key': 'second', 'name': 'Tissues, second glance', 'kind': 'labels', 'classes': tissues},
-        {'key': 'first', 'name': 'Tissues, first glance', 'kind': 'labels', 'classes': tissues},
-        {
-            'key': 'changes',
-            'name': 'Changes from first to second',
-            'kind': 'labels',
-            'classes': [
-                {'name': name, 'colour': colour}
-                for name, colour in zip(CHANGE_NAMES, figures.CHANGES.values(), strict=True)
-            ],
-        },
-    ]
-    if data.regions is not None and data.regions.any():
-        present, packed = np.unique(data.regions, return_inverse=True)
-        if present[0] != 0:
-            present, packed = np.concatenate([[0], present]), packed + 1
-        labels['regions'] = packed.reshape(data.regions.shape)
-        classes = [
-            {'name': data.region_names.get(int(value), f'region {value}'), 'colour': _hue(place)}
-            for place, value in enumerate(present[1:])
-        ]
-        layers.append({'key': 'regions', 'name': 'Regions', 'kind': 'labels', 'classes': classes})
+    labels, layers = _label_layers(data)
     if data.probabilities is not None:
         for index, tissue in enumerate(TISSUES, 1):
             key = f'probability{tissue}'
@@ -135,6 +99,49 @@ def viewer_data(data: ReportData, quality: int = 85) -> dict:
         'sheets': {key: _sheet(displayed(stack), quality) for key, stack in scalars.items()},
         'labels': {key: run_lengths(displayed(stack)) for key, stack in labels.items()},
     }
+
+
+def _label_layers(data: ReportData) -> tuple[dict[str, NDArray], list[dict[str, Any]]]:
+    """Labels by key, and their layers: mask, tissues of both glances, changes, regions."""
+    labels = {
+        'mask': data.mask,
+        'second': data.labels,
+        'first': data.first_labels,
+        'changes': changes(data.first_labels, data.labels),
+    }
+    tissues = [{'name': TISSUE_NAMES[t], 'colour': figures.COLOURS[i + 1]} for i, t in
+               enumerate(TISSUES)]  # fmt: skip
+    layers = [
+        {
+            'key': 'mask',
+            'name': 'Brain mask',
+            'kind': 'labels',
+            'classes': [{'name': 'brain mask', 'colour': figures.MASK_COLOUR}],
+            'on': True,
+        },
+        {'key': 'second', 'name': 'Tissues, second glance', 'kind': 'labels', 'classes': tissues},
+        {'key': 'first', 'name': 'Tissues, first glance', 'kind': 'labels', 'classes': tissues},
+        {
+            'key': 'changes',
+            'name': 'Changes from first to second',
+            'kind': 'labels',
+            'classes': [
+                {'name': name, 'colour': colour}
+                for name, colour in zip(CHANGE_NAMES, figures.CHANGES.values(), strict=True)
+            ],
+        },
+    ]
+    if data.regions is not None and data.regions.any():
+        present, packed = np.unique(data.regions, return_inverse=True)
+        if present[0] != 0:
+            present, packed = np.concatenate([[0], present]), packed + 1
+        labels['regions'] = packed.reshape(data.regions.shape)
+        classes = [
+            {'name': data.region_names.get(int(value), f'region {value}'), 'colour': _hue(place)}
+            for place, value in enumerate(present[1:])
+        ]
+        layers.append({'key': 'regions', 'name': 'Regions', 'kind': 'labels', 'classes': classes})
+    return labels, layers
 
 
 def run_lengths(labels: NDArray) -> str:
