@@ -15,10 +15,10 @@ from secondglance.interfaces.preprocessing import Displacement
 from secondglance.interfaces.report import Report
 from secondglance.pipelines.settings import Method
 from secondglance.pipelines.sidecars import (
-    MOTION,
     RAW,
     TO_ATLAS,
     mean_ending,
+    motion_ending,
     series_endings,
     sidecars,
 )
@@ -219,8 +219,8 @@ def _endings(method: Method, suffix: str) -> dict[str, str]:
         'b0_mean': f'{mean_ending(suffix)}.nii.gz',
         'displacement': 'desc-confounds_timeseries.tsv',
         'displacement_about': 'desc-confounds_timeseries.json',
-        'transforms': f'{MOTION}.json'.format(suffix=suffix),
-        'itk_transforms': f'{MOTION}.txt'.format(suffix=suffix),
+        'transforms': f'{motion_ending(suffix)}.json',
+        'itk_transforms': f'{motion_ending(suffix)}.txt',
         'brain_mask': 'desc-brain_mask.nii.gz',
         'confidence': 'desc-brain_mask.json',
         'dseg': 'dseg.nii.gz',

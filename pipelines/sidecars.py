@@ -14,9 +14,6 @@ RAW = 'raw'
 TO_ATLAS = 'from-atlas_to-{suffix}_mode-image_xfm'
 """Ending of the transform that brings images of the atlas to the scan."""
 
-MOTION = 'from-orig_to-{suffix}ref_mode-image_desc-hmc_xfm'
-"""Ending of the transforms that bring volumes to the reference."""
-
 _LABEL = {'Description': 'WM white matter, GM grey matter, CSF, or brain: all of them'}
 _SLICE = {'Description': 'from posterior to anterior, 0 the first'}
 _SCORES: dict[str, dict[str, Any]] = {
@@ -107,6 +104,17 @@ TABLES = {
 """What each table is."""
 
 
+def motion_ending(suffix: str) -> str:
+    """Ending of the transforms that bring volumes to the reference.
+
+    Examples
+    --------
+    >>> motion_ending('dwi'), motion_ending('sbref')
+    ('from-orig_to-dwiref_mode-image_desc-hmc_xfm', 'from-orig_to-sbref_mode-image_desc-hmc_xfm')
+    """
+    return f'from-orig_to-{suffix.removesuffix("ref")}ref_mode-image_desc-hmc_xfm'
+
+
 def mean_ending(suffix: str) -> str:
     """Ending of the mean image's name.
 
@@ -194,7 +202,7 @@ def sidecars(scan: Scan, settings: dict[str, Any], explained: list[str]) -> dict
             **head,
             'Description': 'mean of the motion-corrected volumes that were selected',
         },
-        MOTION.format(suffix=scan.suffix): {
+        motion_ending(scan.suffix): {
             **sources,
             'Description': 'rigid motion of each volume, as ITK and ANTs read it',
         },
