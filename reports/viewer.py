@@ -111,7 +111,7 @@ def _label_layers(data: ReportData) -> tuple[dict[str, NDArray], list[dict[str, 
     }
     tissues = [{'name': TISSUE_NAMES[t], 'colour': figures.COLOURS[i + 1]} for i, t in
                enumerate(TISSUES)]  # fmt: skip
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             'key': 'mask',
             'name': 'Brain mask',
