@@ -233,7 +233,7 @@ def save_png(picture: NDArray[np.uint8], path: Path) -> None:
     Image.fromarray(picture).save(path, optimize=False, compress_level=1)
 
 
-def data_uri(path: Path, picture: NDArray[np.uint8] | None = None) -> str:
+def data_uri(path: Path, picture: NDArray[np.uint8] | None = None, quality: int = QUALITY) -> str:
     """Encode a figure so that a page holds it and can be mailed alone.
 
     Parameters
@@ -242,6 +242,8 @@ def data_uri(path: Path, picture: NDArray[np.uint8] | None = None) -> str:
         An SVG, kept as it is, or a picture, which becomes WebP where that format holds its size.
     picture : (rows, columns, 3) uint8 array, optional
         What the file holds, where it is at hand.
+    quality : int
+        Of WebP, 1 to 100. Below `QUALITY`, the picture is also made at most `WIDTH` wide.
 
     Returns
     -------
@@ -254,9 +256,11 @@ def data_uri(path: Path, picture: NDArray[np.uint8] | None = None) -> str:
     else:
         shown = Image.open(path) if picture is None else Image.fromarray(picture)
         with shown:
+            if quality < QUALITY and shown.width > WIDTH:
+                shown = shown.resize((WIDTH, max(1, shown.height * WIDTH // shown.width)))
             if max(shown.size) <= WEBP_SIDE:
                 buffer = BytesIO()
-                shown.convert('RGB').save(buffer, 'WEBP', quality=QUALITY, method=1)
+                shown.convert('RGB').save(buffer, 'WEBP', quality=quality, method=1)
                 kind, content = 'webp', buffer.getvalue()
             else:
                 kind, content = 'png', path.read_bytes()

@@ -11,7 +11,13 @@ from secondglance.imaging.labels import TISSUES
 from secondglance.reports import figures
 from secondglance.reports.data import ReportData
 from secondglance.reports.page import environment
-from secondglance.reports.viewer import CHANGE_NAMES, viewer_data
+from secondglance.reports.viewer import CHANGE_NAMES, viewer_within
+
+MOST_BYTES = 3_700_000
+"""Of the pictures of a page; with its text it stays below 4 MB, so that it can be mailed."""
+
+MOSAICS_SHARE = 0.6
+"""Of these, what the pictures of all slices may have; the viewer has the rest."""
 
 
 def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
@@ -64,7 +70,8 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
         figures.lognormal_plot(data.lognormal, figure('lognormal', 'svg'))
 
     # The cohort page shows the files; the report holds them and needs none
-    inside = {name: figures.data_uri(path, pictures.get(name)) for name, path in made.items()}
+    inside = _within(made, pictures)
+    left = MOST_BYTES - sum(map(len, inside.values()))
     page = (
         environment()
         .get_template('report.html')
@@ -73,11 +80,23 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
             figures=inside,
             colours={n: figures.COLOURS[i] for i, n in enumerate(TISSUES, 1)},
             changes=dict(zip(CHANGE_NAMES, figures.CHANGES.values(), strict=True)),
-            viewer=viewer_data(data),
+            viewer=viewer_within(data, left),
             fits=_counted(data.lognormal['best'] if data.lognormal else []),
         )
     )
     write_whole(html_path, page)
+
+
+def _within(made: dict[str, Path], pictures: dict[str, NDArray]) -> dict[str, str]:
+    """Encode figures as finely as their share of the page allows."""
+    for quality in (figures.QUALITY, 70, 45, 20):
+        inside = {
+            name: figures.data_uri(path, pictures.get(name), quality)
+            for name, path in made.items()
+        }
+        if sum(map(len, inside.values())) <= MOSAICS_SHARE * MOST_BYTES:
+            break
+    return inside
 
 
 def _counted(names: list[str]) -> str:

@@ -15,13 +15,16 @@ from secondglance.reports.data import ReportData
 MOST_PIXELS = 2_500_000
 """Of one layer of the whole stack; more are thinned in plane, so that a page can be mailed."""
 
+LEAST_PIXELS = 400
+"""Of a slice: it is not thinned further."""
+
 TISSUE_NAMES = dict(zip(TISSUES, ('white matter', 'grey matter', 'CSF'), strict=True))
 
 CHANGE_NAMES = ('removed', 'added', 'relabelled')
 """In the order of the values of :func:`secondglance.imaging.glance_changes.changes`."""
 
 
-def viewer_data(data: ReportData, quality: int = 85) -> dict:
+def viewer_data(data: ReportData, quality: int = 85, most_pixels: float = MOST_PIXELS) -> dict:
     """Gather the layers of a scan for the viewer.
 
     Parameters
@@ -29,6 +32,8 @@ def viewer_data(data: ReportData, quality: int = 85) -> dict:
     data : ReportData
     quality : int
         Of the WebP pictures, 1 to 100. Labels are exact whatever it is.
+    most_pixels : float
+        Of one layer; more are thinned in plane.
 
     Returns
     -------
@@ -39,7 +44,7 @@ def viewer_data(data: ReportData, quality: int = 85) -> dict:
     n = len(data.image)
     across, up = (_extent(data.image, data.mask, axis) for axis in (1, 2))
     pixels = n * (across.stop - across.start) * (up.stop - up.start)
-    step = int(np.ceil(np.sqrt(pixels / MOST_PIXELS)))
+    step = int(np.ceil(np.sqrt(pixels / most_pixels)))
 
     def displayed(stack: NDArray) -> NDArray:
         """Turn (N, H, W) into rows that run down from dorsal, columns from left to right."""
@@ -142,6 +147,29 @@ def _label_layers(data: ReportData) -> tuple[dict[str, NDArray], list[dict[str, 
         ]
         layers.append({'key': 'regions', 'name': 'Regions', 'kind': 'labels', 'classes': classes})
     return labels, layers
+
+
+def viewer_within(data: ReportData, most_bytes: int) -> dict:
+    """Gather the layers, as fine as their size allows.
+
+    Parameters
+    ----------
+    data : ReportData
+    most_bytes : int
+        Of the layers as text.
+
+    Returns
+    -------
+    dict
+        As of :func:`viewer_data`.
+    """
+    told = viewer_data(data)
+    while True:
+        size = sum(map(len, (*told['sheets'].values(), *told['labels'].values())))
+        pixels = told['n'] * told['width'] * told['height']
+        if size <= most_bytes or pixels <= LEAST_PIXELS * told['n']:
+            return told
+        told = viewer_data(data, 70, 0.9 * pixels * most_bytes / size)
 
 
 def run_lengths(labels: NDArray) -> str:

@@ -214,3 +214,18 @@ def test_numbers_and_scale_are_written_on_each_slice():
 def test_tiny_slices_are_not_written_over():
     plain = np.zeros((30, 60, 3), np.uint8)
     assert figures.annotate(plain, 2, 30.0, ('L', 'R', 'D', 'V')) is plain
+
+
+def test_a_large_scan_makes_a_page_that_can_be_mailed(data, tmp_path, rng):
+    shape = (80, 90, 90)
+    noise = {name: rng.integers(0, 4, shape) for name in ('labels', 'first_labels')}
+    large = replace(
+        data,
+        image=1 + rng.random(shape),
+        saliency=rng.normal(size=shape),
+        enhanced=rng.random(shape),
+        mask=rng.random(shape) > 0.5,
+        **noise,
+    )
+    render_report(large, tmp_path / 'a.html', tmp_path / 'figures')
+    assert (tmp_path / 'a.html').stat().st_size < 4_000_000

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from secondglance.reports import viewer
-from secondglance.reports.viewer import run_lengths, viewer_data
+from secondglance.reports.viewer import run_lengths, viewer_data, viewer_within
 
 
 def _decode(text, shape):
@@ -78,9 +77,8 @@ def test_tiles_of_a_sheet_are_the_slices(data):
     assert np.allclose(tiles, np.linspace(0, 255, 5), atol=4)
 
 
-def test_large_stacks_are_thinned_and_know_their_pixel(data, monkeypatch):
-    monkeypatch.setattr(viewer, 'MOST_PIXELS', 5 * 12 * 10 // 4)
-    told = viewer_data(replace(data, spacing=(0.3, 0.2)))
+def test_large_stacks_are_thinned_and_know_their_pixel(data):
+    told = viewer_data(replace(data, spacing=(0.3, 0.2)), most_pixels=5 * 12 * 10 / 4)
     assert (told['width'], told['height']) == (6, 5)
     assert told['mm'] == pytest.approx([0.6, 0.4])
 
@@ -104,3 +102,21 @@ def test_an_empty_scan_can_be_shown(data):
     empty = np.zeros_like(data.image)
     told = viewer_data(replace(data, image=empty, mask=empty > 0, saliency=empty * np.nan))
     assert (told['n'], told['width'], told['start']) == (5, 12, 2)
+
+
+def test_viewer_is_thinned_until_it_fits(data, rng):
+    shape = (12, 64, 64)
+    noise = replace(
+        data,
+        image=1 + rng.random(shape),
+        mask=np.ones(shape, bool),
+        saliency=rng.normal(size=shape),
+        enhanced=rng.random(shape),
+        labels=rng.integers(0, 4, shape),
+        first_labels=rng.integers(0, 4, shape),
+    )
+    whole = viewer_within(noise, 10_000_000)
+    assert whole['width'] == 64
+    thinned = viewer_within(noise, 60_000)
+    assert sum(map(len, (*thinned['sheets'].values(), *thinned['labels'].values()))) <= 60_000
+    assert 16 <= thinned['width'] < 64
