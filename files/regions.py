@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from secondglance.files.labels import LABELS
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import TISSUES
@@ -16,7 +17,7 @@ from secondglance.imaging.regions import Region, RegionAtlas
 
 _COLOR = re.compile(r'#[0-9a-fA-F]{6}')
 
-HEADER = 'index\tname\tabbreviation\tcolor\n'
+HEADER = 'index\tname\tabbreviation\tcolor\tmapping\n'
 
 
 def read_region_atlas(folder: str | Path) -> RegionAtlas:
@@ -161,6 +162,13 @@ def _color(index: int) -> str:
 
 
 def region_table(regions: tuple[Region, ...]) -> str:
-    """Text of the table that goes beside a map of regions, as BIDS has it."""
-    rows = (f'{r.index}\t{r.name}\t{r.abbreviation}\t{r.color}\n' for r in regions)
+    """Text of the table that goes beside a map of regions, as BIDS has it.
+
+    ``mapping`` is the label of the BIDS standard; n/a for a region of more than one tissue.
+    """
+    standard = {label.abbreviation: label.mapping for label in LABELS}
+    rows = (
+        f'{r.index}\t{r.name}\t{r.abbreviation}\t{r.color}\t{standard.get(r.tissue, "n/a")}\n'
+        for r in regions
+    )
     return HEADER + ''.join(rows)

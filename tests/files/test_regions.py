@@ -46,8 +46,10 @@ def test_frame_of_another_species_is_read(folder):
 
 def test_table_beside_a_map_has_the_columns_of_bids(folder):
     lines = region_table(read_region_atlas(folder).regions).splitlines()
-    assert lines[0] == 'index\tname\tabbreviation\tcolor'
-    assert lines[1] == '3\tCorpus callosum\tcc\t#0a0b0c'
+    assert lines[0] == 'index\tname\tabbreviation\tcolor\tmapping'
+    # White matter is 2 in the BIDS standard; the ventricle's tissue is not told
+    assert lines[1] == '3\tCorpus callosum\tcc\t#0a0b0c\t2'
+    assert lines[2].endswith('\tn/a')
 
 
 @pytest.mark.parametrize(
