@@ -122,9 +122,11 @@
     tell();
   }
 
-  /* Where the value of a pixel differs from its neighbour's, a line runs between them. */
+  /* Where the value of a pixel differs from its neighbour's, lines run between them. */
   function outline(layer, at) {
     const offset = state.slice * size;
+    const ratio = window.devicePixelRatio || 1;
+    const inset = 0.8 * ratio;
     const paths = new Map();
     let kind;
     if (layer.kind === 'labels') {
@@ -149,19 +151,23 @@
         const before = column > 0 && row < data.height ? kind(row * data.width + column - 1) : 0;
         const x = at.left + column * at.across;
         const y = at.top + row * at.down;
+        // Each class has its own line, on its own side
         if (here !== above && column < data.width) {
-          const line = path(Math.max(here, above));
-          line.moveTo(x, y);
-          line.lineTo(x + at.across, y);
+          for (const [value, lineY] of [[above, y - inset], [here, y + inset]]) {
+            if (!value) continue;
+            path(value).moveTo(x, lineY);
+            path(value).lineTo(x + at.across, lineY);
+          }
         }
         if (here !== before && row < data.height) {
-          const line = path(Math.max(here, before));
-          line.moveTo(x, y);
-          line.lineTo(x, y + at.down);
+          for (const [value, lineX] of [[before, x - inset], [here, x + inset]]) {
+            if (!value) continue;
+            path(value).moveTo(lineX, y);
+            path(value).lineTo(lineX, y + at.down);
+          }
         }
       }
     }
-    const ratio = window.devicePixelRatio || 1;
     context.lineCap = 'square';
     context.globalAlpha = clamp(0.4 + state.opacity * 1.2, 0, 1);
     for (const [value, line] of paths) {
