@@ -46,6 +46,12 @@ def below(pid):
     return [other for other in descendants(pid) if Path(f'/proc/{other}').exists()]
 
 
+def take_signals():
+    """Take what whoever runs these tests ignores, as SIGINT in the background of a shell."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def started():
     """Start a process, and end its whole group after the test."""
@@ -54,7 +60,7 @@ def started():
     def start(call, **how):
         process = subprocess.Popen(
             call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
-            start_new_session=True, **how,
+            start_new_session=True, preexec_fn=take_signals, **how,
         )  # fmt: skip
         processes.append(process)
         return process
@@ -93,7 +99,7 @@ def test_a_signal_ends_every_process(started, tmp_path, number, code, whole_grou
     assert process.stdout.readline() == 'busy\n'
     assert len(group_of(process.pid)) > 3
     (os.killpg if whole_group else os.kill)(process.pid, number)
-    said = process.communicate(timeout=5)[1]
+    said = process.communicate(timeout=60)[1]
     assert process.returncode == code
     assert said == f'{STOPPED}\n'
     assert group_of(process.pid) == []
@@ -118,7 +124,7 @@ def test_what_is_ignored_stays_ignored(started, tmp_path):
     assert process.stdout.readline() == 'busy\n'
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=5)
+    process.communicate(timeout=60)
     assert process.returncode == 143
 
 
@@ -157,7 +163,7 @@ def test_a_stopped_run_resumes(started, example, tmp_path, options, number, code
     call = (*options, '--bids-dir', str(example), '-o', 'out', '--work-dir', 'work')
     process = run_until_busy(started, call, tmp_path)
     os.killpg(process.pid, number)
-    said = process.communicate(timeout=5)[1]
+    said = process.communicate(timeout=60)[1]
     assert process.returncode == code, said
     assert said.count(STOPPED) == 1
     assert said.rstrip().endswith(STOPPED)
@@ -177,7 +183,7 @@ def test_as_first_process_of_a_container(started, example, tmp_path):
     process = run_until_busy(started, call, tmp_path, prefix=unshare)
     [first] = [pid for pid in below(process.pid) if 'workflows' in command_of(pid)][:1]
     os.kill(first, signal.SIGTERM)
-    said = process.communicate(timeout=6)[1]
+    said = process.communicate(timeout=60)[1]
     assert process.returncode == 143
     assert said.rstrip().endswith(STOPPED)
 
