@@ -1,6 +1,7 @@
 """The visual report: one HTML page that holds its figures."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from secondglance.reports.viewer import CHANGE_NAMES, viewer_within
 
 MOST_BYTES = 3_700_000
 """Of the pictures of a page; with its text it stays below 4 MB, so that it can be mailed."""
+
+ENCODERS = 2
+"""Pictures that are encoded at the same time."""
 
 MOSAICS_SHARE = 0.6
 """Of these, what the pictures of all slices may have; the viewer has the rest."""
@@ -58,7 +62,10 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
         picture = figures.mosaic(slices, outline, data.aspect)
         across = data.image.shape[1] * data.spacing[0]
         pictures[name] = figures.annotate(picture, len(slices), across, data.edges)
-        figures.save_png(pictures[name], figure(name, 'png'))
+        figure(name, 'png')
+    # Encoding leaves the interpreter free
+    with ThreadPoolExecutor(ENCODERS) as pool:
+        list(pool.map(figures.save_png, pictures.values(), [made[name] for name in pictures]))
     # The cohort page alone shows it
     small = figures.thumbnail(base, data.mask, data.aspect)
     figures.save_png(small, figures_dir / f'{prefix}_thumbnail.png')
@@ -90,10 +97,12 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
 def _within(made: dict[str, Path], pictures: dict[str, NDArray]) -> dict[str, str]:
     """Encode figures as finely as their share of the page allows."""
     for quality in (figures.QUALITY, 70, 45, 20):
-        inside = {
-            name: figures.data_uri(path, pictures.get(name), quality)
-            for name, path in made.items()
-        }
+        with ThreadPoolExecutor(ENCODERS) as pool:
+            encoded = pool.map(
+                lambda name: figures.data_uri(made[name], pictures.get(name), quality),  # noqa: B023
+                made,
+            )
+            inside = dict(zip(made, encoded, strict=True))
         if sum(map(len, inside.values())) <= MOSAICS_SHARE * MOST_BYTES:
             break
     return inside
