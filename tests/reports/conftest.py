@@ -31,7 +31,7 @@ def data(rng):
     )
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def chromium():
     """Start the system's Chromium, headless; REQUIRE_CHROMIUM makes its absence an error."""
     found = shutil.which('chromium') or shutil.which('chromium-browser')
