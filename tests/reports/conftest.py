@@ -54,7 +54,7 @@ def open_page(chromium):
     def _open(path, **context):
         contexts.append(chromium.new_context(**{'viewport': SIZE, **context}))
         page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on('console', lambda message: said.append(message.text))
         page.on('pageerror', lambda error: said.append(str(error)))
         page.on('request', lambda request: asked.append(request.url))
