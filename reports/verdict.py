@@ -84,7 +84,8 @@ def result_warnings(
     confounds : list of dict
         A row a volume, with ``volume`` and ``framewise_displacement``, mm.
     volumes : list of dict
-        A row a tissue and one for the ``brain``, with ``label`` and ``volume_mm3``.
+        A row a tissue and one for the ``brain``, with ``label``, ``volume_mm3`` and, where
+        fractions are known, ``volume_from_fractions_mm3``.
     pixel_mm : float
         Side of a pixel of the stack.
 
@@ -169,8 +170,13 @@ def jumps(confounds: list[dict], pixel_mm: float) -> list[str]:
 
 
 def unusual_tissues(volumes: list[dict]) -> list[str]:
-    """Name tissues with a share of the brain outside the range of rodents."""
-    known = {row['label']: row['volume_mm3'] for row in volumes}
+    """Name tissues with a share of the brain outside the range of rodents.
+
+    Shares are of the fractions where there are: labels miss what fills less than half a voxel.
+    """
+    known = {
+        row['label']: row.get('volume_from_fractions_mm3', row['volume_mm3']) for row in volumes
+    }
     brain = known.get('brain', 0)
     if not brain:
         return []

@@ -99,6 +99,22 @@ def test_no_brain_has_no_shares():
     assert unusual_tissues([{'label': 'brain', 'volume_mm3': 0.0}]) == []
 
 
+def test_tissues_are_judged_by_their_fractions():
+    """Of a mouse: most of its white matter fills less than half of each voxel."""
+    volumes = [
+        {'label': label, 'volume_mm3': of_labels, 'volume_from_fractions_mm3': of_fractions}
+        for label, of_labels, of_fractions in (
+            ('WM', 30.6, 72.1),
+            ('GM', 618.9, 560.0),
+            ('CSF', 4.5, 21.8),
+            ('brain', 653.9, 653.9),
+        )
+    ]
+    assert unusual_tissues(volumes) == []
+    volumes[0]['volume_from_fractions_mm3'] = 20.0
+    assert 'WM fills 3%' in unusual_tissues(volumes)[0]
+
+
 def test_levels():
     assert level([], 0.9, 1800.0) == 'good'
     assert level(['x'], 0.9, 1800.0) == 'look'
