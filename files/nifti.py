@@ -275,7 +275,7 @@ def _sizes(path: Path, header: nib.Nifti1Header, single: bool) -> tuple[int, int
         raise InputError(f'{path} has voxel sizes of {told} mm: correct its header.')
     try:
         kind = header.get_data_dtype()
-    except spatialimages.HeaderDataError as error:
+    except (spatialimages.HeaderDataError, KeyError) as error:
         code = int(header['datatype'])
         raise InputError(
             f'{path} has voxels of a type that NIfTI does not have (code {code}): correct its '

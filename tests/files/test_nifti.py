@@ -163,6 +163,10 @@ OTHERS = {
     'a.mnc': (lambda _: b'\x89HDF\r\n' + bytes(500), 'MINC'),
     'a.nii.bz2': (lambda _: b'BZh91AY' + bytes(500), 'bzip2'),
     'text.nii': (lambda _: b'no image at all ' * 50, 'not a NIfTI file'),
+    'type.nii': (
+        lambda image: image.to_bytes()[:70] + b'\x00\x10' + image.to_bytes()[72:],
+        r'type that NIfTI does not have \(code 4096\)',
+    ),
     'short.nii': (lambda image: image.to_bytes()[:200], 'ends within its header'),
     'empty.nii.gz': (lambda _: b'', 'is empty'),
     'annex.nii.gz': (lambda _: b'/annex/objects/MD5E-s17--d41d.nii.gz\n', 'git annex get'),
