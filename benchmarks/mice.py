@@ -103,8 +103,10 @@ def judge_all(pairs, structures, model, second):
     """Print the Dice of each brain by each second glance, and their mean."""
     print('second glance\tbrain\t' + '\t'.join((*TISSUES, 'structures')))
     rows = {kind: [] for kind in SECOND_GLANCES}
+    atlas = read_region_atlas(regions_path('mouse'))
     for image, labels in pairs:
-        for kind, found in judge_tissues(image, labels, structures, model, second).items():
+        judged = judge_tissues(image, labels, structures, model, second, atlas)
+        for kind, found in judged.items():
             rows[kind].append(found)
             print(kind, image.name.split('.')[0], *(f'{d:.3f}' for d in found), sep='\t')
     for kind, found in rows.items():
@@ -140,9 +142,8 @@ def judge_head(path, reference, model, refinement, donors):
         )
 
 
-def judge_tissues(path, reference, structures, model, second):
+def judge_tissues(path, reference, structures, model, second, atlas):
     """Dice of the tissues in structures that are all one tissue, and mean Dice of structures."""
-    atlas = read_region_atlas(regions_path('mouse'))
     image = nib.load(path)
     voxels = image.get_fdata(dtype=np.float32)
     labels = np.asarray(nib.load(reference).dataobj).astype(int)

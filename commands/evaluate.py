@@ -78,12 +78,15 @@ def main(args: argparse.Namespace) -> int:
     args.device = resolve_device(args.device)
 
     model = load_weights(args.weights or default_weights(), args.device)
+    used = {'weights': model.checksum}
     if args.bids_dir:
         second = None
+        used['second_glance'] = args.second_glance
         if args.second_glance == 'network':
             second = load_weights(
                 args.second_weights or default_second_glance(), args.device, SECOND_GLANCE
             )
+            used['second_weights'] = second.checksum
         refinement = load_weights(args.refinement or default_refinement(), args.device, REFINEMENT)
         rows, pictures = _on_scans(model, refinement, second, args)
     else:
@@ -101,11 +104,6 @@ def main(args: argparse.Namespace) -> int:
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
         write_table(rows, args.output / 'scores.tsv')
-        used = {'weights': model.checksum}
-        if args.bids_dir:
-            used['second_glance'] = args.second_glance
-        if args.bids_dir and second is not None:
-            used['second_weights'] = second.checksum
         record = [{**line, **used} for line in summary]
         write_table(record, args.output / 'summary.tsv')
         draw_scores(rows, args.output / 'scores.png')

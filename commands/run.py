@@ -263,12 +263,14 @@ def _jobs(args, scans, method, execution, output_dir, reference) -> list:
 
 def _tell_labels(jobs: list, console) -> None:
     """Say once how labels of references are read where no table says what they are."""
-    from secondglance.files.labels import WITHOUT_TABLE, read_reference
+    from secondglance.files.labels import WITHOUT_TABLE, find_label_table, read_reference
 
     path = next((job.reference for job in jobs if job.reference is not None), None)
     # Unreadable files are reported with their scan
     with contextlib.suppress(InputError):
-        if path is not None and (found := read_reference(path)).tissues and found.table is None:
+        if path is None or find_label_table(path) is not None:
+            return
+        if read_reference(path).tissues:
             console.print(WITHOUT_TABLE.format(path=path), markup=False)
 
 

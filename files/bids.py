@@ -135,22 +135,26 @@ def find_subjects(bids_dir: Path) -> list[str]:
     return sorted(p.name[4:] for p in bids_dir.glob('sub-*') if p.is_dir())
 
 
+def description_of(folder: Path) -> dict:
+    """Content of a folder's ``dataset_description.json``; empty where none can be read."""
+    try:
+        content = json.loads((folder / 'dataset_description.json').read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def generated_by(folder: Path) -> list[str]:
     """Names of the programs that wrote a data set, by its ``dataset_description.json``."""
     try:
-        content = json.loads((folder / 'dataset_description.json').read_text())
-        return [str(one.get('Name')) for one in content.get('GeneratedBy', [])]
-    except (OSError, ValueError, AttributeError, TypeError):
+        return [str(one.get('Name')) for one in description_of(folder).get('GeneratedBy', [])]
+    except (AttributeError, TypeError):
         return []
 
 
 def is_derivative(folder: Path) -> bool:
     """Whether a data set's ``dataset_description.json`` calls it a derivative."""
-    try:
-        content = json.loads((folder / 'dataset_description.json').read_text())
-        return content.get('DatasetType', 'raw') != 'raw'
-    except (OSError, ValueError, AttributeError):
-        return False
+    return description_of(folder).get('DatasetType', 'raw') != 'raw'
 
 
 def parse_name(path: Path) -> tuple[dict[str, str], str]:

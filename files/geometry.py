@@ -166,8 +166,8 @@ def mark_scale(header: nib.Nifti1Header, scale: float) -> None:
     header['descrip'] = f'secondglance: mm = lengths / {scale:.12g}'.encode()
 
 
-def with_position(voxels: NDArray, image) -> nib.Nifti1Image:
-    """Make an image of voxels with the position of another image."""
+def with_position(voxels: NDArray, image, scale: float | None = None) -> nib.Nifti1Image:
+    """Make an image of voxels with the position of another image; `scale` is marked in it."""
     out = nib.Nifti1Image(voxels, image.affine)
     if isinstance(image.header, nib.Nifti1Header):
         for field in _POSITION:
@@ -175,6 +175,8 @@ def with_position(voxels: NDArray, image) -> nib.Nifti1Image:
         out.header['pixdim'][:4] = image.header['pixdim'][:4]
     else:
         out.header.set_xyzt_units('mm')
+    if scale is not None:
+        mark_scale(out.header, scale)
     return out
 
 

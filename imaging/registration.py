@@ -47,6 +47,12 @@ def head_centre(volume: NDArray) -> NDArray[np.float64]:
     return np.array(ndimage.center_of_mass(weight))
 
 
+def head_region(smooth: NDArray) -> NDArray[np.bool_]:
+    """Voxels of the head and around it: its edge against air says most."""
+    head = smooth > HEAD_LEVEL * np.percentile(smooth, 99)
+    return ndimage.binary_dilation(head, iterations=2)
+
+
 def coarse_pull(moving: NDArray, fixed: NDArray, size: NDArray, centre: NDArray) -> NDArray:
     """Rigid (4, 4), mm along voxel axes, points of `fixed` to `moving`; by mutual information."""
     import SimpleITK as sitk
@@ -130,9 +136,7 @@ class FineModel:
     ):
         self.size, self.centre = size, centre
         smooth = self._smooth(fixed)
-        head = smooth > HEAD_LEVEL * np.percentile(smooth, 99)
-        # The edge of the head against air says most
-        head = ndimage.binary_dilation(head, iterations=2) if region is None else region
+        head = head_region(smooth) if region is None else region
         chosen = np.flatnonzero(head)[::every]
         self.points = np.stack(np.unravel_index(chosen, head.shape), axis=-1) * size
         self.scale = float(np.percentile(smooth, 99)) or 1.0

@@ -8,10 +8,10 @@ from scipy import ndimage
 from secondglance.imaging.motion import DECIMALS, estimate_motion, resample_motion
 from secondglance.imaging.registration import (
     FINE_SMOOTHING,
-    HEAD_LEVEL,
     FineModel,
     coarse_pull,
     head_centre,
+    head_region,
 )
 
 SHELL_WIDTH = 100.0
@@ -156,8 +156,7 @@ def series_motion(
     fixed = np.asarray(mean, np.float32)
     centre = head_centre(fixed) * size
     smooth = ndimage.gaussian_filter(fixed, FINE_SMOOTHING)
-    head = smooth > HEAD_LEVEL * np.percentile(smooth, 99)
-    head = ndimage.binary_dilation(head, iterations=2)
+    head = head_region(smooth)
     for group in weighted:
         # What holds nothing cannot be brought anywhere
         group = np.array([t for t in group if volumes[..., t].std() > 0], int)

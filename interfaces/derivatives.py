@@ -23,6 +23,7 @@ from nipype.interfaces.base import (
 from nipype.interfaces.io import add_traits
 
 from secondglance import __version__
+from secondglance.files.bids import description_of
 from secondglance.files.digests import digest_of
 from secondglance.files.written import SHARED, is_edited, note_written, written_digests
 from secondglance.imaging.errors import SurroundingsError
@@ -173,13 +174,10 @@ def dataset_files(output_dir: Path, links: dict[str, str]) -> dict[str, Path | s
     dict
         Names below `output_dir`, and contents.
     """
-    known: dict[str, str] = {}
-    theirs: dict = {}
+    theirs = description_of(output_dir)
+    known = theirs.get('DatasetLinks')
+    known = known if isinstance(known, dict) else {}
     ignored: list[str] = []
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        content = json.loads((output_dir / 'dataset_description.json').read_text())
-        known = dict(content.get('DatasetLinks', {}))
-        theirs = dict(content)
     with contextlib.suppress(OSError, ValueError):
         ignored = (output_dir / '.bidsignore').read_text(encoding='utf-8').splitlines()
     all_links = known | {name: _uri(Path(root), output_dir) for name, root in links.items()}

@@ -18,7 +18,6 @@ from nipype.interfaces.base import (
 from secondglance.files.geometry import (
     affine_of,
     check_geometry,
-    mark_scale,
     scale_of,
     with_position,
 )
@@ -411,6 +410,5 @@ def _save_like(voxels: np.ndarray, image, path: str, scale: float | None = None)
 
     By how much its lengths are too large goes with it, so that it is estimated only once.
     """
-    out = with_position(np.asarray(voxels, np.float32), image)
-    mark_scale(out.header, scale_of(image) if scale is None else scale)
-    nib.save(out, path)
+    scale = scale_of(image) if scale is None else scale
+    nib.save(with_position(np.asarray(voxels, np.float32), image, scale), path)

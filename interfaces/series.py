@@ -14,7 +14,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from secondglance.files.geometry import affine_of, mark_scale, scale_of, with_position
+from secondglance.files.geometry import affine_of, scale_of, with_position
 from secondglance.files.gradients import read_bvals, read_bvecs
 from secondglance.files.nifti import read_volume
 from secondglance.files.stacks import write_like
@@ -73,8 +73,8 @@ class CorrectSeries(SimpleInterface):
             np.asarray(mean.dataobj, np.float32),
             n_threads=threads,
         )
-        corrected = with_position(resample_motion(voxels, affine, matrices, threads), image)
-        mark_scale(corrected.header, scale_of(mean))
+        series = resample_motion(voxels, affine, matrices, threads)
+        corrected = with_position(series, image, scale_of(mean))
         if len(image.shape) > 3:
             corrected.header['pixdim'][4] = image.header['pixdim'][4]
         path = self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_preproc')

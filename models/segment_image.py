@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from secondglance.data import donor_paths, regions_path
 from secondglance.files.bids import find_donor
-from secondglance.files.geometry import check_geometry, mark_scale, with_position
+from secondglance.files.geometry import check_geometry, with_position
 from secondglance.files.labels import file_labels
 from secondglance.files.nifti import check_donor, read_volume, reading_notes
 from secondglance.files.regions import read_region_atlas
@@ -286,8 +286,7 @@ def _read(image: Any, voxel_scale: float | None) -> tuple[nib.Nifti1Image, NDArr
             'b0 volumes, or use `secondglance run`.'
         )
     geometry = check_geometry(read, voxels, voxel_scale)
-    like = with_position(voxels, read)
-    mark_scale(like.header, geometry.scale)
+    like = with_position(voxels, read, geometry.scale)
     return like, geometry.affine, (*reading_notes(read), *geometry.notes)
 
 

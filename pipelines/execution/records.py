@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from secondglance.files.atomic import write_whole
-from secondglance.files.bids import Scan
+from secondglance.files.bids import Scan, description_of
 from secondglance.files.digests import digest_of
 from secondglance.files.labels import find_label_table
 from secondglance.files.written import SHARED, find_edited, is_edited, log_path, written_digests
@@ -182,11 +182,7 @@ def data_set_name(scan: Scan) -> str:
     """Name of the data set that a scan lies in, by its description; empty where it has none."""
     for folder in list(scan.path.parents)[:4]:
         if (folder / 'dataset_description.json').is_file():
-            try:
-                content = json.loads((folder / 'dataset_description.json').read_text())
-                return str(content.get('Name') or '')
-            except (OSError, ValueError, AttributeError):
-                return ''
+            return str(description_of(folder).get('Name') or '')
     return ''
 
 

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from secondglance.files.geometry import affine_of, check_geometry, mark_scale, with_position
+from secondglance.files.geometry import affine_of, check_geometry, with_position
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
 
@@ -173,8 +173,7 @@ def test_sform_and_qform_that_differ_are_reported(rat, oblique):
 
 def test_a_scale_once_noted_is_not_estimated_again(save, rng, oblique):
     small = nib.load(save(rng.random((5, 5, 5), dtype='f4'), oblique))
-    out = with_position(np.zeros((5, 5, 5), 'f4'), small)
-    mark_scale(out.header, 10)
+    out = with_position(np.zeros((5, 5, 5), 'f4'), small, 10)
     np.testing.assert_allclose(affine_of(out)[:3, :3], oblique[:3, :3] / 10, rtol=1e-5)
 
 
