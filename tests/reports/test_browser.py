@@ -97,6 +97,7 @@ def report(full, tmp_path):
 
 def _ready(page):
     page.wait_for_selector('#viewer[data-ready]')
+    page.evaluate(DRAWN)
     return page
 
 
@@ -230,6 +231,8 @@ def test_window_and_level_change_the_grey(open_page, report):
 def test_flicker_takes_turns_between_volume_and_mean(open_page, report):
     page = _ready(open_page(report))
     page.get_by_role('button', name='Flicker').click()
+    # What stood there before the click has no name of a volume, and does not come back
+    page.evaluate(DRAWN)
     first = page.evaluate(SEEN)
     page.wait_for_function(f'first => ({SEEN})() !== first', arg=first)
     page.wait_for_function(f'first => ({SEEN})() === first', arg=first)
