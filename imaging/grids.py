@@ -275,7 +275,7 @@ def _pixels(n_voxels: int, step: float, origin: float) -> tuple[float, int]:
     """
     if abs(abs(step) - 1) < SAME_SPACING:
         # Pixels on voxels: nothing is to be gained from interpolation
-        origin = np.round(origin + step / 2 - 0.25) - step / 2
+        origin = np.round(origin + step / 4) - step / 2
     ends = sorted((edge - origin) / step for edge in (-0.5, n_voxels - 0.5))
     # Blocks from the first to the last pixel with its middle in the volume
     first = int(np.ceil(ends[0] - 0.5 - 1e-4)) // BLOCK * BLOCK

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.grids import BLOCK, slice_grid
+from secondglance.imaging.grids import BLOCK, holds_signal, slice_grid, slices_apart
 
 SHAPE = (41, 38, 17)
 
@@ -158,3 +158,73 @@ def test_pixels_far_larger_than_the_image_cost_no_memory(rng):
     grid = slice_grid(volume.shape, np.diag([1e-6, 1e-6, 1e-5, 1]), 0.3)
     assert grid.stack_shape == (3, BLOCK, BLOCK)
     assert np.isfinite(grid.to_stack(volume)).all()
+
+
+@pytest.mark.parametrize('spacing', [0.3, 0.375, 0.5])
+@pytest.mark.parametrize('order', list(itertools.permutations(range(3))))
+@pytest.mark.parametrize('signs', [(1, 1, 1), (-1, 1, -1), (1, -1, 1), (-1, -1, -1)])
+def test_permuted_and_flipped_axes_give_the_identical_stack(rng, spacing, order, signs):
+    affine = np.diag([0.3, 1.0, 0.3, 1])
+    affine[:3, 3] = [-4.1, 2.3, -5.05]
+    image = nib.Nifti1Image(rng.random((27, 6, 31), dtype=np.float32), affine)
+    other = image.as_reoriented(np.stack([order, signs], axis=1))
+    one, two = (slice_grid(i.shape, i.affine, spacing) for i in (image, other))
+    stacks = [g.to_stack(i.get_fdata()) for g, i in ((one, image), (two, other))]
+    np.testing.assert_allclose(two.affine, one.affine, atol=1e-6)
+    np.testing.assert_allclose(stacks[1], stacks[0], atol=1e-5)
+    np.testing.assert_array_equal(two.positions, one.positions)
+    # From posterior to anterior, left to right, ventral to dorsal
+    assert nib.aff2axcodes(two.affine) == ('R', 'S', 'A')
+
+
+@pytest.mark.parametrize('axis', [0, 1])
+def test_nothing_aliases_when_going_coarser(axis):
+    # Stripes two voxels wide along the finer axis; at 0.3 mm they would show as wide ones
+    stripes = np.zeros((60, 40, 2), np.float32)
+    stripes[::2, :, 0] = 1
+    stripes[:, ::2, 1] = 1
+    sizes = [0.3, 0.3, 1.0]
+    sizes[axis] = 0.1
+    grid = slice_grid(stripes.shape, np.diag([*sizes, 1]), 0.3, slice_axis='k')
+    back = grid.to_native(grid.to_stack(stripes))[8:-8, 8:-8]
+    # The stripes along the axis that is averaged are gone, those along the other are as they were
+    fine, kept = (back[..., k] for k in ((0, 1) if axis == 0 else (1, 0)))
+    np.testing.assert_allclose(fine, 0.5, atol=0.01)
+    np.testing.assert_allclose(kept, stripes[8:-8, 8:-8, 1 - axis], atol=0.01)
+
+
+@pytest.mark.parametrize('spacing', [0.1, 0.2, 0.25, 0.375, 0.9])
+def test_a_constant_image_is_constant_to_its_edge_and_zero_beyond(spacing, oblique):
+    affine = oblique @ np.diag([1, 1 / 1.2, 1, 1])
+    volume = np.full((23, 38, 3), 7, np.float32)
+    grid = slice_grid(volume.shape, affine, spacing)
+    stack = grid.to_stack(volume).transpose(1, 2, 0)
+    pixels = np.moveaxis(np.indices(stack.shape), 0, -1)
+    voxels = nib.affines.apply_affine(np.linalg.solve(affine, grid.affine), pixels)
+    inside = ((voxels > -0.499) & (voxels < np.array(volume.shape) - 0.501)).all(-1)
+    beyond = ((voxels < -0.501) | (voxels > np.array(volume.shape) - 0.499)).any(-1)
+    np.testing.assert_allclose(stack[inside], 7, rtol=1e-5)
+    assert not stack[beyond].any()
+    assert inside.any()
+    assert beyond.any()
+
+
+def test_labels_stay_labels_there_and_back(rng, oblique):
+    volume = 3.0 * rng.integers(0, 2, SHAPE)
+    grid = slice_grid(SHAPE, oblique, 0.2)
+    stack = grid.to_stack(volume, order=0)
+    assert set(np.unique(stack)) == {0, 3}
+    assert set(np.unique(grid.to_native(stack, order=0))) == {0, 3}
+    assert len(np.unique(grid.to_native(stack))) > 10
+    assert len(np.unique(grid.to_stack(volume))) > 10
+
+
+def test_uneven_slices_are_a_mean_distance_apart():
+    assert slices_apart([0.0, 0.5, 2.0]) == 1.0
+    assert slices_apart([3.0]) == 1.0
+
+
+def test_a_slice_of_one_value_is_lost_whatever_the_value():
+    stack = np.zeros((3, 4, 4))
+    stack[1], stack[2, 1, 1] = 7, 7
+    assert holds_signal(stack).tolist() == [False, False, True]
