@@ -189,6 +189,7 @@ def test_unknown_option_is_code_2(call):
     assert call('--no-such-option')[0] == 2
 
 
+@pytest.mark.slow
 def test_one_bad_subject_does_not_stop_the_others(study, call, tmp_path):
     truncated(study)
     code, sentence = call('--subject', 'all')
@@ -207,6 +208,7 @@ def test_dry_run_draws_and_runs_nothing(call, tmp_path, monkeypatch):
     assert not list((tmp_path / 'work').rglob('result_*'))
 
 
+@pytest.mark.slow
 def test_bids_app_call(study, tmp_path):
     code = main(
         [
@@ -218,6 +220,7 @@ def test_bids_app_call(study, tmp_path):
     assert (tmp_path / 'app/sub-02_task-rest_sbref.html').is_file()
 
 
+@pytest.mark.slow
 def test_images_of_no_data_set(study, call, tmp_path):
     head = nib.load(study / 'sub-02/func/sub-02_task-rest_sbref.nii.gz')
     paths = [tmp_path / 'a/my rat.nii.gz', tmp_path / 'b/my-rat.nii.gz', tmp_path / 'c/other.nii']
@@ -253,6 +256,7 @@ def test_images_of_no_data_set(study, call, tmp_path):
     assert image(tmp_path / 'none.nii')[0] == 1
 
 
+@pytest.mark.slow
 def test_names_from_files_are_escaped_in_the_report(study, tmp_path):
     odd = study.parent / 'a <b>study & more'
     study.rename(odd)

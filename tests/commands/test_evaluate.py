@@ -61,6 +61,7 @@ def data_set(tmp_path):
     return tmp_path / 'bids'
 
 
+@pytest.mark.slow
 def test_shipped_weights_on_animals_never_seen(tmp_path, capsys):
     assert run('--animals', 2, '--output', tmp_path / 'out') == 0
     table = pd.read_csv(tmp_path / 'out' / 'summary.tsv', sep='\t')
@@ -142,6 +143,7 @@ def _as_donor(data_set, folder):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['rat-01', 'sub-01/anat'])
 def test_an_animal_is_never_its_own_donor(data_set, tmp_path, name):
     own = _as_donor(data_set, tmp_path / 'donors' / name)

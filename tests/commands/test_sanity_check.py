@@ -8,6 +8,7 @@ from secondglance.data import example_rat
 from secondglance.workflows import main
 
 
+@pytest.mark.slow
 def test_page_and_figures_say_the_same(tmp_path, capsys):
     folder = tmp_path / 'sanity'
     assert main(['sanity-check', '--output', str(folder)]) == 0
@@ -41,6 +42,7 @@ def test_bad_calls_are_one_sentence(arguments, says, tmp_path, capsys):
     assert error.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_small_head_on_its_back_is_checked_as_a_mouse(tmp_path):
     rat, mask = example_rat()
     paths = []

@@ -83,6 +83,7 @@ def group_of(pid):
     return [command for command in found if command]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('number', 'code', 'whole_group'),
     [
@@ -105,6 +106,7 @@ def test_a_signal_ends_every_process(started, tmp_path, number, code, whole_grou
     assert group_of(process.pid) == []
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_caller_is_killed(started, tmp_path):
     (tmp_path / 'busy.py').write_text(BUSY.replace('while :; do sleep 600; done', 'sleep 0'))
     process = started([sys.executable, str(tmp_path / 'busy.py')])
@@ -118,6 +120,7 @@ def test_workers_end_when_their_caller_is_killed(started, tmp_path):
     assert group_of(process.pid) == []
 
 
+@pytest.mark.slow
 def test_what_is_ignored_stays_ignored(started, tmp_path):
     (tmp_path / 'busy.py').write_text(BUSY)
     process = started(['nohup', sys.executable, str(tmp_path / 'busy.py')])

@@ -37,3 +37,25 @@ def test_slices_do_not_influence_each_other(rng):
 @pytest.mark.parametrize('value', [0.0, 3.0])
 def test_constant_slices_are_zero_and_finite(value):
     assert not enhance(np.full((2, 5, 5), value)).any()
+
+
+def test_air_changes_nothing_and_is_zero(rng):
+    saliency = rng.normal(size=(2, 12, 10))
+    head = np.zeros(saliency.shape, bool)
+    head[:, 2:9, 3:8] = True
+    other = np.where(head, saliency, 50 * rng.normal(size=saliency.shape))
+    found = enhance(saliency, head)
+    np.testing.assert_array_equal(enhance(other, head), found)
+    assert not found[~head].any()
+    # Inside, what the equations make of the head's own pixels
+    alone = enhance(saliency[0][head[0]].reshape(1, 7, 5))
+    np.testing.assert_allclose(found[0][head[0]], alone.ravel(), rtol=1e-5)
+
+
+def test_peak_and_width_are_in_standard_scores():
+    saliency = np.array([[[0.0, 1.0], [2.0, 4.0]]])
+    compressed = np.log1p(255 / 4 * saliency[0])
+    z = (compressed - compressed.mean()) / compressed.std()
+    np.testing.assert_allclose(
+        enhance(saliency, peak=-1.0, width=2.0)[0], np.exp(-(((z + 1) / 2) ** 2)), rtol=1e-5
+    )

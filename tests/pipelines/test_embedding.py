@@ -15,6 +15,7 @@ from secondglance.files.bids import find_donor
 from secondglance.pipelines import init_brain_wf, init_preproc_wf, init_tissues_wf
 
 
+@pytest.mark.slow
 def test_sub_workflows_run_inside_another(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lab_wf = Workflow(name='lab_wf', base_dir=str(tmp_path))

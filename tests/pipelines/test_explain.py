@@ -86,6 +86,7 @@ def test_workflow_gives_a_map_a_target(head, tmp_path):
     assert saliency_stack(model, stack, 'WM')[0].shape == stack.shape
 
 
+@pytest.mark.slow
 def test_derivatives_are_named_by_class_and_say_how_they_were_made(example, tmp_path):
     common = ['run', '--subject', '02', '--bids-dir', str(example), '--nprocs', '1']
     common += ['--work-dir', str(tmp_path / 'work'), '--motion', 'none']

@@ -53,6 +53,7 @@ def test_auto_without_fsl_is_embedded(monkeypatch):
     assert type(workflow.get_node('motion_correction').interface).__name__ == 'SitkMotion'
 
 
+@pytest.mark.slow
 def test_motion_of_a_simulated_rat_is_corrected(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scan = find_scans(example, '01')[0]

@@ -20,6 +20,8 @@ RAT = 'sub-02/func/sub-02_task-rest_space-sbref'
 
 MOTION = 'sub-01/dwi/sub-01_from-orig_to-dwiref_mode-image_desc-hmc_xfm.json'
 
+pytestmark = pytest.mark.slow
+
 
 class Run:
     """One call of the command line, and what it left."""

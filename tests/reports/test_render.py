@@ -216,6 +216,7 @@ def test_tiny_slices_are_not_written_over():
     assert figures.annotate(plain, 2, 30.0, ('L', 'R', 'D', 'V')) is plain
 
 
+@pytest.mark.slow
 def test_a_large_scan_makes_a_page_that_can_be_mailed(data, tmp_path, rng):
     shape = (80, 90, 90)
     noise = {name: rng.integers(0, 4, shape) for name in ('labels', 'first_labels')}

@@ -5,6 +5,7 @@ from scipy import ndimage, signal
 from secondglance.imaging.placement.correlation import (
     best_shift,
     correlate,
+    peaks_with,
     place_mask,
     standardise,
 )
@@ -55,3 +56,35 @@ def test_standardised_images_correlate_with_themselves_to_one(rng):
     images = standardise(7 + 3 * rng.random((2, 9, 9)))
     np.testing.assert_allclose(correlate(images, images).max((1, 2)), 1, rtol=1e-5)
     assert not standardise(np.full((1, 4, 4), 5.0)).any()
+
+
+def test_a_pattern_that_the_frame_cuts_does_not_wrap(rng):
+    """Half a pattern at either edge of the frame is no whole one."""
+    kernel = np.zeros((20, 24), np.float32)
+    kernel[6:14, 8:16] = rng.random((8, 8))
+    for cut in (np.roll(kernel, 10, 0), np.roll(kernel, 12, 1)):
+        images, kernels = standardise(cut[None]), standardise(kernel[None])
+        expected = signal.correlate2d(images[0], kernels[0]).max()
+        assert expected < 0.95
+        assert peaks_with(images)(kernels[0])[0] == pytest.approx(expected, rel=1e-4)
+        assert correlate(images, kernels).max() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('second', 'value', 'ratio'),
+    [((12, 4), 8.0, 1.0), ((12, 4), 4.0, 2.0), ((4, 8), 4.0, 2.0), ((7, 7), 6.0, 4.0)],
+)
+def test_ratio_of_two_peaks_worked_by_hand(second, value, ratio):
+    # The first peak, 8, lies at (4, 4); within three pixels of it along both axes is its own
+    surface = np.full((1, 15, 15), 2.0)
+    surface[0, 4, 4], surface[(0, *second)] = 8, value
+    shift, peak, found = best_shift(surface)
+    assert shift.tolist() == [[-3, -3]]
+    assert peak[0] == 8
+    assert found[0] == pytest.approx(ratio)
+
+
+def test_masks_move_by_the_nearest_whole_pixels():
+    mask = np.zeros((7, 7), bool)
+    mask[3, 3] = True
+    assert np.argwhere(place_mask(mask, (1.6, -0.6))).tolist() == [[5, 2]]

@@ -49,3 +49,35 @@ def test_no_slice_at_all_trusted():
 
 def test_weighted_median_worked_by_hand():
     assert weighted_median([10, 1, 2], [5, 1, 1]) == 10
+
+
+def test_a_pair_far_apart_decides_the_slope_of_three_slices():
+    # Slopes −8, 1 and 0.1 with trust 3 × 1, 3 × 9 and 1 × 10: half of 40 lies below 1. What that
+    # line leaves is 8, −1 and −1, of trust 1, 3 and 1
+    shifts = np.array([[8.0, 0], [0, 0], [9, 0]])
+    kept, replaced, confidence = reconcile(shifts, [1, 3, 1], [0.0, 1.0, 10.0])
+    assert replaced.tolist() == [True, False, False]
+    np.testing.assert_allclose(kept, [[-1, 0], [0, 0], [9, 0]], atol=1e-9)
+    np.testing.assert_allclose(confidence, [np.exp(-20.25), 1, 1], rtol=1e-6)
+
+
+def test_trusted_pairs_count_more_than_others():
+    # Slopes 10, 5 and 0 with trust 0.01 × 1, 0.01 × 2 and 1 × 1
+    kept, replaced, _ = reconcile([[-10.0, 0], [0, 0], [0, 0]], [0.01, 1, 1], [0.0, 1.0, 2.0])
+    assert replaced.tolist() == [True, False, False]
+    np.testing.assert_allclose(kept, 0, atol=1e-9)
+
+
+def test_two_slices_have_no_slope():
+    _, replaced, _ = reconcile([[0.0, 0], [9, 0]], [2, 1], [0.0, 1.0])
+    assert replaced.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(('off', 'replaced'), [(1.5, False), (2.0, False), (2.5, True)])
+def test_a_shift_just_off_the_line_is_kept_up_to_the_tolerance(off, replaced):
+    shifts = np.zeros((9, 2))
+    shifts[4, 1] = off
+    kept, found, confidence = reconcile(shifts, np.ones(9), np.arange(9.0))
+    assert found[4] == replaced
+    assert kept[4, 1] == (0 if replaced else off)
+    assert confidence[4] == pytest.approx(np.exp(-((off / 2) ** 2)))

@@ -91,6 +91,7 @@ class Killed(BaseException):
     """As sudden as a signal: nothing catches it by accident."""
 
 
+@pytest.mark.slow
 def test_killed_training_resumes_to_the_same_weights(
     atlas, first, donors, scan, tmp_path, monkeypatch
 ):
@@ -123,6 +124,7 @@ def test_killed_training_resumes_to_the_same_weights(
         run(atlas, output, first, donors, scans=[])
 
 
+@pytest.mark.slow
 def test_a_training_animal_is_never_its_own_donor(
     atlas, first, donors, scan, tmp_path, monkeypatch
 ):
@@ -141,6 +143,7 @@ def test_a_training_animal_is_never_its_own_donor(
     assert len(lent) == 2 + 3 * 2
 
 
+@pytest.mark.slow
 def test_refinement_learns_what_the_first_glance_misses(rng):
     """Slices with information in their neighbours alone: the end of the brain."""
     n, shape = 12, (12, SIDE, SIDE)
@@ -222,6 +225,7 @@ def test_weights_of_another_kind_are_refused(atlas, first, donors, tmp_path):
         run(atlas, tmp_path / 'n.safetensors', first, donors, steps=0)
 
 
+@pytest.mark.slow
 def test_command_trains_a_refinement(tmp_path, capsys):
     torch.manual_seed(0)
     seen_by, output = tmp_path / 'first.safetensors', tmp_path / 'r.safetensors'

@@ -60,6 +60,7 @@ def cohort(study, tmp_path_factory):
     return call
 
 
+@pytest.mark.slow
 def test_the_good_is_done_and_the_bad_says_why(cohort):
     code, rows = cohort.first
     assert code == 1
@@ -81,15 +82,18 @@ def test_the_good_is_done_and_the_bad_says_why(cohort):
         assert (cohort.folder / 'out' / name).is_file()
 
 
+@pytest.mark.slow
 def test_the_official_validator_finds_no_error(cohort, bids_errors):
     assert bids_errors(cohort.folder / 'out') == []
 
 
+@pytest.mark.slow
 def test_a_finished_scans_cache_is_removed_when_asked(cohort):
     left = [p for p in (cohort.folder / 'work').rglob('*.nii*') if 'donors' not in p.parts]
     assert left == []
 
 
+@pytest.mark.slow
 def test_what_is_finished_or_failed_is_not_done_again(cohort, study):
     before = {p: p.stat().st_mtime_ns for p in (cohort.folder / 'out').rglob('*.nii.gz')}
     code, rows = cohort()
@@ -103,6 +107,7 @@ def test_what_is_finished_or_failed_is_not_done_again(cohort, study):
     assert cohort()[1]['sub-02']['status'] == 'cached'
 
 
+@pytest.mark.slow
 def test_plan_of_a_dry_run(cohort, capsys):
     cohort('--dry-run')
     told = capsys.readouterr().err
@@ -114,6 +119,7 @@ def test_plan_of_a_dry_run(cohort, capsys):
     assert 'sub-03  to do' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_lost_output_is_made_again_to_the_same_bytes(cohort):
     lost = cohort.folder / 'out/sub-02/dwi/sub-02_dseg.nii.gz'
     before = lost.read_bytes()
@@ -122,6 +128,7 @@ def test_lost_output_is_made_again_to_the_same_bytes(cohort):
     assert lost.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_mended_file_is_tried_again_without_asking(cohort, study):
     broken = study / 'sub-03/dwi/sub-03_dwi.nii.gz'
     cut = broken.read_bytes()
@@ -145,6 +152,7 @@ class Deadly(Scan):
         return 'sub-deadly'
 
 
+@pytest.mark.slow
 def test_a_killed_process_takes_no_other_scan_with_it(study, tmp_path):
     how = (Method(), Execution())
     bad = study / 'sub-03/dwi/sub-03_dwi.nii.gz'

@@ -15,6 +15,7 @@ from secondglance.pipelines.execution.cohort import load_pydra
 from secondglance.pipelines.execution.tasks import STAGES, stage
 
 
+@pytest.mark.slow
 def test_stages_in_pydra_are_those_of_the_graph(tmp_path):
     head = donor_paths()[0] / 'image.nii.gz'
     donors = [find_donor(donor_paths()[1])]
