@@ -25,6 +25,11 @@ def donor_paths() -> list[Path]:
     return sorted(p for p in (_HERE / 'donors').iterdir() if p.is_dir())
 
 
+def donor_saliency_path() -> Path:
+    """Enhanced saliency of the donors under the weights that ship, an array a donor (.npz)."""
+    return _HERE / 'donor_saliency.npz'
+
+
 def example_rat() -> tuple[Path, Path]:
     """Image and brain mask of a real rat that is none of the donors."""
     return _HERE / 'example' / 'rat_epi.nii.gz', _HERE / 'example' / 'rat_brain_mask.nii.gz'

@@ -20,7 +20,6 @@ from nipype.interfaces.base import (
 
 from secondglance import __version__
 from secondglance.files.digests import is_intact, write_digests
-from secondglance.files.heads import read_head
 from secondglance.files.stacks import write_stack
 from secondglance.interfaces.network import (
     EnhanceSpec,
@@ -81,15 +80,14 @@ class DonorSaliency(SimpleInterface):
         return Path(self.inputs.cache_dir, digest.hexdigest()[:24])
 
     def _compute(self, folder: Path) -> None:
-        from secondglance.models.donors import donor_pose
-        from secondglance.models.segment import prepare_donor
+        from secondglance.models.donors import donor_on_grid, donor_pose
 
         model, device = load_model(self.inputs), device_of(self.inputs)
         pairs = zip(self.inputs.images, self.inputs.masks, strict=True)
         for index, (image, mask) in enumerate(pairs):
-            pose = donor_pose(model, Path(image), Path(mask), device)
-            head, grid = read_head(image, mask, pose)
-            donor = prepare_donor(model, head, options_of(self.inputs), device)
+            head, brain = Path(image), Path(mask)
+            pose = donor_pose(model, head, brain, device)
+            donor, grid = donor_on_grid(model, head, brain, pose, options_of(self.inputs), device)
             as_rat = np.diag([1 / pose.relative_size] * 3 + [1.0]) @ grid.affine
             for name, voxels in (('enhanced', donor.enhanced), ('masks', donor.mask)):
                 write_stack(voxels, as_rat, folder / f'donor-{index:02d}_{name}.nii')

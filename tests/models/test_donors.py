@@ -1,0 +1,67 @@
+"""The saliency of donors that ships is what the shipped weights give, and used for them alone."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from secondglance.data import donor_paths
+from secondglance.files.bids import find_donor
+from secondglance.files.heads import read_head
+from secondglance.models import donors
+from secondglance.models.choices import AS_PUBLISHED
+from secondglance.models.donors import donor_pose, read_donor, shipped_saliency
+from secondglance.models.segment import prepare_donor
+from secondglance.models.weights import default_weights, load_weights
+
+
+@pytest.fixture(scope='module')
+def model():
+    return load_weights(default_weights())
+
+
+@pytest.mark.parametrize('folder', donor_paths(), ids=lambda folder: folder.name)
+def test_what_ships_is_what_the_network_computes(model, folder):
+    """After new weights: ``python benchmarks/donor_saliency.py``."""
+    image, mask = find_donor(folder)
+    shipped = shipped_saliency(model, image, mask)
+    assert shipped is not None
+    head, _ = read_head(image, mask, donor_pose(model, image, mask))
+    # Processors round differently, and a rectifier next to zero may then differ
+    apart = np.abs(shipped - prepare_donor(model, head).enhanced)
+    assert apart.mean() < 1e-4
+    assert np.quantile(apart, 0.999) < 1e-2
+
+
+def test_what_ships_is_read_and_not_computed(model, monkeypatch):
+    image, mask = find_donor(donor_paths()[0])
+    monkeypatch.setattr(donors, 'prepare_donor', lambda *_: pytest.fail('computed'))
+    found = read_donor(model, image, mask)
+    np.testing.assert_array_equal(found.enhanced, shipped_saliency(model, image, mask))
+    assert found.mask.shape == found.enhanced.shape
+
+
+def test_other_weights_settings_and_files_are_computed(model, tmp_path):
+    image, mask = find_donor(donor_paths()[0])
+    assert shipped_saliency(replace(model, checksum='0'), image, mask) is None
+    assert shipped_saliency(replace(model, spacing=0.1), image, mask) is None
+    for change in ({'method': 'gradient'}, {'target': 'WM'}, {'copies': 2}, {'peak': 1.0}):
+        assert shipped_saliency(model, image, mask, replace(AS_PUBLISHED, **change)) is None
+    other = find_donor(donor_paths()[1])
+    assert shipped_saliency(model, image, other[1]) is None
+    copied = shutil.copy(image, tmp_path)
+    assert shipped_saliency(model, copied, mask) is None
+
+
+@pytest.mark.parametrize('share', [0, 0.5])
+def test_a_file_that_was_cut_is_not_believed(model, tmp_path, monkeypatch, share):
+    image, mask = find_donor(donor_paths()[0])
+    whole = donors.donor_saliency_path().read_bytes()
+    cut = tmp_path / 'cut.npz'
+    cut.write_bytes(whole[: int(share * len(whole))])
+    monkeypatch.setattr(donors, 'donor_saliency_path', lambda: cut)
+    assert shipped_saliency(model, image, mask) is None
+    # Values changed inside the archive do not fit its checksums
+    cut.write_bytes(whole[:2000] + bytes(500) + whole[2500:])
+    assert shipped_saliency(model, image, mask) is None
