@@ -146,10 +146,24 @@ def write_cohort(outcomes: list, output_dir: Path) -> Path:
     Path
         Of the page.
     """
+    from secondglance.pipelines.execution.lock import alone
+
+    path = output_dir / 'cohort.tsv'
+    try:
+        # Another call may be writing what it has done: neither loses the other's
+        with alone(output_dir / '.cohort.lock'):
+            return _write_table_and_page(outcomes, path)
+    except OSError as error:
+        raise SurroundingsError(
+            f'The results are whole, but {path} cannot be written ({error.strerror}): make room, '
+            'or choose another --output-dir.'
+        ) from error
+
+
+def _write_table_and_page(outcomes: list, path: Path) -> Path:
     from secondglance.files.atomic import write_whole
     from secondglance.reports.cohort import write_cohort_page
 
-    path = output_dir / 'cohort.tsv'
     outcomes = [*outcomes, *_of_other_calls(outcomes, path)]
     lines = ['\t'.join(('scan', 'status', 'seconds', 'flags', 'reason', *FIGURES))]
     for outcome in _count_once(outcomes):
@@ -165,14 +179,8 @@ def write_cohort(outcomes: list, output_dir: Path) -> Path:
             ' '.join(str(cell).split()) if cell not in (None, '') else 'n/a' for cell in cells
         )
         lines.append('\t'.join(plain))
-    try:
-        write_whole(path, '\n'.join([*lines, '']))
-        return write_cohort_page(outcomes, output_dir)
-    except OSError as error:
-        raise SurroundingsError(
-            f'The results are whole, but {path} cannot be written ({error.strerror}): make room, '
-            'or choose another --output-dir.'
-        ) from error
+    write_whole(path, '\n'.join([*lines, '']))
+    return write_cohort_page(outcomes, path.parent)
 
 
 def _count_once(outcomes: list) -> list:

@@ -4,20 +4,26 @@ Pydra is known in this module, and in `secondglance.pipelines.execution.tasks`, 
 """
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from secondglance.imaging.errors import InputError
 from secondglance.pipelines.execution.job import ScanJob, ScanResult, for_attempt, run_job
 from secondglance.pipelines.execution.processes import METHOD, start_server
+
+_T = TypeVar('_T')
 
 LOCAL_WORKERS = ('cf', 'serial')
 """Workers that run on this machine; all others hand tasks to a batch system."""
@@ -29,6 +35,12 @@ UNQUOTED = ('slurm', 'sge')
 MOST_SUBMITTED = 200
 """Tasks that a batch system is given at a time, unless the worker's arguments say otherwise."""
 
+CANCEL = {'slurm': 'scancel', 'sge': 'qdel'}
+"""Workers with jobs that go on when this process ends, and the command that ends them."""
+
+_CANCEL_SECONDS = 2.0
+"""How long a batch system is waited for where this process is to end."""
+
 
 def run_cohort(
     jobs: Sequence[ScanJob],
@@ -39,6 +51,9 @@ def run_cohort(
     told: Callable[[ScanResult], None] = lambda outcome: None,
 ) -> list[ScanResult]:
     """Run scans in parallel; a failed one does not stop the others.
+
+    An event loop that the caller has, as a notebook does, is neither used nor closed. At an
+    interrupt nothing more is started, and jobs of Slurm and SGE are cancelled.
 
     Parameters
     ----------
@@ -64,6 +79,8 @@ def run_cohort(
         If there is no such worker, it does not know an argument, or it cannot start this Python.
     """
     check_worker(worker, worker_args)
+    if worker == 'cf':
+        start_server(['secondglance.pipelines.execution.job'])
     arguments = dict(worker_args or {})
     local = worker in LOCAL_WORKERS
     most = at_once if local else int(arguments.pop('max_jobs', MOST_SUBMITTED))
@@ -103,7 +120,7 @@ def _round(
 ) -> list[ScanResult | None]:
     """Run each job once; None where its process, or the pool it was in, was killed."""
     pydra = load_pydra()
-    submitter = _submitter(pydra, worker, most, arguments)
+    submitter = _elsewhere(lambda: _submitter(pydra, worker, most, arguments))
     tasks = [
         _segment(pydra)(name=f'scan{index}', job=job, cache_dir=folder)
         for index, job in enumerate(jobs)
@@ -137,9 +154,47 @@ def _round(
         gate = asyncio.Semaphore(max(1, most))
         return list(await asyncio.gather(*(one(index, gate) for index in range(len(jobs)))))
 
-    with submitter:
-        found: list[ScanResult | None] = submitter.loop.run_until_complete(everything())
+    whole = submitter.loop.create_task(everything())
+    try:
+        found = _elsewhere(
+            lambda: submitter.loop.run_until_complete(whole),
+            at_stop=lambda: submitter.loop.call_soon_threadsafe(whole.cancel),
+        )
+    except BaseException:
+        _drop(submitter.worker)
+        raise
+    submitter.close()
     return found
+
+
+def _elsewhere(work: Callable[[], _T], at_stop: Callable[[], object] = lambda: None) -> _T:
+    """Work in a thread of its own: the event loop of this one is the caller's, and may run."""
+    future: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        at_stop()
+        wait([future], _CANCEL_SECONDS)
+        raise
+
+
+def _drop(worker) -> None:
+    """Start nothing more, and cancel what a batch system was given."""
+    if isinstance(pool := getattr(worker, 'pool', None), ProcessPoolExecutor):
+        pool.shutdown(wait=False, cancel_futures=True)
+    numbers = list(getattr(worker, 'error', ()))
+    if numbers and worker.plugin_name in CANCEL:
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            command = [CANCEL[worker.plugin_name], *numbers]
+            subprocess.run(command, capture_output=True, timeout=_CANCEL_SECONDS, check=False)
 
 
 def check_worker(worker: str, worker_args: dict | None = None) -> None:
@@ -159,7 +214,8 @@ def check_worker(worker: str, worker_args: dict | None = None) -> None:
     if not isinstance(most, int) or most < 1:
         raise InputError(f'--worker-args: max_jobs is {most!r}; give a number of tasks above 0.')
     if worker != 'cf' or arguments:
-        _submitter(load_pydra(), worker, 1, arguments).close()
+        pydra = load_pydra()
+        _elsewhere(lambda: _submitter(pydra, worker, 1, arguments).close())
 
 
 def _submitter(pydra, worker: str, most: int, arguments: dict):
@@ -210,7 +266,6 @@ def _processes(pydra):
         def __init__(self, n_procs=1):
             Worker.__init__(self)
             self.n_procs = n_procs
-            start_server(['secondglance.pipelines.execution.job'])
             context = multiprocessing.get_context(METHOD)
             self.pool = ProcessPoolExecutor(n_procs, mp_context=context)
 

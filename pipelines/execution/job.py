@@ -170,10 +170,17 @@ def run_job(job: ScanJob, console=None) -> ScanResult:
             told = f'  Another process is at {job.scan.name}: waiting for its result.'
             console.print(told, markup=False)
 
-    # Each attempt of a batch system has its own cache: an older one may still hang on another node
-    lock = job.common_dir / 'locks' / f'{job.scan.name}.lock'
+    # Its cache, and its results: calls may share one without the other
+    locks = (
+        job.common_dir / 'locks' / f'{job.scan.name}.lock',
+        job.output_dir / f'.{job.scan.name}.lock',
+    )
     try:
-        with contextlib.nullcontext() if job.per_attempt else alone(lock, waiting):
+        with contextlib.ExitStack() as held:
+            # Each attempt of a batch system has its own cache: an older one may still hang on
+            # another node
+            for path in () if job.per_attempt else locks:
+                held.enter_context(alone(path, waiting))
             return _run_alone(job, console, start)
     except InputError as error:
         reason = str(error)

@@ -1,8 +1,10 @@
 """Whatever becomes of one scan of a cohort, the others go on; nothing is done twice."""
 
+import asyncio
 import csv
 import os
 import shutil
+import signal
 import sys
 from dataclasses import dataclass
 
@@ -167,6 +169,50 @@ def test_a_killed_process_takes_no_other_scan_with_it(study, tmp_path):
     assert 'killed' in outcomes[0].reason
     assert all('is damaged' in outcome.reason for outcome in outcomes[1:])
     assert sorted(outcome.scan for outcome in told) == sorted(o.scan for o in outcomes)
+    assert not list((tmp_path / 'work').glob('cohort-*'))
+
+
+def test_an_event_loop_that_runs_is_left_alone(study, tmp_path):
+    bad = Scan(study / 'sub-03/dwi/sub-03_dwi.nii.gz', {'sub': '03'}, 'dwi', 'dwi')
+    job = ScanJob(bad, Method(), Execution(), tmp_path / 'out', tmp_path / 'work', '')
+
+    async def cell():
+        return run_cohort([job, job])
+
+    with asyncio.Runner() as notebook:
+        outcomes = notebook.run(cell())
+        assert not notebook.get_loop().is_closed()
+    assert ['is damaged' in outcome.reason for outcome in outcomes] == [True, True]
+
+
+@pytest.fixture
+def batch_system(tmp_path, monkeypatch):
+    """Stand in for Slurm: each job waits for ever, and whoever asks for one is interrupted."""
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    folder = tmp_path / 'bin'
+    folder.mkdir()
+    for name, does in (
+        ('sbatch', 'echo Submitted batch job 4711'),
+        ('squeue', f'echo 4711; kill -USR1 {os.getpid()}'),
+        ('scancel', f'echo "$@" >> {tmp_path / "cancelled"}'),
+    ):
+        (folder / name).write_text(f'#!/bin/sh\n{does}\n')
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv('PATH', f'{folder}:{os.environ["PATH"]}')
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    yield tmp_path / 'cancelled'
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_jobs_of_a_batch_system_end_with_the_call(study, tmp_path, batch_system):
+    scan = Scan(study / 'x.nii', {'sub': '01'}, 'dwi', 'dwi')
+    job = ScanJob(scan, Method(), Execution(), tmp_path / 'out', tmp_path / 'work', '')
+    with pytest.raises(KeyboardInterrupt):
+        run_cohort([job], worker='slurm')
+    assert batch_system.read_text().split() == ['4711']
     assert not list((tmp_path / 'work').glob('cohort-*'))
 
 

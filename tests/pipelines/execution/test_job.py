@@ -1,9 +1,11 @@
 """What is recorded of a scan is its own; one process at a time is at it."""
 
 import errno
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import nibabel as nib
 import numpy as np
@@ -149,6 +151,41 @@ def test_a_second_process_waits_for_the_first(tmp_path, holder):
     with alone(tmp_path / 'a.lock', waiting):
         assert done.read_text() == 'done'
     assert told == [False]
+
+
+def test_a_lock_that_was_removed_while_it_was_waited_for_is_taken_anew(tmp_path, holder):
+    path = tmp_path / 'a.lock'
+    process = holder(path, tmp_path / 'done')
+
+    def waiting():
+        path.unlink()
+        path.write_text('of a third process')
+        process.stdin.write('\n')
+        process.stdin.flush()
+
+    with alone(path, waiting), path.open('rb') as stream, pytest.raises(BlockingIOError):
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert not path.exists()
+
+
+def test_calls_that_share_their_output_folder_alone_wait_too(job, tmp_path, holder, monkeypatch):
+    failing(monkeypatch, InputError('It is empty.'))
+    job.output_dir.mkdir()
+    process = holder(job.output_dir / f'.{job.scan.name}.lock', tmp_path / 'done')
+
+    class Console:
+        said: ClassVar[list[str]] = []
+
+        def print(self, text, **how):
+            self.said.append(text)
+            process.stdin.write('\n')
+            process.stdin.flush()
+
+    outcome = run_job(job, Console())
+    assert outcome.reason == 'It is empty.'
+    assert (tmp_path / 'done').is_file()
+    assert Console.said == [f'  Another process is at {job.scan.name}: waiting for its result.']
+    assert list(job.output_dir.iterdir()) == []
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path, holder):
