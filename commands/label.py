@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from secondglance.files.extras import install_extra
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'Label white matter, grey matter and CSF of scans that have a brain mask: an atlas is '
         'registered to each with ANTs, and expectation maximisation with its priors gives the '
         'fraction of each tissue. The labels are what train and evaluate take as reference. '
-        "Needs the extra: pip install 'secondglance[label]'."
+        f'Needs an extra: {install_extra("label")}.'
     )
     parser.add_argument(
         '--bids-dir', type=Path, required=True, metavar='DIR', help='data set with the scans'

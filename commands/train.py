@@ -113,6 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Train; return the exit status."""
     from secondglance.data import atlas_path
+    from secondglance.files.extras import install_extra
     from secondglance.imaging.errors import InputError
 
     if args.output.suffix != '.safetensors':
@@ -126,7 +127,7 @@ def main(args: argparse.Namespace) -> int:
         import torch
     except ImportError as error:
         raise InputError(
-            f'Training needs {error.name}; install it with `pip install secondglance[train]`.'
+            f'Training needs {error.name}, which is not installed: {install_extra("train")}.'
         ) from error
     from secondglance.models.inference import resolve_device
     from secondglance.models.training.scans import read_labelled_scans

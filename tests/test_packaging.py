@@ -1,7 +1,8 @@
 import configparser
 import doctest
-import importlib
+import importlib.util
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,51 @@ def test_help_needs_no_heavy_import():
     )
     run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert run.stdout.strip().splitlines()[-1].startswith(('  --', '  -', 'Other'))
+
+
+@pytest.fixture(scope='module')
+def description():
+    """Return the function that turns the README for a package index."""
+    path = ROOT / 'setup.py'
+    if not path.is_file():
+        pytest.skip('the installed package has no setup.py')
+    spec = importlib.util.spec_from_file_location('description', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.for_an_index
+
+
+def test_links_of_the_readme_lead_to_a_repository_that_is_known(description):
+    text = 'See [it](docs/a.md), ![b](docs/b.png), [c](https://c.org) and [d](#d).'
+    assert description(text, 'https://a.b/x/y', 'v1') == (
+        'See [it](https://a.b/x/y/blob/v1/docs/a.md), ![b](https://a.b/x/y/raw/v1/docs/b.png), '
+        '[c](https://c.org) and [d](#d).'
+    )
+    assert description(text) == 'See it, , [c](https://c.org) and [d](#d).'
+
+
+def test_the_readme_on_an_index_has_no_link_to_a_file(description):
+    readme = (ROOT / 'README.md').read_text()
+    assert '](docs/' in readme
+    assert not re.search(r'\]\((?!https?:|#)', description(readme))
+
+
+def test_the_licences_that_are_named_are_those_of_notice():
+    """Of code, atlases, regions and heads; the text of each lies in the repository."""
+    if not (ROOT / 'setup.cfg').is_file():
+        pytest.skip('the installed package has no setup.cfg')
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / 'setup.cfg')
+    named = set(parser['metadata']['license_expression'].split(' AND '))
+    assert named == {'Apache-2.0', 'GPL-3.0-only', 'CC-BY-SA-4.0', 'MIT'}
+    texts = {path.stem for path in (ROOT / 'LICENSES').iterdir()}
+    assert named - texts == {'Apache-2.0', 'MIT'}
+    assert 'Apache License' in (ROOT / 'LICENSE').read_text()
+    assert 'MIT License' in (ROOT / 'data/donors/README.md').read_text()
+
+
+def test_version_is_written_in_one_place():
+    if not (ROOT / 'CITATION.cff').is_file():
+        pytest.skip('the installed package has no citation file')
+    for name in ('setup.cfg', 'setup.py', 'CITATION.cff', '.zenodo.json', 'docker/Dockerfile'):
+        assert secondglance.__version__ not in (ROOT / name).read_text(), name

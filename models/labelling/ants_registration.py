@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from secondglance.files.extras import install_extra
 from secondglance.imaging.errors import InputError
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -60,7 +61,7 @@ def import_ants() -> Any:
         import ants
     except ImportError as error:
         raise InputError(
-            "Labels are made with ANTs, which is not installed: pip install 'secondglance[label]'."
+            f'Labels are made with ANTs, which is not installed: {install_extra("label")}.'
         ) from error
     return ants
 

@@ -5,6 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from secondglance.files.extras import install_extra
 from secondglance.imaging.tissue_mixture import Mixture
 from secondglance.models.labelling import ants_registration, atlas_labels
 from secondglance.workflows import main
@@ -109,7 +110,7 @@ def test_without_ants_one_sentence_says_what_to_type(study, monkeypatch, capsys)
     monkeypatch.setitem(sys.modules, 'ants', None)
     assert main(['label', '--bids-dir', str(study)]) == 2
     said = capsys.readouterr().err
-    assert "pip install 'secondglance[label]'" in said
+    assert install_extra('label') in said
     assert said.count('\n') == 1
 
 
