@@ -117,6 +117,7 @@ def check_geometry(image, voxels=None, voxel_scale: float | None = None) -> Geom
             'for mm.'
         )
         factor, wrong = 1.0, header_scale(width, field)
+        head = f'the head is {_round(width)} mm wide'
     if wrong == HUMAN_SCALE:
         notes.append(
             f'The header has voxel sizes multiplied by {HUMAN_SCALE:g} (human software), by which '
@@ -251,6 +252,11 @@ def _contradictions(path: str, image, sizes: NDArray) -> list[str]:
             )
         notes.append(
             f'The header has voxel sizes of {told}: those that fit the size of the head were used.'
+        )
+    if header['sform_code'] == 0 and header['qform_code'] == 0:
+        notes.append(
+            'The header does not say how the head lies (sform_code and qform_code are 0): left '
+            'and right may be swapped, and slices may not be coronal.'
         )
     if header['sform_code'] > 0 and header['qform_code'] > 0:
         with np.errstate(all='ignore'):

@@ -50,6 +50,9 @@ _OTHER_FORMATS = (
 )
 """Place in the file, bytes there, what the file is, and what to do."""
 
+_SMALLEST_VALUE, _LARGEST_VALUE = 1e-20, 1e20
+"""Of the largest value of an image; squares of others are none in single precision."""
+
 _VECTOR_INTENTS = (1004, 1005, 1006, 1007, 1008)
 """Matrices, displacements, vectors and points, by the NIfTI standard."""
 
@@ -81,7 +84,7 @@ def read_volume(
     InputError
         If it is missing, unreadable, truncated or damaged, of another format, larger than
         `MOST_VOXELS`, has a size other than 3-D to 5-D, voxels of no size, colours, NaN or
-        infinite values, or nothing but one value.
+        infinite values, nothing but one value, none above 0, or values too large to compute with.
     """
     path = Path(path)
     check_there(path)
@@ -91,7 +94,6 @@ def read_volume(
             voxels = np.asanyarray(image.dataobj)
             if voxels.dtype.kind == 'c':
                 voxels = np.abs(voxels)
-            voxels = voxels.astype(np.float32, copy=False)
     except InputError:
         raise
     except MemoryError as error:
@@ -110,17 +112,32 @@ def read_volume(
             f'{path} has shape {image.shape}: give one volume (3-D) or a series of them (4-D, '
             'one volume after another along the fourth axis).'
         )
+    _check_values(path, voxels, mask)
+    return image, voxels.astype(np.float32, copy=False)
+
+
+def _check_values(path: Path, voxels: NDArray, mask: bool) -> None:
+    """Refuse voxels of which no brain can be made, in the precision of the file."""
     finite = np.isfinite(voxels)
     if not finite.all():
         raise InputError(
             f'{path} has {finite.size - int(finite.sum())} voxels that are NaN or infinite: set '
             'them to 0 first.'
         )
-    if voxels.min() == voxels.max() and not (mask and voxels.flat[0] > 0):
+    low, high = float(voxels.min()), float(voxels.max())
+    if low == high and not (mask and high > 0):
+        raise InputError(f'{path} holds nothing but the value {high:g}: is it the right image?')
+    if high <= 0:
         raise InputError(
-            f'{path} holds nothing but the value {voxels.flat[0]:g}: is it the right image?'
+            f'{path} has no value above 0 (they are {low:g} to {high:g}): is it an image of '
+            'intensities?'
         )
-    return image, voxels
+    largest = max(-low, high)
+    if not _SMALLEST_VALUE < largest < _LARGEST_VALUE:
+        raise InputError(
+            f'{path} has values of up to {largest:g}, with which nothing can be computed: is its '
+            'scaling (scl_slope) right?'
+        )
 
 
 def reading_notes(image: nib.Nifti1Pair) -> list[str]:
@@ -188,7 +205,7 @@ def check_there(path: Path) -> None:
         raise InputError(f'{path} cannot be read ({error.strerror}).') from error
     if not size:
         raise InputError(f'{path} is empty: copy it again.')
-    if b'/annex/objects/' in start[:512]:
+    if re.search(rb'[/\\]annex[/\\]objects[/\\]', start[:512]):
         raise InputError(f'{path} only names its content, which is not here: {get}.')
     if start.startswith(b'version https://git-lfs'):
         raise InputError(
@@ -273,6 +290,15 @@ def _sizes(path: Path, header: nib.Nifti1Header, single: bool) -> tuple[int, int
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         told = ' × '.join(f'{size:g}' for size in sizes)
         raise InputError(f'{path} has voxel sizes of {told} mm: correct its header.')
+    if not header['sform_code'] and header['qform_code']:
+        try:
+            header.get_qform()
+        except (ValueError, spatialimages.HeaderDataError) as error:
+            b, c, d = (float(header[f'quatern_{letter}']) for letter in 'bcd')
+            raise InputError(
+                f'{path} has a qform with a quaternion of {b:g}, {c:g}, {d:g}, which is no '
+                'rotation: correct its header.'
+            ) from error
     try:
         kind = header.get_data_dtype()
     except (spatialimages.HeaderDataError, KeyError) as error:
@@ -287,7 +313,11 @@ def _sizes(path: Path, header: nib.Nifti1Header, single: bool) -> tuple[int, int
         kind_name = kind.name
         raise InputError(f'{path} has voxels of type {kind_name}: convert it to float32.')
     if not kind.itemsize or kind.kind not in 'iufc':
-        raise InputError(f'{path} has voxels that are no numbers: convert it to float32.')
+        code = int(header['datatype'])
+        raise InputError(
+            f'{path} has voxels of a type that cannot be read (code {code}): convert it to '
+            'float32.'
+        )
     count = 1
     for n in shape:
         count *= n
@@ -295,6 +325,12 @@ def _sizes(path: Path, header: nib.Nifti1Header, single: bool) -> tuple[int, int
         raise InputError(
             f'{path} has a shape of {" × ".join(map(str, shape))}, more than is read at a time '
             f'({MOST_VOXELS} voxels, {_MOST_BYTES} bytes): give fewer volumes, or crop it.'
+        )
+    slope, intercept = float(header['scl_slope']), float(header['scl_inter'])
+    if slope and np.isfinite(slope) and not np.isfinite(intercept):
+        raise InputError(
+            f'{path} has a scaling (scl_slope, scl_inter) of {slope:g} and {intercept:g}: correct '
+            'its header.'
         )
     begin = float(header['vox_offset'])
     first = header.single_vox_offset if single else 0

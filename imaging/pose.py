@@ -117,9 +117,11 @@ class Pose:
         """
         side = min(grid.shape[axis] * grid.voxel_size[axis] for axis in grid.in_plane)
         if round(side / self.spacing, 3) < minimum:
+            sizes = ' × '.join(f'{size:.4g}' for size in grid.voxel_size)
             raise InputError(
                 f'Slices of {side:.4g} mm are too small; the network needs '
-                f'{minimum * self.spacing:g} mm at least: is the slice axis (--slice-axis) right?'
+                f'{minimum * self.spacing:g} mm at least: are the voxel sizes ({sizes} mm) and '
+                'the slice axis (--slice-axis) right?'
             )
 
     def stack(

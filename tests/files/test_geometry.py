@@ -45,7 +45,7 @@ def rat(rng, save, oblique):
         (1, 'micron', 'microns, by which the head is .* taken for mm'),
         (1, 'meter', 'metres, by which the head is .* taken for mm'),
         (10, 'mm', 'multiplied by 10'),
-        (10, 'micron', 'multiplied by 10'),
+        (10, 'micron', 'multiplied by 10 .* by which the head is 200 mm wide'),
     ],
 )
 def test_lengths_become_those_of_the_animal(rat, oblique, factor, units, says):
@@ -168,6 +168,16 @@ def test_sform_and_qform_that_differ_are_reported(rat, oblique):
         image.set_qform(oblique @ np.diag([-1, -1, 1, 1]), 1)
 
     assert 'differ by 180°' in check_geometry(rat(edit=edit)).notes[0]
+    assert not check_geometry(rat()).notes
+
+
+def test_a_header_that_says_nothing_of_left_and_right_is_reported(rat):
+    def forget(image):
+        image.set_sform(None, 0)
+        image.set_qform(None, 0)
+
+    [note] = check_geometry(rat(edit=forget)).notes
+    assert 'sform_code and qform_code are 0' in note
     assert not check_geometry(rat()).notes
 
 

@@ -148,6 +148,12 @@ def _rgb(voxels):
     return nib.Nifti1Image(np.repeat(voxels.astype('u1'), 3, -1).view(kind), np.eye(4))
 
 
+def _patched(image, offset, kind, *values):
+    raw = bytearray(image.to_bytes())
+    struct.pack_into('<' + kind, raw, offset, *values)
+    return bytes(raw)
+
+
 OTHERS = {
     'rgb.nii': (lambda image: _rgb(np.asarray(image.dataobj)).to_bytes(), 'RGB'),
     'analyze.hdr': (
@@ -167,9 +173,28 @@ OTHERS = {
         lambda image: image.to_bytes()[:70] + b'\x00\x10' + image.to_bytes()[72:],
         r'type that NIfTI does not have \(code 4096\)',
     ),
+    'bits.nii': (lambda image: _patched(image, 70, 'h', 1), r'cannot be read \(code 1\)'),
+    'quaternion.nii': (
+        lambda image: _patched(image, 252, '2h3f', 1, 0, 5, 0, 0),
+        'quaternion of 5, 0, 0, which is no rotation',
+    ),
+    'intercept.nii': (
+        lambda image: _patched(image, 112, '2f', 1, np.nan),
+        r'scaling \(scl_slope, scl_inter\) of 1 and nan',
+    ),
+    'steep.nii': (lambda image: _patched(image, 112, '2f', 1e38, 0), 'values of up to .*e.4'),
+    'flat.nii': (lambda image: _patched(image, 112, '2f', 1e-38, 0), 'scl_slope'),
+    'negative.nii': (
+        lambda image: nib.Nifti1Image(-_voxels(image).astype('i2') - 1, image.affine).to_bytes(),
+        'no value above 0',
+    ),
     'short.nii': (lambda image: image.to_bytes()[:200], 'ends within its header'),
     'empty.nii.gz': (lambda _: b'', 'is empty'),
     'annex.nii.gz': (lambda _: b'/annex/objects/MD5E-s17--d41d.nii.gz\n', 'git annex get'),
+    'windows.nii.gz': (
+        lambda _: b'..\\..\\.git\\annex\\objects\\MD5E-s17--d41d.nii.gz',
+        'git annex get',
+    ),
     'lfs.nii.gz': (lambda _: b'version https://git-lfs.github.com/spec/v1\noid', 'git lfs pull'),
 }
 

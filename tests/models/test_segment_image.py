@@ -140,7 +140,7 @@ def test_unknown_values_are_refused(option, value, message):
     [
         ((40, 40, 4, 3), None, '3 volumes: give one'),
         ((40, 40, 4), np.nan, 'The image has 1 voxels that are NaN'),
-        ((8, 8, 4), None, 'too small'),
+        ((8, 8, 4), None, r'too small.*voxel sizes \(0\.5 × 0\.5 × 1 mm\)'),
     ],
 )
 def test_images_that_cannot_be_segmented_are_refused(rng, shape, value, message):
