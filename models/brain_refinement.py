@@ -31,6 +31,9 @@ FAR_MM = (-2.0, 0.0, 2.0)
 """The same for the placed mask."""
 
 
+THIN_MM = 2.5
+"""A stack that is thinner has too few slices to be refined by its own alone, mm."""
+
 N_CHANNELS = len(CONTEXT_MM) + len(NEAR_MM) + len(FAR_MM) + 1
 
 
@@ -152,17 +155,41 @@ def refine(
     stack = np.asarray(stack)
     # Lost slices are skipped: the next slice with signal is the neighbour
     held = np.flatnonzero(holds_signal(stack))
-    images = normalise_slices(stack[held])
-    first, salient, moved, where = (
-        np.asarray(values)[held] for values in (probability, enhanced, placed, positions)
+    taken, where = _continued(held, np.asarray(positions, float)[held])
+    images = normalise_slices(stack[taken])
+    first, salient, moved = (
+        np.asarray(values)[taken] for values in (probability, enhanced, placed)
     )
+    begin = (len(taken) - len(held)) // 2
     net = model.net.to(device)
     found = np.zeros(stack.shape, np.float32)
     for start in range(0, len(held), batch_size):
         chosen = np.arange(start, min(start + batch_size, len(held)))
-        channels = refinement_channels(images, first, salient, moved, where, chosen)
+        channels = refinement_channels(images, first, salient, moved, where, begin + chosen)
         found[held[chosen]] = refine_channels(net, channels, device)
     return np.where(near_head(stack), found, np.float32(0))
+
+
+def _continued(
+    slices: NDArray[np.intp], positions: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Continue a thin slab by its end slices: one without neighbours would be no brain.
+
+    Examples
+    --------
+    >>> _continued(np.array([7]), np.array([2.0]))[1].tolist()
+    [-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    """
+    n = len(slices)
+    apart = float(np.diff(positions).mean()) if n > 1 else 1.0
+    if not n or n * apart >= THIN_MM:
+        return slices, positions
+    more = int(np.ceil(max(CONTEXT_MM) / apart))
+    beyond = apart * np.arange(1, more + 1)
+    return (
+        np.pad(slices, more, mode='edge'),
+        np.concatenate([positions[0] - beyond[::-1], positions, positions[-1] + beyond]),
+    )
 
 
 def refine_channels(

@@ -135,6 +135,16 @@ def test_unknown_values_are_refused(option, value, message):
         secondglance.segment(example_rat()[0], **{option: value})
 
 
+@pytest.mark.parametrize('n_slices', [1, 2])
+def test_a_brain_is_found_in_a_thin_slab(n_slices):
+    path, mask = example_rat()
+    image = nib.load(path)
+    middle = slice(image.shape[2] // 2, image.shape[2] // 2 + n_slices)
+    found = np.asarray(secondglance.segment(image.slicer[:, :, middle]).mask.dataobj) > 0
+    brain = np.asarray(nib.load(mask).dataobj)[:, :, middle] > 0
+    assert 2 * (found & brain).sum() / (found.sum() + brain.sum()) > 0.95
+
+
 @pytest.mark.parametrize(
     ('shape', 'value', 'message'),
     [
