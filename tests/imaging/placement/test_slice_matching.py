@@ -74,3 +74,105 @@ def test_empty_subject_still_gives_an_answer(donor):
     match = match_slices(np.zeros_like(donor), POSITIONS, donor, POSITIONS)
     assert np.isfinite(match.score)
     assert match.nearest.shape == (16,)
+
+
+def test_stacks_of_unequal_reach_are_matched_where_they_overlap(donor):
+    # Six of the donor's slices, near its front, in a stack of their own
+    part, at = donor[9:15], np.arange(6) - 2.5
+    match = match_slices(part, at, donor, POSITIONS)
+    assert match.nearest.tolist() == list(range(9, 15))
+    assert match.offset_mm == pytest.approx(4)
+    # The other way round, what the donor does not reach stays empty
+    match = match_slices(donor, POSITIONS, part, at)
+    assert match.nearest[9:15].tolist() == list(range(6))
+    assert (match.nearest[:8] == -1).all()
+    assert match.offset_mm == pytest.approx(-4)
+
+
+def test_a_few_good_slices_do_not_beat_a_long_overlap(donor, rng):
+    # All of the subject is like the donor, its front half more like the donor's back half
+    subject = donor + 0.8 * rng.random(donor.shape)
+    subject[8:] = donor[8:] + 1.0 * rng.random(donor[8:].shape)
+    subject[10:] = 0.55 * donor[10:] + donor[:6]
+    match = match_slices(subject, POSITIONS, donor, POSITIONS)
+    assert match.offset_mm == 0
+    assert match.nearest[:10].tolist() == list(range(10))
+
+
+def cut(rng, *stacks):
+    """Slices at any positions, mm, of one head that changes smoothly along its length."""
+    field = ndimage.gaussian_filter(rng.standard_normal((48, 24, 24)), (2, 1.5, 1.5))
+    field = np.clip(field / field.std(), 0, None)
+    rows, columns = np.mgrid[:24, :24]
+
+    def at(positions):
+        where = [np.full((24, 24), 2 * p + 24) for p in positions]
+        return np.stack([ndimage.map_coordinates(field, [w, rows, columns]) for w in where])
+
+    return [at(stack) for stack in stacks]
+
+
+@pytest.mark.parametrize('scale', [0.85, 1.15])
+def test_slices_of_a_smaller_and_a_larger_head_are_matched(scale, rng):
+    positions = np.arange(17) - 8.0
+    donor, subject = cut(rng, positions, scale * positions)
+    match = match_slices(subject, positions, donor, positions)
+    assert match.scale == pytest.approx(scale, abs=0.026)
+    expected = scale * positions
+    inside = np.abs(expected) <= 8
+    np.testing.assert_allclose(match.donor_position[inside], (expected + 8)[inside], atol=0.4)
+
+
+def test_an_offset_between_whole_slices_is_found(rng):
+    positions = np.arange(17) - 8.0
+    donor, subject = cut(rng, positions, positions + 0.5)
+    match = match_slices(subject, positions, donor, positions)
+    assert match.offset_mm == pytest.approx(0.5, abs=0.26)
+    assert match.scale == pytest.approx(1, abs=0.026)
+
+
+@pytest.mark.parametrize('turned', [False, True])
+def test_order_of_a_nearly_symmetric_head_is_that_of_the_header_unless_clearly_wrong(rng, turned):
+    half = ndimage.gaussian_filter(rng.standard_normal((8, 24, 24)), (1, 1.5, 1.5))
+    half = np.clip(half / half.std(), 0, None)
+    other = ndimage.gaussian_filter(rng.standard_normal((16, 24, 24)), (1, 1.5, 1.5))
+    other = np.clip(other / other.std(), 0, None)
+    symmetric = np.concatenate([half, half[::-1]])
+    # Little of the head says which way it runs: not enough to doubt the header
+    donor = symmetric + 0.15 * other
+    match = match_slices(donor[::-1] if turned else donor, POSITIONS, donor, POSITIONS)
+    assert match.scale > 0
+    # Half of it does: enough
+    donor = symmetric + 1.0 * other
+    match = match_slices(donor[::-1] if turned else donor, POSITIONS, donor, POSITIONS)
+    assert (match.scale < 0) == turned
+
+
+def test_of_equal_matches_the_one_without_offset_and_scale_is_taken():
+    same = np.tile(np.eye(12)[None] * 3, (9, 1, 1))
+    match = match_slices(same, np.arange(9) - 4.0, same, np.arange(9) - 4.0)
+    assert (match.offset_mm, match.scale) == (0, 1)
+
+
+@pytest.mark.parametrize(('far', 'alike', 'reached'), [
+    (0.4, False, True), (1.4, True, True), (1.4, False, False), (1.6, True, False),
+])  # fmt: skip
+def test_how_far_beyond_its_end_a_donor_slice_is_used(
+    donor, rng, monkeypatch, far, alike, reached
+):
+    monkeypatch.setattr('secondglance.imaging.placement.slice_matching.SCALES', (1.0,))
+    last = donor[-1] if alike else rng.random(donor.shape[1:])
+    subject = np.concatenate([donor, last[None]])
+    match = match_slices(subject, [*POSITIONS, POSITIONS[-1] + far], donor, POSITIONS)
+    assert match.nearest[:16].tolist() == list(range(16))
+    assert match.nearest[16] == (15 if reached else -1)
+    assert np.isfinite(match.donor_position[16]) == reached
+
+
+def test_beyond_the_end_is_counted_in_millimetres(donor, monkeypatch):
+    """Slices of 2 mm: half a slice and 1 mm are 2 mm."""
+    monkeypatch.setattr('secondglance.imaging.placement.slice_matching.SCALES', (1.0,))
+    subject = np.concatenate([donor, donor[-1:], donor[-1:]])
+    ends = [2 * POSITIONS[-1] + 1.9, 2 * POSITIONS[-1] + 2.6]
+    match = match_slices(subject, [*(2 * POSITIONS), *ends], donor, 2 * POSITIONS)
+    assert match.nearest[-2:].tolist() == [15, -1]
