@@ -228,3 +228,30 @@ def test_a_slice_of_one_value_is_lost_whatever_the_value():
     stack = np.zeros((3, 4, 4))
     stack[1], stack[2, 1, 1] = 7, 7
     assert holds_signal(stack).tolist() == [False, False, True]
+
+
+def test_going_half_as_fine_again_averages_too(rng):
+    """White noise: the variance that is left is that of the weights, not of single voxels."""
+    noise = rng.standard_normal((96, 96, 2)).astype(np.float32)
+    inner = slice(12, -12)
+    left = {}
+    for spacing in (0.1, 0.102, 0.15, 0.2):
+        stack = slice_grid(noise.shape, np.diag([0.1, 0.1, 1, 1]), spacing).to_stack(noise)
+        rows = np.flatnonzero(stack.any(axis=(0, 2)))[inner]
+        left[spacing] = stack[:, rows][:, :, rows].var()
+    # With sigma = sqrt(1.5² − 1) / 2: 1 / (2 sqrt(pi) sigma) along each of two axes, and less by
+    # interpolation
+    assert left[0.1] == pytest.approx(1, abs=0.05)
+    assert left[0.102] > 0.3
+    assert left[0.15] < (1 / (2 * np.sqrt(np.pi) * 0.559)) ** 2
+    assert left[0.2] < 1.1 * (1 / (2 * np.sqrt(np.pi) * 0.866)) ** 2
+
+
+def test_a_stack_is_no_view_of_the_volume(rng):
+    volume = rng.random((32, 32, 3), dtype=np.float32)
+    before = volume.copy()
+    grid = slice_grid(volume.shape, np.diag([0.3, 0.3, 1, 1]), 0.3)
+    stack = grid.to_stack(volume)
+    stack[:] = 0
+    grid.to_native(stack)[:] = 7
+    np.testing.assert_array_equal(volume, before)

@@ -65,3 +65,22 @@ def test_unit_of_saliency_does_not_change_what_is_best(rng):
 
 def test_empty_slice_is_like_nothing():
     assert lognormal_fit(np.zeros((1, 4, 4))).best() == ['']
+
+
+def test_fewer_than_eight_values_are_not_fitted(rng):
+    values = np.zeros((2, 4, 4))
+    values[0, 0, :4] = values[0, 1, :3] = rng.lognormal(size=4)[0]
+    values[0].flat[:7] = rng.lognormal(size=7)
+    values[1].flat[:8] = rng.lognormal(size=8)
+    fit = lognormal_fit(values)
+    assert np.isnan(fit.mu[0])
+    assert np.isfinite(fit.mu[1])
+    assert fit.best()[0] == ''
+
+
+def test_quantiles_are_those_of_the_standardised_logarithm(rng):
+    values = rng.lognormal(-1.0, 0.5, size=(1, 60, 60))
+    fit = lognormal_fit(values)
+    np.testing.assert_allclose(fit.theoretical, stats.norm.ppf((np.arange(32) + 0.5) / 32))
+    z = (np.log(values) - np.log(values).mean()) / np.log(values).std()
+    np.testing.assert_allclose(fit.observed[0], np.quantile(z, (np.arange(32) + 0.5) / 32))

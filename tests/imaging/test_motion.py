@@ -329,3 +329,126 @@ def test_ants_undoes_motion_by_the_itk_text(rng, tmp_path):
     inner = (slice(4, -4),) * 3
     before = np.abs(moving.numpy() - fixed.numpy())[inner].mean()
     assert np.abs(back - fixed.numpy())[inner].mean() < before / 5
+
+
+@pytest.mark.parametrize('scale', [1.0, 10.0])
+def test_itk_reads_a_known_motion(tmp_path, scale):
+    import SimpleITK as sitk
+
+    matrix = rigid(np.eye(4), [0.1, -0.2, 0.3], [0.4, -0.3, 0.5])
+    path = tmp_path / 'motion.txt'
+    path.write_text(itk_text([matrix], scale))
+    lps = np.diag([-1.0, -1, 1])
+    point = np.array([3.0, -2, 7])
+    # ITK takes points of the reference to the volume, left and posterior positive, mm of headers
+    found = sitk.ReadTransform(str(path)).TransformPoint((lps @ point * scale).tolist())
+    expected = apply_affine(np.linalg.inv(matrix), point)
+    np.testing.assert_allclose(lps @ found / scale, expected, atol=1e-9)
+    both = itk_text([np.eye(4), matrix], scale).splitlines()
+    assert both[0] == '#Insight Transform File V1.0'
+    assert [line for line in both if line.startswith('#T')] == ['#Transform 0', '#Transform 1']
+    assert both[3] == 'Parameters: 1 0 0 0 1 0 0 0 1 0 0 0'
+    assert path.read_text().splitlines()[3] == both[7]
+
+
+def test_a_bright_volume_is_no_reference_for_being_bright(rng):
+    head = ndimage.gaussian_filter(rng.random((12, 12, 12)), 1.5)
+    volumes = np.stack([head + rng.normal(0, s, head.shape) for s in (0.01, 0.02, 0.05)], axis=-1)
+    volumes[..., 2] *= 50
+    assert typical_volume(volumes) != 2
+
+
+def test_an_earlier_estimate_is_where_a_later_one_begins(rng):
+    """A head turned by 30° and moved by 4 mm, farther than least squares alone can find."""
+    affine = oblique()
+    phantom = Phantom(rng, affine)
+    far = rigid(affine, [0.0, 0.1, 0.5], [3.0, -2.5, 1.0])
+    volumes = np.stack([phantom.scan(np.eye(4), rng, 30), phantom.scan(far, rng, 30)], -1)
+    region = np.zeros(SHAPE, bool)
+    inside = np.linalg.inv(affine) @ np.c_[phantom.brain, np.ones(len(phantom.brain))].T
+    region[tuple(np.rint(inside[:3]).astype(int))] = True
+    start = np.stack([np.eye(4), rigid(affine, [0.0, 0.1, 0.48], [2.9, -2.4, 1.0])])
+    found, reference = estimate_motion(volumes, affine, 0, region=region, start=start)
+    assert reference == 0
+    before = residual_displacement(start[1:], [far], phantom.brain)[0]
+    assert residual_displacement(found[1:], [far], phantom.brain)[0] < min(2 * BAR_MM, before / 4)
+
+
+def test_thick_slices_that_differ_are_no_noise(rng):
+    slices = [ndimage.gaussian_filter(rng.random((30, 30)), 2) for _ in range(12)]
+    assert not looks_like_noise(np.stack(slices, axis=-1))
+    assert not looks_like_noise(np.full((4, 4, 4), 3.0))
+
+
+def test_beyond_the_edge_the_edge_goes_on():
+    volume = np.full((8, 8, 8, 1), 5.0)
+    moved = resample_motion(volume, np.eye(4), from_matvec(np.eye(3), [2.5, -1.5, 0])[None])
+    np.testing.assert_allclose(moved, 5, rtol=1e-5)
+
+
+def test_parts_that_moved_do_not_make_still_volumes_seem_to_move(rng):
+    """Three volumes, one of them torn: the two others are at rest, whatever their gain."""
+    affine = oblique()
+    phantom = Phantom(rng, affine)
+    volumes = np.stack([phantom.scan(np.eye(4), rng, 30) for _ in range(3)], axis=-1)
+    moved = phantom.scan(rigid(affine, [0.01, 0, 0], [0.4, 0.3, 0]), rng, 30)
+    volumes[:, :, ::2, 1] = moved[:, :, ::2]
+    still = np.tile(np.eye(4), (3, 1, 1))
+    within = within_volume_motion(volumes, affine, still, 2)
+    assert within[1] > WITHIN_VOLUME_MM
+    assert within[[0, 2]].max() < 0.5 * WITHIN_VOLUME_MM
+    # Twice as bright a volume is as far apart
+    bright = volumes * np.array([1.0, 3.0, 1.0])
+    np.testing.assert_allclose(
+        within_volume_motion(bright, affine, still, 2)[1], within[1], rtol=0.1
+    )
+
+
+def test_parts_are_those_of_the_slices(rng):
+    affine = oblique()
+    phantom = Phantom(rng, affine)
+    volumes = np.stack([phantom.scan(np.eye(4), rng, 30) for _ in range(5)], axis=-1)
+    moved = phantom.scan(rigid(affine, [0.01, 0, 0], [0.4, 0.3, 0]), rng, 30)
+    volumes[:18, :, :, 3] = moved[:18]
+    still = np.tile(np.eye(4), (5, 1, 1))
+    along, across = (within_volume_motion(volumes, affine, still, axis)[3] for axis in (0, 2))
+    assert along > WITHIN_VOLUME_MM
+    assert across < 0.85 * along
+
+
+def test_parts_are_compared_where_their_volume_lies(rng):
+    """Volumes that moved as a whole, each its own way, have no parts apart."""
+    affine = oblique()
+    phantom = Phantom(rng, affine)
+    matrices = np.stack(
+        [rigid(affine, rng.normal(0, 0.05, 3), rng.normal(0, 0.6, 3)) for _ in range(5)]
+    )
+    volumes = np.stack([phantom.scan(matrix, rng, 30) for matrix in matrices], axis=-1)
+    within = within_volume_motion(volumes, affine, matrices, 2)
+    assert within.max() < 0.6 * WITHIN_VOLUME_MM
+
+
+def test_rotations_are_about_x_then_y_then_z():
+    x, y, z = 0.3, -0.2, 0.5
+    about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
+    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    about_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
+    found = motion_parameters([from_matvec(about_z @ about_y @ about_x)], [0, 0, 0])
+    np.testing.assert_allclose(found, [[0, 0, 0, x, y, z]], atol=1e-12)
+
+
+def test_distance_left_is_the_mean_of_lengths():
+    # Two points, one 1 mm too far right, the other 1 mm too far left: turned about their middle
+    matrix = Rotation.from_euler('z', 90, degrees=True).as_matrix()
+    points = [[1.0, 0, 0], [-1.0, 0, 0]]
+    left = residual_displacement([from_matvec(matrix)], [np.eye(4)], points)
+    assert left[0] == pytest.approx(np.sqrt(2))
+
+
+def test_the_middle_of_a_head_is_weighted_by_its_signal():
+    from secondglance.imaging.registration import head_centre
+
+    volume = np.zeros((20, 18, 16))
+    volume[4:9, 10:13, 6:8] = 100
+    np.testing.assert_allclose(head_centre(volume), [6, 11, 6.5])
+    np.testing.assert_allclose(head_centre(np.zeros((5, 4, 3))), [2, 1.5, 1])

@@ -44,3 +44,47 @@ def test_volumes_count_every_region():
     rows = region_volumes(labels, REGIONS, 0.5)
     assert [row['volume_mm3'] for row in rows] == [1.5, 0.0]
     assert rows[1]['name'] == 'Left ventricle'
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2])
+def test_a_mirrored_atlas_gives_mirrored_regions(rng, axis):
+    """Places are looked up the same way to every side."""
+    labels = rng.integers(0, 3, (14, 12, 10)).astype(np.int16)
+    affine = np.diag([0.1, 0.1, 0.1, 1.0])
+    affine[:3, 3] = [-0.65, -0.55, -0.45]
+    places = rng.uniform(-0.5, 0.5, (400, 3))
+    shares = rng.dirichlet(np.ones(3), 400)
+    one = RegionAtlas(labels, affine, REGIONS)
+    other = RegionAtlas(np.flip(labels, axis), affine, REGIONS)
+    flip = np.ones(3)
+    flip[axis] = -1
+    found = one.look_up(places, shares)
+    np.testing.assert_array_equal(other.look_up(places * flip, shares), found)
+    assert len(np.unique(found)) == 3
+
+
+def test_votes_of_near_labels_count_more_worked_by_hand():
+    """At (0, 0, 0) lies grey matter, fluid on all sides: 14 votes of it against one."""
+    labels = np.full((5, 5, 5), 2, np.int16)
+    labels[2, 2, 2] = 1
+    affine = np.diag([0.2, 0.2, 0.2, 1.0])
+    affine[:3, 3] = -0.4
+    atlas = RegionAtlas(labels, affine, REGIONS)
+    # Votes: 1 for grey; 6 exp(−1/2) + 8 exp(−3/2) = 5.42 for fluid; each times share + 0.05
+    even = 5.4241 / (1 + 5.4241)
+    for grey in (even - 0.06, even + 0.12):
+        found = atlas.look_up([[0, 0, 0]], [[0.0, grey, 1 - grey]])
+        expected = 1 if (grey + 0.05) > 5.4241 * (1 - grey + 0.05) else 2
+        assert found.tolist() == [expected]
+    assert atlas.look_up([[0.09, -0.09, 0.09]]).tolist() == [1]
+    assert atlas.look_up([[0.11, 0, 0]]).tolist() == [2]
+
+
+def test_coordinates_go_to_an_atlas_that_is_turned(atlas):
+    turn = np.array([[0.0, -1, 0, 2], [1, 0, 0, 3], [0, 0, 1, 4], [0, 0, 0, 1]])
+    other = RegionAtlas(atlas.labels, atlas.affine, REGIONS, turn)
+    place = np.array([-0.5, 0.3, 0.2])
+    there = turn[:3, :3] @ place + turn[:3, 3]
+    np.testing.assert_allclose(other.from_rat(there), place)
+    assert other.look_up(there[None]).tolist() == [1]
+    assert other.look_up((turn[:3, :3] @ [0.5, 0.3, 0.2] + turn[:3, 3])[None]).tolist() == [2]

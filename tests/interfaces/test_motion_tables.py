@@ -10,6 +10,7 @@ import pytest
 from nibabel.affines import apply_affine, from_matvec
 from scipy.spatial.transform import Rotation
 
+from secondglance.imaging.motion import within_volume_motion
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.preprocessing import (
     PARAMETERS,
@@ -18,6 +19,7 @@ from secondglance.interfaces.preprocessing import (
     NoMotion,
     SelectB0,
     SitkMotion,
+    _MotionCorrection,
 )
 from secondglance.interfaces.series import BrainImage, CorrectSeries
 
@@ -159,3 +161,57 @@ def test_the_volume_most_like_all_others_is_named_by_its_place_in_the_scan(turne
     told = json.loads(Path(found.transforms).read_text())
     [rest] = np.flatnonzero([np.array_equal(m, np.eye(4)) for m in told['matrices']])
     assert told['reference'] == [4, 6, 9][rest]
+
+
+@pytest.mark.parametrize(('axis', 'name'), [(0, 'i'), (2, 'k')])
+def test_motion_within_volumes_is_between_the_slices_of_the_scan(turned, save, axis, name):
+    volumes, affine = turned
+    volumes = np.stack([volumes[..., 0]] * 3, axis=-1)
+    torn = turned[0][..., 1]
+    volumes[:, :, ::2, 1] = torn[:, :, ::2]
+    path = save(volumes, affine, 'b0.nii')
+    found = NoMotion(in_file=str(path), volumes=[0, 1, 2], slice_axis=name).run().outputs
+    table = pd.read_csv(found.confounds, sep='\t')
+    expected = within_volume_motion(volumes, affine, np.tile(np.eye(4), (3, 1, 1)), axis)
+    np.testing.assert_allclose(table['within_volume'], expected, atol=3e-3)
+    # Between halves of another direction nothing is torn
+    assert (expected[1] > 0.05) == (axis == 2)
+    assert any('volumes were scanned' in note for note in found.notes) == (expected[1] > 0.12)
+
+
+class ToldMotion(_MotionCorrection):
+    """An engine that gives matrices it is told: of the head, then of the brain."""
+
+    _engine = 'told'
+    of_head: np.ndarray
+    of_brain: np.ndarray
+    brain: np.ndarray
+
+    def _estimate(self, affine, volumes, runtime, first=None):
+        return (self.of_head if first is None else self.of_brain), 0, '1'
+
+    def _region(self, volumes, affine, matrices):
+        return self.brain
+
+
+@pytest.mark.parametrize(('apart', 'by'), [(0.005, 'head'), (0.05, 'brain')])
+def test_the_brain_is_believed_where_it_moved_otherwise_than_the_head(turned, save, apart, by):
+    """Apart by less than 3 % of a voxel (0.56 mm), it is noise: the head has more voxels."""
+    volumes, affine = turned
+    still = np.tile(np.eye(4), (3, 1, 1))
+    moved = still.copy()
+    moved[1:, 0, 3] = 1.5 * apart
+    ToldMotion.of_head, ToldMotion.of_brain = still, moved
+    ToldMotion.brain = np.zeros(SHAPE, bool)
+    ToldMotion.brain[8:22, 8:20, 5:15] = True
+    path = save(np.stack([volumes[..., 0]] * 3, axis=-1), affine, 'b0.nii')
+    weights = save(np.ones((2, 2, 2)), name='weights.nii')
+    found = ToldMotion(in_file=str(path), volumes=[0, 1, 2], weights=str(weights)).run().outputs
+    told = json.loads(Path(found.transforms).read_text())
+    assert told['EstimatedOn'] == by
+    np.testing.assert_allclose(told['matrices'], still if by == 'head' else moved)
+    np.testing.assert_allclose(told['head_matrices'], still)
+    table = pd.read_csv(found.confounds, sep='\t')
+    np.testing.assert_allclose(table['head_against_brain'], [0, 1.5 * apart, 1.5 * apart])
+    assert (table['trans_x'].abs().max() > 0) == (by == 'brain')
+    assert (table['within_volume'] < 0.1).all()

@@ -121,3 +121,47 @@ def test_blank_subject_gets_the_unmoved_mask_without_confidence(rng):
 def test_empty_bank_is_refused():
     with pytest.raises(InputError, match='donor'):
         place_from_bank(np.zeros((1, 4, 4)), [0.0], [])
+
+
+def test_shifts_are_from_the_middle_of_the_frame_and_own_ones_too(rng):
+    """In a frame far from the head's middle, one slice elsewhere."""
+    donor = animal(rng)
+    shifts = np.tile([4, -3], (9, 1))
+    subject = move(donor.enhanced, shifts)
+    subject[4] = ndimage.shift(donor.enhanced[4], (-6, 6), order=0)
+    around = ((0, 0), (20, 4), (0, 30))
+    placed = place_stack(np.pad(subject, around), POSITIONS, donor)
+    # A donor's brain lies in the middle of its frame, (15, 14); the new frame's is (27, 29)
+    expected = np.array([20 + 15 + 4 - 27, 14 - 3 - 29])
+    np.testing.assert_array_equal(placed.shifts, np.tile(expected, (9, 1)))
+    np.testing.assert_array_equal(np.delete(placed.own_shifts, 4, 0), np.tile(expected, (8, 1)))
+    assert placed.own_shifts[4].tolist() == [20 + 15 - 6 - 27, 14 + 6 - 29]
+    for mask, shift, n in zip(placed.mask, placed.shifts, range(9), strict=True):
+        (framed,) = centre_on(donor.mask, mask.shape, donor.mask)
+        np.testing.assert_array_equal(mask, ndimage.shift(framed[n] * 1.0, shift, order=0) > 0.5)
+
+
+def test_a_mask_that_fills_its_frame_stays():
+    for size in ((10, 13), (9, 12)):
+        image = np.arange(np.prod(size)).reshape(1, *size)
+        np.testing.assert_array_equal(centre_on(np.ones((1, *size), bool), size, image)[0], image)
+
+
+def test_slices_beyond_the_donor_have_no_say_in_the_line(rng):
+    donor = animal(rng)
+    shifts = np.tile([2, 1], (15, 1))
+    subject = move(np.pad(donor.enhanced, ((3, 3), (0, 0), (0, 0))), shifts)
+    # Beyond the brain something bright at one side, which correlates with any kernel there
+    subject[:3, 2:6, 2:6] = subject[-3:, 2:6, 2:6] = rng.random((3, 4, 4)) + 1
+    placed = place_stack(subject, np.arange(15.0) - 7, donor)
+    np.testing.assert_array_equal(placed.shifts[3:12], np.tile([2, 1], (9, 1)))
+    assert not placed.mask[[0, -1]].any()
+
+
+@pytest.mark.parametrize('off', [(-9, 0), (0, 8)])
+def test_a_brain_at_the_edge_of_its_head_is_reached(rng, off):
+    """A head ends near the brain: the mask may reach beyond it."""
+    donor = animal(rng)
+    subject = move(donor.enhanced, np.tile(off, (9, 1)))
+    placed = place_stack(subject, POSITIONS, donor)
+    assert dice(placed.mask, move(donor.mask, np.tile(off, (9, 1))) > 0.5) > 0.97

@@ -49,6 +49,8 @@ def test_no_slice_at_all_trusted():
 
 def test_weighted_median_worked_by_hand():
     assert weighted_median([10, 1, 2], [5, 1, 1]) == 10
+    assert weighted_median([10, 1, 2], [1, 1, 1]) == 2
+    assert weighted_median([4, 3], [1, 2]) == 3
 
 
 def test_a_pair_far_apart_decides_the_slope_of_three_slices():
@@ -68,9 +70,10 @@ def test_trusted_pairs_count_more_than_others():
     np.testing.assert_allclose(kept, 0, atol=1e-9)
 
 
-def test_two_slices_have_no_slope():
-    _, replaced, _ = reconcile([[0.0, 0], [9, 0]], [2, 1], [0.0, 1.0])
-    assert replaced.tolist() == [False, True]
+@pytest.mark.parametrize('weights', [(2, 1), (1, 2)])
+def test_two_slices_have_no_slope_and_the_trusted_one_is_kept(weights):
+    _, replaced, _ = reconcile([[0.0, 0], [9, 0]], weights, [0.0, 1.0])
+    assert replaced.tolist() == [weights[0] < weights[1], weights[0] > weights[1]]
 
 
 @pytest.mark.parametrize(('off', 'replaced'), [(1.5, False), (2.0, False), (2.5, True)])

@@ -157,9 +157,7 @@ def test_of_equal_matches_the_one_without_offset_and_scale_is_taken():
 @pytest.mark.parametrize(('far', 'alike', 'reached'), [
     (0.4, False, True), (1.4, True, True), (1.4, False, False), (1.6, True, False),
 ])  # fmt: skip
-def test_how_far_beyond_its_end_a_donor_slice_is_used(
-    donor, rng, monkeypatch, far, alike, reached
-):
+def test_reach_of_the_last_donor_slice(donor, rng, monkeypatch, far, alike, reached):
     monkeypatch.setattr('secondglance.imaging.placement.slice_matching.SCALES', (1.0,))
     last = donor[-1] if alike else rng.random(donor.shape[1:])
     subject = np.concatenate([donor, last[None]])
