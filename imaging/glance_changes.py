@@ -37,7 +37,7 @@ def changes(first: NDArray, second: NDArray) -> NDArray[np.uint8]:
 
 
 def compare_glances(
-    first: NDArray, second: NDArray, mask: NDArray, voxel_volume: float
+    first: NDArray, second: NDArray, labels: NDArray, mask: NDArray, voxel_volume: float
 ) -> list[dict]:
     """Compare both glances, tissue by tissue.
 
@@ -45,8 +45,10 @@ def compare_glances(
     ----------
     first, second : (N, 4, H, W) arrays
         Class probabilities.
+    labels : (N, H, W) int array
+        Of the second glance: 0 background, 1 WM, 2 GM, 3 CSF.
     mask : (N, H, W) bool array
-        Brain; the second glance's labels count inside it alone.
+        Brain.
     voxel_volume : float
         mm³.
 
@@ -58,11 +60,10 @@ def compare_glances(
         label inside the mask where it was given (NaN where it was not).
     """
     before = first.argmax(1)
-    after = np.where(mask, second.argmax(1), 0)
     rows = []
     for value, name in [*enumerate(TISSUES, start=1), (0, 'brain')]:
         was = before == value if value else before > 0
-        now = after == value if value else after > 0
+        now = labels == value if value else labels > 0
         row = {
             'label': name,
             'first_mm3': float(was.sum() * voxel_volume),

@@ -9,6 +9,14 @@ from secondglance.imaging.labels import TISSUES
 
 _GREY = TISSUES.index('GM')
 
+LEAST_LABELLED = 0.8
+"""Labels hold at least this share of the volume that the fractions of a tissue have."""
+
+MOST_ODDS = 4.0
+"""Odds of a tissue are multiplied by this at most."""
+
+_STEP = 1.02
+
 
 class TissueMaps(NamedTuple):
     """Tissues of a brain.
@@ -23,6 +31,46 @@ class TissueMaps(NamedTuple):
 
     labels: NDArray[np.uint8]
     fractions: NDArray[np.float32]
+
+
+def label_tissues(fractions: ArrayLike, mask: ArrayLike) -> NDArray[np.uint8]:
+    """Label the tissue of every voxel of a brain.
+
+    The tissue with the largest fraction, unless labels would lose most of a tissue that fills no
+    voxel by itself, such as the tracts of a mouse's brainstem. Where the labels of a tissue have
+    less than `LEAST_LABELLED` of the volume of its fractions, its fractions are multiplied by a
+    factor, the same for all voxels, until they do; by `MOST_ODDS` at most.
+
+    Parameters
+    ----------
+    fractions : (…, 3) array
+        WM, GM and CSF, each in [0, 1].
+    mask : (…) bool array
+        Of the brain.
+
+    Returns
+    -------
+    (…) uint8 array
+        Places in `secondglance.imaging.labels.CLASSES`; above 0 exactly where the mask is.
+
+    Examples
+    --------
+    >>> label_tissues([[0.2, 0.8, 0], [0.45, 0.55, 0], [0.45, 0.55, 0]], [True, True, False])
+    array([2, 1, 0], dtype=uint8)
+    """
+    mask = np.asarray(mask, bool)
+    inside = np.asarray(fractions, np.float32)[mask]
+    enough = LEAST_LABELLED * inside.sum(axis=0, dtype=float)
+    odds = np.ones(len(TISSUES), np.float32)
+    while True:
+        found = (inside * odds).argmax(axis=-1)
+        short = (np.bincount(found, minlength=len(TISSUES)) < enough) & (odds < MOST_ODDS)
+        if not short.any():
+            break
+        odds[short] *= _STEP
+    labels = np.zeros(mask.shape, np.uint8)
+    labels[mask] = found + 1
+    return labels
 
 
 def tissues_inside(probabilities: ArrayLike, mask: ArrayLike) -> TissueMaps:
@@ -53,5 +101,4 @@ def tissues_inside(probabilities: ArrayLike, mask: ArrayLike) -> TissueMaps:
     unseen[_GREY] = 1
     fractions = np.where(total > 1e-6, tissues / np.maximum(total, 1e-6), unseen)
     fractions = np.where(mask[..., None], fractions, np.float32(0)).astype(np.float32)
-    labels = np.where(mask, fractions.argmax(axis=-1) + 1, 0).astype(np.uint8)
-    return TissueMaps(labels, fractions)
+    return TissueMaps(label_tissues(fractions, mask), fractions)

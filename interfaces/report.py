@@ -80,6 +80,7 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
     mask_stack = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
     first_probabilities_stack = File(exists=True, mandatory=True, desc='first, (H, W, N, 4)')
     probabilities_stack = File(exists=True, mandatory=True, desc='second, (H, W, N, 4)')
+    labels_stack = File(exists=True, mandatory=True, desc='tissues, 1 WM 2 GM 3 CSF, (H, W, N)')
     confounds = File(exists=True, mandatory=True, desc='motion (.tsv)')
     transforms = File(exists=True, mandatory=True, desc='matrices (.json)')
     engine = File(exists=True, mandatory=True, desc='what corrected the motion (.json)')
@@ -123,6 +124,7 @@ class Report(SimpleInterface):
         mask = read_stack(self.inputs.mask_stack)[0] >= 0.5
         first, _ = read_stack(self.inputs.first_probabilities_stack)
         second, _ = read_stack(self.inputs.probabilities_stack)
+        labels = np.where(mask, read_stack(self.inputs.labels_stack)[0], 0).astype(int)
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         voxel = float(abs(np.linalg.det(affine[:3, :3])))
         placement = read_tsv(self.inputs.placement)
@@ -145,7 +147,7 @@ class Report(SimpleInterface):
             enhanced=read_stack(self.inputs.enhanced_stack)[0],
             mask=mask,
             first_labels=first.argmax(1),
-            labels=np.where(mask, second.argmax(1), 0),
+            labels=labels,
             aspect=float(spacing[1] / spacing[0]),
             spacing=(float(spacing[0]), float(spacing[1])),
             edges=edge_letters(affine) if not turned else ('L', 'R', 'D', 'V'),
@@ -175,7 +177,7 @@ class Report(SimpleInterface):
             },
             placement=placement,
             volumes=volume_rows,
-            glances=compare_glances(first, second, mask, voxel),
+            glances=compare_glances(first, second, labels, mask, voxel),
             explained=self._explained(),
             metrics=read_tsv(self.inputs.metrics) if isdefined(self.inputs.metrics) else [],
             confounds=columns_of(confounds),

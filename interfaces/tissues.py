@@ -58,6 +58,7 @@ class _TissuesOutputSpec(TraitedSpec):
     probsegs = OutputMultiObject(File(exists=True), desc='fraction of WM, GM and CSF')
     volumes = File(exists=True, desc='volume of each tissue, mm³ (.tsv)')
     probabilities_stack = File(exists=True, desc='class probabilities, (H, W, N, 4)')
+    labels_stack = File(exists=True, desc='dseg as slices, in the order WM, GM, CSF, (H, W, N)')
 
 
 def write_tissues(found: TissueMaps, like: Any, runtime: Any, results: dict[str, Any]) -> None:
@@ -94,9 +95,12 @@ class Labels(SimpleInterface):
         path = in_cwd(self.inputs.mask_file, runtime, '_probabilities_stack')
         self._results['probabilities_stack'] = write_stack(stack, affine, path)
         # Decided on the native grid, where the mask is exact
-        volume = self.inputs.grid(self.inputs.mask_file).to_native(stack)
-        found = tissues_inside(volume, np.asarray(like.dataobj) > 0)
+        grid = self.inputs.grid(self.inputs.mask_file)
+        found = tissues_inside(grid.to_native(stack), np.asarray(like.dataobj) > 0)
         write_tissues(found, like, runtime, self._results)
+        path = in_cwd(self.inputs.mask_file, runtime, '_labels_stack')
+        labels = grid.to_stack(found.labels, order=0)
+        self._results['labels_stack'] = write_stack(labels, affine, path)
         return runtime
 
 
@@ -169,6 +173,11 @@ class LookAgain(SimpleInterface):
         stack = np.stack([grid.to_stack(classes[..., k]) for k in range(4)], axis=1)
         self._results['probabilities_stack'] = write_stack(
             stack, grid.affine, in_cwd(path, runtime, '_second_stack')
+        )
+        self._results['labels_stack'] = write_stack(
+            grid.to_stack(tissues.labels, order=0),
+            grid.affine,
+            in_cwd(path, runtime, '_labels_stack'),
         )
 
     def _write_transform(self, found, image, atlas, species, runtime):

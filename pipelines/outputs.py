@@ -90,7 +90,7 @@ def init_outputs_wf(
     computed += [*series_endings(suffix)] if method.save_preproc else []
     for_report = ['notes', 'engine', 'donor', 'pose', 'lognormal', 'stack', 'saliency_stack']
     for_report += ['enhanced_stack', 'mask_stack', 'first_probabilities_stack']
-    for_report += ['probabilities_stack', 'b0_series', 'b0_uncorrected']
+    for_report += ['probabilities_stack', 'labels_stack', 'b0_series', 'b0_uncorrected']
     others = ['probsegs', 'first_probabilities', 'maps', 'map_stacks', 'confounds']
     inputnode = Node(IdentityInterface([*computed, *for_report, *others]), name='inputnode')
     outputnode = Node(IdentityInterface(['report', 'out_files']), name='outputnode')

@@ -13,7 +13,7 @@ from secondglance.models.choices import SECOND_GLANCES
 from secondglance.models.weights import default_second_glance, default_weights, weights_spacing
 from secondglance.pipelines.settings import LOCAL, Execution
 
-TISSUE_FIELDS = ('dseg', 'probsegs', 'volumes', 'probabilities_stack')
+TISSUE_FIELDS = ('dseg', 'probsegs', 'volumes', 'probabilities_stack', 'labels_stack')
 TRANSFORM_FIELDS = ('transform', 'transform_about')
 REGION_FIELDS = ('regions', 'regions_table', 'regions_volumes')
 
@@ -71,6 +71,8 @@ def init_tissues_wf(
         Volume of each tissue, mm³ (.tsv).
     probabilities_stack
         Class probabilities as a stack at the first glance's spacing, for the report.
+    labels_stack
+        The labels of `dseg` as a stack, in the order WM, GM, CSF; for the report.
     transform, transform_about
         From the scan to the atlas (ITK, .h5), and how well it fits (.json); of ``network``.
     regions, regions_table, regions_volumes

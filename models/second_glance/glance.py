@@ -26,8 +26,6 @@ class SecondGlance:
     ----------
     fractions : (N, H, W, 3) float32 array
         Of WM, GM and CSF; they sum to one inside the mask and are zero outside.
-    labels : (N, H, W) uint8 array
-        Places in `secondglance.imaging.labels.CLASSES`; above zero exactly inside the mask.
     coordinates : (N, H, W, 3) float32 array
         Place in the rat atlas by the smooth transform, mm; NaN outside the mask.
     regions : (N, H, W) int16 array or None
@@ -39,7 +37,6 @@ class SecondGlance:
     """
 
     fractions: NDArray[np.float32]
-    labels: NDArray[np.uint8]
     coordinates: NDArray[np.float32]
     regions: NDArray[np.int16] | None
     transform: SmoothTransform
@@ -114,14 +111,12 @@ def second_glance(
     on_stack = np.clip(given.grid.to_stack(fractions), 1e-4, None) * brain[:, None]
     on_stack /= np.maximum(on_stack.sum(axis=1, keepdims=True), 1e-6)
     shares = np.ascontiguousarray(np.moveaxis(on_stack, 1, -1))
-    labels = np.where(brain, shares.argmax(axis=-1) + 1, 0).astype(np.uint8)
     regions = None
     if atlas is not None:
         regions = np.zeros(brain.shape, np.int16)
         regions[brain] = atlas.look_up(smooth[brain], shares[brain])
     return SecondGlance(
         shares,
-        labels,
         np.where(brain[..., None], smooth, np.nan).astype(np.float32),
         regions,
         transform,

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from secondglance.imaging.grids import ANTERIOR, SliceGrid, slice_grid
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.regions import RegionAtlas
-from secondglance.imaging.tissues import TissueMaps
+from secondglance.imaging.tissues import TissueMaps, label_tissues
 from secondglance.models.second_glance.glance import SecondGlance, second_glance, stack_axes
 from secondglance.models.weights import LoadedModel
 
@@ -43,8 +43,7 @@ class VolumeGlance:
     def tissues(self) -> TissueMaps:
         """Labels and fractions on the grid of the volume."""
         inside = self.fractions.sum(axis=-1) > 0
-        labels = np.where(inside, self.fractions.argmax(axis=-1) + 1, 0)
-        return TissueMaps(labels.astype(np.uint8), self.fractions)
+        return TissueMaps(label_tissues(self.fractions, inside), self.fractions)
 
     @property
     def to_points(self) -> NDArray[np.float64]:

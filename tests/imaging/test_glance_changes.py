@@ -26,7 +26,9 @@ def test_glances_side_by_side_worked_by_hand():
     mask = np.array([[[True, True, True, True, True, False]]])
     rows = {
         row['label']: row
-        for row in compare_glances(certain(first, 0.75), certain(second, 0.875), mask, 0.5)
+        for row in compare_glances(
+            certain(first, 0.75), certain(second, 0.875), np.where(mask, second, 0), mask, 0.5
+        )
     }
     assert rows['WM']['first_mm3'] == 1.0
     assert rows['WM']['second_mm3'] == 0.5

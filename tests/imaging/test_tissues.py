@@ -1,9 +1,15 @@
 import numpy as np
+import pytest
 
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.reference import as_labels
 from secondglance.imaging.species import MOUSE_SECTION_MM2, species_of_section
-from secondglance.imaging.tissues import tissues_inside
+from secondglance.imaging.tissues import (
+    LEAST_LABELLED,
+    MOST_ODDS,
+    label_tissues,
+    tissues_inside,
+)
 
 PROBABILITIES = np.array(
     [
@@ -44,3 +50,41 @@ def test_the_largest_section_of_an_adult_tells_the_species():
     # Those of mice are 45 to 65 mm², those of rats 100 to 140 mm²
     assert [species_of_section(area) for area in (45, 65, 100, 140)] == ['mouse'] * 2 + ['rat'] * 2
     assert species_of_section(MOUSE_SECTION_MM2) == 'rat'
+
+
+def test_labels_are_the_largest_fractions_where_these_keep_the_volumes():
+    rng = np.random.default_rng(0)
+    fractions = np.repeat(np.eye(3), 50, axis=0) * 0.7 + rng.dirichlet([1, 1, 1], 150) * 0.3
+    labels = label_tissues(fractions, np.ones(150, bool))
+    assert labels.tolist() == (fractions.argmax(1) + 1).tolist()
+
+
+def test_a_tissue_that_fills_no_voxel_by_itself_keeps_its_volume():
+    """Tracts of 0.3 to 0.5 in a fifth of the voxels: the largest fraction would find none."""
+    share = np.zeros(1000)
+    share[:200] = np.linspace(0.3, 0.49, 200)
+    fractions = np.stack([share, 1 - share, np.zeros(1000)], axis=-1)
+    mask = np.ones(1000, bool)
+    found = label_tissues(fractions, mask) == 1
+    assert not (fractions.argmax(1) == 0).any()
+    assert found.sum() == pytest.approx(LEAST_LABELLED * share.sum(), abs=8)
+    # Those with the most of it, and no others
+    assert share[found].min() > share[~found].max()
+
+
+def test_a_trace_everywhere_is_not_made_a_label():
+    fractions = np.tile([0.0, 0.85, 0.15], (100, 1))
+    assert 0.15 * MOST_ODDS < 0.85
+    assert (label_tissues(fractions, np.ones(100, bool)) == 2).all()
+
+
+def test_voxels_outside_the_mask_decide_nothing_and_get_no_label():
+    rng = np.random.default_rng(1)
+    fractions = rng.dirichlet([0.5, 2, 0.3], (12, 11, 10))
+    mask = np.zeros((12, 11, 10), bool)
+    mask[3:9, 2:9, 2:8] = True
+    other = np.where(mask[..., None], fractions, rng.dirichlet([5, 1, 1], mask.shape))
+    labels = label_tissues(fractions, mask)
+    assert np.array_equal(labels, label_tissues(other, mask))
+    assert np.array_equal(labels > 0, mask)
+    assert (label_tissues(fractions, np.zeros_like(mask)) == 0).all()
