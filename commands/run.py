@@ -86,10 +86,12 @@ def _run_one(args, job, console) -> int:
     """Run the one scan that was asked for, with one line a stage."""
     from rich.markup import escape
 
-    from secondglance.pipelines.execution.job import build, run_job
+    from secondglance.pipelines.execution.known import known
 
     name = job.scan.name
     if args.dry_run:
+        from secondglance.pipelines.execution.job import build
+
         # Drawn by Graphviz where it is installed; its source says as much to those who read it
         kind = 'svg' if shutil.which('dot') else 'dot'
         try:
@@ -101,8 +103,14 @@ def _run_one(args, job, console) -> int:
         console.print(told, markup=False)
         return DONE
     console.print(f'[bold]{escape(name)}[/]  {escape(job.scan.path.name)}')
-    console.print(f'  motion correction by {job.method.motion}, network on {job.execution.device}')
-    outcome = run_job(job, console)
+    outcome = known(job)
+    if outcome is None or outcome.status != 'cached' or args.clean:
+        from secondglance.pipelines.execution.job import on_device, run_job
+
+        job = on_device(job)
+        told = f'  motion correction by {job.method.motion}, network on {job.execution.device}'
+        console.print(told, markup=False)
+        outcome = run_job(job, console)
     if (job.output_dir / 'cohort.tsv').is_file():
         write_cohort([outcome], job.output_dir)
     if outcome.status == 'failed':
@@ -230,7 +238,7 @@ def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
         except InputError as error:
             if len(subjects) == 1:
                 raise
-            from secondglance.pipelines.execution.job import ScanResult
+            from secondglance.pipelines.execution.known import ScanResult
 
             name = f'sub-{subject.removeprefix("sub-")}'
             lost.append(ScanResult(name, 'failed', reason=str(error)))
@@ -243,7 +251,7 @@ def _jobs(args, scans, method, execution, output_dir, reference) -> list:
     """List the scans to segment, each with its reference."""
     from secondglance.files.bids import find_reference
     from secondglance.pipelines.execution.cache import open_cache
-    from secondglance.pipelines.execution.job import ScanJob
+    from secondglance.pipelines.execution.known import ScanJob
     from secondglance.pipelines.execution.records import recipe
 
     common = {
@@ -288,8 +296,6 @@ def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
         console.print(told, markup=False)
         output_dir = args.output_dir or bids_dir / 'derivatives' / 'secondglance'
     else:
-        from secondglance.commands.simulate import make_example
-
         if not args.example and any(Path.cwd().glob('sub-*/')):
             raise InputError(
                 f'{Path.cwd()} has sub-… folders but no dataset_description.json: give --bids-dir.'
@@ -298,6 +304,8 @@ def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
         if not (bids_dir / 'dataset_description.json').is_file():
             told = f'No --bids-dir given: the EXAMPLE rat, written to {bids_dir}.'
             console.print(told, markup=False)
+            from secondglance.commands.simulate import make_example
+
             make_example(bids_dir)
         else:
             console.print(f'No --bids-dir given: the EXAMPLE rat in {bids_dir}.', markup=False)
@@ -388,18 +396,21 @@ def _method(args):
 
 def _execution(args):
     """Turn the options that do not change the result into an execution."""
-    from secondglance.models.inference import resolve_device
-    from secondglance.pipelines.execution.nipype_engine import (
-        available_cores,
-        check_plugin,
-        read_arguments,
-    )
-    from secondglance.pipelines.settings import Execution
+    from secondglance.pipelines.execution.processes import available_cores
+    from secondglance.pipelines.settings import Execution, read_arguments
 
-    check_plugin(args.plugin)
+    if args.plugin is not None:
+        from secondglance.pipelines.execution.nipype_engine import check_plugin
+
+        check_plugin(args.plugin)
+    device = args.device
+    if device.startswith('cuda'):
+        from secondglance.models.inference import resolve_device
+
+        device = resolve_device(device)
     nprocs = args.nprocs or 1
     return Execution(
-        device=resolve_device(args.device),
+        device=device,
         nprocs=nprocs,
         threads=max(1, available_cores() // nprocs),
         slices_per_job=args.slices_per_job,

@@ -52,8 +52,8 @@ def run_many(args, jobs: list, lost: list, output_dir: Path, console) -> int:
         0 all done, 1 some failed.
     """
     from secondglance.pipelines.execution.cohort import check_worker
-    from secondglance.pipelines.execution.job import known
-    from secondglance.pipelines.execution.nipype_engine import read_arguments
+    from secondglance.pipelines.execution.known import known
+    from secondglance.pipelines.settings import read_arguments
 
     check_worker(args.worker or 'cf', read_arguments(args.worker_args, '--worker-args'))
     found = {job.scan.name: known(job) for job in jobs}
@@ -82,8 +82,11 @@ def _run(args, todo: list, console) -> list:
     from rich.progress import TimeElapsedColumn as Elapsed
 
     from secondglance.pipelines.execution.cohort import LOCAL_WORKERS, run_cohort, share_cores
-    from secondglance.pipelines.execution.nipype_engine import available_cores, read_arguments
+    from secondglance.pipelines.execution.job import on_device
+    from secondglance.pipelines.execution.processes import available_cores
+    from secondglance.pipelines.settings import read_arguments
 
+    todo = [on_device(job) for job in todo]
     worker = args.worker or 'cf'
     cores = available_cores()
     at_once = min(args.nprocs or cores, len(todo))
@@ -188,7 +191,7 @@ def _count_once(outcomes: list) -> list:
 
     Examples
     --------
-    >>> from secondglance.pipelines.execution.job import ScanResult
+    >>> from secondglance.pipelines.execution.known import ScanResult
     >>> names = 'sub-1_echo-10_bold', 'sub-1_echo-2_bold', 'sub-1_run-2_echo-2_bold'
     >>> [one.scan for one in _count_once([ScanResult(name, 'done') for name in names])]
     ['sub-1_echo-2_bold', 'sub-1_run-2_echo-2_bold']
@@ -226,7 +229,7 @@ def write_group(output_dir: Path, console) -> int:
 def _of_other_calls(outcomes: list, path: Path) -> list:
     """List what other calls made of an output folder's scans, by its records and its table."""
     from secondglance.files.tables import read_tsv
-    from secondglance.pipelines.execution.job import ScanResult
+    from secondglance.pipelines.execution.known import ScanResult
     from secondglance.pipelines.execution.records import finished_scans
 
     names = {outcome.scan for outcome in outcomes}

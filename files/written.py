@@ -13,6 +13,7 @@ from nibabel.filebasedimages import ImageFileError
 
 from secondglance.files.atomic import write_whole
 from secondglance.files.digests import digest_of
+from secondglance.imaging.errors import SurroundingsError
 
 SHARED = ('dataset_description.json', '.bidsignore')
 """Files that belong to all scans of an output folder."""
@@ -24,6 +25,14 @@ _END_OF_PNG = b'IEND\xaeB`\x82'
 def log_path(folder: Path, stem: str, suffix: str, ending: str = '.json') -> Path:
     """Where a scan's log of a kind is, below an output folder."""
     return Path(folder) / 'logs' / f'{stem}_{suffix}{ending}'
+
+
+def edited_by_hand(path: Path) -> SurroundingsError:
+    """Say of an output that a person edited it, and what to do."""
+    return SurroundingsError(
+        f'{path} is not as secondglance wrote it and was likely edited by hand, so it is not '
+        'replaced: move it elsewhere, such as derivatives/reference, or give another --output-dir.'
+    )
 
 
 def written_digests(folder: Path, stem: str, suffix: str) -> dict[str, set[str]]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import special
 
 N_QUANTILES = 32
 """Points of a quantile plot."""
@@ -73,12 +73,19 @@ def lognormal_fit(saliency: ArrayLike) -> LognormalFit:
             continue
         mu[index], sigma[index] = logarithm.mean(), logarithm.std()
         z = (logarithm - mu[index]) / sigma[index]
-        distance[index] = stats.kstest(z, 'norm', method='asymp').statistic
+        distance[index] = _kolmogorov_smirnov(z)
         anderson[index] = _anderson_darling(z)
         observed[index] = np.quantile(z, levels)
         for name, (fit, n_parameters) in DISTRIBUTIONS.items():
             aic[name][index] = 2 * n_parameters / len(values) - 2 * fit(values, logarithm)
-    return LognormalFit(mu, sigma, distance, anderson, aic, stats.norm.ppf(levels), observed)
+    return LognormalFit(mu, sigma, distance, anderson, aic, special.ndtri(levels), observed)
+
+
+def _kolmogorov_smirnov(z: NDArray) -> float:
+    """Kolmogorov-Smirnov distance of standardised values to the standard normal."""
+    below = special.ndtr(np.sort(z))
+    steps = np.arange(len(z) + 1) / len(z)
+    return float(max((steps[1:] - below).max(), (below - steps[:-1]).max()))
 
 
 def _anderson_darling(z: NDArray) -> float:
@@ -112,11 +119,17 @@ def _weibull(values: NDArray, logarithm: NDArray) -> float:
     # About their own geometric mean powers stay within range
     centred = logarithm - logarithm.mean()
 
-    def slope(shape: float) -> float:
+    # Newton's method from the shape that has the same standard deviation
+    shape = np.pi / np.sqrt(6) / centred.std()
+    for _ in range(30):
         power = np.exp(shape * (centred - centred.max()))
-        return float((power * centred).sum() / power.sum() - 1 / shape)
-
-    shape = optimize.brentq(slope, 1e-2, 1e3)
+        power /= power.sum()
+        mean = (power * centred).sum()
+        slope = (power * (centred - mean) ** 2).sum() + shape**-2
+        step = (mean - 1 / shape) / slope
+        shape -= np.clip(step, -shape, shape / 2)
+        if abs(step) < 1e-12 * shape:
+            break
     log_scale = special.logsumexp(shape * centred, b=1 / len(centred)) / shape
     return float(np.log(shape) - shape * log_scale - 1 - logarithm.mean())
 

@@ -25,7 +25,13 @@ from nipype.interfaces.io import add_traits
 from secondglance import __version__
 from secondglance.files.bids import description_of
 from secondglance.files.digests import digest_of
-from secondglance.files.written import SHARED, is_edited, note_written, written_digests
+from secondglance.files.written import (
+    SHARED,
+    edited_by_hand,
+    is_edited,
+    note_written,
+    written_digests,
+)
 from secondglance.imaging.errors import SurroundingsError
 from secondglance.reports.data import figures_folder
 
@@ -113,14 +119,6 @@ def publish(
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
     return targets
-
-
-def edited_by_hand(path: Path) -> SurroundingsError:
-    """Say of an output that a person edited it, and what to do."""
-    return SurroundingsError(
-        f'{path} is not as secondglance wrote it and was likely edited by hand, so it is not '
-        'replaced: move it elsewhere, such as derivatives/reference, or give another --output-dir.'
-    )
 
 
 def _sweep(output_dir: Path) -> None:

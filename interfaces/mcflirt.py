@@ -6,10 +6,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
 
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.motion import resample_motion, typical_volume
 
 MCFLIRT_SCALE = 10.0
 """MCFLIRT is tuned to human voxels: it gets a header with voxel sizes multiplied by 10."""
@@ -85,6 +83,10 @@ def mcflirt_in_region(
     matrices, reference, version
         As of :func:`mcflirt_matrices`.
     """
+    from scipy import ndimage
+
+    from secondglance.imaging.motion import resample_motion
+
     weight = ndimage.gaussian_filter(region.astype(np.float32), EDGE_VOXELS)[..., None]
     version = ''
     for _ in range(PASSES):
@@ -126,6 +128,8 @@ def mcflirt_matrices(
     from fsl.data.image import Image
     from fsl.transform.flirt import fromFlirt, readFlirt
     from fsl.wrappers import mcflirt
+
+    from secondglance.imaging.motion import typical_volume
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

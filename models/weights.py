@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from secondglance.files.nifti import check_there
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
-from secondglance.imaging.mask.quality import Calibration
 from secondglance.imaging.published import PAPER_SPACING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from secondglance.imaging.mask.quality import Calibration
     from secondglance.models.unet import UNet
 
 FORMAT = 'secondglance-unet-1'
@@ -199,6 +199,8 @@ def calibration_of(metadata: Mapping[str, str]) -> Calibration:
     InputError
         If the header has none.
     """
+    from secondglance.imaging.mask.quality import Calibration
+
     try:
         return Calibration.from_plain(json.loads(metadata['calibration']))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

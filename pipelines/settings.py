@@ -8,6 +8,7 @@ from typing import Any
 from secondglance import __version__
 from secondglance.data import donor_paths, regions_path
 from secondglance.files.bids import find_donor
+from secondglance.imaging.errors import InputError
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.models.choices import (
     AS_PUBLISHED,
@@ -193,3 +194,21 @@ class Execution:
 
 LOCAL = Execution()
 """One process with one thread."""
+
+
+def read_arguments(path: Path | None, option: str) -> dict:
+    """Read names with values from a YAML file that an option of the call names."""
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = ' '.join(str(error).split())[:200]
+        raise InputError(
+            f'{option} {path} cannot be read as YAML ({reason}): correct it.'
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f'{option} {path} must hold names with values, such as n_procs: 4.')
+    return content

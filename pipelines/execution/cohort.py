@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from secondglance.imaging.errors import InputError
-from secondglance.pipelines.execution.job import ScanJob, ScanResult, for_attempt, run_job
+from secondglance.pipelines.execution.job import for_attempt, run_job
+from secondglance.pipelines.execution.known import ScanJob, ScanResult
 from secondglance.pipelines.execution.processes import METHOD, start_server
 
 _T = TypeVar('_T')

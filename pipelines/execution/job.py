@@ -7,89 +7,25 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from secondglance.files.bids import Scan
 from secondglance.files.tables import read_tsv
 from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.pipelines.execution.checks import check_scan
+from secondglance.pipelines.execution.known import ScanJob, ScanResult, known
 from secondglance.pipelines.execution.lock import alone
 from secondglance.pipelines.execution.nipype_engine import configure, run_workflow
-from secondglance.pipelines.execution.records import (
-    find_record,
-    refuse_edited,
-    replacement,
-    write_record,
-)
-from secondglance.pipelines.settings import Execution, Method
+from secondglance.pipelines.execution.records import refuse_edited, replacement, write_record
 from secondglance.pipelines.subject import init_subject_wf, workflow_name
 
 
-@dataclass(frozen=True)
-class ScanJob:
-    """A scan to segment, and how.
+def on_device(job: ScanJob) -> ScanJob:
+    """Resolve the device ``auto`` of a job; as of `secondglance.models.inference`."""
+    from secondglance.models.inference import resolve_device
 
-    Attributes
-    ----------
-    scan : Scan
-    method : Method
-    execution : Execution
-    output_dir, work_dir : Path
-        Roots of the derivatives, and of the caches of this version.
-    recipe : str
-        Digest of the method, from :func:`secondglance.pipelines.execution.records.recipe`.
-    reference : Path, optional
-        Reference segmentation or brain mask of this scan.
-    shared_dir : Path, optional
-        Where subjects share what they have in common, and failures are recorded; by default
-        `work_dir`.
-    per_attempt : bool
-        Whether each attempt of a batch system has a cache of its own, removed at its end: a node
-        that is cut off goes on writing while its job runs again elsewhere.
-    """
-
-    scan: Scan
-    method: Method
-    execution: Execution
-    output_dir: Path
-    work_dir: Path
-    recipe: str
-    reference: Path | None = None
-    shared_dir: Path | None = None
-    per_attempt: bool = False
-
-    @property
-    def common_dir(self) -> Path:
-        """Folder that all scans of a call share."""
-        return self.shared_dir or self.work_dir
-
-
-@dataclass(frozen=True)
-class ScanResult:
-    """Outcome of a scan.
-
-    Attributes
-    ----------
-    scan : str
-        Its name, or its subject's where it has no scan.
-    status : {'done', 'cached', 'failed'}
-    seconds : float
-        What it took to make its results, in this call or before.
-    flags : tuple of str
-        What its report says to look at.
-    figures : dict
-        What a cohort's table shows of it.
-    reason : str
-        Why it failed.
-    """
-
-    scan: str
-    status: str
-    seconds: float = 0.0
-    flags: tuple[str, ...] = ()
-    figures: dict = field(default_factory=dict)
-    reason: str = ''
+    device = resolve_device(job.execution.device)
+    return replace(job, execution=replace(job.execution, device=device))
 
 
 def build(job: ScanJob, notes: Sequence[str] = ()):
@@ -128,24 +64,6 @@ def build(job: ScanJob, notes: Sequence[str] = ()):
         stop_on_first_crash=job.execution.stop_on_first_crash,
     )
     return workflow
-
-
-def known(job: ScanJob) -> ScanResult | None:
-    """Read the recorded outcome of a scan; nothing is run and no unchanged input is read.
-
-    Returns
-    -------
-    ScanResult or None
-        ``cached`` or ``failed``; None where nothing is known, or something changed since.
-    """
-    about = (job.scan, job.reference, job.recipe)
-    record = find_record(job.output_dir, *about)
-    if record is None:
-        record = find_record(job.common_dir, *about)
-        if record is None:
-            return None
-        return ScanResult(job.scan.name, 'failed', reason=record.failure)
-    return ScanResult(job.scan.name, 'cached', record.seconds, record.flags, record.figures)
 
 
 def run_job(job: ScanJob, console=None) -> ScanResult:
@@ -281,6 +199,8 @@ def for_attempt(job: ScanJob, environment: dict[str, str]) -> ScanJob:
 
     Examples
     --------
+    >>> from secondglance.files.bids import Scan
+    >>> from secondglance.pipelines.settings import Execution, Method
     >>> scan = Scan(Path('sub-01_dwi.nii'), {'sub': '01'}, 'dwi', 'dwi')
     >>> job = ScanJob(scan, Method(), Execution(), Path('out'), Path('work'), '', per_attempt=True)
     >>> str(for_attempt(job, {'SLURM_JOB_ID': '7', 'SLURM_RESTART_COUNT': '1'}).work_dir)

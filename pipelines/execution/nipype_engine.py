@@ -33,11 +33,6 @@ STAGES = {
 }
 
 
-def available_cores() -> int:
-    """Count the cores that are ours: of a Slurm job those that it asked for."""
-    return int(os.environ.get('SLURM_CPUS_PER_TASK') or len(os.sched_getaffinity(0)))
-
-
 def configure(
     workflow: Workflow, *, verbose: bool = False, stop_on_first_crash: bool = False
 ) -> None:
@@ -148,7 +143,7 @@ def _quiet_workers(folder: Path) -> None:
     os.environ.setdefault('NIPYPE_CONFIG_DIR', str(settings))
 
 
-def check_plugin(name: str | None) -> None:
+def check_plugin(name: str) -> None:
     """Refuse a plugin that Nipype has not.
 
     Raises
@@ -156,26 +151,8 @@ def check_plugin(name: str | None) -> None:
     InputError
     """
     known = sorted(n.removesuffix('Plugin') for n in dir(plugins) if n.endswith('Plugin'))
-    if name is not None and name not in known:
+    if name not in known:
         raise InputError(f'--plugin {name} is not one that Nipype has: {", ".join(known)}.')
-
-
-def read_arguments(path: Path | None, option: str) -> dict:
-    """Read names with values from a YAML file that an option of the call names."""
-    if path is None:
-        return {}
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = ' '.join(str(error).split())[:200]
-        raise InputError(
-            f'{option} {path} cannot be read as YAML ({reason}): correct it.'
-        ) from error
-    if not isinstance(content, dict):
-        raise InputError(f'{option} {path} must hold names with values, such as n_procs: 4.')
-    return content
 
 
 def _fault(error: BaseException, crash_dir: Path) -> InputError:

@@ -2,12 +2,18 @@
 
 import multiprocessing
 import multiprocessing.forkserver
+import os
 import signal
 import threading
 from collections.abc import Sequence
 
 METHOD = 'forkserver'
 """A fork of a process in which torch or CUDA has started threads can hang."""
+
+
+def available_cores() -> int:
+    """Count the cores that are ours: of a Slurm job those that it asked for."""
+    return int(os.environ.get('SLURM_CPUS_PER_TASK') or len(os.sched_getaffinity(0)))
 
 
 def start_server(preload: Sequence[str] = ()) -> None:

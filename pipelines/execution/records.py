@@ -11,8 +11,14 @@ from secondglance.files.atomic import write_whole
 from secondglance.files.bids import Scan, description_of
 from secondglance.files.digests import digest_of
 from secondglance.files.labels import find_label_table
-from secondglance.files.written import SHARED, find_edited, is_edited, log_path, written_digests
-from secondglance.interfaces.derivatives import edited_by_hand
+from secondglance.files.written import (
+    SHARED,
+    edited_by_hand,
+    find_edited,
+    is_edited,
+    log_path,
+    written_digests,
+)
 from secondglance.pipelines.settings import Method
 
 

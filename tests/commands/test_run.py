@@ -1,5 +1,7 @@
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,10 @@ from secondglance.commands.run import (
 )
 from secondglance.files.bids import find_scans
 from secondglance.imaging.errors import InputError
-from secondglance.pipelines.execution.records import write_record
+from secondglance.interfaces.mcflirt import resolve_engine
+from secondglance.pipelines.execution.records import recipe, write_record
+from secondglance.pipelines.settings import Method
+from secondglance.workflows import main
 
 SILENT = Console(quiet=True)
 
@@ -150,3 +155,38 @@ def test_another_data_set_at_the_same_path_is_known_by_its_name(study, tmp_path)
     _check_apart(mounted(study, b'one animal', 'B'), out)
     _check_apart(mounted(study, b'one animal, anew', 'A'), out)
     _check_apart(mounted(study, b'one animal, anew', None), out)
+
+
+SLOW_TO_IMPORT = ('torch', 'nipype', 'pydra', 'scipy.ndimage', 'networkx', 'matplotlib', 'pandas')
+
+
+def imported_by(code: str, *arguments) -> set[str]:
+    """Which of the large libraries a Python of its own has imported after some code."""
+    told = f'{code}\nimport sys\nprint(*sorted(set(sys.modules) & {set(SLOW_TO_IMPORT)}))'
+    call = [sys.executable, '-c', told, *map(str, arguments)]
+    return set(subprocess.run(call, check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_a_finished_scan_is_answered_without_the_libraries_that_segment_it(study, tmp_path):
+    (scan,) = find_scans(study, '01', 'T2w')
+    result = tmp_path / 'out' / 'result.txt'
+    result.parent.mkdir()
+    result.write_text('made before')
+    made_by = recipe(Method(motion=resolve_engine('auto')))
+    write_record(result.parent, scan, None, made_by, outputs=[result], seconds=7.0)
+    code = 'import sys\nfrom secondglance.workflows import main\nassert main(sys.argv[1:]) == 0'
+    call = ['--subject', '01', '--bids-dir', study, '-o', tmp_path / 'out', '-w', tmp_path / 'w']
+    assert imported_by(code, *call) == set()
+    # And it was the record that answered: without its result the scan is read, and refused
+    result.unlink()
+    assert main([str(part) for part in call]) == 1
+
+
+def test_libraries_that_draw_and_count_are_not_imported_to_segment():
+    code = 'import secondglance.pipelines.execution.job'
+    assert imported_by(f'{code}, scipy.ndimage, nipype, torch') >= {
+        'scipy.ndimage',
+        'nipype',
+        'torch',
+    }
+    assert not imported_by(code) & {'torch', 'pydra', 'matplotlib', 'pandas'}

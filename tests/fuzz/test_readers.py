@@ -36,7 +36,7 @@ from secondglance.models.weights import (
     save_weights,
     weights_spacing,
 )
-from secondglance.pipelines.execution.nipype_engine import read_arguments
+from secondglance.pipelines.settings import read_arguments
 
 SECONDS_A_CASE = 10
 MEGABYTES = 1024

@@ -98,7 +98,7 @@ def test_slurm_is_asked_for_what_each_node_needs_and_the_users_word_comes_last()
 
 
 def test_cores_are_those_that_slurm_gave(monkeypatch):
-    from secondglance.pipelines.execution.nipype_engine import available_cores
+    from secondglance.pipelines.execution.processes import available_cores
 
     monkeypatch.setenv('SLURM_CPUS_PER_TASK', '7')
     assert available_cores() == 7
