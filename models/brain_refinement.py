@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from secondglance.imaging.grids import holds_signal
 from secondglance.imaging.intensity import near_head, normalise_slices
-from secondglance.models.inference import pad_to_stride
+from secondglance.models.inference import batches, pad_to_stride
 
 CONTEXT_MM = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
 """Distances along the stack at which the first glance is taken as input, mm."""
@@ -131,7 +131,7 @@ def refine(
     placed: ArrayLike,
     positions: ArrayLike,
     device: str = 'cpu',
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> NDArray[np.float32]:
     """Refine the brain probability of a whole head.
 
@@ -144,8 +144,8 @@ def refine(
     probability, enhanced, placed, positions
         As of `refinement_channels`.
     device : str
-    batch_size : int
-        Slices at once.
+    batch_size : int, optional
+        Slices at once, as of `secondglance.models.inference.batches`.
 
     Returns
     -------
@@ -163,8 +163,8 @@ def refine(
     begin = (len(taken) - len(held)) // 2
     net = model.net.to(device)
     found = np.zeros(stack.shape, np.float32)
-    for start in range(0, len(held), batch_size):
-        chosen = np.arange(start, min(start + batch_size, len(held)))
+    for part in batches(len(held), device, batch_size):
+        chosen = np.arange(part.start, part.stop)
         channels = refinement_channels(images, first, salient, moved, where, begin + chosen)
         found[held[chosen]] = refine_channels(net, channels, device)
     return np.where(near_head(stack), found, np.float32(0))

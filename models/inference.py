@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -67,11 +69,45 @@ def pad_to_stride(images: torch.Tensor, stride: int) -> tuple[torch.Tensor, tupl
     return padded, (slice(top, top + height), slice(left, left + width))
 
 
+SLICES_AT_ONCE = 8
+"""On a processor: larger batches leave its caches, and take longer and more memory."""
+
+SLICES_ON_CARD = 64
+"""The same on a graphics card, which small batches leave idle."""
+
+
+def batches(n_slices: int, device: str, most: int | None = None) -> Iterator[slice]:
+    """Cut a stack into batches of nearly the same size.
+
+    Parameters
+    ----------
+    n_slices : int
+    device : str
+        Torch device.
+    most : int, optional
+        Slices of a batch; by default as the device likes.
+
+    Yields
+    ------
+    slice
+
+    Examples
+    --------
+    >>> [(part.start, part.stop) for part in batches(9, 'cpu')]
+    [(0, 5), (5, 9)]
+    """
+    most = most or (SLICES_AT_ONCE if device == 'cpu' else SLICES_ON_CARD)
+    # A batch of a single slice is rounded differently: none is left over
+    ends = np.linspace(0, n_slices, -(-n_slices // most) + 1).round().astype(int)
+    for start, stop in itertools.pairwise(ends):
+        yield slice(int(start), int(stop))
+
+
 def predict(
     model,
     stack: NDArray,
     device: str = 'cpu',
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> NDArray[np.float32]:
     """Segment a stack of slices.
 
@@ -83,8 +119,8 @@ def predict(
         Intensities in any unit, at the in-plane spacing of the weights.
     device : str
         Torch device.
-    batch_size : int
-        Slices at once.
+    batch_size : int, optional
+        Slices at once, as of `batches`.
 
     Returns
     -------
@@ -96,8 +132,7 @@ def predict(
     net = model.net.to(device).eval()
     probabilities = np.empty((len(stack), len(model.classes), *stack.shape[1:]), np.float32)
     with torch.no_grad():
-        for start in range(0, len(stack), batch_size):
-            batch = padded[start : start + batch_size].to(device)
-            found = net(batch).softmax(dim=1)[..., rows, columns]
-            probabilities[start : start + batch_size] = found.cpu().numpy()
+        for part in batches(len(stack), device, batch_size):
+            found = net(padded[part].to(device)).softmax(dim=1)[..., rows, columns]
+            probabilities[part] = found.cpu().numpy()
     return probabilities

@@ -18,7 +18,7 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.intensity import normalise_slices
 from secondglance.imaging.labels import CLASSES, TISSUES
 from secondglance.models.choices import SALIENCY_METHODS, TARGETS
-from secondglance.models.inference import pad_to_stride
+from secondglance.models.inference import batches, pad_to_stride
 from secondglance.models.saliency.methods import saliency_methods
 from secondglance.models.saliency.rectifiers import (
     RefuseFunctionalReLU,
@@ -203,7 +203,7 @@ def saliency_stack(
     target: str = 'brain',
     method: str = 'guided',
     device: str = 'cpu',
-    batch_size: int = 64,
+    batch_size: int | None = None,
     *,
     region: NDArray | None = None,
     smoothing: Smoothing = NOT_SMOOTHED,
@@ -219,8 +219,8 @@ def saliency_stack(
         See `saliency`.
     device : str
         Torch device.
-    batch_size : int
-        Slices at once.
+    batch_size : int, optional
+        Slices at once, as of `secondglance.models.inference.batches`.
     region : array, shape (N, H, W), optional
         Weight of each pixel's logits in the target.
     smoothing : Smoothing
@@ -245,8 +245,7 @@ def saliency_stack(
     net = model.net.to(device)
     maps = np.empty(stack.shape, np.float32)
     probabilities = np.empty((len(stack), len(model.classes), *stack.shape[1:]), np.float32)
-    for start in range(0, len(stack), batch_size):
-        part = slice(start, start + batch_size)
+    for part in batches(len(stack), device, batch_size):
         gradient, logits = saliency(
             net,
             padded[part].to(device),

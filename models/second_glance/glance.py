@@ -10,12 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from secondglance.imaging.regions import RegionAtlas
 from secondglance.imaging.smooth_transform import SmoothTransform, fit_transform
+from secondglance.models.inference import batches
 from secondglance.models.second_glance.channels import ACROSS, BrainInput, brain_input
 from secondglance.models.second_glance.network import split_outputs
 from secondglance.models.weights import LoadedModel
-
-_AT_ONCE = 32
-"""Slices in one forward pass."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +135,8 @@ def predict_brain(
     fractions, places = [], []
     for way, channels in enumerate(shown):
         parts, where = [], []
-        for start in range(0, len(channels), _AT_ONCE):
-            batch = channels[start : start + _AT_ONCE].to(device)
+        for slices in batches(len(channels), device):
+            batch = channels[slices].to(device)
             with torch.no_grad():
                 logits, coordinates = split_outputs(net(batch).float(), batch)
             parts.append(logits.softmax(dim=1).cpu())
