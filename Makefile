@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test fast lint clean
+.PHONY: run test fast lint bench clean
 
 run: $(VENV)/installed  ## the example rat, from raw scan to report
 	"$(BIN)/python" workflows.py --subject sub-01
@@ -14,6 +14,9 @@ fast: $(VENV)/tests-installed  ## tests of functions, between two edits
 test: $(VENV)/tests-installed  ## every test, lint, types and the direction of imports
 	"$(BIN)/python" -m pytest
 	$(MAKE) lint
+
+bench: $(VENV)/installed  ## time and memory, written to docs/performance.md; ten minutes
+	"$(BIN)/python" benchmarks/speed.py
 
 lint: $(VENV)/tests-installed
 	"$(BIN)/ruff" check .

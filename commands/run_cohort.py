@@ -83,11 +83,14 @@ def _run(args, todo: list, console) -> list:
 
     from secondglance.pipelines.execution.cohort import LOCAL_WORKERS, run_cohort, share_cores
     from secondglance.pipelines.execution.job import on_device
-    from secondglance.pipelines.execution.processes import available_cores
+    from secondglance.pipelines.execution.processes import WARM, available_cores, start_server
     from secondglance.pipelines.settings import read_arguments
 
-    todo = [on_device(job) for job in todo]
     worker = args.worker or 'cf'
+    if worker == 'cf':
+        # It imports the libraries while this process does so itself
+        start_server(WARM)
+    todo = [on_device(job) for job in todo]
     cores = available_cores()
     at_once = min(args.nprocs or cores, len(todo))
     if args.mem_gb:

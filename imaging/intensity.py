@@ -95,13 +95,15 @@ def head_mask(stack: ArrayLike) -> NDArray[np.bool_]:
     """
     stack = np.asarray(stack)
     mask = np.zeros(stack.shape, bool)
-    near = ndimage.generate_binary_structure(2, 2)
+    # Within slices alone
+    near = ndimage.generate_binary_structure(2, 2)[None]
+    across = ndimage.generate_binary_structure(2, 1)[None]
     for image, out in zip(stack, mask, strict=True):
-        shown = np.pad(head_pixels(image), 3)
-        closed = ndimage.binary_closing(shown, near, iterations=3)
-        opened = ndimage.binary_opening(closed, near)
-        out[:] = ndimage.binary_fill_holes(opened if opened.any() else closed)[3:-3, 3:-3]
-    return mask
+        out[:] = head_pixels(image)
+    closed = ndimage.binary_closing(np.pad(mask, [(0, 0), (3, 3), (3, 3)]), near, iterations=3)
+    opened = ndimage.binary_opening(closed, near)
+    kept = np.where(opened.any(axis=(1, 2), keepdims=True), opened, closed)
+    return ndimage.binary_fill_holes(kept, across)[:, 3:-3, 3:-3]
 
 
 def near_head(stack: ArrayLike) -> NDArray[np.bool_]:

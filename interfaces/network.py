@@ -1,5 +1,7 @@
 """What interfaces that run a network share."""
 
+import functools
+import os
 from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
@@ -9,13 +11,23 @@ from secondglance.models.weights import FORMAT, LoadedModel
 
 
 def load_model(inputs: Any, form: str = FORMAT) -> LoadedModel:
-    """Load the node's weights on its device, with the node's number of threads."""
+    """Load the node's weights on its device, with the node's number of threads.
+
+    A process loads and checks a file once, as long as its size and time stay.
+    """
     import torch
 
+    torch.set_num_threads(inputs.num_threads)
+    about = os.stat(inputs.weights)
+    stamp = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+    return _load(inputs.weights, device_of(inputs), form, stamp)
+
+
+@functools.lru_cache(maxsize=8)
+def _load(path: str, device: str, form: str, stamp: tuple[int, ...]) -> LoadedModel:
     from secondglance.models.weights import load_weights
 
-    torch.set_num_threads(inputs.num_threads)
-    return load_weights(inputs.weights, device_of(inputs), form)
+    return load_weights(path, device, form)
 
 
 def device_of(inputs: Any) -> str:

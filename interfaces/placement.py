@@ -11,6 +11,7 @@ from nipype.interfaces.base import (
     TraitedSpec,
     traits,
 )
+from scipy import fft
 
 from secondglance.files.stacks import read_stack, write_stack
 from secondglance.files.tables import write_tsv
@@ -27,6 +28,9 @@ class _PlaceInputSpec(PoseSpec):
     donor_masks = InputMultiObject(File(exists=True), mandatory=True, desc='their brain masks')
     similarity = traits.Bool(
         False, usedefault=True, desc='scale and turn the mask in plane, beside moving it'
+    )
+    num_threads = traits.Range(
+        low=1, value=1, usedefault=True, nohash=True, desc='threads of the correlation'
     )
 
 
@@ -45,9 +49,10 @@ class Place(SimpleInterface):
     def _run_interface(self, runtime):
         pose, path = Pose(**self.inputs.pose), self.inputs.enhanced_stack
         head, affine = read_head_stack(path, pose.species)
-        found = place_from_bank(
-            head.images, head.positions, self._donors(), similarity=self.inputs.similarity
-        )
+        with fft.set_workers(self.inputs.num_threads):
+            found = place_from_bank(
+                head.images, head.positions, self._donors(), similarity=self.inputs.similarity
+            )
         self._results['placed_stack'] = write_stack(
             found.mask, affine, in_cwd(path, runtime, '_placed')
         )

@@ -141,7 +141,12 @@ def init_brain_wf(
     if cache_dir is not None:
         donor_saliency.inputs.cache_dir = str(cache_dir)
     # Slices are matched and shifts reconciled over the whole stack
-    place = Node(Place(similarity=scales_masks(mask_method)), mem_gb=0.5, name='place')
+    place = Node(
+        Place(similarity=scales_masks(mask_method), num_threads=execution.threads),
+        n_procs=execution.threads,
+        mem_gb=0.5,
+        name='place',
+    )
     refine = Node(Refine(**{**network, 'weights': refinement}), name='refine', **resources)
     brain = Node(SelectMask(method=mask_method, refinement=refinement), name='brain')
 

@@ -22,7 +22,7 @@ from typing import TypeVar
 from secondglance.imaging.errors import InputError
 from secondglance.pipelines.execution.job import for_attempt, run_job
 from secondglance.pipelines.execution.known import ScanJob, ScanResult
-from secondglance.pipelines.execution.processes import METHOD, start_server
+from secondglance.pipelines.execution.processes import METHOD, WARM, start_server
 
 _T = TypeVar('_T')
 
@@ -81,7 +81,7 @@ def run_cohort(
     """
     check_worker(worker, worker_args)
     if worker == 'cf':
-        start_server(['secondglance.pipelines.execution.job'])
+        start_server(WARM)
     arguments = dict(worker_args or {})
     local = worker in LOCAL_WORKERS
     most = at_once if local else int(arguments.pop('max_jobs', MOST_SUBMITTED))

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.pipelines.execution.cache import remove_broken, seal_node, seal_workflow
-from secondglance.pipelines.execution.processes import METHOD, start_server
+from secondglance.pipelines.execution.processes import METHOD, WARM, start_server
 from secondglance.pipelines.settings import Execution
 
 # Local jobs last milliseconds: the engine's own two seconds between two looks would be most of
@@ -90,7 +90,7 @@ def run_workflow(workflow: Workflow, execution: Execution, *, console: Console |
     arguments = dict(execution.plugin_args or {})
     if plugin in _LOCAL_PLUGINS:
         if plugin != 'Linear':
-            start_server()
+            start_server(WARM)
         defaults = {
             'n_procs': execution.nprocs * execution.threads,
             'mp_context': METHOD,

@@ -10,6 +10,17 @@ from collections.abc import Sequence
 METHOD = 'forkserver'
 """A fork of a process in which torch or CUDA has started threads can hang."""
 
+WARM = (
+    'torch',
+    'SimpleITK',
+    'secondglance.pipelines.execution.job',
+    'secondglance.models.donors',
+    'secondglance.models.second_glance.volume',
+    'secondglance.reports.render',
+)
+"""What every process that segments imports: the server does so once for all. Nothing of it runs
+there, so no thread is lost in a fork."""
+
 
 def available_cores() -> int:
     """Count the cores that are ours: of a Slurm job those that it asked for."""
