@@ -1,12 +1,12 @@
 """Finding scans in a BIDS data set, and naming what is derived from them."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from secondglance.files.bids_filters import fits
+from secondglance.files.json_object import read_object
 from secondglance.imaging.errors import InputError
 
 _LABEL = re.compile(r'[A-Za-z0-9]+')
@@ -137,11 +137,7 @@ def find_subjects(bids_dir: Path) -> list[str]:
 
 def description_of(folder: Path) -> dict:
     """Content of a folder's ``dataset_description.json``; empty where none can be read."""
-    try:
-        content = json.loads((folder / 'dataset_description.json').read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return read_object(folder / 'dataset_description.json')
 
 
 def generated_by(folder: Path) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from secondglance.files.atomic import write_whole
+from secondglance.files.json_object import read_object
 
 DIGESTS = 'digests.json'
 """Name of the file that lists the digests of a folder's files."""
@@ -35,7 +36,7 @@ def write_digests(folder: Path, ignored: tuple[str, ...] = ()) -> None:
 def is_intact(folder: Path) -> bool:
     """Tell whether every file that `DIGESTS` lists is as it was; not where there is no list."""
     try:
-        listed = json.loads((folder / DIGESTS).read_text())
+        listed = read_object(folder / DIGESTS)
         return bool(listed) and all(
             digest_of(folder / name) == digest for name, digest in listed.items()
         )

@@ -190,7 +190,7 @@ def read_label_table(path: Path) -> dict[int, int | None]:
         with path.open(newline='', encoding='utf-8-sig') as stream:
             rows = list(csv.DictReader(stream, delimiter='\t'))
         classes = {int(row['index']): _class_of(row) for row in rows}
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise InputError(
             f'{path} is no table of labels: it needs the columns index (whole numbers) and name, '
             'separated by tabs.'

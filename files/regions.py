@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 
+from secondglance.files.json_object import read_object
 from secondglance.files.labels import LABELS
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
@@ -74,13 +74,13 @@ def read_region_atlas(folder: str | Path) -> RegionAtlas:
 
 def _read_table(path: Path) -> tuple[Region, ...]:
     try:
-        with path.open(newline='', encoding='utf-8') as stream:
+        with path.open(newline='', encoding='utf-8-sig') as stream:
             rows = list(csv.DictReader(stream, delimiter='\t'))
         indices = [int(row['index']) for row in rows]
-        names = [row['name'] for row in rows]
+        names = [row['name'].strip() for row in rows]
     except OSError as error:
         raise InputError(f'The table of the atlas, {path}, cannot be read; add it.') from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise InputError(
             f'{path} is no table of regions; it needs columns index (whole numbers) and name.'
         ) from error
@@ -124,7 +124,7 @@ def read_frame(folder: Path) -> np.ndarray:
     if not path.exists():
         return np.eye(4)
     try:
-        matrix = np.array(json.loads(path.read_text())['to_rat'], float)
+        matrix = np.array(read_object(path)['to_rat'], float)
         if matrix.shape != (4, 4) or not abs(np.linalg.det(matrix)) > 1e-6:
             raise ValueError(matrix.shape)
     except (OSError, KeyError, TypeError, ValueError) as error:

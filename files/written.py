@@ -13,6 +13,7 @@ from nibabel.filebasedimages import ImageFileError
 
 from secondglance.files.atomic import write_whole
 from secondglance.files.digests import digest_of
+from secondglance.files.json_object import read_object
 from secondglance.imaging.errors import SurroundingsError
 
 SHARED = ('dataset_description.json', '.bidsignore')
@@ -51,12 +52,12 @@ def written_digests(folder: Path, stem: str, suffix: str) -> dict[str, set[str]]
         Name below the folder → digests that it may have. Two while it is being replaced.
     """
     found: dict[str, set[str]] = {}
-    recorded = _read(log_path(folder, stem, suffix)).get('outputs')
+    recorded = read_object(log_path(folder, stem, suffix)).get('outputs')
     if isinstance(recorded, dict):
         for name, entry in recorded.items():
             if isinstance(entry, list) and len(entry) == 2:
                 found.setdefault(name, set()).add(str(entry[1]))
-    for name, digests in _read(_list_path(folder, stem, suffix)).items():
+    for name, digests in read_object(_list_path(folder, stem, suffix)).items():
         if isinstance(digests, list):
             found.setdefault(name, set()).update(map(str, digests))
     return found
@@ -126,18 +127,10 @@ def is_damaged(path: Path) -> bool:
             return b'\0' in content
         elif path.suffix == '.png':
             return not content.endswith(_END_OF_PNG)
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError):
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error, ImageFileError):
         return True
     return False
 
 
 def _list_path(folder: Path, stem: str, suffix: str) -> Path:
     return log_path(folder, stem, suffix, '_files.json')
-
-
-def _read(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

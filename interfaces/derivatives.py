@@ -91,11 +91,8 @@ def publish(
             if target.is_file() and filecmp.cmp(waiting, target, shallow=False):
                 waiting.unlink()
                 continue
-            if scan and name not in SHARED and is_edited(target, written.get(name, ())):
-                # Another attempt may have written it this moment
-                written = written_digests(output_dir, *scan)
-                if is_edited(target, written.get(name, ())):
-                    raise edited_by_hand(target)
+            if scan and name not in SHARED:
+                written = _checked(target, name, written, output_dir, scan)
             staged.append((waiting, target))
         if scan:
             # First the list, of both the old and the new: a process that is killed in between
@@ -119,6 +116,22 @@ def publish(
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
     return targets
+
+
+def _checked(
+    target: Path,
+    name: str,
+    written: dict[str, set[str]],
+    output_dir: Path,
+    scan: tuple[str, str],
+) -> dict[str, set[str]]:
+    """Refuse to replace what a person edited; what was written by now is returned."""
+    if is_edited(target, written.get(name, ())):
+        # Another attempt may have written it this moment
+        written = written_digests(output_dir, *scan)
+        if is_edited(target, written.get(name, ())):
+            raise edited_by_hand(target)
+    return written
 
 
 def _sweep(output_dir: Path) -> None:

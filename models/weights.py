@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from secondglance.files.json_object import read_object
 from secondglance.files.nifti import check_there
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
@@ -114,8 +115,8 @@ def trained_on(path: str | os.PathLike[str] | None = None) -> set[str]:
     """
     card = Path(path or default_weights()).with_suffix('.json')
     try:
-        return set(json.loads(card.read_text()).get('scans', {}).get('names', []))
-    except (OSError, ValueError, AttributeError):
+        return set(read_object(card).get('scans', {}).get('names', []))
+    except (AttributeError, TypeError):
         return set()
 
 

@@ -1,10 +1,11 @@
 """What the JSON files beside images, tables and transforms say."""
 
-import json
 from typing import Any
 
 from secondglance.files.bids import Scan, inherited
+from secondglance.files.json_object import read_object
 from secondglance.files.labels import IN_WORDS, LABELS
+from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import TISSUES
 from secondglance.interfaces.preprocessing import LEFT_OUT
 
@@ -158,10 +159,10 @@ def acquisition(scan: Scan) -> dict[str, Any]:
     root = scan.data_set
     try:
         path = inherited(scan.path, root, '.json') if root else None
-        told = json.loads(path.read_text(encoding='utf-8')) if path else {}
-        return {key: told[key] for key in KEPT if key in told}
-    except (OSError, ValueError, TypeError):
+    except InputError:
         return {}
+    told = read_object(path) if path else {}
+    return {key: told[key] for key in KEPT if told.get(key) is not None}
 
 
 def source_of(scan: Scan) -> str:
@@ -190,13 +191,6 @@ def sidecars(scan: Scan, settings: dict[str, Any], explained: list[str]) -> dict
     sources = {'Sources': [source_of(scan)]}
     image = {**sources, 'SpatialReference': where}
     head = {**image, 'SkullStripped': False}
-    saliency = {
-        **head,
-        'Method': settings['saliency'],
-        'Target': settings['target'],
-        'SmoothingCopies': settings['smooth'],
-        'WeightsChecksum': settings['weights_checksum'],
-    }
     found: dict[str, dict] = {
         mean_ending(scan.suffix): {
             **head,
@@ -229,22 +223,8 @@ def sidecars(scan: Scan, settings: dict[str, Any], explained: list[str]) -> dict
             }
             for tissue in TISSUES
         },
-        f'desc-{settings["target"]}_saliency': {
-            **saliency,
-            'Description': 'attribution of summed logits',
-        },
-        'desc-enhanced_saliency': {
-            **saliency,
-            'Description': 'enhanced magnitude, 0 to 1',
-            'Peak': settings['enhance_peak'],
-            'Width': settings['enhance_width'],
-        },
+        **_of_saliency(settings, head, explained),
     }
-    for name in explained:
-        told = {**saliency, 'Target': name.removesuffix('region')}
-        if settings['explain_region'] is not None:
-            told['Region'] = settings['explain_region']
-        found[f'desc-{name}_saliency'] = {**told, 'Description': 'attribution of summed logits'}
     if settings['second_glance'] == 'network':
         found |= _of_regions(scan, settings, sources, image)
     found[f'desc-preproc_{scan.suffix}'] = {
@@ -260,6 +240,35 @@ def sidecars(scan: Scan, settings: dict[str, Any], explained: list[str]) -> dict
     for ending, columns in COLUMNS.items():
         found[ending] = {**sources, 'Description': TABLES[ending], **columns}
     return {f'{ending}.json': content for ending, content in found.items()}
+
+
+def _of_saliency(
+    settings: dict[str, Any], head: dict[str, Any], explained: list[str]
+) -> dict[str, dict]:
+    """Contents beside the saliency of the target, enhanced, and of what else is explained."""
+    saliency = {
+        **head,
+        'Method': settings['saliency'],
+        'Target': settings['target'],
+        'SmoothingCopies': settings['smooth'],
+        'WeightsChecksum': settings['weights_checksum'],
+    }
+    raw = {'Description': 'attribution of summed logits'}
+    found = {
+        f'desc-{settings["target"]}_saliency': {**saliency, **raw},
+        'desc-enhanced_saliency': {
+            **saliency,
+            'Description': 'enhanced magnitude, 0 to 1',
+            'Peak': settings['enhance_peak'],
+            'Width': settings['enhance_width'],
+        },
+    }
+    region = settings['explain_region']
+    where = {} if region is None else {'Region': region}
+    for name in explained:
+        target = {'Target': name.removesuffix('region')}
+        found[f'desc-{name}_saliency'] = {**saliency, **target, **where, **raw}
+    return found
 
 
 def _of_regions(

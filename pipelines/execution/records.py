@@ -10,6 +10,7 @@ from pathlib import Path
 from secondglance.files.atomic import write_whole
 from secondglance.files.bids import Scan, description_of
 from secondglance.files.digests import digest_of
+from secondglance.files.json_object import read_object
 from secondglance.files.labels import find_label_table
 from secondglance.files.written import (
     SHARED,
@@ -172,10 +173,7 @@ def replacement(folder: Path, scan: Scan) -> str | None:
     """
     former = _former(folder, scan)
     if former is None:
-        try:
-            return json.loads(record_path(folder, scan).read_text()).get('replaced') or None
-        except (OSError, ValueError, AttributeError):
-            return None
+        return read_object(record_path(folder, scan)).get('replaced') or None
     path, digest, _ = former
     return (
         f'A former result under this name was replaced: it was of {path} with SHA-256 '
@@ -195,7 +193,7 @@ def data_set_name(scan: Scan) -> str:
 def _former(folder: Path, scan: Scan) -> tuple[str, str, str] | None:
     """Path, digest and data set of the image on record, if its content is not the scan's."""
     try:
-        content = json.loads(record_path(folder, scan).read_text())
+        content = read_object(record_path(folder, scan))
         path, *stamp, digest = content['inputs']['image']
         if path == str(scan.path) and stamp == _stamp(scan.path):
             return None
@@ -220,7 +218,7 @@ def finished_scans(folder: Path) -> dict[str, Record]:
     found = {}
     for path in sorted(Path(folder).glob('logs/*.json')):
         try:
-            content = json.loads(path.read_text())
+            content = read_object(path)
             if 'key' in content and all(
                 (Path(folder) / name).is_file() for name in content['outputs']
             ):
@@ -253,7 +251,7 @@ def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -
     """
     folder = Path(folder)
     try:
-        content = json.loads(record_path(folder, scan).read_text())
+        content = read_object(record_path(folder, scan))
         digests = {}
         for role, path in _inputs(scan, reference).items():
             known, *stamp, digest = content['inputs'].get(role, ('', ''))

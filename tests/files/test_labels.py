@@ -152,6 +152,7 @@ def test_a_mask_needs_no_table_and_has_none(reference, tmp_path, value):
         ('name\nGM\n', 'no table of labels'),
         ('index\tname\tmapping\n1\tGM\tone\n', 'no table of labels'),
         ('', 'mapping'),
+        ('index\tname\n1\t' + 'a' * 200_000, 'no table of labels'),
     ],
 )
 def test_a_table_that_does_not_do_is_named(reference, truth, table, says):

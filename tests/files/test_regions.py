@@ -22,6 +22,11 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_a_mark_at_the_beginning_of_the_table_is_skipped(folder):
+    (folder / 'regions.tsv').write_text(TABLE, encoding='utf-8-sig')
+    assert [region.index for region in read_region_atlas(folder).regions] == [3, 7]
+
+
 def test_labels_names_and_colours_are_read(folder):
     atlas = read_region_atlas(folder)
     first, second = atlas.regions
@@ -58,6 +63,9 @@ def test_table_beside_a_map_has_the_columns_of_bids(folder):
         ('regions.tsv', None, 'cannot be read'),
         ('regions.tsv', 'index\tlabel\n1\ta\n', 'columns index'),
         ('regions.tsv', 'index\tname\nx\ta\n', 'whole numbers'),
+        ('regions.tsv', 'index\tname\n3\n', 'columns index'),
+        ('regions.tsv', 'index\tname\n3\t' + 'a' * 200_000, 'columns index'),
+        ('frame.json', '[' * 100_000, '4 by 4'),
         ('regions.tsv', 'index\tname\n1\ta\n1\tb\n', 'twice'),
         ('regions.nii.gz', None, '0 files'),
         ('frame.json', '{"to_rat": [[1]]}', '4 by 4'),

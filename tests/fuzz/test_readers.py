@@ -20,11 +20,21 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from secondglance.files.bids import find_scans, parse_name, scan_of_file, subject_label
+from secondglance.files.bids import (
+    find_scans,
+    generated_by,
+    is_derivative,
+    parse_name,
+    scan_of_file,
+    subject_label,
+)
+from secondglance.files.bids_filters import read_filters
 from secondglance.files.digests import is_intact
 from secondglance.files.geometry import check_geometry
-from secondglance.files.gradients import read_bvals
+from secondglance.files.gradients import read_bvals, read_bvecs
+from secondglance.files.labels import read_label_table
 from secondglance.files.nifti import read_volume, reading_notes
+from secondglance.files.regions import _read_table, read_frame
 from secondglance.imaging.diffusion import leave_out_empty, select_b0
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.pose import Pose
@@ -141,6 +151,8 @@ def fuzz_bvals(rng, folder):
     """b-values."""
     text = ' '.join(rng.choice(['0', '5', '1000', '2e3', '1'], rng.integers(1, 6))).encode()
     (folder / 'a.bval').write_bytes(text if rng.random() < 0.5 else _text(rng))
+    with contextlib.suppress(InputError):
+        read_bvecs(folder / 'a.bval', int(rng.integers(1, 5)))
     values = read_bvals(folder / 'a.bval')
     chosen = select_b0(values, len(values) if rng.random() < 0.8 else 3)
     leave_out_empty(rng.integers(0, 2, (2, 2, 2, max(len(values), 3))), chosen)
@@ -151,6 +163,48 @@ def fuzz_yaml(rng, folder):
     (folder / 'digests.json').write_bytes(_text(rng))
     is_intact(folder)
     read_arguments(folder / 'digests.json', '--plugin-args')
+
+
+def fuzz_tables(rng, folder):
+    """Tables of labels and of regions, frames of atlases, filters, and descriptions of data."""
+    columns = ('index', 'name', 'mapping', 'tissue', 'color', 'abbreviation', 'index')
+    cells = ('0', '1', '2', '3', 'WM', 'grey matter', '-1', '1e3', 'n/a', '', '"', '9' * 5000, '٣')
+    chosen = [columns[i] for i in rng.integers(0, len(columns), rng.integers(0, 5))]
+    rows = [['index', 'name', *chosen]]
+    for number in range(rng.integers(0, 5)):
+        row = [str(rng.choice(cells)) for _ in chosen]
+        rows.append([str(number), 'CSF', *row] if rng.random() < 0.7 else row)
+    content = '\r\n'.join('\t'.join(row) for row in rows).encode('utf-8-sig')
+    if rng.random() < 0.3:
+        content = _bend(rng, content) if rng.random() < 0.5 else _text(rng)
+    if rng.random() < 0.02:
+        content += b'a' * 200_000
+    (folder / 'a.tsv').write_bytes(content)
+    odd = (
+        'null',
+        'NaN',
+        '[[1]]',
+        '{"suffix": "dwi"}',
+        '{"run": [1, null, {}]}',
+        '{"x": 1}',
+        '1e999',
+    )
+    odd += (str(np.diag([1, 2, 3, 1]).tolist()), '[' * 5000, '"*"', '{"session": true}', '[0]')
+    key = str(rng.choice(['to_rat', 'dwi', 'GeneratedBy', 'DatasetType', '']))
+    text = f'{{"{key}": {odd[rng.integers(len(odd))]}}}'.encode()
+    text = _bend(rng, text) if rng.random() < 0.3 else text
+    for name in ('frame.json', 'dataset_description.json'):
+        (folder / name).write_bytes(text)
+    calls = (
+        lambda: read_frame(folder),
+        lambda: read_filters(folder / 'frame.json', str(rng.choice(['dwi', 'T2w']))),
+        lambda: _read_table(folder / 'a.tsv'),
+        lambda: (generated_by(folder), is_derivative(folder)),
+    )
+    for call in calls:
+        with contextlib.suppress(InputError):
+            call()
+    read_label_table(folder / 'a.tsv')
 
 
 def fuzz_names(rng, folder):
@@ -217,8 +271,11 @@ def fuzz_weights(rng, folder):
     read_header(path, FORMAT)
 
 
-FUZZERS = (fuzz_image, fuzz_gzip, fuzz_bvals, fuzz_yaml, fuzz_names, fuzz_weights)
-SHARES = (0.5, 0.15, 0.1, 0.05, 0.1, 0.1)
+FUZZERS = (
+    *(fuzz_image, fuzz_gzip, fuzz_bvals, fuzz_yaml),
+    *(fuzz_names, fuzz_weights, fuzz_tables),
+)
+SHARES = (0.45, 0.15, 0.1, 0.05, 0.1, 0.1, 0.05)
 
 
 def _stop(*_):
