@@ -69,3 +69,24 @@ def test_what_is_known_is_not_asked(model):
 def test_an_image_without_a_head_is_a_rat(model):
     pose = find_pose(model, lambda _: np.zeros((5, 64, 48), np.float32))
     assert (pose.species, pose.quarter_turns) == ('rat', 0)
+
+
+@pytest.mark.parametrize('share', [0.5, 0.53])
+def test_a_head_that_is_ambiguous_stays_as_it_lies(model, share):
+    """As much, or a little more, of it lies on its back: not enough to turn it."""
+    head = read_head(example_rat()[0], None, Pose('rat', model.spacing))[0].images[6:10]
+    side = min(head.shape[1:])
+    square = head[:, :side, :side]
+    assert quarter_turns(model, np.rot90(square, 2, (1, 2))) == 2
+    both = (1 - share) * square + share * np.rot90(square, 2, (1, 2))
+    assert quarter_turns(model, both) == 0
+
+
+def test_slices_are_cut_along_the_axis_that_was_asked_for(model):
+    image = nib.load(example_rat()[0])
+    voxels = np.asarray(image.dataobj, np.float32)
+    turned = image.affine[:, [2, 0, 1, 3]]
+    pose = estimate_pose(model, np.moveaxis(voxels, 2, 0), turned, slice_axis='i')
+    assert (pose.species, pose.slice_axis, pose.quarter_turns) == ('rat', 'i', 0)
+    known = estimate_pose(model, voxels, image.affine, species='mouse', quarter_turns=1)
+    assert known == Pose('mouse', model.spacing * 0.65, 'auto', 1)

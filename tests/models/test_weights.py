@@ -243,3 +243,18 @@ def test_shipped_weights_load_are_small_and_are_what_their_cards_say():
         assert read_header(path, REFINEMENT)['first'] == read_header(first)['checksum']
         weights = read_calibration(path).weights
         assert sum(weight > 0 for weight in weights[:-1]) >= 3
+
+
+def test_weights_of_two_spacings_are_told_apart_in_one_process(tmp_path):
+    torch.manual_seed(0)
+    net = UNet((2, 4))
+    paths = {spacing: tmp_path / f'{spacing}.safetensors' for spacing in (0.2, 0.3, 0.45)}
+    for spacing, path in paths.items():
+        save_weights(net, path, {'spacing': str(spacing)})
+    for _ in range(2):
+        for spacing, path in paths.items():
+            assert weights_spacing(path) == spacing
+            assert load_weights(path).spacing == spacing
+    # Also where other weights come to lie at the same place
+    save_weights(net, paths[0.2], {'spacing': '0.25'})
+    assert weights_spacing(paths[0.2]) == load_weights(paths[0.2]).spacing == 0.25

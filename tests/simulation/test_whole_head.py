@@ -143,3 +143,39 @@ def test_an_atlas_without_skull_does():
     head = simulate_head(bare, affine, np.random.default_rng(1), shape=(32, 32, 20))
     assert head.brain_mask.any()
     assert head.fractions['skull'].max() == 0
+
+
+@pytest.mark.parametrize('degrees', [30, -30])
+def test_gradients_turn_with_the_head_by_thirty_degrees(degrees):
+    """White matter with fibres 30° from x, in a head that is turned by as much about z."""
+    shape, turn = (12, 12, 6), np.radians(30)
+    one, none = np.ones(shape, np.float32), np.zeros(shape, np.float32)
+    fractions = dict.fromkeys(('GM', 'CSF', 'skull', 'muscle', 'skin', 'eye', 'lens'), none)
+    fibres = np.array([np.cos(turn), np.sin(turn), 0])[:, None, None, None] * one
+    head = Head(np.eye(4), np.ones(shape, np.uint8), {'WM': one, **fractions}, fibres)
+    angle = np.radians(degrees)
+    motion = np.eye(4)
+    motion[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    middle = (np.array(shape) - 1) / 2
+    motion[:3, 3] = middle - motion[:3, :3] @ middle
+    plain, weighted = (scan(head, motion[None], b=b)[..., 0] for b in (0.0, 1000.0))
+    # The direction x lies at +30° or −30° in the head: along the fibres, or 60° from them
+    along = 1.0 if degrees > 0 else np.cos(np.radians(60)) ** 2
+    diffusivity = 0.7e-3 * (1 + 0.6 * (1.5 * along - 0.5))
+    np.testing.assert_allclose(
+        (weighted / plain)[3:-3, 3:-3], np.exp(-1000 * diffusivity), rtol=0.01
+    )
+
+
+def test_a_voxel_of_two_fifths_tissue_is_brain(heads):
+    for head in heads:
+        tissue = sum(head.fractions[name] for name in ('WM', 'GM', 'CSF'))
+        pieces, _ = ndimage.label(tissue > 1 / 3)
+        largest = pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()
+        np.testing.assert_array_equal(head.brain_mask, largest)
+        partly = largest & (tissue > 0.36) & (tissue < 0.44)
+        assert partly.sum() > 20
+        classes = np.stack([head.fractions[name] for name in ('WM', 'GM', 'CSF')])
+        np.testing.assert_array_equal(
+            head.labels[partly], 1 + classes.argmax(axis=0).astype(np.uint8)[partly]
+        )

@@ -2,13 +2,18 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from secondglance.models.second_glance.channels import (
     ACROSS,
+    APART,
     CHANNELS,
     FROM_BACK,
     FROM_FRONT,
     N_IMAGES,
+    SPECIES,
+    UP,
+    WIDTH,
     between_slices,
     brain_input,
     normalise_inside,
@@ -89,3 +94,84 @@ def test_lost_slice_shows_nothing_and_does_not_disturb_others(head):
     whole, broken = (brain_input(i, mask, POSITIONS, 0.25, 'rat').channels for i in (image, lost))
     assert np.all(broken[5, 1] == 0)
     assert np.allclose(whole[2, :N_IMAGES], broken[2, :N_IMAGES], atol=0.1)
+
+
+def test_a_mouse_looks_like_a_rat_in_all_but_its_species(head):
+    image, mask = head
+    rat = brain_input(image, mask, POSITIONS, 0.25, 'rat')
+    mouse = brain_input(image, mask, 0.65 * POSITIONS, 0.65 * 0.25, 'mouse')
+    others = [k for k in range(len(CHANNELS)) if k != SPECIES]
+    assert np.allclose(rat.channels[:, others], mouse.channels[:, others], atol=1e-4)
+    assert np.all(rat.channels[:, SPECIES] == -1)
+    assert np.all(mouse.channels[:, SPECIES] == 1)
+    assert np.allclose(mouse.along_mm, 0.65 * rat.along_mm)
+
+
+@pytest.mark.parametrize(('apart', 'shown'), [(0.7, 0.2), (1.0, 0.5), (3.0, 1.5)])
+def test_distance_of_slices_is_shown_up_to_two_millimetres(head, apart, shown):
+    image, mask = head
+    channels = brain_input(image, mask, apart * POSITIONS, 0.25, 'rat').channels
+    assert np.allclose(channels[:, APART], shown)
+    single = brain_input(image[:1], mask[3:4], [0.0], 0.25, 'rat').channels
+    assert np.allclose(single[:, APART], 0.5)
+
+
+def test_place_and_width_of_a_box_worked_by_hand():
+    """A brain of 10 × 8 mm in three of five slices, 1 mm apart."""
+    image, mask = np.full((5, 60, 50), 2.0), np.zeros((5, 60, 50), bool)
+    image[:, ::2] += 0.1
+    mask[1:4, 10:50, 9:41] = True
+    found = brain_input(image, mask, np.arange(5.0), 0.25, 'rat')
+    channels = found.channels
+    brain = channels[2, N_IMAGES + 1] > 0.5
+    # Half the width beside half that of a rat, 7.3 mm
+    assert channels[0, WIDTH, 0, 0] == pytest.approx(np.log(5 / 7.3), abs=0.04)
+    for channel in (ACROSS, UP):
+        values = channels[2, channel][brain]
+        assert values.max() == pytest.approx(1, abs=0.06)
+        assert values.min() == pytest.approx(-1, abs=0.06)
+    assert np.ptp(channels[2, ACROSS], axis=1).max() == 0
+    assert np.ptp(channels[2, UP], axis=0).max() == 0
+    # From the ends of the brain in widths of it, 10 mm: slices 1 and 3 lie within it
+    steps = np.diff(channels[:, FROM_BACK, 0, 0])
+    assert np.allclose(steps, 0.1, atol=0.01)
+    assert np.allclose(np.diff(channels[:, FROM_FRONT, 0, 0]), -steps)
+    assert channels[2, FROM_BACK, 0, 0] == pytest.approx(channels[2, FROM_FRONT, 0, 0], abs=1e-3)
+    # All but 1 % of the mass lies beyond 0.06: between the first slice, of none, and one sixth
+    assert channels[1, FROM_BACK, 0, 0] == pytest.approx(0.094, abs=0.004)
+    # The middle of the brain is that of its mass
+    mask[3] = False
+    moved = brain_input(image, mask, np.arange(5.0), 0.25, 'rat').along_mm
+    assert np.allclose(moved, np.arange(5) - 1.5)
+
+
+def test_what_lies_within_the_margin_is_shown_and_no_more(head):
+    """0.6 mm about the mask: an edge tells where a brain ends."""
+    image, mask = head
+    given = brain_input(image, mask, POSITIONS, 0.25, 'rat')
+    share = given.channels[4, N_IMAGES + 1]
+    away = ndimage.distance_transform_edt(share < 0.5) * 0.2
+    shown = given.channels[4, 1] != 0
+    assert shown[(away > 0) & (away <= 0.6)].mean() > 0.95
+    assert not shown[away > 0.85].any()
+
+
+def test_bright_and_dark_voxels_are_cut():
+    rng = np.random.default_rng(2)
+    image = rng.normal(100, 5, (4, 40, 40)).astype(np.float32)
+    image[2, 20, 20], image[2, 21, 21] = 1e6, 0
+    found = normalise_inside(image, np.ones_like(image), np.arange(4.0))
+    assert found.max() == 3
+    assert found.min() == -2
+    assert np.abs(np.median(found)) < 0.02
+
+
+def test_lost_slices_do_not_change_what_the_others_are_divided_by(head):
+    """A lost slice inside the mask is all of one value, which is no tissue."""
+    image, mask = head
+    lost = image.copy()
+    lost[2:5] = 40.0
+    whole, broken = (brain_input(i, mask, POSITIONS, 0.25, 'rat').channels for i in (image, lost))
+    inside = whole[6, N_IMAGES + 1] > 0.9
+    assert np.allclose(whole[6, 1][inside], broken[6, 1][inside], atol=0.25)
+    assert np.all(broken[2:5, 1] == 0)

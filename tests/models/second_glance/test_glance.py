@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from secondglance.imaging.regions import Region, RegionAtlas
-from secondglance.models.second_glance.glance import second_glance
+from secondglance.models.second_glance.channels import WIDTH, brain_input
+from secondglance.models.second_glance.glance import predict_brain, second_glance
 from secondglance.models.second_glance.network import N_CHANNELS, split_outputs
 
 POSITIONS = np.arange(10.0)
@@ -90,3 +91,47 @@ def test_outputs_add_to_the_place():
     _, places = split_outputs(outputs, channels)
     _, still = split_outputs(torch.zeros(1, 6, 2, 2), channels)
     assert torch.allclose((places - still)[0, :, 0, 0], torch.tensor([3.0, 0.0, 0.0]))
+
+
+def test_place_runs_forward_and_up(network, head):
+    """With nothing added: from 1.7 − 5.2 to 1.7 + 5.2 mm upwards, and forward along the head."""
+    found = second_glance(*head, POSITIONS, 0.25, 'rat', network)
+    _, along, up = np.moveaxis(found.coordinates, -1, 0)
+    assert np.nanmin(up) == pytest.approx(1.7 - 5.2, abs=0.6)
+    assert np.nanmax(up) == pytest.approx(1.7 + 5.2, abs=0.6)
+    middles = np.nanmedian(along, axis=(1, 2))
+    # As wide as the rat atlas' brain is beside this one, 1 mm of the head is longer
+    width = np.nanpercentile(found.coordinates[..., 0], [1, 99]) / 7.3
+    given = brain_input(*head, POSITIONS, 0.25, 'rat', network.spacing)
+    half = 7.3 * np.exp(given.channels[0, WIDTH, 0, 0])
+    assert np.allclose(width, [-1, 1], atol=0.1)
+    assert np.allclose(np.diff(middles), 7.3 / half, atol=0.02)
+    assert np.median(middles) == pytest.approx(-2, abs=0.4)
+    assert found.misfit_mm < 0.1
+
+
+def test_regions_are_looked_up_by_place_and_tissue(network, head):
+    rng = np.random.default_rng(1)
+    affine = np.diag([0.4, 0.4, 0.4, 1.0])
+    affine[:3, 3] = -16
+    regions = (Region(1, 'a', 'a', '#000000', 'WM'), Region(2, 'b', 'b', '#ffffff', 'CSF'))
+    atlas = RegionAtlas(rng.integers(1, 3, (80, 80, 80)).astype(np.int16), affine, regions)
+    image, mask = head
+    found = second_glance(image, mask, POSITIONS, 0.25, 'rat', network, atlas)
+    places, shares = found.coordinates[mask], found.fractions[mask]
+    same = found.regions[mask] == atlas.look_up(places, shares)
+    assert same.mean() > 0.999
+    assert (found.regions[mask] == atlas.look_up(places)).mean() < 0.99
+
+
+def test_both_sides_of_the_brain_are_shown_and_averaged(network, head):
+    image, mask = head
+    given = brain_input(image, mask, POSITIONS, 0.25, 'rat', network.spacing)
+    alone, _ = predict_brain(network, given, mirror=False)
+    both, places = predict_brain(network, given)
+    assert np.abs(alone - both).max() > 0.01
+    turned = brain_input(image[:, ::-1], mask[:, ::-1], POSITIONS, 0.25, 'rat', network.spacing)
+    other, others_places = predict_brain(network, turned)
+    assert np.abs(both.sum(axis=1) - 1).max() < 1e-5
+    assert both.shape == other.shape
+    assert np.median(np.abs(places[:, 0] + others_places[:, 0, ::-1])) < 0.5

@@ -57,3 +57,69 @@ def test_height_and_width_are_multiples_of_the_stride(stack):
 def test_empty_mask_is_refused(stack):
     with pytest.raises(InputError, match='mask is empty'):
         brain_grid(np.zeros((2, 5, 5)), 0.25, 'rat')
+
+
+def test_a_constant_is_constant_on_the_grid_and_zero_beyond_the_stack(stack):
+    _, mask = stack
+    for spacing, species in ((0.05, 'rat'), (0.25, 'rat'), (0.16, 'mouse')):
+        grid = brain_grid(mask, spacing, species)
+        found = grid.to_grid(np.full(mask.shape, 5.0))
+        rows, columns = (grid.centre[a] + grid.offsets_mm(a) / spacing for a in (0, 1))
+        inside = ((rows >= -0.5) & (rows <= 40.5))[:, None] & (
+            (columns >= -0.5) & (columns <= 32.5)
+        )
+        assert np.allclose(found[:, inside], 5, atol=1e-4)
+        assert not found[:, ~inside].any()
+
+
+def test_going_coarser_averages(stack):
+    """Stripes of one pixel vanish on a grid four times as coarse, there and back."""
+    _, mask = stack
+    grid = brain_grid(mask, 0.05, 'rat')
+    stripes = np.broadcast_to(np.arange(41)[:, None] % 2, mask.shape)
+    rows = grid.centre[0] + grid.offsets_mm(0) / 0.05
+    inside = (rows > 8) & (rows < 32)
+    columns = grid.centre[1] + grid.offsets_mm(1) / 0.05
+    part = grid.to_grid(stripes)[:, inside][..., (columns > 0) & (columns < 32)]
+    assert np.allclose(part, 0.5, atol=0.05)
+    coarse = brain_grid(mask, 0.8, 'rat')
+    fine = np.broadcast_to(np.arange(coarse.shape[0])[:, None] % 2, (4, *coarse.shape))
+    back = coarse.to_stack(fine)
+    where = (np.arange(41) - coarse.centre[0]) * 4 - coarse.start[0]
+    inside = (where > 10) & (where < coarse.shape[0] - 10)
+    assert np.allclose(back[:, inside], 0.5, atol=0.05)
+
+
+@pytest.mark.parametrize(('species', 'scale'), [('rat', 1.0), ('mouse', 0.65)])
+def test_the_margin_is_in_millimetres_of_the_species(stack, species, scale):
+    _, mask = stack
+    grid = brain_grid(mask, 0.25 * scale, species, stride=1)
+    for axis in (0, 1):
+        held = np.flatnonzero(mask.any(axis=(0, 2 - axis)))
+        reach = (held[[0, -1]] - grid.centre[axis]) * 0.25 * scale + [-0.6 * scale, 0.6 * scale]
+        ends = grid.offsets_mm(axis)[[0, -1]]
+        assert np.all(np.abs(ends - reach) <= 0.2 * scale + 1e-9)
+        assert ends[0] <= reach[0]
+        assert ends[1] >= reach[1]
+
+
+def test_the_grid_is_centred_on_the_mass_of_the_mask():
+    mask = np.zeros((2, 30, 30), bool)
+    mask[:, 5:15, 10:20] = True
+    mask[0, 20, 15] = True
+    grid = brain_grid(mask, 0.25, 'rat')
+    assert grid.centre[0] == pytest.approx((200 * 9.5 + 20) / 201)
+
+
+def test_cubic_weights_are_those_of_keys():
+    """Halfway between pixels: −1/16, 9/16, 9/16, −1/16."""
+    mask = np.zeros((1, 9, 9), bool)
+    mask[0, 2:6, 2:6] = True  # its middle lies between pixels, at 3.5
+    image = np.zeros((1, 9, 9))
+    image[0, :, 3] = image[0, :, 4] = 16
+    image[0, :, 5] = 32
+    grid = brain_grid(mask, 0.2, 'rat')
+    [column] = np.flatnonzero(grid.offsets_mm(1) == 0)
+    [row] = np.flatnonzero(grid.offsets_mm(0) == 0)
+    assert grid.to_grid(image)[0, row, column] == pytest.approx(9 + 9 - 2, abs=1e-4)
+    assert grid.to_grid(image, linear=True)[0, row, column] == pytest.approx(16, abs=1e-4)

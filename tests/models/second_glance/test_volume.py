@@ -72,3 +72,64 @@ def test_slices_of_another_direction_are_resliced(network, scan):
     found = glance_at_volume(*fine, step, RAT, network)
     assert found.grid.slice_axis == 1
     assert found.fractions.sum(axis=-1)[fine[1]] == pytest.approx(1, abs=1e-5)
+
+
+def test_another_mask_changes_the_second_glance(network, scan):
+    volume, mask, affine = scan
+    less = mask.copy()
+    less[:, :3] = less[:, :, :14] = False
+    found = glance_at_volume(volume, mask, affine, RAT, network)
+    other = glance_at_volume(volume, less, affine, RAT, network)
+    # Also where both masks hold brain: the mask says where in the brain a voxel lies
+    assert np.abs(found.fractions - other.fractions)[less].mean() > 1e-3
+    assert not other.fractions[~less].any()
+    away = np.abs(found.stack.coordinates - other.stack.coordinates)
+    assert np.nanmedian(away[..., 2]) > 0.3
+
+
+def test_labels_and_regions_lie_in_the_mask_and_are_whole_numbers(network, scan):
+    from secondglance.imaging.regions import Region, RegionAtlas
+
+    volume, mask, affine = scan
+    tilt = np.eye(4)
+    tilt[:2, :2] = [[0.96, -0.28], [0.28, 0.96]]
+    labels = np.where(np.indices((50, 50, 50)).sum(0) % 7 < 3, 5, 60).astype(np.int16)
+    atlas = RegionAtlas(
+        labels,
+        np.array([[0.6, 0, 0, -15], [0, 0.6, 0, -15], [0, 0, 0.6, -15], [0, 0, 0, 1]]),
+        (Region(5, 'a', 'a', '#000000'), Region(60, 'b', 'b', '#ffffff')),
+    )
+    found = glance_at_volume(volume, mask, tilt @ affine, RAT, network, atlas)
+    assert set(np.unique(found.regions[mask])) == {5, 60}
+    assert not found.regions[~mask].any()
+    assert found.regions.dtype == np.int16
+    np.testing.assert_array_equal(found.tissues.labels > 0, mask)
+    np.testing.assert_array_equal(
+        found.tissues.labels[mask], found.fractions.argmax(axis=-1)[mask] + 1
+    )
+
+
+@pytest.mark.parametrize('turns', [1, 2])
+def test_a_head_that_lies_otherwise_is_turned_upright(network, scan, turns):
+    volume, mask, affine = scan
+    straight = glance_at_volume(volume, mask, affine, RAT, network)
+    # Slices turned about the second axis; the header does not know
+    other, cover = (np.rot90(v, -turns, (0, 2)) for v in (volume, mask))
+    pose = Pose('rat', 0.3, 'j', turns)
+    found = glance_at_volume(other, cover, affine, pose, network)
+    back = np.rot90(found.fractions, turns, (0, 2))
+    assert (back.argmax(-1) == straight.fractions.argmax(-1))[mask].mean() > 0.9
+    unturned = glance_at_volume(other, cover, affine, RAT, network)
+    back = np.rot90(unturned.fractions, turns, (0, 2))
+    assert (back.argmax(-1) == straight.fractions.argmax(-1))[mask].mean() < 0.9
+
+
+def test_voxels_that_no_pixel_reaches_take_their_neighbours_tissue():
+    from secondglance.models.second_glance.volume import _nearest
+
+    values = np.zeros((4, 1, 1, 3))
+    values[0, 0, 0], values[3, 0, 0] = (1, 0, 0), (0, 0.5, 0.5)
+    known = np.array([True, False, False, True]).reshape(4, 1, 1)
+    found = _nearest(values, known)[:, 0, 0]
+    assert found.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0.5, 0.5], [0, 0.5, 0.5]]
+    assert np.allclose(_nearest(values, known & False), 1 / 3)
