@@ -1,10 +1,12 @@
 """The command line: parse, validate, build, run, exit code."""
 
 import argparse
+import importlib
 import os
 import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 if __name__ == '__main__' and __package__ is None:
     # Run as a script from a checkout, the folder is not yet known as the package it is
@@ -25,6 +27,7 @@ if __name__ == '__main__' and __package__ is None:
         _spec.loader.exec_module(_package)
 
 from secondglance import __version__
+from secondglance.commands.completion import complete
 from secondglance.commands.stopping import STOPPED, stopping
 from secondglance.commands.words import Parser, parse_run
 from secondglance.imaging.errors import InputError, SurroundingsError
@@ -39,7 +42,7 @@ from secondglance.models.choices import (
 )
 
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
-COMMANDS = ('run', 'label', 'simulate', 'train', 'evaluate', 'sanity-check')
+COMMANDS = ('run', 'label', 'simulate', 'train', 'evaluate', 'sanity-check', 'completion')
 
 
 class _Version(argparse.Action):
@@ -71,15 +74,21 @@ def _build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog='secondglance run',
         usage='secondglance [run] IMAGE … [options] | [run] --subject LABEL … [options] | '
-        '[run] BIDS_DIR OUT_DIR {participant,group} [options]',
+        '[run] BIDS_DIR OUT_DIR {participant,group} [options] | example [FOLDER] [options]',
         allow_abbrev=False,
         description='Segment rodent brain tissue in diffusion, EPI or T2-weighted MRI.',
-        epilog='Other commands: label | simulate | train | evaluate | sanity-check',
+        epilog=f'Other commands: {" | ".join(COMMANDS[1:])}',
     )
     parser.add_argument('--version', action=_Version, nargs=0, help='of program and weights')
     what = parser.add_argument_group('what to segment')
     add = what.add_argument
-    add('inputs', nargs='*', metavar='IMAGE', help='or BIDS_DIR OUT_DIR {participant,group}')
+    add(
+        'inputs',
+        nargs='*',
+        metavar='IMAGE',
+        help='or BIDS_DIR OUT_DIR {participant,group}; or example: writes the example data set to '
+        'FOLDER (./example) and segments its first rat',
+    )
     add(
         '--subject',
         '--participant-label',
@@ -101,7 +110,6 @@ def _build_parser() -> argparse.ArgumentParser:
         default=os.environ.get('SECONDGLANCE_BIDS_DIR'),
         help='data set; default: $SECONDGLANCE_BIDS_DIR, else the example rat',
     )
-    add('--example', action='store_true', help=argparse.SUPPRESS)
     add('--session', '--session-label', nargs='+', metavar='LABEL', help='only these sessions')
     add('--bids-filter-file', type=Path, metavar='FILE.json', help='which images, by entities')
     add('--skip-bids-validation', action='store_true', help=argparse.SUPPRESS)
@@ -233,6 +241,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     if argv is not None:
         return _main(list(argv))
+    complete(_parser_of, COMMANDS)
     # The process is ours, and all that run below it are
     with stopping() as stop:
         try:
@@ -253,12 +262,7 @@ def _main(arguments: list[str]) -> int:
     try:
         if command == 'run':
             return _run(arguments)
-        import importlib
-
-        module = importlib.import_module(f'secondglance.commands.{command.replace("-", "_")}')
-        parser = Parser(prog=f'secondglance {command}')
-        module.add_arguments(parser)
-        return module.main(parser.parse_args(arguments))
+        return _module(command).main(_parser_of(command).parse_args(arguments))
     except SurroundingsError as error:
         print(f'secondglance: {error}', file=sys.stderr)
         return FAILED
@@ -279,6 +283,20 @@ def _main(arguments: list[str]) -> int:
         return INTERRUPTED
     except SystemExit as stop:  # argparse has already spoken
         return stop.code if isinstance(stop.code, int) else WRONG_CALL
+
+
+def _module(command: str) -> ModuleType:
+    """Import the module of a command other than ``run``."""
+    return importlib.import_module(f'secondglance.commands.{command.replace("-", "_")}')
+
+
+def _parser_of(command: str) -> argparse.ArgumentParser:
+    """Build the parser of a command."""
+    if command == 'run':
+        return _build_parser()
+    parser = Parser(prog=f'secondglance {command}')
+    _module(command).add_arguments(parser)
+    return parser
 
 
 def _run(arguments: list[str]) -> int:

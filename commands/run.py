@@ -122,6 +122,9 @@ def _run_one(args, job, console) -> int:
         took = f'made before in {took}, nothing has changed'
     told = f'  report: {job.output_dir / name}.html  ({took})'
     console.print(told, markup=False)
+    if args.example:
+        told = '  next: open the report; then your own scan, secondglance FILE.nii.gz -o RESULTS'
+        console.print(told, markup=False)
     return DONE
 
 
@@ -296,19 +299,19 @@ def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
         console.print(told, markup=False)
         output_dir = args.output_dir or bids_dir / 'derivatives' / 'secondglance'
     else:
+        from secondglance.commands.simulate import is_example, make_example
+
         if not args.example and any(Path.cwd().glob('sub-*/')):
             raise InputError(
                 f'{Path.cwd()} has sub-… folders but no dataset_description.json: give --bids-dir.'
             )
-        bids_dir = Path('example').resolve()
-        if not (bids_dir / 'dataset_description.json').is_file():
-            told = f'No --bids-dir given: the EXAMPLE rat, written to {bids_dir}.'
-            console.print(told, markup=False)
-            from secondglance.commands.simulate import make_example
-
-            make_example(bids_dir)
+        bids_dir = Path(args.example or 'example').resolve()
+        why = '' if args.example else 'No --bids-dir given: '
+        if is_example(bids_dir):
+            console.print(f'{why}the EXAMPLE rat in {bids_dir}.', markup=False)
         else:
-            console.print(f'No --bids-dir given: the EXAMPLE rat in {bids_dir}.', markup=False)
+            make_example(bids_dir)
+            console.print(f'{why}the EXAMPLE rat, written to {bids_dir}.', markup=False)
         output_dir = args.output_dir or Path('out')
     reference = args.reference
     if reference is None and bids_dir is not None:

@@ -1,5 +1,7 @@
 """``secondglance simulate``: a BIDS data set of simulated rats with their truth."""
 
+from __future__ import annotations
+
 import argparse
 import gzip
 import json
@@ -8,18 +10,23 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from secondglance import __version__
 from secondglance.imaging.errors import InputError
-from secondglance.simulation.atlas import read_maps
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SIMULATED_TERMS = (
     'Simulated from tissue maps of the SIGMA rat brain atlas, version 2 (GPL-3.0), and under the '
     'same licence.\nCite Barrière, D.A., et al., Nature Communications 10, 5699 (2019), '
     'doi 10.1038/s41467-019-13575-7.\n'
 )
+
+
+EXAMPLE = 'The example of secondglance: a simulated and a real rat'
+"""Name of that data set."""
 
 
 B_VALUE = 1000.0
@@ -48,8 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Make the data set; 0 when done."""
+    import numpy as np
     from rich.console import Console
     from rich.progress import track
+
+    from secondglance.simulation.atlas import read_maps
 
     _check(args)
     width = max(3, len(str(args.subjects)))
@@ -92,7 +102,10 @@ def make_example(folder: Path) -> None:
     folder : Path
         Must not be there yet, or be empty.
     """
+    import numpy as np
+
     from secondglance.data import example_rat
+    from secondglance.simulation.atlas import read_maps
 
     with _new_folder(folder) as new:
         rng = np.random.default_rng(2019)
@@ -112,9 +125,18 @@ def make_example(folder: Path) -> None:
         describe(
             new,
             ['01', '02'],
-            'The example of secondglance: a simulated and a real rat',
+            EXAMPLE,
             f'sub-01. {SIMULATED_TERMS}\nsub-02. {terms}',
         )
+
+
+def is_example(folder: Path) -> bool:
+    """Whether a folder is the example, by the name of the data set."""
+    try:
+        described = json.loads((folder / 'dataset_description.json').read_text(encoding='utf-8'))
+        return described['Name'] == EXAMPLE
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def write_animal(
@@ -143,6 +165,8 @@ def write_animal(
         Standard deviation of each translation.
     snr : float
     """
+    import numpy as np
+
     from secondglance.files.labels import file_labels
     from secondglance.simulation.diffusion import draw_motion, simulate_dwi
     from secondglance.simulation.whole_head import simulate_head

@@ -44,7 +44,7 @@ def parse_run(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse
     -------
     argparse.Namespace
         With ``group`` true where the level of that name was asked for; else either ``image`` or
-        ``subject`` is set.
+        ``subject`` is set. ``example`` is the folder of the example where that was asked for.
 
     Raises
     ------
@@ -57,9 +57,9 @@ def parse_run(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse
     if args.subject and len(args.subject) > 3 and args.subject[-1] in LEVELS:
         # They stood before, and took the folders for labels
         inputs, args.subject = [*args.subject[-3:], *inputs], args.subject[:-3]
+    args.example = None
     if inputs and inputs[0] == 'example':
-        _alone('example', inputs[1:], args)
-        args.example, args.subject = True, args.subject or ['sub-01']
+        _take_example(args, inputs[1:])
     elif len(inputs) == 3 and (inputs[2] in LEVELS or Path(inputs[0]).is_dir()):
         _take_app(args, *inputs)
     elif inputs and inputs[-1] in LEVELS:
@@ -72,6 +72,7 @@ def parse_run(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse
             f'{inputs[0]} OUT participant.'
         )
     elif inputs:
+        _refuse_folder(inputs[1:])
         args.image = [*(args.image or ()), *map(Path, inputs)]
     if args.group:
         return args
@@ -80,6 +81,16 @@ def parse_run(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse
     if not args.image and not args.subject:
         raise InputError('What is to be segmented: give an image, or --subject LABEL or all?')
     return args
+
+
+def _refuse_folder(words: Sequence[str]) -> None:
+    """Refuse a folder of results that is named as if it were an image."""
+    for word in map(Path, words):
+        if word.is_dir() or not (word.suffix or word.exists()):
+            raise InputError(
+                f'{word} is no image: if results are to go there, write -o {word}; of a data set, '
+                'name --bids-dir and --subject.'
+            )
 
 
 def _take_app(args: argparse.Namespace, bids_dir: str, output_dir: str, level: str) -> None:
@@ -93,6 +104,11 @@ def _take_app(args: argparse.Namespace, bids_dir: str, output_dir: str, level: s
     args.subject = args.subject or ['all']
 
 
-def _alone(word: str, others: Sequence[str], args: argparse.Namespace) -> None:
-    if others or args.image:
-        raise InputError(f'{word} is a call of its own: leave {others or args.image} out.')
+def _take_example(args: argparse.Namespace, others: Sequence[str]) -> None:
+    """Take ``example [FOLDER]``."""
+    if len(others) > 1 or args.image or any(Path(word).is_file() for word in others):
+        raise InputError(
+            'example is a call of its own: give it nothing, or the folder to write the example to.'
+        )
+    args.example = Path(others[0] if others else 'example')
+    args.subject = args.subject or ['sub-01']

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import secondglance
-from secondglance.workflows import main
+from secondglance.workflows import COMMANDS, main
 
 ROOT = Path(secondglance.__file__).parent
 
@@ -280,7 +280,7 @@ def test_script_and_console_script_are_one(tmp_path):
 
 
 def test_every_command_has_help(capsys):
-    for command in ('run', 'simulate', 'train', 'evaluate'):
+    for command in COMMANDS:
         assert main([command, '--help']) == 0
         assert '--' in capsys.readouterr().out
 

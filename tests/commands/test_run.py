@@ -39,7 +39,7 @@ def make(root, content, description='{"Name": "mine"}'):
 
 def arguments(**changes):
     given = {'image': None, 'bids_dir': None, 'output_dir': None, 'reference': None}
-    given |= {'example': False, 'session': None, 'run': None, 'suffix': 'T2w', 'subject': ['01']}
+    given |= {'example': None, 'session': None, 'run': None, 'suffix': 'T2w', 'subject': ['01']}
     given |= {'bids_filter_file': None, 'group': False}
     return argparse.Namespace(**(given | changes))
 
@@ -54,9 +54,21 @@ def test_the_example_is_never_the_users_animal(study, monkeypatch):
     made = []
     monkeypatch.setattr('secondglance.commands.simulate.make_example', made.append)
     monkeypatch.chdir(study)
-    found = _folders(arguments(example=True, bids_dir=study), SILENT)
+    found = _folders(arguments(example=Path('example'), bids_dir=study), SILENT)
     assert found[0] == study / 'example'
     assert made == [study / 'example']
+
+
+def test_the_example_is_not_written_over_a_data_set(study):
+    with pytest.raises(InputError, match='choose another folder'):
+        _folders(arguments(example=study), SILENT)
+
+
+def test_the_example_is_written_once(study, example, monkeypatch):
+    monkeypatch.chdir(study.parent)
+    before = {path: path.stat().st_mtime_ns for path in example.rglob('*')}
+    assert _folders(arguments(example=example), SILENT)[:2] == (example, study.parent / 'out')
+    assert {path: path.stat().st_mtime_ns for path in example.rglob('*')} == before
 
 
 def test_subjects_without_a_description_are_not_passed_over(study, monkeypatch):

@@ -13,6 +13,7 @@ from secondglance.workflows import _build_parser, main
 def parse(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'ds').mkdir()
+    (tmp_path / 'ds/rat.nii').touch()
     return lambda text: parse_run(_build_parser(), text.split())
 
 
@@ -84,7 +85,10 @@ def test_every_long_option_may_be_written_with_underscores():
         ('ds', 'ds is a folder'),
         ('rat.nii --subject 01', 'two calls'),
         ('ds out participant --image rat.nii', 'no data set'),
-        ('example rat.nii', 'example is a call of its own'),
+        ('example a b', 'example is a call of its own'),
+        ('example ds/rat.nii', 'example is a call of its own'),
+        ('rat.nii.gz out', 'write -o out'),
+        ('rat.nii.gz ds', 'write -o ds'),
     ],
 )
 def test_words_that_contradict_each_other_are_refused(parse, call, says):
@@ -94,8 +98,10 @@ def test_words_that_contradict_each_other_are_refused(parse, call, says):
 
 def test_the_example_is_a_call(parse):
     args = parse('example -o out')
-    assert args.example
+    assert args.example == Path('example')
     assert args.subject == ['sub-01']
+    assert parse('--nprocs 2 example mine --subject 02').example == Path('mine')
+    assert parse('rat.nii.gz').example is None
 
 
 def test_the_version_names_the_weights(capsys):

@@ -219,6 +219,12 @@ ds out participant --participant-label=../x
 ds ds participant --suffix T2w
 ds out participant --suffix T2w --bids-filter-file bad.json
 example rat.nii.gz
+example ds
+example one two
+rat.nii.gz out
+rat.nii.gz ds
+completion
+completion csh
 label
 label --bids-dir nowhere
 label --bids-dir nothing
