@@ -257,6 +257,7 @@ def within_volume_motion(
     matrices: ArrayLike,
     slice_axis: int,
     *,
+    corrected: ArrayLike | None = None,
     region: ArrayLike | None = None,
     keep: ArrayLike | None = None,
     n_threads: int = 1,
@@ -272,6 +273,8 @@ def within_volume_motion(
     matrices : (T, 4, 4) array
         World mm, volume to reference.
     slice_axis : int
+    corrected : (X, Y, Z, T) array, optional
+        The volumes after the correction, where they are at hand.
     region : (X, Y, Z) bool array, optional
         Of the reference; by default the head.
     keep : (T,) bool array, optional
@@ -292,9 +295,12 @@ def within_volume_motion(
         return np.zeros(volumes.shape[-1])
     size = voxel_sizes(np.asarray(affine, float))
     to_world = np.asarray(affine, float) @ np.diag([*(1 / size), 1.0])
-    corrected = resample_motion(volumes[..., keep], affine, np.asarray(matrices)[keep], n_threads)
+    if corrected is None:
+        still = resample_motion(volumes[..., keep], affine, np.asarray(matrices)[keep], n_threads)
+    else:
+        still = np.asarray(corrected, np.float32)[..., keep]
     # The median, so that a volume with moved slices does not define the reference
-    target = np.median(corrected, axis=-1)
+    target = np.median(still, axis=-1)
     votes = None if region is None else np.asarray(region, bool)
     model = FineModel(target, size, head_centre(target) * size, region=votes)
 

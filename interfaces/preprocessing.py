@@ -161,12 +161,14 @@ class _MotionCorrection(SimpleInterface):
         kept = np.flatnonzero(~noise)
         volumes = voxels[..., kept]
         region, head_matrices, apart = None, None, [None] * len(kept)
+        threads, corrected = self.inputs.num_threads, None
         if len(kept) == 1:
             matrices, reference, version = np.eye(4)[None], 0, ''
         else:
             matrices, reference, version = self._estimate(affine, volumes, runtime)
             if self._by_brain and isdefined(self.inputs.weights):
-                region = self._region(volumes, affine, matrices)
+                corrected = resample_motion(volumes, affine, matrices, n_threads=threads)
+                region = self._region(corrected, affine)
             if region is not None:
                 head_matrices = matrices
                 first = (matrices, reference, region)
@@ -177,15 +179,21 @@ class _MotionCorrection(SimpleInterface):
                 if np.mean(apart) < AGREEMENT * voxel:
                     # No muscle moved by itself: the head has more voxels, and less noise
                     matrices, region = head_matrices, None
-        threads = self.inputs.num_threads
-        corrected = resample_motion(volumes, affine, matrices, n_threads=threads)
+                else:
+                    corrected = None
+        if corrected is None:
+            corrected = resample_motion(volumes, affine, matrices, n_threads=threads)
         lost = unlike_mean(corrected, region) if self._by_brain else np.zeros(len(kept), bool)
         lost[reference] = False
         axis = slice_grid(
             volumes.shape[:3], affine, 1.0, slice_axis=self.inputs.slice_axis
         ).slice_axis
         within = within_volume_motion(
-            volumes, affine, matrices, axis, region=region, keep=~lost, n_threads=threads
+            *(volumes, affine, matrices, axis),
+            corrected=corrected,
+            region=region,
+            keep=~lost,
+            n_threads=threads,
         )
         for place in kept[lost]:
             reasons[place] = 'registration'
@@ -226,12 +234,12 @@ class _MotionCorrection(SimpleInterface):
         )
         return runtime
 
-    def _region(self, volumes, affine, matrices):
+    def _region(self, corrected, affine):
         """Brain and margin in the mean of the volumes; None where the network finds none."""
         from secondglance.models.brain_region import brain_region
 
-        threads = self.inputs.num_threads
-        mean = resample_motion(volumes, affine, matrices, n_threads=threads).mean(axis=3)
+        # As `MeanVolume` makes it: the pose of the same mean is estimated once
+        mean = corrected.mean(axis=3, dtype=np.float64).astype(np.float32)
         turn = self.inputs.turn
         return brain_region(
             load_model(self.inputs),

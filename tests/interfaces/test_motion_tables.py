@@ -190,7 +190,7 @@ class ToldMotion(_MotionCorrection):
     def _estimate(self, affine, volumes, runtime, first=None):
         return (self.of_head if first is None else self.of_brain), 0, '1'
 
-    def _region(self, volumes, affine, matrices):
+    def _region(self, corrected, affine):
         return self.brain
 
 

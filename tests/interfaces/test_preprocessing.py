@@ -25,6 +25,7 @@ from secondglance.interfaces.preprocessing import (
     SelectB0,
     SitkMotion,
 )
+from secondglance.models.weights import default_weights
 
 # Stands where MCFLIRT would: records how it was called, and finds that volume 1 moved by 5 mm
 # along x of FSL's own frame
@@ -333,3 +334,19 @@ def test_the_head_says_less_than_the_brain_where_muscle_moves(tmp_path, save):
     assert residual_displacement(content['head_matrices'], truth, points).mean() > 0.05
     assert residual_displacement(content['matrices'], truth, points).mean() <= 0.03
     assert pd.read_csv(out.confounds, sep='\t')['head_against_brain'].max() > 0.05
+
+
+def test_the_brain_is_sought_in_the_mean_that_the_first_glance_gets(save, oblique, monkeypatch):
+    rng = np.random.default_rng(5)
+    head = ndimage.gaussian_filter(rng.random((20, 21, 12)), 2).astype(np.float32)
+    moved = [ndimage.shift(head, (0.1 * t, 0, 0), order=3, mode='nearest') for t in range(4)]
+    series = save(np.stack(moved, axis=-1), oblique)
+    seen = []
+
+    def region(model, voxels, affine, **options):
+        seen.append(voxels)
+
+    monkeypatch.setattr('secondglance.models.brain_region.brain_region', region)
+    engine = SitkMotion(in_file=series, volumes=[0, 1, 2, 3], weights=str(default_weights()))
+    mean = MeanVolume(in_file=engine.run().outputs.out_file).run().outputs.out_file
+    np.testing.assert_array_equal(seen[0], nib.load(mean).get_fdata(dtype=np.float32))
