@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test fast lint bench clean
+.PHONY: run test fast lint bench docs clean
 
 run: $(VENV)/installed  ## the example rat, from raw scan to report
 	"$(BIN)/python" workflows.py --subject sub-01
@@ -28,6 +28,9 @@ lint: $(VENV)/tests-installed
 		pipelines commands workflows)
 	"$(BIN)/lint-imports"
 
+docs: $(VENV)/docs-installed  ## the site, in docs/_build/html; a warning is an error
+	"$(BIN)/python" -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	"$(PYTHON)" -m venv "$(VENV)"
 	"$(BIN)/python" -m pip install -q -c constraints.txt -e .
@@ -37,5 +40,9 @@ $(VENV)/tests-installed: $(VENV)/installed
 	"$(BIN)/python" -m pip install -q -c constraints.txt -e '.[test]'
 	touch "$@"
 
+$(VENV)/docs-installed: $(VENV)/installed
+	"$(BIN)/python" -m pip install -q -c constraints.txt -e '.[docs]'
+	touch "$@"
+
 clean:
-	rm -rf "$(VENV)" build dist *.egg-info
+	rm -rf "$(VENV)" build dist *.egg-info docs/_build docs/api

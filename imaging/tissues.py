@@ -55,8 +55,8 @@ def label_tissues(fractions: ArrayLike, mask: ArrayLike) -> NDArray[np.uint8]:
 
     Examples
     --------
-    >>> label_tissues([[0.2, 0.8, 0], [0.45, 0.55, 0], [0.45, 0.55, 0]], [True, True, False])
-    array([2, 1, 0], dtype=uint8)
+    >>> label_tissues([[0.1, 0.9, 0], [0.45, 0.55, 0], [0.1, 0.9, 0]], [True, True, True])
+    array([2, 1, 2], dtype=uint8)
     """
     mask = np.asarray(mask, bool)
     inside = np.asarray(fractions, np.float32)[mask]

@@ -94,7 +94,7 @@ def batches(n_slices: int, device: str, most: int | None = None) -> Iterator[sli
     Examples
     --------
     >>> [(part.start, part.stop) for part in batches(9, 'cpu')]
-    [(0, 5), (5, 9)]
+    [(0, 4), (4, 9)]
     """
     most = most or (SLICES_AT_ONCE if device == 'cpu' else SLICES_ON_CARD)
     # A batch of a single slice is rounded differently: none is left over
