@@ -243,12 +243,24 @@ def main(argv: list[str] | None = None) -> int:
         return _main(list(argv))
     complete(_parser_of, COMMANDS)
     # The process is ours, and all that run below it are
+    _open_streams()
     with stopping() as stop:
         try:
             code = _main(sys.argv[1:])
         except KeyboardInterrupt:
             code = INTERRUPTED
     return stop.code or code
+
+
+def _open_streams() -> None:
+    """Open what the caller closed, as ``2>&-`` does: a file would take its place, and its text."""
+    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free is taken
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, 'w' if number else 'r', closefd=False))
 
 
 def _main(arguments: list[str]) -> int:
@@ -260,6 +272,7 @@ def _main(arguments: list[str]) -> int:
     if arguments and arguments[0] in COMMANDS:
         command = arguments.pop(0)
     try:
+        _check_here()
         if command == 'run':
             return _run(arguments)
         return _module(command).main(_parser_of(command).parse_args(arguments))
@@ -297,6 +310,13 @@ def _parser_of(command: str) -> argparse.ArgumentParser:
     parser = Parser(prog=f'secondglance {command}')
     _module(command).add_arguments(parser)
     return parser
+
+
+def _check_here() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise InputError('The folder of this call is no longer there: change to one.') from error
 
 
 def _run(arguments: list[str]) -> int:

@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         scans = _scans_of_files(args, output_dir)
     else:
         scans, lost = _scans_of_subjects(args, bids_dir, console)
+    _check_names([output_dir, args.work_dir, *(scan.path for scan in scans)], scans)
     _check_apart(scans, output_dir)
     if reference is not None and reference.is_file() and len(scans) + len(lost) > 1:
         raise InputError(f'Reference {reference} is of one image: give a folder, or one scan.')
@@ -154,6 +155,25 @@ def _scans_of_files(args, output_dir) -> list:
             )
         found[scan.name] = scan
     return list(found.values())
+
+
+_LONGEST_NAME = 150
+"""Bytes of a scan's name; names of results are up to 100 longer, and file systems allow 255."""
+
+
+def _check_names(paths: list[Path], scans: list) -> None:
+    """Refuse paths that no record can hold, and names that no result can have."""
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f'{path} is not named in UTF-8: rename it.') from error
+    for scan in scans:
+        if len(scan.name.encode()) > _LONGEST_NAME:
+            raise InputError(
+                f'{scan.path} has too long a name for results that are named after it (more than '
+                f'{_LONGEST_NAME} letters): rename it.'
+            )
 
 
 def _check_apart(scans: list, output_dir: Path) -> None:

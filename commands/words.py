@@ -12,7 +12,10 @@ LEVELS = ('participant', 'group')
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser with one sentence for every error, which takes underscores for hyphens."""
+    """A parser with one sentence for every error, which takes underscores for hyphens.
+
+    What begins with a hyphen and is a file is that file.
+    """
 
     def error(self, message: str) -> NoReturn:
         """Print one sentence and exit with code 2."""
@@ -24,6 +27,9 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
     def _hyphened(self, word):
+        if word[:1] == '-' and word not in self._option_string_actions and Path(word).is_file():
+            # A file with such a name is no option
+            return f'./{word}'
         name, equals, value = word.partition('=')
         other = name.replace('_', '-')
         known = self._option_string_actions

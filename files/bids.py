@@ -383,7 +383,9 @@ def scan_of_file(path: Path, suffix: str | None = None) -> Scan:
     else:
         label = ''.join(_LABEL.findall(bare.removeprefix('sub-')))
         if not label:
-            raise InputError(f'{path} has no letter or digit in its name: rename it.')
+            raise InputError(
+                f'{path} has no letter from A to Z and no digit in its name: rename it.'
+            )
         entities = {'sub': label}
         suffix = suffix or ('head' if bval is None else 'dwi')
     datatype = {'dwi': 'dwi', 'bold': 'func', 'sbref': 'func'}.get(suffix, 'anat')

@@ -1,7 +1,6 @@
 """Publication of a subject's results in the output folder, all or none."""
 
 import contextlib
-import errno
 import filecmp
 import gzip
 import json
@@ -23,6 +22,7 @@ from nipype.interfaces.base import (
 from nipype.interfaces.io import add_traits
 
 from secondglance import __version__
+from secondglance.files.atomic import no_room
 from secondglance.files.bids import description_of
 from secondglance.files.digests import digest_of
 from secondglance.files.written import (
@@ -105,10 +105,8 @@ def publish(
         if scan:
             note_written(output_dir, *scan, written | digests)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise SurroundingsError(
-                f'The disk of {output_dir} is full: make room or choose another --output-dir.'
-            ) from error
+        if said := no_room(error, output_dir):
+            raise SurroundingsError(said) from error
         raise SurroundingsError(
             f'{output_dir} cannot be written ({error.strerror}): choose another --output-dir.'
         ) from error

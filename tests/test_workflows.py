@@ -3,6 +3,7 @@
 import errno
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -292,6 +293,48 @@ def test_interrupted_without_a_traceback(monkeypatch, capsys):
     monkeypatch.setattr('secondglance.workflows._run', interrupted)
     assert main(['--subject', '01']) == 130
     assert 'stopped' in capsys.readouterr().err
+
+
+CLOSED = """
+import os, sys
+from secondglance import workflows
+
+def run(arguments):
+    print('said', file=sys.stderr)
+    return 10 + os.open(os.devnull, os.O_RDONLY)
+
+workflows._run = run
+sys.argv = ['secondglance', 'rat.nii']
+sys.exit(workflows.main())
+"""
+
+
+def test_streams_that_the_caller_closed_are_not_taken_by_files(tmp_path):
+    (tmp_path / 'closed.py').write_text(CLOSED)
+    call = f'{sys.executable} closed.py <&- >&- 2>&-'
+    environment = {**os.environ, 'PYTHONPATH': str(Path(secondglance.__file__).parent.parent)}
+    code = subprocess.run(call, shell=True, cwd=tmp_path, env=environment, check=False).returncode
+    assert code > 12
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
+    gone = tmp_path / 'gone'
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(['rat.nii']) == 2
+    assert 'The folder of this call is no longer there' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('name', 'says'),
+    [(b'a' * 200 + b'.nii', 'too long a name'), (b'a\xff.nii', 'not named in UTF-8')],
+)
+def test_names_that_no_result_can_have_are_refused(tmp_path, monkeypatch, capsys, name, says):
+    monkeypatch.chdir(tmp_path)
+    assert main([os.fsdecode(name)]) == 2
+    assert says in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize('path', ['/data/a', None])

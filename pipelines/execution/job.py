@@ -1,7 +1,6 @@
 """One scan, from its check to its record: what a call, a cohort's task and a batch job run."""
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from secondglance.files.atomic import no_room
 from secondglance.files.tables import read_tsv
 from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.pipelines.execution.checks import check_scan
@@ -158,8 +158,8 @@ def _run_alone(job: ScanJob, console, start: float) -> ScanResult:
 def _say(error: OSError, job: ScanJob) -> str:
     """Say in one sentence why a file could not be read or written."""
     where = error.filename or job.work_dir
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f'The disk of {where} is full: make room, or choose another folder.'
+    if said := no_room(error, where):
+        return said
     return f'{where} cannot be used ({error.strerror or error}): correct it, or choose another.'
 
 

@@ -1,5 +1,6 @@
 """How a graph is run: plugin, cache, progress, and what a failure says."""
 
+import errno
 import logging
 import os
 import re
@@ -9,6 +10,7 @@ from nipype.pipeline import plugins
 from nipype.pipeline.engine import Workflow
 from rich.console import Console
 
+from secondglance.files.atomic import no_room
 from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.pipelines.execution.cache import remove_broken, seal_node, seal_workflow
 from secondglance.pipelines.execution.processes import METHOD, WARM, start_server
@@ -171,10 +173,10 @@ def _fault(error: BaseException, crash_dir: Path) -> InputError:
     text = '\n'.join(chain)
     if found := re.search(r'\bSurroundingsError: (.+)', text):
         return SurroundingsError(found[1].strip())
-    if re.search(r'No space left on device|Disk quota exceeded', text):
-        return SurroundingsError(
-            'The disk is full: make room, or choose another --work-dir and --output-dir.'
-        )
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if os.strerror(number) in text:
+            said = no_room(OSError(number, ''), crash_dir.parent)
+            return SurroundingsError(str(said))
     if found := re.search(r'\bInputError: (.+)', text):
         return InputError(found[1].strip())
     lines = [line.strip() for line in text.splitlines() if line.strip()]

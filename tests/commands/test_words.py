@@ -104,6 +104,14 @@ def test_the_example_is_a_call(parse):
     assert parse('rat.nii.gz').example is None
 
 
+def test_a_file_whose_name_begins_with_a_hyphen_is_a_file(parse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / '-rat_1.nii').touch()
+    assert parse('-rat_1.nii -o out').image == [Path('-rat_1.nii')]
+    assert parse('--image -rat_1.nii').image == [Path('-rat_1.nii')]
+    assert parse('-o out -- -rat_1.nii').image == [Path('-rat_1.nii')]
+
+
 def test_the_version_names_the_weights(capsys):
     from secondglance.models.weights import default_weights, read_header
 

@@ -50,7 +50,8 @@ def test_a_fault_of_the_scan_is_recorded(job, monkeypatch):
     [
         (SurroundingsError('The disk of /x is full.'), 'The disk of /x is full.'),
         (OSError(errno.ENOSPC, 'No space left on device', '/w/a'), 'The disk of /w/a is full'),
-        (OSError(errno.EDQUOT, 'Quota', '/w/a'), 'The disk of /w/a is full'),
+        (OSError(errno.EDQUOT, 'Quota', '/w/a'), 'The quota of the disk of /w/a is used up'),
+        (OSError(errno.EFBIG, 'Large', '/w/a'), 'A file in /w/a would be larger'),
         (OSError(errno.EIO, 'Input/output error', '/w/a'), '/w/a cannot be used'),
         (MemoryError(), 'Memory ran out'),
     ],
@@ -76,6 +77,12 @@ def test_what_is_no_fault_of_the_scan_is_tried_again(job, monkeypatch, error, sa
 )
 def test_only_what_a_stage_says_of_the_scan_is_its_fault(text, kind):
     assert type(_fault(RuntimeError(f'Traceback …\n{text}'), Path('crash'))) is kind
+
+
+def test_a_limit_on_the_size_of_files_is_named():
+    said = str(_fault(RuntimeError('OSError: [Errno 27] File too large'), Path('work/crash')))
+    assert 'A file in work would be larger than this process may write' in said
+    assert 'ulimit -f' in said
 
 
 def finish(job, content=b'1'):
