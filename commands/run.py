@@ -167,7 +167,8 @@ def _check_names(paths: list[Path], scans: list) -> None:
         try:
             str(path).encode()
         except UnicodeEncodeError as error:
-            raise InputError(f'{path} is not named in UTF-8: rename it.') from error
+            shown = os.fsencode(path).decode(errors='backslashreplace')
+            raise InputError(f'{shown} is not named in UTF-8: rename it.') from error
     for scan in scans:
         if len(scan.name.encode()) > _LONGEST_NAME:
             raise InputError(
