@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from nipype.interfaces.base import (
     File,
     InputMultiObject,
@@ -80,17 +79,15 @@ class DonorSaliency(SimpleInterface):
         return Path(self.inputs.cache_dir, digest.hexdigest()[:24])
 
     def _compute(self, folder: Path) -> None:
-        from secondglance.models.donors import donor_on_grid, donor_pose
+        from secondglance.models.donors import placed_donor
 
         model, device = load_model(self.inputs), device_of(self.inputs)
         pairs = zip(self.inputs.images, self.inputs.masks, strict=True)
         for index, (image, mask) in enumerate(pairs):
-            head, brain = Path(image), Path(mask)
-            pose = donor_pose(model, head, brain, device)
-            donor, grid = donor_on_grid(model, head, brain, pose, options_of(self.inputs), device)
-            as_rat = np.diag([1 / pose.relative_size] * 3 + [1.0]) @ grid.affine
-            for name, voxels in (('enhanced', donor.enhanced), ('masks', donor.mask)):
-                write_stack(voxels, as_rat, folder / f'donor-{index:02d}_{name}.nii')
+            found = placed_donor(model, Path(image), Path(mask), options_of(self.inputs), device)
+            stacks = {'enhanced': found.donor.enhanced, 'masks': found.donor.mask}
+            for name, voxels in stacks.items():
+                write_stack(voxels, found.affine, folder / f'donor-{index:02d}_{name}.nii')
 
 
 def _take(shared: Path, folder: Path) -> bool:

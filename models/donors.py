@@ -7,7 +7,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from secondglance.files.digests import digest_of
 from secondglance.files.geometry import check_geometry, species_of_mask
 from secondglance.files.heads import read_head
 from secondglance.files.nifti import read_volume
-from secondglance.imaging.grids import SliceGrid
 from secondglance.imaging.placement.donors import Donor
 from secondglance.imaging.pose import Pose
 from secondglance.models.choices import AS_PUBLISHED, SaliencyOptions
@@ -56,8 +55,27 @@ def donor_pose(model: LoadedModel, image: Path, mask: Path, device: str = 'cpu')
     )
 
 
-def saliency_key(model: LoadedModel, image: Path, mask: Path, options: SaliencyOptions) -> str:
-    """Digest of all that the enhanced saliency of a donor that ships depends on.
+@dataclass(frozen=True)
+class PlacedDonor:
+    """A donor with its place.
+
+    Attributes
+    ----------
+    donor : Donor
+    affine : (4, 4) array
+        Of its stack (H, W, M), to world mm in the size of a rat.
+    """
+
+    donor: Donor
+    affine: NDArray[np.float64]
+
+
+_PARTS = ('enhanced', 'mask', 'positions', 'affine')
+"""Names of a donor's arrays in the file that ships."""
+
+
+def donor_key(model: LoadedModel, image: Path, mask: Path, options: SaliencyOptions) -> str:
+    """Digest of all that a donor that ships, with its saliency, depends on.
 
     Parameters
     ----------
@@ -77,28 +95,43 @@ def saliency_key(model: LoadedModel, image: Path, mask: Path, options: SaliencyO
     return f'{Path(image).parent.name}-{hashlib.sha256(text.encode()).hexdigest()}'
 
 
-def shipped_saliency(
-    model: LoadedModel, image: Path, mask: Path, options: SaliencyOptions = AS_PUBLISHED
-) -> NDArray[np.float32] | None:
-    """Read the enhanced saliency of a donor that ships, if it was computed from the same.
+def donor_arrays(placed: PlacedDonor) -> dict[str, NDArray]:
+    """Arrays of a donor as they ship, by the names of `_PARTS`."""
+    donor = placed.donor
+    parts = (donor.enhanced, donor.mask, donor.positions, placed.affine)
+    return dict(zip(_PARTS, map(np.asarray, parts), strict=True))
+
+
+def shipped_donor(
+    model: LoadedModel,
+    image: Path,
+    mask: Path,
+    options: SaliencyOptions = AS_PUBLISHED,
+    animal: str = '',
+) -> PlacedDonor | None:
+    """Read a donor with its saliency as it ships, if it was computed from the same.
 
     Parameters
     ----------
     model, image, mask, options
-        As of `saliency_key`.
+        As of `donor_key`.
+    animal : str
+        Label of the animal with its prefix.
 
     Returns
     -------
-    (N, H, W) float32 array or None
-        In [0, 1], of the donor upright; None where it has to be computed.
+    PlacedDonor or None
+        None where it has to be computed.
     """
     if not _ships(image):
         return None
     try:
+        key = donor_key(model, image, mask, options)
         with np.load(donor_saliency_path()) as arrays:
-            return np.asarray(arrays[saliency_key(model, image, mask, options)])
+            enhanced, brain, positions, affine = (arrays[f'{key}-{part}'] for part in _PARTS)
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
+    return PlacedDonor(Donor(enhanced, brain, positions, animal), affine)
 
 
 def _ships(image: Path) -> bool:
@@ -135,25 +168,35 @@ def read_donor(
     InputError
         As of `secondglance.files.heads.read_head`.
     """
-    pose = donor_pose(model, image, mask, device)
-    return donor_on_grid(model, image, mask, pose, options, device, animal)[0]
+    return placed_donor(model, image, mask, options, device, animal).donor
 
 
-def donor_on_grid(
+def placed_donor(
     model: LoadedModel,
     image: Path,
     mask: Path,
-    pose: Pose,
     options: SaliencyOptions = AS_PUBLISHED,
     device: str = 'cpu',
     animal: str = '',
-) -> tuple[Donor, SliceGrid]:
-    """Do as `read_donor` in a known pose; also return how the stack lies over the volume."""
+) -> PlacedDonor:
+    """Do as `read_donor`; the donor comes with its place."""
+    shipped = shipped_donor(model, image, mask, options, animal)
+    return shipped or compute_donor(model, image, mask, options, device, animal)
+
+
+def compute_donor(
+    model: LoadedModel,
+    image: Path,
+    mask: Path,
+    options: SaliencyOptions = AS_PUBLISHED,
+    device: str = 'cpu',
+    animal: str = '',
+) -> PlacedDonor:
+    """Do as `placed_donor`, and read nothing of what ships."""
+    pose = donor_pose(model, image, mask, device)
     head, grid = read_head(image, mask, pose)
-    known = shipped_saliency(model, image, mask, options)
-    if known is None or known.shape != head.images.shape:
-        return prepare_donor(model, head, options, device, animal), grid
-    return Donor(known, head.brain, head.positions, animal), grid
+    affine = np.diag([1 / pose.relative_size] * 3 + [1.0]) @ grid.affine
+    return PlacedDonor(prepare_donor(model, head, options, device, animal), affine)
 
 
 def animal_of(image: Path) -> str:

@@ -8,11 +8,9 @@ import pytest
 
 from secondglance.data import donor_paths
 from secondglance.files.bids import find_donor
-from secondglance.files.heads import read_head
 from secondglance.models import donors
 from secondglance.models.choices import AS_PUBLISHED
-from secondglance.models.donors import donor_pose, read_donor, shipped_saliency
-from secondglance.models.segment import prepare_donor
+from secondglance.models.donors import compute_donor, read_donor, shipped_donor
 from secondglance.models.weights import default_weights, load_weights
 
 
@@ -25,33 +23,37 @@ def model():
 def test_what_ships_is_what_the_network_computes(model, folder):
     """After new weights: ``python benchmarks/donor_saliency.py``."""
     image, mask = find_donor(folder)
-    shipped = shipped_saliency(model, image, mask)
+    shipped = shipped_donor(model, image, mask, animal='sub-1')
     assert shipped is not None
-    head, _ = read_head(image, mask, donor_pose(model, image, mask))
+    computed = compute_donor(model, image, mask, animal='sub-1')
+    np.testing.assert_array_equal(shipped.donor.mask, computed.donor.mask)
+    np.testing.assert_allclose(shipped.donor.positions, computed.donor.positions, atol=1e-9)
+    np.testing.assert_allclose(shipped.affine, computed.affine, atol=1e-9)
+    assert shipped.donor.animal == computed.donor.animal == 'sub-1'
     # Processors round differently, and a rectifier next to zero may then differ
-    apart = np.abs(shipped - prepare_donor(model, head).enhanced)
+    apart = np.abs(shipped.donor.enhanced - computed.donor.enhanced)
     assert apart.mean() < 1e-4
     assert np.quantile(apart, 0.999) < 1e-2
 
 
 def test_what_ships_is_read_and_not_computed(model, monkeypatch):
     image, mask = find_donor(donor_paths()[0])
-    monkeypatch.setattr(donors, 'prepare_donor', lambda *_: pytest.fail('computed'))
+    monkeypatch.setattr(donors, 'compute_donor', lambda *_: pytest.fail('computed'))
     found = read_donor(model, image, mask)
-    np.testing.assert_array_equal(found.enhanced, shipped_saliency(model, image, mask))
-    assert found.mask.shape == found.enhanced.shape
+    expected = shipped_donor(model, image, mask)
+    np.testing.assert_array_equal(found.enhanced, expected.donor.enhanced)
 
 
 def test_other_weights_settings_and_files_are_computed(model, tmp_path):
     image, mask = find_donor(donor_paths()[0])
-    assert shipped_saliency(replace(model, checksum='0'), image, mask) is None
-    assert shipped_saliency(replace(model, spacing=0.1), image, mask) is None
+    assert shipped_donor(replace(model, checksum='0'), image, mask) is None
+    assert shipped_donor(replace(model, spacing=0.1), image, mask) is None
     for change in ({'method': 'gradient'}, {'target': 'WM'}, {'copies': 2}, {'peak': 1.0}):
-        assert shipped_saliency(model, image, mask, replace(AS_PUBLISHED, **change)) is None
+        assert shipped_donor(model, image, mask, replace(AS_PUBLISHED, **change)) is None
     other = find_donor(donor_paths()[1])
-    assert shipped_saliency(model, image, other[1]) is None
+    assert shipped_donor(model, image, other[1]) is None
     copied = shutil.copy(image, tmp_path)
-    assert shipped_saliency(model, copied, mask) is None
+    assert shipped_donor(model, copied, mask) is None
 
 
 @pytest.mark.parametrize('share', [0, 0.5])
@@ -61,7 +63,7 @@ def test_a_file_that_was_cut_is_not_believed(model, tmp_path, monkeypatch, share
     cut = tmp_path / 'cut.npz'
     cut.write_bytes(whole[: int(share * len(whole))])
     monkeypatch.setattr(donors, 'donor_saliency_path', lambda: cut)
-    assert shipped_saliency(model, image, mask) is None
+    assert shipped_donor(model, image, mask) is None
     # Values changed inside the archive do not fit its checksums
     cut.write_bytes(whole[:2000] + bytes(500) + whole[2500:])
-    assert shipped_saliency(model, image, mask) is None
+    assert shipped_donor(model, image, mask) is None
