@@ -26,6 +26,12 @@ class Parser(argparse.ArgumentParser):
         words = [self._hyphened(word) for word in args] if args is not None else None
         return super().parse_known_args(words, namespace)
 
+    def _get_values(self, action, arg_strings):
+        # Before Python 3.13 an option that is given -- gets nothing at all
+        if action.option_strings and list(arg_strings) == ['--']:
+            raise argparse.ArgumentError(action, '-- is no value')
+        return super()._get_values(action, arg_strings)
+
     def _hyphened(self, word):
         if word[:1] == '-' and word not in self._option_string_actions and Path(word).is_file():
             # A file with such a name is no option

@@ -125,8 +125,8 @@ def labels_table() -> str:
 
     Examples
     --------
-    >>> print(labels_table().splitlines()[1])
-    0	Background	BG	#000000	0
+    >>> labels_table().splitlines()[1].split()
+    ['0', 'Background', 'BG', '#000000', '0']
     """
     return table_text([asdict(label) for label in LABELS])
 

@@ -1,6 +1,10 @@
 """Fixtures that several folders share."""
 
+import doctest
+import importlib
 import json
+import os
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -9,6 +13,22 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+# The same cases in every run; `HYPOTHESIS_PROFILE=long` looks further
+settings.register_profile(
+    'short',
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=30,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile(
+    'long', settings.get_profile('short'), derandomize=False, max_examples=2000
+)
+settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'short'))
 
 VALIDATOR = 'bids-validator-deno'
 
@@ -72,3 +92,17 @@ def save(tmp_path):
         return path
 
     return _save
+
+
+@pytest.fixture
+def examples():
+    """Return a function that tries the examples in the docstrings of a sub-package."""
+
+    def try_all(package):
+        folder = importlib.import_module(f'secondglance.{package}')
+        names = [m.name for m in pkgutil.walk_packages(folder.__path__, f'{folder.__name__}.')]
+        results = {name: doctest.testmod(importlib.import_module(name)) for name in names}
+        assert [name for name, result in results.items() if result.failed] == []
+        assert sum(result.attempted for result in results.values()) > 0
+
+    return try_all

@@ -74,7 +74,7 @@ def test_what_is_intact_is_not_done_again(run):
         ('wf/one/result_one.pklz', 1),
     ],
 )
-@pytest.mark.parametrize('how', ['zeros', 'cut', 'edited', 'lost'])
+@pytest.mark.parametrize('how', ['zeros', 'cut', 'edited', 'flipped', 'lost'])
 def test_a_changed_file_is_made_again(run, tmp_path, name, again, how):
     run()
     path = tmp_path / name
@@ -83,6 +83,7 @@ def test_a_changed_file_is_made_again(run, tmp_path, name, again, how):
         path.unlink()
     else:
         wrong = {'zeros': bytes(len(right)), 'cut': right[:-1], 'edited': right[:-1] + b'!'}
+        wrong['flipped'] = right[:1] + bytes([right[1] ^ 4]) + right[2:]
         about = path.stat()
         path.write_bytes(wrong[how])
         os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))

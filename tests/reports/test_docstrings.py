@@ -1,0 +1,2 @@
+def test_examples_in_docstrings_hold(examples):
+    examples('reports')
