@@ -1,5 +1,6 @@
 """Finding scans in a BIDS data set, and naming what is derived from them."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ class Scan:
         Folder of the subject, such as ``dwi`` or ``func``.
     bval : Path or None
         The ``.bval`` file that applies.
+
+    Notes
+    -----
+    Relative paths are made absolute at once: an engine runs each stage in a folder of its own.
     """
 
     path: Path
@@ -53,6 +58,11 @@ class Scan:
     suffix: str
     datatype: str
     bval: Path | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'path', Path(os.path.abspath(self.path)))
+        if self.bval is not None:
+            object.__setattr__(self, 'bval', Path(os.path.abspath(self.bval)))
 
     @property
     def subject(self) -> str:
@@ -193,7 +203,7 @@ def inherited(path: Path, bids_dir: Path, extension: str) -> Path | None:
 
 
 def find_scans(
-    bids_dir: Path,
+    bids_dir: str | Path,
     subject: str,
     suffix: str = 'dwi',
     session: str | Sequence[str] | None = None,
@@ -231,6 +241,7 @@ def find_scans(
     """
     label = subject_label(subject)
     _check_suffix(suffix)
+    bids_dir = Path(bids_dir)
     folder = bids_dir / f'sub-{label}'
     if not folder.is_dir():
         there = find_subjects(bids_dir)
@@ -345,7 +356,7 @@ def _others(folder: Path, suffix: str, wanted: Mapping[str, list]) -> str:
     return ''.join(told)
 
 
-def scan_of_file(path: Path, suffix: str | None = None) -> Scan:
+def scan_of_file(path: str | Path, suffix: str | None = None) -> Scan:
     """Take one image that need not lie in a data set, nor be named as in one.
 
     Parameters
@@ -372,6 +383,7 @@ def scan_of_file(path: Path, suffix: str | None = None) -> Scan:
     """
     if suffix is not None:
         _check_suffix(suffix)
+    path = Path(path)
     bare = path.name.removesuffix('.gz').removesuffix('.nii')
     entities, own_suffix = parse_name(path)
     beside = path.parent / f'{bare}.bval'
@@ -424,7 +436,7 @@ def find_reference(reference: Path, scan: Scan) -> Path | None:
     return None
 
 
-def find_donor(folder: Path) -> tuple[Path, Path]:
+def find_donor(folder: str | Path) -> tuple[Path, Path]:
     """Find the image and the brain mask of a donor in its folder.
 
     Returns
@@ -436,7 +448,7 @@ def find_donor(folder: Path) -> tuple[Path, Path]:
     InputError
         Unless the folder holds two NIfTI files, one of them with ``mask`` in its name.
     """
-    files = sorted(p for p in folder.glob('*.nii*') if p.is_file())
+    files = sorted(p for p in Path(folder).glob('*.nii*') if p.is_file())
     masks = [p for p in files if 'mask' in p.name]
     images = [p for p in files if 'mask' not in p.name]
     if len(masks) != 1 or len(images) != 1:

@@ -16,7 +16,7 @@ from secondglance.interfaces.saliency import Enhance, Saliency
 from secondglance.interfaces.stacks import ToSlabs
 from secondglance.models.choices import AS_PUBLISHED, MASK_METHODS, TURNS, SaliencyOptions
 from secondglance.models.weights import default_refinement, default_weights
-from secondglance.pipelines.settings import LOCAL, Execution, default_donors
+from secondglance.pipelines.settings import LOCAL, Execution, absolute, default_donors
 
 
 def same(*names: str) -> list[tuple[str, str]]:
@@ -34,7 +34,7 @@ def init_brain_wf(
     *,
     weights: str | Path | None = None,
     refinement: str | Path | None = None,
-    donors: Sequence[tuple[Path, Path]] = (),
+    donors: Sequence[tuple[str | Path, str | Path]] = (),
     species: str = AUTO,
     slice_axis: str = 'auto',
     turn: str = TURNS[0],
@@ -99,8 +99,8 @@ def init_brain_wf(
         The same as stacks of slices at the network's spacing, for the report.
     """
     workflow = Workflow(name=name)
-    weights = str(weights or default_weights())
-    refinement = str(refinement or default_refinement())
+    weights = str(absolute(weights or default_weights()))
+    refinement = str(absolute(refinement or default_refinement()))
     network = {'weights': weights, **execution.network}
     resources = {'n_procs': execution.threads, 'mem_gb': 1.0}
     how = {'method': saliency.method, 'target': saliency.target, 'smooth': saliency.copies}
@@ -135,11 +135,11 @@ def init_brain_wf(
     donor_saliency = Node(
         DonorSaliency(**how, **constants, **network), 'donor_saliency', **resources
     )
-    pairs = list(donors) or list(default_donors())
-    donor_saliency.inputs.images = [str(image) for image, _ in pairs]
-    donor_saliency.inputs.masks = [str(mask) for _, mask in pairs]
+    pairs = list(donors or default_donors())
+    donor_saliency.inputs.images = [str(absolute(image)) for image, _ in pairs]
+    donor_saliency.inputs.masks = [str(absolute(mask)) for _, mask in pairs]
     if cache_dir is not None:
-        donor_saliency.inputs.cache_dir = str(cache_dir)
+        donor_saliency.inputs.cache_dir = str(absolute(cache_dir))
     # Slices are matched and shifts reconciled over the whole stack
     place = Node(
         Place(similarity=scales_masks(mask_method), num_threads=execution.threads),

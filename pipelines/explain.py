@@ -9,7 +9,7 @@ from secondglance.imaging.pose import Pose
 from secondglance.interfaces.saliency import Explain
 from secondglance.models.choices import AS_PUBLISHED, SaliencyOptions
 from secondglance.models.weights import default_weights, weights_spacing
-from secondglance.pipelines.settings import LOCAL, Execution
+from secondglance.pipelines.settings import LOCAL, Execution, absolute
 
 
 def init_explain_wf(
@@ -57,7 +57,7 @@ def init_explain_wf(
         The same as stacks of slices at the network's spacing, for the report.
     """
     workflow = Workflow(name=name)
-    weights = str(weights or default_weights())
+    weights = str(absolute(weights or default_weights()))
     inputnode = Node(IdentityInterface(['in_file', 'pose']), name='inputnode')
     inputnode.inputs.pose = Pose('rat', weights_spacing(weights)).to_plain()
     outputnode = Node(IdentityInterface(['maps', 'stacks']), name='outputnode')
@@ -77,7 +77,7 @@ def init_explain_wf(
     if isinstance(region, tuple):
         explain.inputs.voxel = list(region)
     elif region is not None:
-        explain.inputs.region = str(region)
+        explain.inputs.region = str(absolute(region))
     workflow.connect(
         [
             (inputnode, explain, [('in_file', 'in_file'), ('pose', 'pose')]),

@@ -13,7 +13,7 @@ from secondglance.interfaces.derivatives import Publish
 from secondglance.interfaces.metrics import Metrics
 from secondglance.interfaces.preprocessing import Displacement
 from secondglance.interfaces.report import Report
-from secondglance.pipelines.settings import Method
+from secondglance.pipelines.settings import Method, absolute
 from secondglance.pipelines.sidecars import (
     RAW,
     TO_ATLAS,
@@ -38,7 +38,7 @@ def init_outputs_wf(
     *,
     scan: Scan,
     output_dir: str | Path,
-    method: Method,
+    method: Method | None = None,
     device: str = 'cpu',
     reference: str | Path | None = None,
     notes: Sequence[str] = (),
@@ -58,8 +58,8 @@ def init_outputs_wf(
         The image that was segmented: its entities name the files.
     output_dir : path
         Root of the derivatives.
-    method : Method
-        Written as TOML and shown in the report.
+    method : Method, optional
+        Written as TOML and shown in the report; by default what ships.
     device : str
         On which the networks run.
     reference : path, optional
@@ -80,6 +80,7 @@ def init_outputs_wf(
         Everything that was written.
     """
     workflow = Workflow(name=name)
+    method = method or Method()
     suffix, begin = scan.suffix, scan.folder / scan.stem
     explained = method.explained
     second = second_fields(method)
@@ -111,7 +112,7 @@ def init_outputs_wf(
     publish = Node(
         Publish(
             endings,
-            output_dir=str(output_dir),
+            output_dir=str(absolute(output_dir)),
             folder=str(scan.folder),
             stem=scan.stem,
             suffix=suffix,
@@ -158,8 +159,9 @@ def init_outputs_wf(
         report.inputs.map_names = explained
         edges.append((inputnode, report, [('map_stacks', 'map_stacks')]))
     if reference is not None:
+        reference = absolute(reference)
         metrics = Node(Metrics(reference=str(reference)), name='metrics')
-        if table := find_label_table(Path(reference)):
+        if table := find_label_table(reference):
             metrics.inputs.label_table = str(table)
         edges += [
             (

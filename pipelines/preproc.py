@@ -11,6 +11,7 @@ from secondglance.interfaces.mcflirt import resolve_engine
 from secondglance.interfaces.preprocessing import ENGINES, MeanVolume, SelectB0
 from secondglance.models.choices import TURNS
 from secondglance.models.weights import default_weights
+from secondglance.pipelines.settings import absolute
 
 
 def init_preproc_wf(
@@ -102,7 +103,7 @@ def init_preproc_wf(
     n_threads = n_procs if engine == 'sitk' else 1
     motion_correction = Node(
         ENGINES[engine](
-            weights=str(weights or default_weights()),
+            weights=str(absolute(weights or default_weights())),
             species=species,
             turn=turn,
             slice_axis=slice_axis,

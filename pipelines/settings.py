@@ -1,5 +1,6 @@
 """Settings of a run: what changes the result, and what does not."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,14 +28,26 @@ from secondglance.models.weights import (
 )
 
 
+def absolute(path: str | Path) -> Path:
+    """Make a path absolute, links kept: an engine runs each stage in a folder of its own."""
+    return Path(os.path.abspath(path))
+
+
 def default_donors() -> tuple[tuple[Path, Path], ...]:
     """Image and brain mask of each donor that ships."""
     return tuple(find_donor(folder) for folder in donor_paths())
 
 
+def default_atlases() -> dict[str, Path]:
+    """Folder of the regions that ship, by species."""
+    return {species: regions_path(species) for species in BRAIN_SIZE}
+
+
 @dataclass(frozen=True)
 class Method:
     """What changes the result; it is hashed, and recorded beside the outputs.
+
+    Relative paths are made absolute at once.
 
     Attributes
     ----------
@@ -87,6 +100,14 @@ class Method:
     explain: tuple[str, ...] = ()
     explain_region: Path | tuple[int, int, int] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ('weights', 'refinement', 'second_weights', 'atlas', 'explain_region'):
+            path = getattr(self, name)
+            if isinstance(path, str | Path):
+                object.__setattr__(self, name, absolute(path))
+        donors = tuple((absolute(image), absolute(mask)) for image, mask in self.donors)
+        object.__setattr__(self, 'donors', donors)
+
     @property
     def explained(self) -> list[str]:
         """Names of the maps beside the one that places the mask.
@@ -110,12 +131,12 @@ class Method:
         --------
         >>> Method(regions=False).atlases
         {}
-        >>> sorted(Method(atlas=Path('mine')).atlases.items())
-        [('mouse', PosixPath('mine')), ('rat', PosixPath('mine'))]
+        >>> sorted(Method(atlas=Path('/mine')).atlases.items())
+        [('mouse', PosixPath('/mine')), ('rat', PosixPath('/mine'))]
         """
         if not self.regions or self.second_glance != 'network':
             return {}
-        return {species: self.atlas or regions_path(species) for species in BRAIN_SIZE}
+        return dict.fromkeys(BRAIN_SIZE, self.atlas) if self.atlas else default_atlases()
 
     def resolved(self) -> dict[str, Any]:
         """Plain values, flat, with the checksums of the weights."""

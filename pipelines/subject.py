@@ -22,7 +22,7 @@ def init_subject_wf(
     output_dir: str | Path,
     method: Method | None = None,
     execution: Execution = LOCAL,
-    reference: Path | None = None,
+    reference: str | Path | None = None,
     cache_dir: str | Path | None = None,
     notes: Sequence[str] = (),
     name: str | None = None,
@@ -40,7 +40,7 @@ def init_subject_wf(
     scan : Scan
         The image, as :func:`secondglance.files.bids.find_scans` gives it.
     output_dir : path
-        Root of the derivatives.
+        Root of the derivatives; a relative one is of the folder where the graph is built.
     method : Method, optional
         By default what ships.
     execution : Execution
@@ -104,7 +104,7 @@ def init_subject_wf(
     )
     outputs_wf = init_outputs_wf(
         scan=scan,
-        output_dir=Path(output_dir).resolve(),
+        output_dir=output_dir,
         method=method,
         device=execution.device,
         reference=reference,

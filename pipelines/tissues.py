@@ -11,7 +11,7 @@ from secondglance.interfaces.stacks import ToSlabs
 from secondglance.interfaces.tissues import Labels, LookAgain, Segment
 from secondglance.models.choices import SECOND_GLANCES
 from secondglance.models.weights import default_second_glance, default_weights, weights_spacing
-from secondglance.pipelines.settings import LOCAL, Execution
+from secondglance.pipelines.settings import LOCAL, Execution, absolute, default_atlases
 
 TISSUE_FIELDS = ('dseg', 'probsegs', 'volumes', 'probabilities_stack', 'labels_stack')
 TRANSFORM_FIELDS = ('transform', 'transform_about')
@@ -45,7 +45,8 @@ def init_tissues_wf(
     second_weights : path, optional
         Of the network of its own; by default those that ship.
     atlases : mapping of str to path, optional
-        Species → folder of the atlas in which ``network`` looks up regions; none without.
+        Species → folder of the atlas in which ``network`` looks up regions; by default those that
+        ship, and with an empty mapping none.
     execution : Execution
     name : str
 
@@ -79,7 +80,8 @@ def init_tissues_wf(
         Labels of the atlas, their names, and their volumes; of ``network`` with an atlas.
     """
     workflow = Workflow(name=name)
-    weights = str(weights or default_weights())
+    weights = str(absolute(weights or default_weights()))
+    atlases = default_atlases() if atlases is None else atlases
     inputs = ['in_file', 'brain_mask', 'pose', 'first_probabilities_stack']
     inputnode = Node(IdentityInterface(inputs), name='inputnode')
     inputnode.inputs.pose = Pose('rat', weights_spacing(weights)).to_plain()
@@ -89,8 +91,8 @@ def init_tissues_wf(
     if second_glance == 'network':
         look_again = Node(
             LookAgain(
-                weights=str(second_weights or default_second_glance()),
-                atlases={species: str(folder) for species, folder in (atlases or {}).items()},
+                weights=str(absolute(second_weights or default_second_glance())),
+                atlases={species: str(absolute(folder)) for species, folder in atlases.items()},
                 **execution.network,
             ),
             n_procs=execution.threads,

@@ -2,9 +2,9 @@
 
 Each runs the same interface as the node of the Nipype graph, so its files are the same::
 
-    import pydra
-    from secondglance.pipelines.tasks import stage
+    from secondglance.pipelines import load_pydra, stage
 
+    pydra = load_pydra()
     workflow = pydra.Workflow(name='mine', input_spec=['volume'])
     workflow.add(stage('pose', in_file=workflow.lzin.volume, weights='w.safetensors'))
     workflow.add(
@@ -20,6 +20,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from nipype.interfaces.base.traits_extension import BasePath
+
 from secondglance.imaging.errors import InputError
 from secondglance.interfaces.brain import Refine, SelectMask
 from secondglance.interfaces.donors import DonorSaliency
@@ -30,6 +32,7 @@ from secondglance.interfaces.saliency import Enhance, Explain, Saliency
 from secondglance.interfaces.stacks import ToNative, ToSlabs
 from secondglance.interfaces.tissues import Labels, Segment
 from secondglance.pipelines.execution.cohort import load_pydra
+from secondglance.pipelines.settings import absolute
 
 STAGES = {
     'motion_correction': SitkMotion,
@@ -85,6 +88,11 @@ def stage(
             f'Stage {name!r} has no input {", ".join(sorted(unknown))}; it has {", ".join(known)}.'
         )
     outputs = interface.output_spec().copyable_trait_names()
+    # Pydra runs a task in a folder of its own
+    traits = interface.input_spec().traits()
+    for key, value in inputs.items():
+        if isinstance(value, str | Path) and traits[key].is_trait_type(BasePath):
+            inputs[key] = str(absolute(value))
 
     def run_stage(**given):
         # Pydra runs a task in the folder of its results
