@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test fast lint bench docs clean
+.PHONY: run test fast mutants lint bench docs clean
 
 run: $(VENV)/installed  ## the example rat, from raw scan to report
 	"$(BIN)/python" workflows.py --subject sub-01
@@ -12,8 +12,11 @@ fast: $(VENV)/tests-installed  ## tests of functions, between two edits
 	"$(BIN)/python" -m pytest -m "not slow"
 
 test: $(VENV)/tests-installed  ## every test, lint, types and the direction of imports
-	"$(BIN)/python" -m pytest
+	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n 2 --dist loadfile
 	$(MAKE) lint
+
+mutants: $(VENV)/tests-installed  ## plants 300 bugs, counts those that tests catch; an hour
+	"$(BIN)/python" tests/mutants.py $(MUTANTS)
 
 bench: $(VENV)/installed  ## time and memory, written to docs/performance.md; ten minutes
 	"$(BIN)/python" benchmarks/speed.py
