@@ -1,9 +1,66 @@
 """Enhancement of saliency under a log-normal model of its magnitude."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from secondglance.imaging.published import PEAK, WIDTH
+
+
+@dataclass(frozen=True)
+class EnhancementSteps:
+    """Values of the pixels of one slice, step by step; (K,) arrays.
+
+    Attributes
+    ----------
+    magnitude : array
+        Of the gradient, expanded to [0, 255].
+    compressed : array
+        ln(1 + magnitude).
+    score : array
+        Standard score of that.
+    enhanced : array
+        exp(−((score − peak) / width)²), in [0, 1].
+    """
+
+    magnitude: NDArray[np.float64]
+    compressed: NDArray[np.float64]
+    score: NDArray[np.float64]
+    enhanced: NDArray[np.float64]
+
+
+def enhancement_steps(
+    saliency: ArrayLike, *, peak: float = PEAK, width: float = WIDTH
+) -> EnhancementSteps | None:
+    """Enhance the pixels of one slice, and keep what each step made of them.
+
+    Parameters
+    ----------
+    saliency : (K,) array
+        Signed gradient of the pixels inside the head.
+    peak, width : float
+        In standard scores.
+
+    Returns
+    -------
+    EnhancementSteps or None
+        None where the saliency is everywhere the same.
+
+    Examples
+    --------
+    >>> steps = enhancement_steps([0.0, -1.0, 3.0])
+    >>> steps.magnitude.tolist(), steps.compressed.round(2).tolist()
+    ([0.0, 85.0, 255.0], [0.0, 4.45, 5.55])
+    """
+    values = np.abs(np.asarray(saliency, np.float64))
+    span = np.ptp(values) if values.size else 0.0
+    if not span > 0:
+        return None
+    magnitude = 255 * (values - values.min()) / span
+    compressed = np.log1p(magnitude)
+    score = (compressed - compressed.mean()) / compressed.std()
+    return EnhancementSteps(magnitude, compressed, score, np.exp(-(((score - peak) / width) ** 2)))
 
 
 def enhance(
@@ -41,14 +98,11 @@ def enhance(
     >>> enhance(np.zeros((1, 4, 4))).max()
     np.float32(0.0)
     """
-    magnitude = np.abs(np.asarray(saliency, np.float64))
-    inside = np.ones(magnitude.shape, bool) if head is None else np.asarray(head, bool)
-    enhanced = np.zeros(magnitude.shape, np.float32)
-    for image, where, out in zip(magnitude, inside, enhanced, strict=True):
-        values = image[where]
-        span = np.ptp(values) if values.size else 0.0
-        if span > 0:
-            compressed = np.log1p(255 * (values - values.min()) / span)
-            z = (compressed - compressed.mean()) / compressed.std()
-            out[where] = np.exp(-(((z - peak) / width) ** 2))
+    saliency = np.asarray(saliency)
+    inside = np.ones(saliency.shape, bool) if head is None else np.asarray(head, bool)
+    enhanced = np.zeros(saliency.shape, np.float32)
+    for image, where, out in zip(saliency, inside, enhanced, strict=True):
+        steps = enhancement_steps(image[where], peak=peak, width=width)
+        if steps is not None:
+            out[where] = steps.enhanced
     return enhanced

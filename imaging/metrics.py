@@ -56,13 +56,21 @@ def per_slice_metrics(
     voxel_size: Sequence[float],
     axis: int = 2,
     labels: Sequence[str] = CLASSES,
+    *,
+    backwards: bool = False,
 ) -> list[dict]:
-    """Score every slice by itself: rows as of :func:`segmentation_metrics`, with ``slice``."""
+    """Score every slice by itself: rows as of :func:`segmentation_metrics`, with ``slice``.
+
+    With `backwards`, slices are counted from the last voxel along `axis`: where a file runs from
+    anterior to posterior, the first slice is then the most posterior one, as in all tables.
+    """
     prediction, reference = np.asarray(prediction), np.asarray(reference)
     in_plane = [size for a, size in enumerate(voxel_size) if a != axis]
     rows = []
-    for index in range(prediction.shape[axis]):
-        found, true = (np.take(volume, index, axis=axis) for volume in (prediction, reference))
+    n = prediction.shape[axis]
+    for index in range(n):
+        at = n - 1 - index if backwards else index
+        found, true = (np.take(volume, at, axis=axis) for volume in (prediction, reference))
         scored = segmentation_metrics(found, true, in_plane, labels)
         rows += [{'slice': index, **row} for row in scored]
     return rows

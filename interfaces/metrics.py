@@ -6,15 +6,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     SimpleInterface,
     TraitedSpec,
     isdefined,
 )
 
-from secondglance.files.geometry import affine_of
+from secondglance.files.geometry import affine_of, grid_of
 from secondglance.files.labels import class_labels, read_reference
+from secondglance.files.stacks import write_stack
 from secondglance.files.tables import write_tsv
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.metrics import (
@@ -22,10 +22,11 @@ from secondglance.imaging.metrics import (
     per_slice_metrics,
     segmentation_metrics,
 )
-from secondglance.interfaces.stacks import in_cwd
+from secondglance.imaging.pose import Pose
+from secondglance.interfaces.stacks import PoseSpec, in_cwd
 
 
-class _MetricsInputSpec(BaseInterfaceInputSpec):
+class _MetricsInputSpec(PoseSpec):
     dseg = File(exists=True, mandatory=True, desc='labels found')
     brain_mask = File(exists=True, mandatory=True, desc='brain mask found')
     reference = File(exists=True, mandatory=True, desc='reference labels, or a brain mask')
@@ -37,7 +38,8 @@ class _MetricsInputSpec(BaseInterfaceInputSpec):
 
 class _MetricsOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc='metrics of the volume, a row a class (.tsv)')
-    slices_file = File(exists=True, desc='metrics of every slice (.tsv)')
+    slices_file = File(exists=True, desc='metrics of every slice, posterior first (.tsv)')
+    reference_stack = File(exists=True, desc='labels of the reference as a stack, (H, W, N)')
 
 
 class Metrics(SimpleInterface):
@@ -47,8 +49,6 @@ class Metrics(SimpleInterface):
     output_spec = _MetricsOutputSpec
 
     def _run_interface(self, runtime):
-        from secondglance.imaging.grids import slice_grid
-
         found = nib.load(self.inputs.dseg)
         labels = class_labels(found.dataobj)
         mask = np.asarray(nib.load(self.inputs.brain_mask).dataobj) > 0
@@ -56,9 +56,15 @@ class Metrics(SimpleInterface):
         read = read_reference(Path(self.inputs.reference), table)
         reference = read.labels
         voxel_size = nib.affines.voxel_sizes(affine_of(found))
-        axis = slice_grid(found.shape, found.affine, float(min(voxel_size))).slice_axis
+        grid = grid_of(self.inputs.dseg, Pose(**self.inputs.pose))
+        self._results['reference_stack'] = write_stack(
+            grid.to_stack(reference.astype(np.float32), order=0),
+            grid.affine,
+            in_cwd(self.inputs.dseg, runtime, '_reference'),
+        )
         tables = []
-        for function in (segmentation_metrics, partial(per_slice_metrics, axis=axis)):
+        by_slice = partial(per_slice_metrics, axis=grid.slice_axis, backwards=grid.flips[0])
+        for function in (segmentation_metrics, by_slice):
             # The brain is judged by the mask, the tissues by the labels
             rows = function(mask.astype(int), (reference > 0).astype(int), voxel_size)
             rows = [row for row in rows if row['label'] == 'brain']

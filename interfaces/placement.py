@@ -36,6 +36,7 @@ class _PlaceInputSpec(PoseSpec):
 
 class _PlaceOutputSpec(TraitedSpec):
     placed_stack = File(exists=True, desc='placed mask, (H, W, N)')
+    kernel_stack = File(exists=True, desc='kernel of each slice and its mask, (h, w, N, 2)')
     placement = File(exists=True, desc='a row a slice (.tsv)')
     donor = File(exists=True, desc='donor taken, offset, scale, score and slices (.json)')
 
@@ -55,6 +56,10 @@ class Place(SimpleInterface):
             )
         self._results['placed_stack'] = write_stack(
             found.mask, affine, in_cwd(path, runtime, '_placed')
+        )
+        kernels = np.stack([found.match.kernels, found.match.mask], axis=1)
+        self._results['kernel_stack'] = write_stack(
+            kernels.astype(np.float32), affine, in_cwd(path, runtime, '_kernels')
         )
         size = pose.relative_size
         rows = placement_rows(found, head.positions * size, head.spacing * size)

@@ -77,7 +77,9 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
     stack = File(exists=True, mandatory=True, desc='head, (H, W, N)')
     saliency_stack = File(exists=True, mandatory=True, desc='signed gradient, (H, W, N)')
     enhanced_stack = File(exists=True, mandatory=True, desc='enhanced saliency, (H, W, N)')
-    mask_stack = File(exists=True, mandatory=True, desc='placed mask, (H, W, N)')
+    mask_stack = File(exists=True, mandatory=True, desc='brain mask, (H, W, N)')
+    placed_stack = File(exists=True, mandatory=True, desc='placed mask of the donor, (H, W, N)')
+    kernel_stack = File(exists=True, mandatory=True, desc='kernels and masks, (h, w, N, 2)')
     first_probabilities_stack = File(exists=True, mandatory=True, desc='first, (H, W, N, 4)')
     probabilities_stack = File(exists=True, mandatory=True, desc='second, (H, W, N, 4)')
     labels_stack = File(exists=True, mandatory=True, desc='tissues, 1 WM 2 GM 3 CSF, (H, W, N)')
@@ -95,6 +97,8 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
     b0_series = File(exists=True, desc='volumes after motion correction, (X, Y, Z, B)')
     b0_uncorrected = File(exists=True, desc='volumes before it, as many or more')
     metrics = File(exists=True, desc='against the reference (.tsv)')
+    slice_metrics = File(exists=True, desc='the same of every slice (.tsv)')
+    reference_stack = File(exists=True, desc='labels of the reference, (H, W, N)')
     map_stacks = InputMultiObject(File(exists=True), desc='further saliency, (H, W, N) each')
     map_names = traits.List(traits.Str(), desc='their names')
 
@@ -146,6 +150,8 @@ class Report(SimpleInterface):
             saliency=read_stack(self.inputs.saliency_stack)[0],
             enhanced=read_stack(self.inputs.enhanced_stack)[0],
             mask=mask,
+            placed=read_stack(self.inputs.placed_stack)[0] >= 0.5,
+            kernels=read_stack(self.inputs.kernel_stack)[0],
             first_labels=first.argmax(1),
             labels=labels,
             aspect=float(spacing[1] / spacing[0]),
@@ -179,7 +185,7 @@ class Report(SimpleInterface):
             volumes=volume_rows,
             glances=compare_glances(first, second, labels, mask, voxel),
             explained=self._explained(),
-            metrics=read_tsv(self.inputs.metrics) if isdefined(self.inputs.metrics) else [],
+            **self._against_reference(),
             confounds=columns_of(confounds),
             lognormal=json.loads(Path(self.inputs.lognormal).read_text()),
             settings=settings,
@@ -223,6 +229,16 @@ class Report(SimpleInterface):
         stack = grid_of(self.inputs.regions, pose).to_stack(labels, order=0)
         names = {int(row['index']): row['name'] for row in read_tsv(self.inputs.regions_table)}
         return {'regions': np.rint(stack).astype(int), 'region_names': names}
+
+    def _against_reference(self) -> dict:
+        """Scores, and the reference as a stack; nothing where there is none."""
+        if not isdefined(self.inputs.metrics):
+            return {}
+        return {
+            'metrics': read_tsv(self.inputs.metrics),
+            'slice_scores': read_tsv(self.inputs.slice_metrics),
+            'reference': np.rint(read_stack(self.inputs.reference_stack)[0]).astype(int),
+        }
 
     def _before_and_after(self, pose: Pose, engine: dict) -> dict[str, np.ndarray]:
         """Show the volume that was moved most, before and after its correction."""

@@ -97,6 +97,8 @@ def init_brain_wf(
         Fit of the log-normal model slice by slice (.json), and its distances (.tsv).
     stack, saliency_stack, enhanced_stack, mask_stack, first_probabilities_stack
         The same as stacks of slices at the network's spacing, for the report.
+    placed_stack, kernel_stack
+        The donor's mask where it was placed; the donor's kernel and mask of each slice.
     """
     workflow = Workflow(name=name)
     weights = str(absolute(weights or default_weights()))
@@ -113,7 +115,7 @@ def init_brain_wf(
                 *('pose', 'brain_mask', 'confidence', 'placement', 'donor'),
                 *('saliency', 'enhanced', 'first_probabilities', 'lognormal', 'lognormal_slices'),
                 *('stack', 'saliency_stack', 'enhanced_stack', 'mask_stack'),
-                'first_probabilities_stack',
+                *('first_probabilities_stack', 'placed_stack', 'kernel_stack'),
             ]
         ),
         name='outputnode',
@@ -179,7 +181,7 @@ def init_brain_wf(
                     ('probabilities_stack', 'first_probabilities_stack'),
                 ],
             ),
-            (place, outputnode, same('donor')),
+            (place, outputnode, same('donor', 'placed_stack', 'kernel_stack')),
             (brain, outputnode, same('brain_mask', 'mask_stack', 'placement', 'confidence')),
         ]
     )

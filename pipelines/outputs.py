@@ -92,6 +92,7 @@ def init_outputs_wf(
     for_report = ['notes', 'engine', 'donor', 'pose', 'lognormal', 'stack', 'saliency_stack']
     for_report += ['enhanced_stack', 'mask_stack', 'first_probabilities_stack']
     for_report += ['probabilities_stack', 'labels_stack', 'b0_series', 'b0_uncorrected']
+    for_report += ['placed_stack', 'kernel_stack']
     others = ['probsegs', 'first_probabilities', 'maps', 'map_stacks', 'confounds']
     inputnode = Node(IdentityInterface([*computed, *for_report, *others]), name='inputnode')
     outputnode = Node(IdentityInterface(['report', 'out_files']), name='outputnode')
@@ -171,9 +172,18 @@ def init_outputs_wf(
                     ('dseg', 'dseg'),
                     ('brain_mask', 'brain_mask'),
                     ('first_probabilities', 'first_probabilities'),
+                    ('pose', 'pose'),
                 ],
             ),
-            (metrics, report, [('out_file', 'metrics')]),
+            (
+                metrics,
+                report,
+                [
+                    ('out_file', 'metrics'),
+                    ('slices_file', 'slice_metrics'),
+                    ('reference_stack', 'reference_stack'),
+                ],
+            ),
             (metrics, publish, [('out_file', 'metrics'), ('slices_file', 'slice_metrics')]),
         ]
     workflow.connect(edges)

@@ -137,7 +137,7 @@ def init_subject_wf(
                     *('saliency', 'enhanced', 'first_probabilities'),
                     *('lognormal', 'lognormal_slices'),
                     *('stack', 'saliency_stack', 'enhanced_stack', 'mask_stack'),
-                    'first_probabilities_stack',
+                    *('first_probabilities_stack', 'placed_stack', 'kernel_stack'),
                 ),
             ),
             (tissues_wf, outputs_wf, _same(*TISSUE_FIELDS, *second_fields(method))),

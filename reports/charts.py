@@ -1,10 +1,14 @@
-"""Line charts as SVG: small, readable in light and dark, and made without a plotting library."""
+"""Charts as SVG inside a page: small, readable in light and dark, made without a plotting library.
+
+Their colours are in ``chart.css``, so that they follow the page.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import ArrayLike
 
 WIDTH, HEIGHT = 400, 270
@@ -13,20 +17,8 @@ WIDTH, HEIGHT = 400, 270
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 30, 46
 """Margins around the axes."""
 
-STYLE = """
-text { font: 13px system-ui, sans-serif; fill: #1a1a1a; }
-.axis { stroke: #4a4a4a; fill: none; } .grid { stroke: #8884; }
-.line { fill: none; stroke-width: 1.8; } .dash { stroke-dasharray: 6 4; }
-.faint { stroke-opacity: .3; stroke-width: 1; }
-.c0 { stroke: #0072b2; } .c1 { stroke: #b84a00; } .c2 { stroke: #00704f; } .c3 { stroke: #4a4a4a; }
-.dot { fill: currentColor; stroke: none; }
-.dot.c0 { color: #0072b2; } .dot.c1 { color: #b84a00; } .dot.c2 { color: #00704f; }
-@media (prefers-color-scheme: dark) {
-text { fill: #e9ecef; } .axis { stroke: #b8bfc6; }
-.c0 { stroke: #6cc3f5; } .c1 { stroke: #ffb057; } .c2 { stroke: #4fdcb0; } .c3 { stroke: #b8bfc6; }
-.dot.c0 { color: #6cc3f5; } .dot.c1 { color: #ffb057; } .dot.c2 { color: #4fdcb0; }
-}
-"""
+NAMES_HEIGHT = 60
+"""More where names stand below the x axis."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +32,7 @@ class Line:
     label : str
         In the legend; nothing leaves it out.
     colour : int
-        0 to 3; 3 is grey.
+        0 to 4; 3 is grey.
     mark : {'', 'o', 'x'}
         Of each point.
     joined : bool
@@ -59,6 +51,26 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """Counts as an area.
+
+    Attributes
+    ----------
+    edges : (K + 1,) array
+    counts : (K,) array
+        In any unit.
+    label : str
+    colour : int
+        As of `Line`.
+    """
+
+    edges: ArrayLike
+    counts: ArrayLike
+    label: str = ''
+    colour: int = 0
+
+
+@dataclass(frozen=True)
 class Panel:
     """Axes with lines.
 
@@ -71,6 +83,10 @@ class Panel:
         Of the y axis; None fits the lines.
     note : str
         Before the legend.
+    areas : sequence of Histogram
+        Below the lines.
+    names : sequence of str
+        Instead of numbers at 0, 1, … of the x axis, slanted.
     """
 
     lines: Sequence[Line]
@@ -78,21 +94,28 @@ class Panel:
     ylabel: str
     limits: tuple[float | None, float | None] = field(default=(None, None))
     note: str = ''
+    areas: Sequence[Histogram] = ()
+    names: Sequence[str] = ()
 
 
-def chart(panels: Sequence[Panel]) -> str:
-    """Draw panels side by side.
+def chart(panel: Panel, words: str) -> Markup:
+    """Draw a panel.
+
+    Parameters
+    ----------
+    panel : Panel
+    words : str
+        What the chart shows, for those who cannot see it.
 
     Returns
     -------
-    str
-        An SVG file.
+    Markup
+        An SVG element for a page.
     """
-    parts = [_panel(panel, index * WIDTH) for index, panel in enumerate(panels)]
-    width = WIDTH * len(panels)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" '
-        f'width="{width}" height="{HEIGHT}"><style>{STYLE}</style>{"".join(parts)}</svg>'
+    height = HEIGHT + (NAMES_HEIGHT if panel.names else 0)
+    return Markup(
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {WIDTH} {height}" '
+        f'role="img" aria-label="{escape(words)}">{_panel(panel, height)}</svg>'
     )
 
 
@@ -127,10 +150,13 @@ def _range(values: Sequence[ArrayLike], limits=(None, None)) -> tuple[float, flo
     )
 
 
-def _panel(panel: Panel, left: float) -> str:
-    x_low, x_high = _range([line.x for line in panel.lines])
-    y_low, y_high = _range([line.y for line in panel.lines], panel.limits)
-    x0, x1, y0, y1 = LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, TOP
+def _panel(panel: Panel, height: int) -> str:
+    edges = [area.edges for area in panel.areas]
+    counts = [area.counts for area in panel.areas]
+    x_low, x_high = _range([*(line.x for line in panel.lines), *edges])
+    y_low, y_high = _range([*(line.y for line in panel.lines), *counts], panel.limits)
+    x0, x1, y1 = LEFT, WIDTH - RIGHT, TOP
+    y0 = height - BOTTOM - (NAMES_HEIGHT if panel.names else 0)
 
     def across(value):
         return x0 + (value - x_low) / (x_high - x_low) * (x1 - x0)
@@ -138,25 +164,41 @@ def _panel(panel: Panel, left: float) -> str:
     def up(value):
         return y0 + (value - y_low) / (y_high - y_low) * (y1 - y0)
 
-    parts = [f'<g transform="translate({left} 0)">']
+    parts = []
     for tick in ticks(y_low, y_high):
         y = up(tick)
         parts.append(f'<path class="grid" d="M{x0} {y:.1f}H{x1}"/>')
         parts.append(_text(x0 - 6, y + 4, f'{tick:g}', 'end'))
-    for tick in ticks(x_low, x_high):
-        parts.append(f'<path class="axis" d="M{across(tick):.1f} {y0}v4"/>')
-        parts.append(_text(across(tick), y0 + 18, f'{tick:g}', 'middle'))
+    for tick in range(len(panel.names)) if panel.names else ticks(x_low, x_high):
+        x = across(tick)
+        parts.append(f'<path class="axis" d="M{x:.1f} {y0}v4"/>')
+        if panel.names:
+            name = escape(panel.names[int(tick)])
+            place = f'translate({x + 4:.1f} {y0 + 14}) rotate(-40)'
+            parts.append(f'<text transform="{place}" text-anchor="end">{name}</text>')
+        else:
+            parts.append(_text(x, y0 + 18, f'{tick:g}', 'middle'))
     parts.append(f'<path class="axis" d="M{x0} {y1}V{y0}H{x1}"/>')
-    parts.append(_text((x0 + x1) / 2, HEIGHT - 8, panel.xlabel, 'middle'))
+    parts.append(_text((x0 + x1) / 2, height - 8, panel.xlabel, 'middle'))
     middle = (y0 + y1) / 2
     parts.append(
         f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle">'
         f'{escape(panel.ylabel)}</text>'
     )
+    for area in panel.areas:
+        parts.append(_area(area, across, up, y0))
     for line in panel.lines:
         parts += _line(line, across, up)
     parts += _legend(panel, x0)
-    return ''.join([*parts, '</g>'])
+    return ''.join(parts)
+
+
+def _area(area: Histogram, across, up, bottom: float) -> str:
+    edges, counts = np.asarray(area.edges, float), np.asarray(area.counts, float)
+    path = f'M{across(edges[0]):.1f} {bottom}'
+    for right, count in zip(edges[1:], counts, strict=True):
+        path += f'V{up(count):.1f}H{across(right):.1f}'
+    return f'<path class="area c{area.colour}" d="{path}V{bottom}z"/>'
 
 
 def _line(line: Line, across, up) -> list[str]:
@@ -188,7 +230,8 @@ def _legend(panel: Panel, left: float) -> list[str]:
     if panel.note:
         parts.append(_text(x, 18, panel.note, 'start'))
         x += 7.0 * len(panel.note) + 14
-    for line in panel.lines:
+    named: list[Histogram | Line] = [*panel.areas, *panel.lines]
+    for line in named:
         if line.label:
             parts.append(f'<path class="line c{line.colour}" d="M{x:.0f} 14h16"/>')
             parts.append(_text(x + 21, 18, line.label, 'start'))

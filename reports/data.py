@@ -38,6 +38,12 @@ class ReportData:
         Width and height of a pixel, mm.
     edges : (str, str, str, str)
         What lies left, right, up and down in a slice: a letter each.
+    placed : (N, H, W) bool array, optional
+        Mask of the donor, where it was placed.
+    kernels : (N, 2, h, w) array, optional
+        Kernel of each slice, and its mask.
+    reference : (N, H, W) int array, optional
+        Labels to compare with, or a brain mask.
     probabilities : (N, 4, H, W) array, optional
         Of the classes, after the second glance.
     regions : (N, H, W) int array, optional
@@ -49,7 +55,7 @@ class ReportData:
         Other images on the same grid, such as a volume before and after motion correction.
     summary : dict of str
         What is known of scan and run, in one table.
-    placement, volumes, glances, metrics : list of dict
+    placement, volumes, glances, metrics, slice_scores : list of dict
         Rows of tables.
     confounds : dict of arrays
         Motion parameters and framewise displacement, by name.
@@ -82,6 +88,9 @@ class ReportData:
     aspect: float = 1.0
     spacing: tuple[float, float] = (1.0, 1.0)
     edges: tuple[str, str, str, str] = ('L', 'R', 'D', 'V')
+    placed: NDArray | None = None
+    kernels: NDArray | None = None
+    reference: NDArray | None = None
     probabilities: NDArray | None = None
     regions: NDArray | None = None
     region_names: dict[int, str] = field(default_factory=dict)
@@ -92,6 +101,7 @@ class ReportData:
     volumes: list[dict] = field(default_factory=list)
     glances: list[dict] = field(default_factory=list)
     metrics: list[dict] = field(default_factory=list)
+    slice_scores: list[dict] = field(default_factory=list)
     confounds: dict[str, NDArray] = field(default_factory=dict)
     lognormal: dict | None = None
     explained: dict[str, NDArray] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The report's pictures: mosaics as one array each, and small plots."""
+"""The report's pictures: mosaics as one array each."""
 
 import base64
 from io import BytesIO
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from secondglance.imaging.glance_changes import ADDED, CHANGED, REMOVED
-from secondglance.reports.charts import Line, Panel, chart
 
 COLOURS = {1: (230, 159, 0), 2: (86, 180, 233), 3: (204, 121, 167)}
 """WM, GM and CSF as RGB, distinct for colour-blind readers too (Okabe and Ito)."""
@@ -239,7 +238,7 @@ def data_uri(path: Path, picture: NDArray[np.uint8] | None = None, quality: int 
     Parameters
     ----------
     path : Path
-        An SVG, kept as it is, or a picture, which becomes WebP where that format holds its size.
+        A picture, which becomes WebP where that format holds its size.
     picture : (rows, columns, 3) uint8 array, optional
         What the file holds, where it is at hand.
     quality : int
@@ -251,101 +250,26 @@ def data_uri(path: Path, picture: NDArray[np.uint8] | None = None, quality: int 
     """
     from PIL import Image
 
-    if path.suffix == '.svg':
-        kind, content = 'svg+xml', path.read_bytes()
-    else:
-        shown = Image.open(path) if picture is None else Image.fromarray(picture)
-        with shown:
-            if quality < QUALITY and shown.width > WIDTH:
-                shown = shown.resize((WIDTH, max(1, shown.height * WIDTH // shown.width)))
-            if max(shown.size) <= WEBP_SIDE:
-                buffer = BytesIO()
-                shown.convert('RGB').save(buffer, 'WEBP', quality=quality, method=1)
-                kind, content = 'webp', buffer.getvalue()
-            else:
-                kind, content = 'png', path.read_bytes()
-    return f'data:image/{kind};base64,{base64.b64encode(content).decode()}'
+    shown = Image.open(path) if picture is None else Image.fromarray(picture)
+    with shown:
+        if quality < QUALITY and shown.width > WIDTH:
+            shown = shown.resize((WIDTH, max(1, shown.height * WIDTH // shown.width)))
+        if max(shown.size) <= WEBP_SIDE:
+            return webp_uri(np.asarray(shown.convert('RGB')), quality)
+    return f'data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}'
 
 
-def motion_plot(confounds: dict, path: Path) -> None:
-    """Plot translations, rotations and framewise displacement over the volumes."""
-    volumes = confounds.get('volume', np.arange(len(confounds['trans_x'])))
-    panels = [
-        Panel(
-            [
-                Line(volumes, np.asarray(confounds[name], float) * factor, label, colour)
-                for colour, (name, label) in enumerate(zip(names, labels, strict=True))
-            ],
-            'volume',
-            ylabel,
-        )
-        for names, labels, factor, ylabel in (
-            (('trans_x', 'trans_y', 'trans_z'), 'xyz', 1.0, 'translation, mm'),
-            (('rot_x', 'rot_y', 'rot_z'), 'xyz', 180 / np.pi, 'rotation, degrees'),
-            (('framewise_displacement',), ('',), 1.0, 'framewise displacement, mm'),
-        )
-    ]
-    path.write_text(chart(panels), encoding='utf-8')
+def webp_uri(picture: NDArray[np.uint8], quality: int = QUALITY) -> str:
+    """Encode a picture of at most `WEBP_SIDE` pixels a side.
 
+    Parameters
+    ----------
+    picture : (rows, columns, 3) uint8 array
+    quality : int
+        1 to 100.
+    """
+    from PIL import Image
 
-def placement_plot(rows: list[dict], path: Path) -> None:
-    """Plot shift, peak and probability of a good mask by slice; replaced shifts are marked."""
-    index = np.array([row['slice'] for row in rows])
-    replaced = np.array([bool(row['replaced']) for row in rows])
-    shifts = []
-    for colour, name in enumerate('xy'):
-        found = np.array([row[f'found_{name}_mm'] for row in rows], float)
-        used = [row[f'shift_{name}_mm'] for row in rows]
-        shifts += [
-            Line(index, used, name, colour, mark=''),
-            Line(index[~replaced], found[~replaced], '', colour, 'o', joined=False),
-            Line(index[replaced], found[replaced], '', colour, 'x', joined=False),
-        ]
-    sure = [
-        Line(index, [row[name] for row in rows], label, colour)
-        for colour, (name, label) in enumerate(
-            (('probability', 'mask is good'), ('confidence', 'shift agrees'))
-        )
-    ]
-    panels = [
-        Panel(shifts, 'slice', 'shift, mm', note='×: replaced'),
-        Panel([Line(index, [row['peak_ratio'] for row in rows])], 'slice', 'peak ratio'),
-        Panel(sure, 'slice', 'probability', (0, 1.05)),
-    ]
-    path.write_text(chart(panels), encoding='utf-8')
-
-
-def lognormal_plot(fit: dict, path: Path) -> None:
-    """Plot the distance to a log-normal of every slice, and the quantiles of all."""
-    distance = np.array(fit['ks_distance'], float)
-    theory = np.array(fit['theoretical'], float)
-    quantiles = [
-        Line(theory, observed, mark='', faint=True)
-        for observed in np.array(fit['observed'], float)
-    ]
-    panels = [
-        Panel(
-            [Line(np.arange(len(distance)), distance)],
-            'slice',
-            'Kolmogorov-Smirnov distance',
-            (0, None),
-        ),
-        Panel(
-            [*quantiles, Line(theory, theory, '', 3, mark='', dashed=True)],
-            'quantile of a normal',
-            'observed quantile',
-        ),
-    ]
-    path.write_text(chart(panels), encoding='utf-8')
-
-
-def plots(n: int, *ylabels: str):
-    """Lay out small plots side by side."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.3 * n, 2.9), layout='constrained', facecolor='white')
-    axes = figure.subplots(1, n)
-    for axis, label in zip(axes, ylabels, strict=True):
-        axis.set_ylabel(label)
-        axis.spines[['top', 'right']].set_visible(False)
-    return figure, axes
+    buffer = BytesIO()
+    Image.fromarray(picture).save(buffer, 'WEBP', quality=quality, method=1)
+    return f'data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}'

@@ -2,8 +2,10 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from secondglance.files.atomic import write_whole
@@ -12,6 +14,13 @@ from secondglance.imaging.labels import TISSUES
 from secondglance.reports import figures
 from secondglance.reports.data import ReportData
 from secondglance.reports.page import environment
+from secondglance.reports.plots import (
+    lognormal_charts,
+    motion_charts,
+    placement_charts,
+    score_charts,
+)
+from secondglance.reports.steps import OUTLINES, slice_steps
 from secondglance.reports.viewer import CHANGE_NAMES, viewer_within
 
 MOST_BYTES = 3_700_000
@@ -40,11 +49,6 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     made: dict[str, Path] = {}
     pictures: dict[str, NDArray] = {}
 
-    def figure(name: str, extension: str) -> Path:
-        path = figures_dir / f'{prefix}_{name}.{extension}'
-        made[name] = path
-        return path
-
     base = figures.grey(data.image)
     for name, slices, outline in (
         ('tissues', figures.tissues(base, data.labels), None),
@@ -62,23 +66,18 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
         picture = figures.mosaic(slices, outline, data.aspect)
         across = data.image.shape[1] * data.spacing[0]
         pictures[name] = figures.annotate(picture, len(slices), across, data.edges)
-        figure(name, 'png')
+        made[name] = figures_dir / f'{prefix}_{name}.png'
     # Encoding leaves the interpreter free
     with ThreadPoolExecutor(ENCODERS) as pool:
         list(pool.map(figures.save_png, pictures.values(), [made[name] for name in pictures]))
     # The cohort page alone shows it
     small = figures.thumbnail(base, data.mask, data.aspect)
     figures.save_png(small, figures_dir / f'{prefix}_thumbnail.png')
-    if data.confounds and len(data.confounds['trans_x']) > 1:
-        figures.motion_plot(data.confounds, figure('motion', 'svg'))
-    if data.placement:
-        figures.placement_plot(data.placement, figure('placement', 'svg'))
-    if data.lognormal:
-        figures.lognormal_plot(data.lognormal, figure('lognormal', 'svg'))
-
     # The cohort page shows the files; the report holds them and needs none
     inside = _within(made, pictures)
-    left = MOST_BYTES - sum(map(len, inside.values()))
+    steps = slice_steps(data)
+    drawn = [(one.kernel, one.surface, one.masks, *one.histograms) for one in steps]
+    left = MOST_BYTES - sum(map(len, chain(inside.values(), *drawn)))
     page = (
         environment()
         .get_template('report.html')
@@ -88,10 +87,32 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
             colours={n: figures.COLOURS[i] for i, n in enumerate(TISSUES, 1)},
             changes=dict(zip(CHANGE_NAMES, figures.CHANGES.values(), strict=True)),
             viewer=viewer_within(data, left),
+            charts=_charts(data),
+            steps=steps,
+            outlines={name: OUTLINES[name] for name in _outlined(data)},
             fits=_counted(data.lognormal['best'] if data.lognormal else []),
         )
     )
     write_whole(html_path, page)
+
+
+def _charts(data: ReportData) -> dict[str, list[Markup]]:
+    """Draw the plots of what is known."""
+    charts = {}
+    if data.confounds and len(data.confounds['trans_x']) > 1:
+        charts['motion'] = motion_charts(data.confounds)
+    if data.placement:
+        charts['placement'] = placement_charts(data.placement)
+    if data.lognormal:
+        charts['lognormal'] = lognormal_charts(data.lognormal)
+    if data.slice_scores:
+        charts['scores'] = score_charts(data.slice_scores)
+    return charts
+
+
+def _outlined(data: ReportData) -> list[str]:
+    """Name the outlines that the pictures of the steps have."""
+    return [name for name in OUTLINES if name != 'reference' or data.reference is not None]
 
 
 def _within(made: dict[str, Path], pictures: dict[str, NDArray]) -> dict[str, str]:

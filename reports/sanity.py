@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from secondglance.files.atomic import write_whole
 from secondglance.reports import figures
 from secondglance.reports.page import environment
+from secondglance.reports.plots import cascade_charts, share_charts
 from secondglance.reports.scores import write_table
 
 N_SHOWN = 9
@@ -45,9 +47,6 @@ def write_sanity(
         picture = figures.mosaic(figures.diverging(shown), aspect=aspect, columns=len(shown))
         figures.save_png(picture, path)
         maps[name] = f'figures/{path.name}'
-    cascade, curves = pictures / 'sanity_cascade.svg', pictures / 'sanity_curves.svg'
-    _draw_cascade(found, cascade)
-    _draw_curves(found, curves)
     write_table(found.rows, folder / 'sanity.tsv')
     told = {
         **facts,
@@ -63,8 +62,7 @@ def write_sanity(
             verdicts=verdicts,
             passed=sum(verdict.passed for verdict in verdicts),
             maps=maps,
-            cascade=f'figures/{cascade.name}',
-            curves=f'figures/{curves.name}',
+            **_charts_of(found),
             rows=found.rows,
         )
     )
@@ -72,29 +70,18 @@ def write_sanity(
     return folder / 'sanity.html'
 
 
-def _draw_cascade(found, path: Path) -> None:
-    figure, axes = figures.plots(2, 'likeness to the trained map', 'Dice of the placed mask')
-    rows = found.of('trained') + found.of('cascade')
-    names = ['none', *(row['what'] for row in rows[1:])]
-    (edge,) = found.of('control', 'edges')
-    for axis, keys in zip(axes, (('rank_correlation', 'ssim'), ('placed_dice',)), strict=True):
-        for number, key in enumerate(keys):
-            axis.plot([row[key] for row in rows], 'o-', ms=3, label=key.replace('_', ' '))
-            axis.axhline(edge[key], color=f'C{number}', ls='--', lw=1)
-        axis.set_xticks(range(len(names)), names, rotation=60, ha='right', fontsize=7)
-        axis.set_ylim(min(0, axis.get_ylim()[0]), 1.02)
-        axis.set_xlabel('randomised down to')
-    axes[0].legend(fontsize=8, frameon=False)
-    figure.savefig(path)
-
-
-def _draw_curves(found, path: Path) -> None:
+def _charts_of(found) -> dict[str, list[Markup]]:
+    """Charts of the randomised weights, and of faithfulness."""
     from secondglance.models.saliency.sanity import SHARES
 
-    figure, axes = figures.plots(2, 'tissue still found', 'tissue found')
-    for axis, (kind, curves) in zip(axes, found.curves.items(), strict=True):
-        for by, curve in curves.items():
-            axis.plot(SHARES, curve, 'o-', ms=3, label=f'{by}, area {found.area(kind, by):.2f}')
-        axis.set_xlabel(f'share of pixels, {kind}')
-        axis.legend(fontsize=8, frameon=False)
-    figure.savefig(path)
+    rows = found.of('trained') + found.of('cascade')
+    (edges,) = found.of('control', 'edges')
+    keys = ('rank_correlation', 'ssim', 'placed_dice')
+    return {
+        'cascade': cascade_charts(
+            ['none', *(row['what'] for row in rows[1:])],
+            {key: [row[key] for row in rows] for key in keys},
+            {key: edges[key] for key in keys},
+        ),
+        'curves': share_charts(SHARES, found.curves, found.area),
+    }

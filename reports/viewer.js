@@ -271,6 +271,7 @@
 
   function go(slice) {
     state.slice = clamp(Math.round(slice), 0, data.n - 1);
+    document.dispatchEvent(new CustomEvent('slice', { detail: state.slice }));
     draw();
   }
 

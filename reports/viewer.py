@@ -11,6 +11,7 @@ from secondglance.imaging.glance_changes import changes
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports import figures
 from secondglance.reports.data import ReportData
+from secondglance.reports.steps import OUTLINES
 
 MOST_PIXELS = 2_500_000
 """Of one layer of the whole stack; more are thinned in plane, so that a page can be mailed."""
@@ -19,6 +20,8 @@ LEAST_PIXELS = 400
 """Of a slice: it is not thinned further."""
 
 TISSUE_NAMES = dict(zip(TISSUES, ('white matter', 'grey matter', 'CSF'), strict=True))
+
+PLACED, REFERENCE = 'Placed mask of the donor', 'Reference'
 
 CHANGE_NAMES = ('removed', 'added', 'relabelled')
 """In the order of the values of :func:`secondglance.imaging.glance_changes.changes`."""
@@ -114,6 +117,10 @@ def _label_layers(data: ReportData) -> tuple[dict[str, NDArray], list[dict[str, 
         'first': data.first_labels,
         'changes': changes(data.first_labels, data.labels),
     }
+    if data.placed is not None:
+        labels['placed'] = data.placed
+    if data.reference is not None:
+        labels['reference'] = data.reference > 0
     tissues = [{'name': TISSUE_NAMES[t], 'colour': figures.COLOURS[i + 1]} for i, t in
                enumerate(TISSUES)]  # fmt: skip
     layers: list[dict[str, Any]] = [
@@ -135,6 +142,16 @@ def _label_layers(data: ReportData) -> tuple[dict[str, NDArray], list[dict[str, 
                 for name, colour in zip(CHANGE_NAMES, figures.CHANGES.values(), strict=True)
             ],
         },
+    ]
+    layers += [
+        {
+            'key': key,
+            'name': name,
+            'kind': 'labels',
+            'classes': [{'name': name.lower(), 'colour': OUTLINES[name.lower()]}],
+        }
+        for key, name in (('placed', PLACED), ('reference', REFERENCE))
+        if key in labels
     ]
     if data.regions is not None and data.regions.any():
         present, packed = np.unique(data.regions, return_inverse=True)

@@ -176,11 +176,7 @@ def place_from_bank(
         slice(-part.start, side - part.start)
         for part, side in zip(frame, enhanced.shape[1:], strict=True)
     )
-    # Shifts refer to the whole frame: a mask that is not moved lies in its middle
-    moved = [
-        part.start + (part.stop - part.start) // 2 - side // 2
-        for part, side in zip(frame, enhanced.shape[1:], strict=True)
-    ]
+    moved = _moved(frame, enhanced)
     return replace(
         placed,
         mask=_reframed(placed.mask, (rows, columns)),
@@ -234,6 +230,47 @@ def match_donors(
     return DonorMatch(
         best, scores, match, _chosen(kernels, match), _chosen(mask, match), scale, degrees
     )
+
+
+def surfaces_of(
+    enhanced: ArrayLike, kernels: ArrayLike, slices: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Correlate some slices with their kernels at every shift, as the placement does.
+
+    Parameters
+    ----------
+    enhanced : (N, H, W) array
+        The subject's enhanced saliency.
+    kernels : (N, h, w) array
+        Of :class:`DonorMatch`.
+    slices : sequence of int
+        Which to correlate.
+
+    Returns
+    -------
+    surfaces : (len(slices), 2h - 1, 2w - 1) float32 array
+        Correlation coefficients.
+    first : (2,) int array
+        Shift of their first element, pixels along H and W; the next ones follow by one pixel.
+    """
+    enhanced = np.asarray(enhanced, np.float32)
+    frame = _head_frame(enhanced)
+    chosen = np.asarray(slices, int)
+    of_slices = np.asarray(kernels, np.float32)[chosen]
+    surfaces = _surfaces(_reframed(enhanced[chosen], frame), of_slices)
+    return surfaces, np.array(_moved(frame, enhanced)) - np.array(of_slices.shape[1:]) + 1
+
+
+def _surfaces(head: NDArray, kernels: NDArray) -> NDArray[np.float32]:
+    return correlate(standardise(head), standardise(kernels))
+
+
+def _moved(frame: tuple[slice, slice], enhanced: NDArray) -> list[int]:
+    """Shift of what is not moved in the frame: shifts refer to the middle of the whole slice."""
+    return [
+        part.start + (part.stop - part.start) // 2 - side // 2
+        for part, side in zip(frame, enhanced.shape[1:], strict=True)
+    ]
 
 
 def _head_frame(enhanced: NDArray) -> tuple[slice, slice]:
@@ -296,9 +333,7 @@ def _place(
     """Move the matched slices of a mask to where they correlate best."""
     match = found.slices
     reached = match.nearest >= 0
-    shifts, peaks, ratios = best_shift(
-        correlate(standardise(enhanced), standardise(found.kernels))
-    )
+    shifts, peaks, ratios = best_shift(_surfaces(enhanced, found.kernels))
     agreed, replaced, confidence = reconcile(
         shifts, np.where(reached, np.maximum(peaks, 0), 0), positions, tolerance_px
     )

@@ -17,6 +17,7 @@ from secondglance.files.labels import (
 from secondglance.files.tables import read_tsv
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
+from secondglance.imaging.pose import Pose
 from secondglance.interfaces.metrics import Metrics
 from secondglance.reports.figures import COLOURS
 
@@ -179,7 +180,8 @@ def test_a_reference_in_old_order_scores_as_one_in_the_order_of_bids(
         ('bare', file_labels(truth), None),
     ):
         path = reference(values, table, name=f'{name}/sub-1_dseg')
-        interface = Metrics(dseg=str(dseg), brain_mask=str(mask), reference=str(path))
+        pose = Pose('rat', 1.0).to_plain()
+        interface = Metrics(dseg=str(dseg), brain_mask=str(mask), reference=str(path), pose=pose)
         rows = read_tsv(interface.run(cwd=str(tmp_path)).outputs.out_file)
         scores[name] = {row['label']: row['dsc'] for row in rows}
     assert scores['old'] == scores['bids'] == scores['bare']

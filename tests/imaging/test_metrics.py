@@ -75,6 +75,14 @@ def test_slices_are_scored_by_themselves():
     assert rows[2]['dsc'] == 0
 
 
+def test_slices_of_a_file_that_runs_backwards_are_counted_from_its_end():
+    found, true = np.zeros((2, 4, 3, 5), int)
+    found[:, 0] = true[:, 0] = 1
+    rows = per_slice_metrics(found, true, (1, 1, 1), axis=1, backwards=True)
+    scored = [row['slice'] for row in rows if row['dsc'] == 1 and row['label'] == 'brain']
+    assert scored == [2]
+
+
 def test_volumes_are_counts_times_voxel_volume():
     rows = tissue_volumes(np.array([0, 1, 1, 3, 2, 2, 2]), 0.5)
     assert [(r['label'], r['volume_mm3']) for r in rows] == [

@@ -65,6 +65,12 @@ def full(data, rng):
         regions=regions,
         region_names={7: 'Cortex'},
         probabilities=probabilities,
+        placed=np.roll(data.mask, 1, axis=2),
+        kernels=np.stack([rng.random(data.mask.shape), data.mask], axis=1),
+        reference=data.labels,
+        slice_scores=[
+            {'slice': n, 'label': 'brain', 'dsc': 0.9, 'precision': 0.8} for n in range(5)
+        ],
         compared={'volume 3 before': data.image[:, ::-1], 'volume 3 after': data.image},
         spacing=(0.3, 0.3),
         summary={'Species': 'rat'},
@@ -114,7 +120,7 @@ def test_mailed_report_loads_every_picture_and_asks_for_nothing_else(open_page, 
     page.evaluate('() => [...document.images].forEach(i => (i.loading = "eager"))')
     page.wait_for_function(f'() => ({LOADED})().every(Boolean)')
     loaded = page.evaluate(LOADED)
-    assert len(loaded) >= 8
+    assert len(loaded) >= 7
     assert all(loaded)
     elsewhere = [url for url in open_page.asked if not url.startswith('data:')]
     assert elsewhere == [report.as_uri()]
@@ -189,6 +195,7 @@ def test_each_layer_shows_as_contour_and_as_fill(open_page, report):
     keys = boxes.evaluate_all('boxes => boxes.map(b => b.dataset.layer)')
     assert set(keys) == {
         *('mask', 'second', 'first', 'changes', 'regions', 'saliency', 'enhanced'),
+        *('placed', 'reference'),
         *(f'probability{tissue}' for tissue in ('WM', 'GM', 'CSF')),
     }
     page.locator('[data-layer="mask"]').uncheck()
@@ -236,6 +243,21 @@ def test_flicker_takes_turns_between_volume_and_mean(open_page, report):
     first = page.evaluate(SEEN)
     page.wait_for_function(f'first => ({SEEN})() !== first', arg=first)
     page.wait_for_function(f'first => ({SEEN})() === first', arg=first)
+
+
+def test_steps_follow_the_viewer_and_their_own_slider(open_page, report):
+    page = _ready(open_page(report))
+    shown = page.locator('[data-step]:visible')
+    assert shown.get_attribute('data-step') == '1'
+    assert shown.locator('svg.chart').count() == 4
+    page.locator('#viewer canvas').focus()
+    page.keyboard.press('End')
+    page.wait_for_selector('[data-step="4"]:visible')
+    assert shown.count() == 1
+    page.locator('[name="step"]').fill('1')
+    page.wait_for_selector('[data-step="2"]:visible')
+    assert shown.count() == 1
+    assert _slice(page) == 4
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
@@ -333,7 +355,7 @@ def test_without_scripts_the_mosaics_stay(open_page, report):
     page = open_page(report, java_script_enabled=False)
     assert not page.locator('#viewer').is_visible()
     assert page.get_by_text('needs JavaScript').is_visible()
-    assert page.locator('figure img').count() >= 8
+    assert page.locator('figure img').count() >= 7
     assert page.locator('figure img').first.is_visible()
 
 

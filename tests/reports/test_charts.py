@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from secondglance.reports.charts import Line, Panel, chart, ticks
+from secondglance.reports.charts import Histogram, Line, Panel, chart, ticks
 
 SVG = '{http://www.w3.org/2000/svg}'
 
@@ -16,7 +16,7 @@ def _marks(svg):
 
 
 def test_points_lie_where_their_values_say():
-    svg = chart([Panel([Line([0, 1, 2], [0.0, 1.0, 0.5])], 'slice', 'p', (0, 1))])
+    svg = chart(Panel([Line([0, 1, 2], [0.0, 1.0, 0.5])], 'slice', 'p', (0, 1)), '')
     (x0, y0), (x1, y1), (x2, y2) = _marks(svg)
     assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)
     assert x0 < x1
@@ -25,7 +25,7 @@ def test_points_lie_where_their_values_say():
 
 
 def test_what_is_no_number_leaves_a_gap():
-    svg = chart([Panel([Line(np.arange(4), [1.0, np.nan, 2.0, 3.0])], 'x', 'y')])
+    svg = chart(Panel([Line(np.arange(4), [1.0, np.nan, 2.0, 3.0])], 'x', 'y'), '')
     assert len(_marks(svg)) == 3
     assert 'nan' not in svg
     [path] = [p.get('d') for p in ElementTree.fromstring(svg).iter(f'{SVG}path')
@@ -37,16 +37,32 @@ def test_what_is_no_number_leaves_a_gap():
 @pytest.mark.parametrize('values', [[], [np.nan], [2.0], [3.0, 3.0], [0.0, 0.0], [1e-9, 2e-9]])
 def test_odd_values_can_be_drawn(values):
     for limits in ((None, None), (0, None), (0, 1)):
-        svg = chart([Panel([Line(np.arange(len(values)), values)], 'x', 'y', limits)])
+        svg = chart(Panel([Line(np.arange(len(values)), values)], 'x', 'y', limits), '')
         assert 'nan' not in svg
         assert 'inf' not in svg
         ElementTree.fromstring(svg)
 
 
 def test_text_is_escaped():
-    svg = chart([Panel([Line([0, 1], [0, 1], '<b>&')], '<x>', '"y"', note='<n>')])
-    words = [text.text for text in ElementTree.fromstring(svg).iter(f'{SVG}text')]
-    assert {'<b>&', '<x>', '"y"', '<n>'} <= set(words)
+    panel = Panel(
+        [Line([0, 1], [0, 1], '<b>&')], '<x>', '"y"', note='<n>', names=['<1>', '</svg>']
+    )
+    root = ElementTree.fromstring(chart(panel, '"><script>'))
+    words = [text.text for text in root.iter(f'{SVG}text')]
+    assert {'<b>&', '<x>', '"y"', '<n>', '<1>', '</svg>'} <= set(words)
+    assert root.get('aria-label') == '"><script>'
+
+
+def test_areas_of_a_histogram_are_in_proportion():
+    areas = [Histogram([0, 1, 2, 3], [4, 0, 2])]
+    svg = chart(Panel((), 'x', 'y', (0, 4), areas=areas), '')
+    [path] = [p.get('d') for p in ElementTree.fromstring(svg).iter(f'{SVG}path')
+              if p.get('class') == 'area c0']  # fmt: skip
+    bottom = float(path[1:].split('V')[0].split()[1])
+    tops = [bottom - float(part.split('H')[0]) for part in path.split('V')[1:-1]]
+    assert tops[1] == pytest.approx(0, abs=0.1)
+    assert tops[0] == pytest.approx(2 * tops[2], abs=0.2)
+    assert tops[2] > 50
 
 
 @pytest.mark.parametrize(('low', 'high'), [(0, 1), (-7, 3), (0.001, 0.002), (5, 5e6), (-0.4, 0)])

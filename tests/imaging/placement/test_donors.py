@@ -7,7 +7,13 @@ from scipy import ndimage
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement.correlation import centre_on
-from secondglance.imaging.placement.donors import Donor, kernels_of, place_from_bank, place_stack
+from secondglance.imaging.placement.donors import (
+    Donor,
+    kernels_of,
+    place_from_bank,
+    place_stack,
+    surfaces_of,
+)
 
 POSITIONS = np.arange(9.0) - 4
 
@@ -55,6 +61,19 @@ def test_head_in_a_larger_frame_far_from_the_middle(rng):
     around = ((0, 0), (24, 3), (0, 37))
     subject, brain = np.pad(donor.enhanced, around), np.pad(donor.mask, around)
     np.testing.assert_array_equal(place_stack(subject, POSITIONS, donor).mask, brain)
+
+
+def test_surfaces_are_highest_at_the_shifts_of_the_placement(rng):
+    donor = animal(rng)
+    shifts = np.stack([np.rint(0.5 * POSITIONS) + 2, np.full(9, -3)], axis=1)
+    subject = np.pad(move(donor.enhanced, shifts), ((0, 0), (24, 3), (0, 37)))
+    placed = place_stack(subject, POSITIONS, donor)
+    chosen = [1, 4, 7]
+    surfaces, first = surfaces_of(subject, placed.match.kernels, chosen)
+    for n, surface in zip(chosen, surfaces, strict=True):
+        highest = np.unravel_index(surface.argmax(), surface.shape)
+        np.testing.assert_array_equal(np.array(highest) + first, placed.own_shifts[n])
+        assert surface.max() == pytest.approx(placed.peaks[n], abs=1e-5)
 
 
 def test_donor_most_like_the_subject_is_taken(rng):
