@@ -27,7 +27,7 @@ from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.mask.selection import DOUBTFUL
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO, HEAD_RADIUS_MM
-from secondglance.reports.verdict import ranges
+from secondglance.reports.verdict import BAD_SLICE, end_shares, ranges
 
 LOW_CONFIDENCE = 0.5
 """Mean confidence of the placement below which a scan is flagged."""
@@ -174,6 +174,10 @@ class Report(SimpleInterface):
                 'Brain': f'{confidence["BrainVolume"]:.0f} mm³; Dice at least {GOOD_DICE} with '
                 f'probability {confidence["Confidence"]:.2f}',
                 'Doubtful slices': _doubtful(placement),
+                'Replaced shifts': _replaced(placement, confidence['Method']),
+                'Brain in end slices': '{:.0%} and {:.0%} of the largest area'.format(
+                    *end_shares(mask)
+                ),
                 'Saliency': f'{settings["saliency"]}, target {settings["target"]}',
                 'Weights': f'{Path(settings["weights"]).name} {settings["weights_checksum"][:12]}',
                 'Refinement': f'{Path(settings["refinement"]).name} '
@@ -208,6 +212,7 @@ class Report(SimpleInterface):
                     confounds=confounds,
                     volumes=volume_rows,
                     pixel_mm=float(spacing[0]),
+                    relative_size=pose.relative_size,
                 ),
             ],
         )
@@ -411,7 +416,6 @@ def placement_warnings(
             '--species right, and does the field of view hold the whole brain?'
         )
     matched = [row for row in rows if row['donor_slice'] >= 0]
-    replaced = [row['slice'] for row in matched if row['replaced']]
     if confidence['Method'] in ('correlation', 'similarity'):
         if not matched:
             return ['No slice of any donor matched: the mask is empty.']
@@ -421,11 +425,12 @@ def placement_warnings(
         beyond = len(rows) - len(matched)
         if beyond:
             warnings.append(f'{beyond} slices lie beyond the donor and have no mask.')
-    if replaced:
-        warnings.append(
-            f'{len(replaced)} of {len(matched)} slices had an outlier shift of the donor mask '
-            f'that was replaced: {ranges(replaced)}.'
-        )
+        replaced = [row['slice'] for row in matched if row['replaced']]
+        if replaced:
+            warnings.append(
+                f'{len(replaced)} of {len(matched)} slices had an outlier shift of the donor mask '
+                f'that was replaced: {ranges(replaced)}.'
+            )
     return warnings
 
 
@@ -437,8 +442,19 @@ def _without_signal(stack: np.ndarray) -> str:
 
 def _doubtful(rows: list[dict]) -> str:
     """Slices where the mask is probably bad."""
-    found = [str(row['slice']) for row in rows if row['probability'] < DOUBTFUL]
+    found = [str(row['slice']) for row in rows if row['probability'] < BAD_SLICE]
     return f'{", ".join(found) or "none"} of {len(rows)}'
+
+
+def _replaced(rows: list[dict], method: str) -> str:
+    """Slices with an outlier shift of the donor mask, and whether the mask depends on it."""
+    found = [row['slice'] for row in rows if row['replaced']]
+    if not found:
+        return f'none of {len(rows)}'
+    told = f'{ranges(found)} of {len(rows)}'
+    if method not in ('correlation', 'similarity'):
+        told += '; the mask is not the placed one, and does not depend on them'
+    return told
 
 
 def _versions() -> dict[str, str]:

@@ -1,9 +1,14 @@
-"""Warnings about a scan's results, and their urgency."""
+"""Warnings about a scan's results, and their urgency.
+
+Thresholds were chosen on one half of the animals of ``benchmarks/verdict.py``, and tested on the
+other; docs/report.md has the figures.
+"""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from secondglance.imaging.grids import holds_signal
 from secondglance.imaging.labels import TISSUES
@@ -15,11 +20,33 @@ GOOD, LOOK, BAD = 'good', 'look', 'bad'
 SHARES = {'WM': (0.05, 0.5), 'GM': (0.35, 0.88), 'CSF': (0.005, 0.35)}
 """Shares of the brain that tissues have in scans of rats and mice; beyond, something is wrong."""
 
-CUT_SHARE = 0.25
-"""Share of the largest slice of brain above which an end slice says that the brain goes on."""
+POSTERIOR_CUT, ANTERIOR_CUT = 0.87, 0.5
+"""Brain area in the first and in the last slice, of the largest slice, above which the field of
+view cuts the brain. The brain stem goes on beyond the first slice of most scans, and is no reason.
+"""
 
-CUT_PIXELS = 3
-"""Pixels of brain on the edge of the field of view, from which on it cuts a slice."""
+EDGE_SHARE = 0.15
+"""Share of the outline of a slice's mask that lies on the edge of the field of view, from which on
+the field of view cuts the brain."""
+
+FAINT = 0.5
+"""Median intensity of the brain in a slice, of that in the slices beside it, below which the slice
+has lost signal."""
+
+DARK, DARK_SHARE = 0.4, 0.1
+"""Intensity, of the median of the brain in its slice, below which a pixel is dark; and share of
+dark pixels above which signal drops out."""
+
+ZIGZAG_MM = 0.25
+"""Distance of a slice's mask from the middle of its neighbours', median over slices, mm in the
+size of a rat, above which the animal moved between slices."""
+
+LEAST_PIXELS = 20
+"""Of brain in a slice whose intensity is judged."""
+
+BAD_SLICE = 0.3
+"""Probability of a good mask below which a slice is named: nearly all slices with a Dice below
+0.85, and 1 in 100 of those of 0.9 or more."""
 
 
 def level(flags: Sequence[str], confidence: float | None, brain_mm3: float | None) -> str:
@@ -72,6 +99,7 @@ def result_warnings(
     confounds: list[dict],
     volumes: list[dict],
     pixel_mm: float,
+    relative_size: float = 1.0,
 ) -> list[str]:
     """Warn of what may be wrong in the results of a scan.
 
@@ -88,6 +116,8 @@ def result_warnings(
         fractions are known, ``volume_from_fractions_mm3``.
     pixel_mm : float
         Side of a pixel of the stack.
+    relative_size : float
+        Of the species, beside a rat's.
 
     Returns
     -------
@@ -97,6 +127,9 @@ def result_warnings(
     return [
         *doubtful_slices(placement),
         *lost_slices(image, mask),
+        *faint_slices(image, mask),
+        *dark_slices(image, mask),
+        *displaced_slices(mask, pixel_mm / relative_size),
         *cut_brain(image, mask),
         *jumps(confounds, pixel_mm),
         *unusual_tissues(volumes),
@@ -109,10 +142,10 @@ def doubtful_slices(placement: list[dict]) -> list[str]:
     Examples
     --------
     >>> doubtful_slices([{'slice': 3, 'probability': 0.2}, {'slice': 4, 'probability': 0.9}])
-    ['The mask is more likely wrong than right in slice 3.']
+    ['The mask is probably wrong in slice 3.']
     """
-    found = [row['slice'] for row in placement if row['probability'] < DOUBTFUL]
-    return [f'The mask is more likely wrong than right in {_slices(found)}.'] if found else []
+    found = [row['slice'] for row in placement if row['probability'] < BAD_SLICE]
+    return [f'The mask is probably wrong in {_slices(found)}.'] if found else []
 
 
 def lost_slices(image: NDArray, mask: NDArray) -> list[str]:
@@ -123,18 +156,83 @@ def lost_slices(image: NDArray, mask: NDArray) -> list[str]:
     return [f'The signal is lost in {_slices(inside)}.'] if inside else []
 
 
-def cut_brain(image: NDArray, mask: NDArray) -> list[str]:
-    """Warn if the brain extends beyond the field of view."""
-    warnings = []
+def faint_slices(image: NDArray, mask: NDArray) -> list[str]:
+    """Name slices in which the brain is much darker than in the slices beside them."""
+    level = _brain_levels(image, mask)
+    found = []
+    for n in range(1, len(level) - 1):
+        beside = np.concatenate([level[max(0, n - 2) : n], level[n + 1 : n + 3]])
+        beside = beside[np.isfinite(beside)]
+        if beside.size > 1 and level[n] < FAINT * np.median(beside):
+            found.append(n)
+    return [f'The signal is weak in {_slices(found)}.'] if found else []
+
+
+def dark_slices(image: NDArray, mask: NDArray) -> list[str]:
+    """Name slices in which signal drops out in a part of the brain."""
+    level = _brain_levels(image, mask)
+    found = []
+    for n in np.flatnonzero(level > 0):
+        smooth = ndimage.gaussian_filter(np.asarray(image[n], np.float32), 1.0)
+        if np.mean(smooth[mask[n]] < DARK * level[n]) > DARK_SHARE:
+            found.append(int(n))
+    return [f'The signal drops out in a part of {_slices(found)}.'] if found else []
+
+
+def displaced_slices(mask: NDArray, pixel_mm: float) -> list[str]:
+    """Warn if neighbouring slices lie to and fro, as of a head that moved between them.
+
+    Parameters
+    ----------
+    mask : (N, H, W) bool array
+    pixel_mm : float
+        In the size of a rat.
+    """
+    middles = np.array(
+        [np.argwhere(one).mean(0) if one.any() else (np.nan, np.nan) for one in mask]
+    )
+    if len(middles) < 3:
+        return []
+    aside = np.hypot(*(middles[1:-1] - (middles[:-2] + middles[2:]) / 2).T) * pixel_mm
+    aside = aside[np.isfinite(aside)]
+    if not aside.size or np.median(aside) <= ZIGZAG_MM:
+        return []
+    return [
+        'Neighbouring slices lie to and fro, as if the head had moved between them: the middle of '
+        f'the mask by {np.median(aside):.2f} mm in the size of a rat (median over slices).'
+    ]
+
+
+def _brain_levels(image: NDArray, mask: NDArray) -> NDArray[np.float64]:
+    """Median intensity of the brain in each slice; NaN where there is little brain."""
+    return np.array(
+        [
+            np.median(one[inside]) if inside.sum() >= LEAST_PIXELS else np.nan
+            for one, inside in zip(image, mask, strict=True)
+        ]
+    )
+
+
+def end_shares(mask: NDArray) -> tuple[float, float]:
+    """Brain area in the first and in the last slice, of the largest; zeros without brain."""
     areas = mask.sum((1, 2))
     if not areas.any():
+        return 0.0, 0.0
+    return float(areas[0] / areas.max()), float(areas[-1] / areas.max())
+
+
+def cut_brain(image: NDArray, mask: NDArray) -> list[str]:
+    """Warn if a part of the brain lies beyond the field of view."""
+    warnings = []
+    if not mask.any():
         return []
-    ends = [n for n in (0, len(areas) - 1) if areas[n] > CUT_SHARE * areas.max()]
-    if ends and len(areas) > 2:
-        shares = ' and '.join(f'{areas[n] / areas.max():.0%} in slice {n}' for n in ends)
+    pairs = zip((0, len(mask) - 1), end_shares(mask), (POSTERIOR_CUT, ANTERIOR_CUT), strict=True)
+    ends = [(n, share) for n, share, most in pairs if share > most]
+    if ends and len(mask) > 2:
+        told = ' and '.join(f'{share:.0%} in slice {n}' for n, share in ends)
         warnings.append(
             'The field of view cuts the brain: it extends beyond the end slices '
-            f'(brain area, of the largest slice: {shares}).'
+            f'(brain area, of the largest slice: {told}).'
         )
     scanned = np.any(np.asarray(image) != 0, axis=0)
     sides = [np.flatnonzero(scanned.any(axis=axis)) for axis in (1, 0)]
@@ -144,7 +242,9 @@ def cut_brain(image: NDArray, mask: NDArray) -> list[str]:
     for axis, side in enumerate(sides):
         along = edge if axis == 0 else edge.T
         along[[side[0], side[-1]]] = True
-    cut = np.flatnonzero((mask & edge).sum((1, 2)) >= CUT_PIXELS)
+    rims = mask & ~ndimage.binary_erosion(mask, ndimage.generate_binary_structure(2, 1)[None])
+    shares = (mask & edge).sum((1, 2)) / np.maximum(rims.sum((1, 2)), LEAST_PIXELS)
+    cut = np.flatnonzero(shares > EDGE_SHARE)
     if cut.size:
         warnings.append(f'The brain mask reaches the edge of the image in {_slices(cut)}.')
     return warnings

@@ -49,8 +49,8 @@ def test_a_placed_mask_is_judged_by_its_slices():
     beyond, overruled = placement_warnings(rows, placed)
     assert overruled.startswith('1 of 2 slices had an outlier shift')
     assert overruled.endswith(': 1.')
-    # Whatever mask was taken in the end
-    assert placement_warnings(rows, FINE) == [overruled]
+    # The network's mask does not depend on the shifts
+    assert placement_warnings(rows, FINE) == []
     assert '1 slices lie beyond' in beyond
     [lost] = placement_warnings([{**ROW, 'donor_slice': -1}], placed)
     assert 'No slice of any donor' in lost

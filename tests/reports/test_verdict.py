@@ -5,6 +5,10 @@ import pytest
 
 from secondglance.reports.verdict import (
     cut_brain,
+    dark_slices,
+    displaced_slices,
+    doubtful_slices,
+    faint_slices,
     jumps,
     level,
     lost_slices,
@@ -55,7 +59,7 @@ def test_a_sound_scan_raises_nothing(head):
 @pytest.mark.parametrize(
     ('change', 'said'),
     [
-        ({'probability': 0.49}, 'more likely wrong than right in slices 0–8'),
+        ({'probability': 0.29}, 'probably wrong in slices 0–8'),
         ({'moved': 0.16}, 'more than half a pixel (0.15 mm) before volume 1: 0.16 mm'),
         ({'volumes': [*USUAL[1:], {'label': 'WM', 'volume_mm3': 20.0}]}, 'WM fills 1% of the'),
     ],
@@ -67,18 +71,72 @@ def test_what_is_wrong_is_named(head, change, said):
 
 def test_brain_in_an_end_slice_is_cut(head):
     image, mask = head
-    [warning] = cut_brain(image[3:], mask[3:])
+    [warning] = cut_brain(image[4:], mask[4:])
     assert 'beyond the end slices' in warning
     assert 'in slice 0' in warning
-    assert 'slice 5' not in warning
+    assert 'slice 4' not in warning
+    [warning] = cut_brain(image[:6], mask[:6])
+    assert 'in slice 5' in warning
+
+
+def test_a_brain_stem_that_goes_on_is_usual(head):
+    """Two thirds of the largest area are usual in the first slice, and are not in the last one."""
+    image, mask = head
+    assert cut_brain(image[3:], mask[3:]) == []
+    assert cut_brain(image[3:][::-1], mask[3:][::-1]) != []
 
 
 def test_brain_at_the_edge_of_the_image_is_cut(head):
     image, mask = head
-    image[:, :, :8] = 0
-    mask[:, :, :8] = False
+    image[:, :, :12] = 0
+    mask[:, :, :12] = False
     [warning] = cut_brain(image, mask)
-    assert 'edge of the image in slices 3–5' in warning
+    assert 'edge of the image in slices 2–6' in warning
+
+
+def test_a_brain_that_touches_the_edge_of_the_image_is_not_cut(head):
+    image, mask = head
+    image[:, :, :7] = 0
+    mask[:, :13, 7] = mask[:, 18:, 7] = False
+    assert mask[4, :, 7].sum() == 5
+    assert cut_brain(image, mask) == []
+
+
+def test_a_slice_with_little_signal_is_named(head):
+    image, mask = head
+    assert faint_slices(image, mask) == []
+    image[4] *= 0.4
+    assert faint_slices(image, mask) == ['The signal is weak in slice 4.']
+    image[4] *= 1.5  # 0.6: a coil's field does as much
+    assert faint_slices(image, mask) == []
+
+
+def test_signal_that_drops_out_in_a_part_of_a_slice_is_named(head):
+    image, mask = head
+    assert dark_slices(image, mask) == []
+    image[3, 8:13] *= 0.1
+    assert dark_slices(image, mask) == ['The signal drops out in a part of slice 3.']
+    image[3, 8:13] *= 6
+    assert dark_slices(image, mask) == []
+
+
+def test_slices_that_lie_to_and_fro_are_reported(head):
+    mask = head[1]
+    assert displaced_slices(mask, 0.3) == []
+    # A head that lies aslant is none that moved
+    aslant = np.stack([np.roll(one, n, axis=0) for n, one in enumerate(mask)])
+    assert displaced_slices(aslant, 0.3) == []
+    mask[::2] = np.roll(mask[::2], 1, axis=1)
+    [warning] = displaced_slices(mask, 0.3)
+    assert '0.30 mm' in warning
+    assert displaced_slices(mask, 0.2) == []
+    assert displaced_slices(mask[:2], 0.3) == []
+    assert displaced_slices(mask & False, 0.3) == []
+
+
+def test_a_slice_is_named_where_nearly_none_is_right():
+    rows = [{'slice': n, 'probability': p} for n, p in enumerate((0.1, 0.49, 0.31, 0.29))]
+    assert doubtful_slices(rows) == ['The mask is probably wrong in slices 0, 3.']
 
 
 def test_a_lost_slice_counts_only_beside_the_brain(head):
