@@ -113,7 +113,8 @@ def _run_one(args, job, console) -> int:
         console.print(told, markup=False)
         outcome = run_job(job, console)
     if (job.output_dir / 'cohort.tsv').is_file():
-        write_cohort([outcome], job.output_dir)
+        _, rows = write_cohort([outcome], job.output_dir)
+        outcome = rows[name]
     if outcome.status == 'failed':
         return _failed(name, outcome.reason, console)
     for flag in outcome.flags:

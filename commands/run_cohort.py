@@ -28,6 +28,8 @@ FIGURES = (
     'WM_dice',
     'GM_dice',
     'CSF_dice',
+    'motion_mean_mm',
+    'motion_most_mm',
     'lognormal_share',
     'lognormal_distance',
 )
@@ -66,11 +68,10 @@ def run_many(args, jobs: list, lost: list, output_dir: Path, console) -> int:
     if todo:
         console.print(f'{len(todo)} of {len(jobs)} scans to do.')
         outcomes |= {outcome.scan: outcome for outcome in _run(args, todo, console)}
-    from secondglance.reports.cohort import flag_outliers
-
-    ordered = flag_outliers([*(outcomes[job.scan.name] for job in jobs), *lost])
-    page = write_cohort(ordered, output_dir)
+    ours = [*(outcomes[job.scan.name] for job in jobs), *lost]
+    page, flagged = write_cohort(ours, output_dir)
     tried = {job.scan.name for job in todo} | {outcome.scan for outcome in lost}
+    ordered = [flagged[outcome.scan] for outcome in ours]
     _summarise(ordered, page, console, tried=tried)
     return FAILED if any(outcome.status == 'failed' for outcome in ordered) else DONE
 
@@ -136,7 +137,7 @@ def _plan(jobs, lost, outcomes, console) -> int:
     return FAILED if lost else DONE
 
 
-def write_cohort(outcomes: list, output_dir: Path) -> Path:
+def write_cohort(outcomes: list, output_dir: Path) -> tuple[Path, dict]:
     """Write a row a scan of the output folder, and a page that shows them all.
 
     Echoes of one scan are one row, that of the first: an animal is counted once.
@@ -151,6 +152,8 @@ def write_cohort(outcomes: list, output_dir: Path) -> Path:
     -------
     Path
         Of the page.
+    dict of str to ScanResult
+        What the page shows, by scan: with a flag more where one is unlike the others.
     """
     from secondglance.pipelines.execution.lock import alone
 
@@ -166,16 +169,18 @@ def write_cohort(outcomes: list, output_dir: Path) -> Path:
         ) from error
 
 
-def _write_table_and_page(outcomes: list, path: Path) -> Path:
+def _write_table_and_page(outcomes: list, path: Path) -> tuple[Path, dict]:
     from secondglance.files.atomic import write_whole
-    from secondglance.reports.cohort import write_cohort_page
+    from secondglance.reports.cohort import flag_outliers, verdict_of, write_cohort_page
 
-    outcomes = [*outcomes, *_of_other_calls(outcomes, path)]
-    lines = ['\t'.join(('scan', 'status', 'seconds', 'flags', 'reason', *FIGURES))]
+    # Table, page and summary have the same flags
+    outcomes = flag_outliers([*outcomes, *_of_other_calls(outcomes, path)])
+    lines = ['\t'.join(('scan', 'status', 'verdict', 'seconds', 'flags', 'reason', *FIGURES))]
     for outcome in _count_once(outcomes):
         cells = (
             outcome.scan,
             outcome.status,
+            verdict_of(outcome),
             f'{outcome.seconds:.1f}',
             ' '.join(outcome.flags),
             outcome.reason,
@@ -186,7 +191,7 @@ def _write_table_and_page(outcomes: list, path: Path) -> Path:
         )
         lines.append('\t'.join(plain))
     write_whole(path, '\n'.join([*lines, '']))
-    return write_cohort_page(outcomes, path.parent)
+    return write_cohort_page(outcomes, path.parent), {one.scan: one for one in outcomes}
 
 
 def _count_once(outcomes: list) -> list:
@@ -224,8 +229,9 @@ def write_group(output_dir: Path, console) -> int:
     finished = finished_scans(output_dir)
     if not finished:
         raise InputError(f'{output_dir} holds no results: run the participant level first.')
-    page = write_cohort([], output_dir)
-    console.print(f'{len(finished)} scans: {page}', markup=False)
+    page, rows = write_cohort([], output_dir)
+    flagged = sum(bool(outcome.flags) for outcome in rows.values())
+    console.print(f'{len(finished)} scans, {flagged} to look at: {page}', markup=False)
     return DONE
 
 

@@ -49,6 +49,16 @@
   table.querySelectorAll('th button').forEach((button) =>
     button.addEventListener('click', () => sort(button.closest('th'))),
   );
+  document.querySelectorAll('.strips circle').forEach((dot) =>
+    dot.addEventListener('click', () => {
+      const row = rows.find((one) => one.dataset.scan === dot.dataset.dot);
+      if (!row) return;
+      text.value = verdict.value = '';
+      filter();
+      rows.forEach((one) => one.classList.toggle('chosen', one === row));
+      row.scrollIntoView({ block: 'center' });
+    }),
+  );
   rows.forEach((row) => {
     const choice = row.querySelector('select');
     const { rating, note } = ratings.read(row.dataset.scan);

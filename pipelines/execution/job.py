@@ -176,6 +176,13 @@ def _figures(outputs: list[Path]) -> dict:
         elif path.name.endswith('_desc-metrics_scores.tsv'):
             scores = {f'{row["label"]}_dice': float(row['dsc']) for row in read_tsv(path)}
             figures |= {name: round(dice, 4) for name, dice in scores.items() if dice == dice}
+        elif path.name.endswith('_desc-confounds_timeseries.tsv'):
+            moved = [float(row['framewise_displacement']) for row in read_tsv(path)]
+            if known := [value for value in moved if value == value]:
+                figures |= {
+                    'motion_mean_mm': round(sum(known) / len(known), 4),
+                    'motion_most_mm': round(max(known), 4),
+                }
         elif path.name.endswith('_desc-lognormal_slices.tsv'):
             rows = [row for row in read_tsv(path) if row['ks_distance'] == row['ks_distance']]
             if rows:

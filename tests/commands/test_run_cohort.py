@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from secondglance.commands.run_cohort import write_cohort
+from secondglance.commands.run_cohort import write_cohort, write_group
 from secondglance.files.bids import Scan
 from secondglance.files.tables import write_tsv
 from secondglance.pipelines.execution.job import ScanResult, _figures
@@ -35,7 +35,7 @@ def table(out):
 
 def test_scans_of_other_calls_are_in_the_table_with_their_times(out):
     finish(out, '01', 12.5, brain_dice=0.9812)
-    page = write_cohort([ScanResult('sub-02_T2w', 'done', 3.0)], out)
+    page, _ = write_cohort([ScanResult('sub-02_T2w', 'done', 3.0)], out)
     rows = table(out)
     assert list(rows) == ['sub-02_T2w', 'sub-01_T2w']
     about = rows['sub-01_T2w']
@@ -92,6 +92,33 @@ def test_scores_against_a_reference_are_figures(tmp_path):
     rows = [{'label': 'brain', 'dsc': 0.98765}, {'label': 'WM', 'dsc': float('nan')}]
     write_tsv(rows, path)
     assert _figures([path]) == {'brain_dice': 0.9877}
+
+
+def test_motion_is_a_figure(tmp_path):
+    path = tmp_path / 'sub-01_desc-confounds_timeseries.tsv'
+    moved = (float('nan'), 0.02, 0.04, float('nan'))
+    write_tsv([{'volume': n, 'framewise_displacement': d} for n, d in enumerate(moved)], path)
+    assert _figures([path]) == {'motion_mean_mm': 0.03, 'motion_most_mm': 0.04}
+    write_tsv([{'volume': 0, 'framewise_displacement': float('nan')}], path)
+    assert _figures([path]) == {}
+
+
+def test_table_page_and_group_flag_a_scan_unlike_the_others_alike(out, capsys):
+    from rich.console import Console
+
+    usual = {'species': 'rat', 'WM_mm3': 500.0, 'GM_mm3': 1100.0, 'CSF_mm3': 200.0}
+    for n in range(8):
+        finish(out, f'{n}', confidence=0.99, brain_mm3=1800.0 + n, **usual)
+    finish(out, 'odd', confidence=0.99, brain_mm3=1200.0, **usual)
+    write_group(out, Console(soft_wrap=True))
+    flags = table(out)['sub-odd_T2w']['flags']
+    assert 'Brain volume, mm³ (1200)' in flags
+    assert table(out)['sub-odd_T2w']['verdict'] == 'look'
+    assert flags in (out / 'cohort.html').read_text()
+    assert '9 scans, 9 to look at' in capsys.readouterr().out
+    _, rows = write_cohort([ScanResult('sub-x', 'failed', reason='Is cut.')], out)
+    assert ' '.join(rows['sub-odd_T2w'].flags) == flags
+    assert table(out)['sub-x']['verdict'] == 'failed'
 
 
 def test_echoes_of_one_animal_are_one_row_and_no_failure_is_lost(out):

@@ -304,7 +304,14 @@ def cohort(tmp_path, report):
             f'sub-{n:03}',
             'done',
             flags=('Odd <b>.',) if n == 7 else (),
-            figures={'species': 'rat', 'confidence': 0.99, 'brain_mm3': 1900.0 - n, **shares},
+            figures={
+                'species': 'rat',
+                'confidence': 0.99,
+                'brain_mm3': 1900.0 - n,
+                'motion_mean_mm': 0.02 + n % 7 / 500,
+                'brain_dice': 0.96 + n % 11 / 1000,
+                **shares,
+            },
         )
         for n in range(1, 500)
     ]
@@ -330,6 +337,12 @@ def test_cohort_is_sorted_and_filtered_and_rated(open_page, cohort):
     page.get_by_label('Filter').fill('')
     page.get_by_label('Verdict').select_option('failed')
     assert shown.count() == 1
+    page.locator('.strips circle[data-dot="sub-250"]').first.dispatch_event('click')
+    assert shown.count() == 500
+    assert page.locator('tr.chosen').get_attribute('data-scan') == 'sub-250'
+    assert page.locator('tr.chosen').evaluate(
+        'r => r.getBoundingClientRect().top > 0 && r.getBoundingClientRect().top < innerHeight'
+    )
     page.get_by_label('Rating of sub-x').select_option('fail')
     page.reload()
     with page.expect_download() as download:

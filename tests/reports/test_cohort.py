@@ -91,6 +91,36 @@ def test_few_scans_and_nearly_equal_ones_have_no_outliers():
     assert outliers([*alike, finished('sub-x', 0.7)]) == {('sub-x', 'confidence')}
 
 
+def test_motion_counts_above_and_dice_below(tmp_path):
+    rats = [
+        finished(f'sub-{n}', motion_mean_mm=0.03 + 0.001 * n, brain_dice=0.97) for n in range(8)
+    ]
+    odd = [
+        finished('sub-moved', motion_mean_mm=0.4, brain_dice=0.99),
+        finished('sub-still', motion_mean_mm=0.0, brain_dice=0.94),
+    ]
+    assert outliers([*rats, *odd]) == {
+        ('sub-moved', 'motion_mean_mm'),
+        ('sub-still', 'brain_dice'),
+    }
+    flagged = flag_outliers([*rats, *odd])
+    assert 'framewise displacement, mm (0.4)' in flagged[8].flags[0]
+    assert 'Dice' in flagged[9].flags[0]
+    page = write_cohort_page(flagged, tmp_path).read_text()
+    assert _cells(page, 'sub-moved')[-2:] == ['0.400 ▲', '0.990']
+    assert _cells(page, 'sub-still')[-2:] == ['0.000', '0.940 ▲']
+    assert '>Dice<' in re.sub(r'\s', '', page)
+
+
+def test_species_have_distributions_of_their_own(tmp_path):
+    rats = [finished(f'sub-r{n}', volume=1800.0 + n) for n in range(6)]
+    mice = [finished(f'sub-m{n}', volume=450.0 + n, species='mouse') for n in range(6)]
+    page = write_cohort_page([*rats, *mice], tmp_path).read_text()
+    for words in ('(rat) of 6 scans, from 1800 to 1805', '(mouse) of 6 scans, from 450 to 455'):
+        assert f'Brain volume, mm³ {words}' in page
+    assert 'Dice of the brain mask' not in page
+
+
 def test_a_study_in_which_all_failed(tmp_path):
     page = write_cohort_page([ScanResult('sub-1', 'failed', reason='No image.')], tmp_path)
     assert 'No image.' in page.read_text()
