@@ -55,7 +55,9 @@ class Quantity:
 
 
 QUANTITIES = {
-    'confidence': Quantity('Probability that the mask is good', 'mask good', worse='low'),
+    'confidence': Quantity(
+        'Probability that the mask is good', 'mask good', '.2f', 'low', 0.05, relative=False
+    ),
     VOLUME: Quantity('Brain volume, mm³', 'brain, mm³', '.0f'),
     **{
         f'{tissue}_share': Quantity(
