@@ -180,7 +180,7 @@ def dark_slices(image: NDArray, mask: NDArray) -> list[str]:
 
 
 def displaced_slices(mask: NDArray, pixel_mm: float) -> list[str]:
-    """Warn if neighbouring slices lie to and fro, as of a head that moved between them.
+    """Warn if neighbouring slices lie from side to side, as of a head that moved between them.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def displaced_slices(mask: NDArray, pixel_mm: float) -> list[str]:
     if not aside.size or np.median(aside) <= ZIGZAG_MM:
         return []
     return [
-        'Neighbouring slices lie to and fro, as if the head had moved between them: the middle of '
+        'Neighbouring slices lie from side to side, as if the head had moved between them: the middle of '
         f'the mask by {np.median(aside):.2f} mm in the size of a rat (median over slices).'
     ]
 

@@ -120,7 +120,7 @@ def test_signal_that_drops_out_in_a_part_of_a_slice_is_named(head):
     assert dark_slices(image, mask) == []
 
 
-def test_slices_that_lie_to_and_fro_are_reported(head):
+def test_slices_that_lie_from_side_to_side_are_reported(head):
     mask = head[1]
     assert displaced_slices(mask, 0.3) == []
     # A head that lies aslant is none that moved
