@@ -198,8 +198,8 @@ def displaced_slices(mask: NDArray, pixel_mm: float) -> list[str]:
     if not aside.size or np.median(aside) <= ZIGZAG_MM:
         return []
     return [
-        'Neighbouring slices lie from side to side, as if the head had moved between them: the middle of '
-        f'the mask by {np.median(aside):.2f} mm in the size of a rat (median over slices).'
+        'Neighbouring slices lie from side to side, as if the head had moved between them: the '
+        f'middle of the mask by {np.median(aside):.2f} mm in the size of a rat, as a median.'
     ]
 
 
