@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from secondglance.commands.following import follow
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.models.choices import SECOND_GLANCES
@@ -48,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--include-trained',
         action='store_true',
-        help='also score animals that the weights were trained on according to their card',
+        help='also score the animals that the cards of the weights name; they are left out, for '
+        'their scores say nothing of other animals',
     )
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N (auto)')
     parser.add_argument(
@@ -132,7 +134,7 @@ def _on_animals(model, args: argparse.Namespace) -> list[dict]:
 
     atlas = read_atlas(args.atlas or atlas_path())
     rows = []
-    for number in range(args.animals):
+    for number in follow(range(args.animals), 'simulated animal'):
         # Another stream than training's, so that no seed draws an animal of the training.
         rng = np.random.default_rng([args.seed, 5, number])
         animal = draw_animal(atlas, rng, model.spacing)
@@ -154,7 +156,6 @@ def _on_animals(model, args: argparse.Namespace) -> list[dict]:
 
 def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list[dict], list]:
     import nibabel as nib
-    from rich.progress import track
 
     from secondglance.data import donor_paths
     from secondglance.files.labelled import find_labelled
@@ -174,7 +175,10 @@ def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list
     taught = {found.scan.subject for found in labelled if found.scan.name in known}
     if taught and not args.include_trained:
         labelled = [found for found in labelled if found.scan.subject not in taught]
-        print(f'Left out, because the weights were trained on them: {", ".join(sorted(taught))}.')
+        print(
+            f'Left out, because the weights were trained on them: {", ".join(sorted(taught))} '
+            '(--include-trained scores them, too).'
+        )
         if not labelled:
             raise InputError(
                 'The weights were trained on every animal here: give others, or '
@@ -185,9 +189,7 @@ def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list
             f'The weights were trained on {", ".join(sorted(taught))}: their scores say nothing '
             'of other animals.'
         )
-    for found in track(
-        labelled, description='scans', transient=True, disable=not sys.stderr.isatty()
-    ):
+    for found in follow(labelled, 'scan', named=lambda found: found.scan.name):
         size = nib.affines.voxel_sizes(found.affine)
         pose = estimate_pose(
             model, found.voxels, found.affine, species=args.species, device=device

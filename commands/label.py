@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from secondglance.commands.following import follow
 from secondglance.files.extras import install_extra
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
@@ -60,32 +61,29 @@ def main(args: argparse.Namespace) -> int:
     import_ants()
     folder = args.masks or args.bids_dir / 'derivatives' / 'reference'
     output_dir = args.output_dir or args.bids_dir / 'derivatives' / 'reference'
-    n_done, failed, without = 0, 0, []
+    scans: list = []
     for subject in args.subject or find_subjects(args.bids_dir):
         try:
-            scans = find_scans(args.bids_dir, subject, args.suffix)
+            scans += find_scans(args.bids_dir, subject, args.suffix)
         except InputError:
             if args.subject:
                 raise
-            continue
-        for scan in scans:
-            mask = _find_mask(folder, scan)
-            if mask is None:
-                without.append(scan.name)
-                continue
-            try:
-                print(_label(scan, mask, args, output_dir), flush=True)
-                n_done += 1
-            except InputError as error:
-                print(f'{scan.name}: {error}', file=sys.stderr, flush=True)
-                failed += 1
-    if without:
+    masks = [(scan, _find_mask(folder, scan)) for scan in scans]
+    masked = [(scan, mask) for scan, mask in masks if mask is not None]
+    if without := [scan.name for scan, mask in masks if mask is None]:
         print(f'No brain mask, not labelled: {", ".join(without)}.')
-    if not n_done and not failed:
+    if not masked:
         raise InputError(
             f'No …_{args.suffix} image in {args.bids_dir} has a …_desc-brain_mask in {folder}: '
             'are --suffix and --masks right?'
         )
+    failed = 0
+    for scan, mask in follow(masked, 'scan', named=lambda pair: pair[0].name):
+        try:
+            print(_label(scan, mask, args, output_dir), flush=True)
+        except InputError as error:
+            print(f'{scan.name}: {error}', file=sys.stderr, flush=True)
+            failed += 1
     return 1 if failed else 0
 
 

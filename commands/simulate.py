@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secondglance import __version__
+from secondglance.commands.following import follow
 from secondglance.imaging.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ def main(args: argparse.Namespace) -> int:
     """Make the data set; 0 when done."""
     import numpy as np
     from rich.console import Console
-    from rich.progress import track
 
     from secondglance.simulation.atlas import read_maps
 
@@ -67,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     with _new_folder(args.output) as folder:
         atlas = read_maps(args.atlas)
-        for number, label in enumerate(track(labels, 'animals', console=console)):
+        for number, label in enumerate(follow(labels, 'animal', named=str)):
             write_animal(
                 folder,
                 label,

@@ -103,6 +103,8 @@ def default_second_glance() -> Path:
 def trained_on(path: str | os.PathLike[str] | None = None) -> set[str]:
     """Names of the real scans that weights were trained on, by the card beside them.
 
+    Those of the weights that they started from are among them.
+
     Parameters
     ----------
     path : path, optional
@@ -115,7 +117,8 @@ def trained_on(path: str | os.PathLike[str] | None = None) -> set[str]:
     """
     card = Path(path or default_weights()).with_suffix('.json')
     try:
-        return set(read_object(card).get('scans', {}).get('names', []))
+        told = read_object(card)
+        return {*told.get('scans', {}).get('names', ()), *told.get('trained_before_on', ())}
     except (AttributeError, TypeError):
         return set()
 

@@ -15,6 +15,8 @@ from secondglance.files.tables import table_text
 FAILED = 0.9
 """Dice below which a brain mask is a failure: its tissues are of no use."""
 
+_OUTLINES = {'drawn by hand': '#56b4e9', 'found': '#e69f00'}
+
 _COLOURS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9')
 
 
@@ -133,12 +135,13 @@ def draw_worst(pictures: list[Outlined], path: Path, n_worst: int = 12) -> None:
     Parameters
     ----------
     pictures : list of Outlined
-        The brain found is outlined in orange, that drawn by hand in blue.
+        The brain found is outlined in orange, that drawn by hand in blue; a legend says so.
     path : path
     n_worst : int
         At most one slice of each picture comes.
     """
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     worst = []
     for picture in pictures:
@@ -155,8 +158,12 @@ def draw_worst(pictures: list[Outlined], path: Path, n_worst: int = 12) -> None:
     for axis, (wrong, n, picture) in zip(axes, worst, strict=False):
         image = picture.image[n].T
         axis.imshow(image, cmap='gray', origin='lower', vmin=0, vmax=np.percentile(image, 99.5))
-        for outline, colour in ((picture.reference[n], '#56b4e9'), (picture.found[n], '#e69f00')):
+        for outline, colour in zip(
+            (picture.reference[n], picture.found[n]), _OUTLINES.values(), strict=True
+        ):
             if outline.any():
                 axis.contour(outline.T, [0.5], colors=colour, linewidths=1.3)
         axis.set_title(f'{picture.title}\nslice {n}: {wrong} pixels wrong', fontsize=7)
+    lines = [Line2D([], [], color=colour, label=name) for name, colour in _OUTLINES.items()]
+    figure.legend(handles=lines, loc='outside lower center', ncols=2, frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)

@@ -40,6 +40,14 @@ N_RANDOM = 3
 """Number of random networks; their placement is compared with that of the trained one."""
 
 
+CURVES = ('deletion', 'insertion')
+"""What is done to the pixels, in order."""
+
+
+ORDERS = ('saliency', 'edges', 'chance')
+"""What the order of the pixels follows."""
+
+
 N_CURVE_SLICES = 12
 """Slices with the largest brains, in which pixels are deleted and inserted."""
 
@@ -102,6 +110,17 @@ def edges(stack: NDArray) -> NDArray[np.float32]:
     return np.hypot(ndimage.sobel(images, axis=1), ndimage.sobel(images, axis=2))
 
 
+def steps(net: UNet) -> list[str]:
+    """Name the steps of :func:`check`, in order; each takes about as long as any other."""
+    return [
+        'the trained network',
+        *(f'randomised down to {name}' for name, _ in blocks(net)),
+        *(f'random network {n + 1}' for n in range(N_RANDOM)),
+        'controls',
+        *(f'{kind} by {by}' for kind in CURVES for by in ORDERS),
+    ]
+
+
 def check(
     model,
     subject: HeadStack,
@@ -111,7 +130,7 @@ def check(
     target: str = 'brain',
     device: str = 'cpu',
     seed: int = 0,
-    progress: Callable[[str], None] = lambda step: None,
+    progress: Callable[[str], object] = lambda step: None,
 ) -> Sanity:
     """Randomise the weights, and measure how the saliency of a head changes.
 
@@ -126,7 +145,7 @@ def check(
     seed : int
         Of the random weights.
     progress : callable
-        Called with the name of each step.
+        Called with the name of each step as it begins, in the order of :func:`steps`.
 
     Returns
     -------
@@ -147,8 +166,7 @@ def check(
     for name in TISSUES:
         if name != target:
             comparison.record('other class', name, comparison.look(model.net, target=name))
-    progress('deletion and insertion')
-    comparison.draw_curves(rng)
+    comparison.draw_curves(rng, progress)
     return comparison.found
 
 
@@ -199,7 +217,7 @@ class _Comparison:
             row['placed_dice'] = dice(placed.mask, self.subject.brain)
         self.found.rows.append(row)
 
-    def draw_curves(self, rng: np.random.Generator) -> None:
+    def draw_curves(self, rng: np.random.Generator, progress: Callable[[str], object]) -> None:
         """Delete and insert pixels of the slices with the largest brains."""
         images = self.subject.images
         chosen = np.sort(np.argsort(-self.subject.brain.sum(axis=(1, 2)))[:N_CURVE_SLICES])
@@ -208,16 +226,16 @@ class _Comparison:
             'edges': edges(images)[chosen],
             'chance': rng.random(self.maps[chosen].shape),
         }
-        for kind in ('deletion', 'insertion'):
-            self.found.curves[kind] = {
-                by: _curve(
-                    self.model, images[chosen], self.first[chosen], order, kind, self.device
+        for kind in CURVES:
+            curves = self.found.curves.setdefault(kind, {})
+            for by in ORDERS:
+                progress(f'{kind} by {by}')
+                curves[by] = _curve(
+                    self.model, images[chosen], self.first[chosen], orders[by], kind, self.device
                 )
-                for by, order in orders.items()
-            }
 
 
-def _randomise(comparison: _Comparison, seed: int, progress: Callable[[str], None]) -> None:
+def _randomise(comparison: _Comparison, seed: int, progress: Callable[[str], object]) -> None:
     """Randomise the network from its output to its input, block by block, and as a whole."""
     trained, look = comparison.model.net, comparison.look
     gone: list[str] = []

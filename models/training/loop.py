@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,14 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from secondglance.files.atomic import write_whole
+from secondglance.models.pace import Pace
 from secondglance.models.training.plan import Plan, weights_to_start_from
 from secondglance.models.training.recipes import Recipe
 from secondglance.models.unet import UNet
-from secondglance.models.weights import FORMAT, save_weights
+from secondglance.models.weights import FORMAT, save_weights, trained_on
+
+N_MEAN = 20
+"""Steps over which the loss that is shown is averaged."""
 
 
 class SeededBatches(IterableDataset):
@@ -124,10 +127,12 @@ class AveragedTraining(lightning.LightningModule):
 
 
 class Progress(lightning.Callback):
-    """Reports progress: a line on screen, a table, and the averaged weights so far.
+    """Reports progress: lines on screen, a table, and the averaged weights so far.
 
-    Every 100 steps the mean loss; at every checkpoint the Dice of the validation animals, too.
-    Stops early where the last of these has not risen for the plan's `patience` of checkpoints.
+    A line at the first step and every few seconds: loss, the last Dice of the validation animals
+    and the time left. In the table, every 100 steps the mean loss; at every checkpoint that Dice,
+    too. Stops early where the last of these has not risen for the plan's `patience` of
+    checkpoints.
 
     Parameters
     ----------
@@ -147,8 +152,9 @@ class Progress(lightning.Callback):
     ) -> None:
         self.judge, self.save, self.plan = judge, save, plan
         self.losses: list[float] = []
-        self.since = time.monotonic()
         self.rows: list[dict[str, float]] = []
+        self.dice = ''
+        self.started, self.pace = False, Pace(plan.steps)
 
     def state_dict(self) -> dict[str, Any]:
         return {'rows': self.rows}
@@ -156,30 +162,53 @@ class Progress(lightning.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict['rows'])
 
+    def on_train_start(self, trainer, module) -> None:
+        step, last = trainer.global_step, trainer.max_steps
+        again = f', on from step {step}' if step else ''
+        n_slices = module.recipe.batch_size
+        print(f'{last - step} steps of {n_slices} slices on {module.device}{again}.', flush=True)
+        if self.judge is not None:
+            self.dice = _words_of(self.judge(module.average))
+            print(f'step {step}/{last}  validation Dice {self.dice}', flush=True)
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
+        if not self.started:
+            # From here: the process that draws the batches took its time to start
+            self.started, self.pace = True, Pace(trainer.max_steps, trainer.global_step)
+
     def on_train_batch_end(self, trainer, module, outputs, *args) -> None:
         self.losses.append(float(outputs['loss'].detach()))
-        step = trainer.global_step
-        judged = step % self.plan.checkpoint_every == 0 or step == trainer.max_steps
-        if step % 100 and not judged:
-            return
-        rate = len(self.losses) / (time.monotonic() - self.since)
+        step, last = trainer.global_step, trainer.max_steps
+        judged = step % self.plan.checkpoint_every == 0 or step == last
+        if step % 100 == 0 or judged:
+            self._add_row(module, step, judged)
+        if self.pace.due() or judged:
+            loss = np.mean(self.losses[-N_MEAN:] or self.rows[-1]['loss'])
+            told = f'  validation Dice {self.dice}' if self.dice else ''
+            left = f'{self.pace.left(step)} left'
+            print(f'step {step}/{last}  loss {loss:.4f}{told}  {left}', flush=True)
+        if self.plan.patience and judged:
+            best = [r[_judged_by(r)[-1]] for r in self.rows if _judged_by(r)]
+            if len(best) - 1 - int(np.argmax(best)) >= self.plan.patience:
+                print(f'Nothing was gained for {self.plan.patience} checkpoints: stopped.')
+                trainer.should_stop = True
+
+    def _add_row(self, module: AveragedTraining, step: int, judged: bool) -> None:
+        """Add a row to the table; of a checkpoint with its Dice, the weights being saved."""
         row = {'step': float(step), 'loss': float(np.mean(self.losses))}
-        line = f'step {step}/{trainer.max_steps}  loss {row["loss"]:.4f}  {rate:.1f}/s'
         if judged and self.judge is not None:
             found = self.judge(module.average)
             row |= found
-            line += '  validation Dice ' + '  '.join(f'{n} {v:.3f}' for n, v in found.items())
+            self.dice = _words_of(found)
         self.rows.append(row)
         write_curves(self.rows, self.plan.output)
         if judged:
             self.save(module.average, step)
-        print(line, flush=True)
-        if self.plan.patience and judged:
-            last = [r[_judged_by(r)[-1]] for r in self.rows if _judged_by(r)]
-            if len(last) - 1 - int(np.argmax(last)) >= self.plan.patience:
-                print(f'Nothing was gained for {self.plan.patience} checkpoints: stopped.')
-                trainer.should_stop = True
-        self.losses, self.since = [], time.monotonic()
+        self.losses = []
+
+
+def _words_of(dice: Mapping[str, float]) -> str:
+    return '  '.join(f'{name} {value:.3f}' for name, value in dice.items())
 
 
 def _judged_by(row: Mapping[str, float]) -> list[str]:
@@ -214,9 +243,12 @@ def draw_curves(rows: Sequence[Mapping[str, float]], output: Path) -> None:
     judged = [r for r in rows if _judged_by(r)]
     colours = ('#e69f00', '#009e73', '#56b4e9', 'k')
     for name, colour in zip(_judged_by(judged[-1]) if judged else [], colours, strict=False):
-        right.plot([r['step'] for r in judged], [r[name] for r in judged], '.-', color=colour)
-        right.annotate(f'{name} {judged[-1][name]:.3f}', (judged[-1]['step'], judged[-1][name]))
+        last = f'{name}, at last {judged[-1][name]:.3f}'
+        steps = [r['step'] for r in judged]
+        right.plot(steps, [r[name] for r in judged], '.-', color=colour, label=last)
     right.set(xlabel='step', ylabel='Dice of the validation animals')
+    if judged:
+        figure.legend(loc='outside right center', frameon=False, fontsize=8)
     figure.savefig(output.with_suffix('.png'), dpi=100)
 
 
@@ -298,8 +330,9 @@ class TrainingRun:
         Step at which it goes on; 0 if it begins.
     metadata : dict of str
         Written into the header of the weights.
-    started_from : str or None
-        Checksum of the weights that it started from.
+    origin : dict
+        Of the weights that it started from: their checksum, and names of the scans that they were
+        trained on; for the card.
     """
 
     def __init__(
@@ -316,7 +349,10 @@ class TrainingRun:
         self.identity = plan.identity(recipe, **known, **more)
         self.start, self.checkpoint = plan.checkpoint(self.identity)
         self.metadata = plan.metadata(recipe)
-        self.started_from = first.checksum if first else None
+        self.origin = {
+            'started_from': first.checksum if first else None,
+            'trained_before_on': sorted(trained_on(init_weights)) if init_weights else [],
+        }
         torch.manual_seed(plan.seed)
         self.module = kind(recipe, plan.steps)
         if first is not None:

@@ -22,6 +22,7 @@ from secondglance.models.brain_refinement import (
     refined_logits,
     refinement_channels,
 )
+from secondglance.models.pace import paced
 from secondglance.models.training.calibration import Judged, calibrate, judge_masks
 from secondglance.models.training.evaluation import spread
 from secondglance.models.training.loop import AveragedTraining, SeededBatches, TrainingRun
@@ -148,10 +149,19 @@ def train_refinement(
     kept = plan.folder / f'heads-{first.checksum[:12]}-{seed}'
     pool = _Pool(kept, first, donors, plan.device)
     parts = {
-        part: [head for n in getattr(split, part) for head in pool.animal(atlas, seed, n)]
+        part: [
+            head
+            for n in paced(getattr(split, part), f'first glance for {part}: animal')
+            for head in pool.animal(atlas, seed, n)
+        ]
         for part in ('train', 'validation', 'test')
     }
-    scans = [head for n, one in enumerate(plan.scans) for head in pool.scan(one, seed, n)]
+    known = list(enumerate(plan.scans))
+    scans = [
+        head
+        for n, one in paced(known, 'first glance: scan', named=lambda pair: pair[1].name)
+        for head in pool.scan(one, seed, n)
+    ]
 
     def judge(net: UNet) -> dict[str, float]:
         found = _scores(net, parts['validation'])
@@ -167,11 +177,11 @@ def train_refinement(
         'data': f'{plan.n_animals} animals simulated from the tissue maps of '
         f'{plan.source or "an atlas"}, {HEADS_EACH} heads each',
         'refines': first.checksum,
-        'started_from': training.started_from,
+        **training.origin,
     }
     tested = {
         name: {'n_animals': len(split.test), 'n_heads': len(values), **spread(values)}
-        for name, values in _scores(net, parts['test']).items()
+        for name, values in _scores(net, parts['test'], 'test: head').items()
     }
     return plan.write_card(REFINE, net, checksum, what, {'test_dice': tested})
 
@@ -196,7 +206,6 @@ class _Pool:
             drawn, rng = _animal(atlas, seed, number)
             for path in paths:
                 self._look(draw_head(drawn, rng), path)
-            print(f'first glance: animal {number}', flush=True)
         return [load_sample(path) for path in paths]
 
     def scan(self, one: LabelledScan, seed: int, number: int) -> list[RefinementSample]:
@@ -216,7 +225,6 @@ class _Pool:
                 heads.append(rescan(one, rng, REFINE.spacing, REFINE.side))
             for head, path in zip(heads, paths, strict=True):
                 self._look(head, path, one.animal)
-            print(f'first glance: {one.name}', flush=True)
         return [load_sample(path) for path in paths]
 
     def _look(self, head: HeadStack, path: Path, animal: str = '') -> None:
@@ -242,7 +250,7 @@ def _judged(
     """Masks of simulated heads, intact and with every acquisition failure."""
     found = load_weights(refinement, form=REFINEMENT)
     bank = list(donors)
-    for number in numbers:
+    for number in paced(numbers, 'calibration: animal'):
         animal, _ = _animal(atlas, seed, number)
         rng = np.random.default_rng([seed, 7, number])
         for _ in range(HEADS_EACH // 2):
@@ -252,13 +260,14 @@ def _judged(
             )
             for head in heads:
                 yield from judge_masks(first, found, head, bank, device)
-        print(f'judged animal {number}', flush=True)
 
 
-def _scores(net: UNet, heads: Sequence[RefinementSample]) -> dict[str, NDArray[np.float64]]:
-    """Brain Dice of whole heads: by the first glance, and refined."""
+def _scores(
+    net: UNet, heads: Sequence[RefinementSample], what: str = ''
+) -> dict[str, NDArray[np.float64]]:
+    """Brain Dice of whole heads: by the first glance, and refined; `what` is said on the way."""
     found: dict[str, list[float]] = {'first': [], 'refined': []}
-    for head in heads:
+    for head in paced(heads, what) if what else heads:
         channels = refinement_channels(
             head.images, head.probability, head.enhanced, head.placed, head.positions
         )

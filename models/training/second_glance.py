@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from secondglance.imaging.labels import TISSUES
+from secondglance.models.pace import paced
 from secondglance.models.second_glance.network import N_CHANNELS, OUTPUTS, split_outputs
 from secondglance.models.training.evaluation import dice_per_class, spread
 from secondglance.models.training.loop import AveragedTraining, SeededBatches, TrainingRun
@@ -151,8 +152,20 @@ class SamplePool:
                 while not stack.mask.any():
                     stack = draw_placed(drawn, rng, species=source.species)
                 self._keep(lay_out(stack, rng), path)
-            print(f'drew animal {number} of {source.name}', flush=True)
         return self._read(paths)
+
+    def animals(
+        self, sources: Sequence[Source], numbers: Sequence[int], part: str, heads: int = HEADS_EACH
+    ) -> list[torch.Tensor]:
+        """Stacks of the simulated animals of a part of the split, saying how far it is."""
+        all_of = [(source, number) for source in sources for number in numbers]
+        return [
+            laid
+            for source, number in paced(
+                all_of, f'simulating for {part}: animal', named=lambda one: one[0].name
+            )
+            for laid in self.animal(source, number, heads)
+        ]
 
     def scan(self, one: PlacedStack, name: str, variants: int = SCANS_EACH) -> list[torch.Tensor]:
         """One labelled scan, as it is and in other poses and contrasts."""
@@ -232,9 +245,7 @@ def train_second_glance(
     training.metadata['classes'] = json.dumps(list(OUTPUTS))
     pool = SamplePool(pool_folder or plan.folder / f'stacks-{plan.seed}', plan.seed)
     pools = _pools(pool, sources, split.train, scans, recipe.scan_share if scans else 0.0)
-    held = [
-        laid for source in sources for n in split.validation for laid in pool.animal(source, n, 2)
-    ]
+    held = pool.animals(sources, split.validation, 'validation', 2)
 
     def judge(net: UNet) -> dict[str, float]:
         return {name: float(values.mean()) for name, values in judge_stacks(net, held).items()}
@@ -246,14 +257,17 @@ def train_second_glance(
         'inside a brain mask',
         'data': f'{plan.n_animals} animals each simulated from {plan.source or "an atlas"}, '
         f'{HEADS_EACH} heads each',
-        'started_from': training.started_from,
+        **training.origin,
     }
-    tested = [laid for source in sources for n in split.test for laid in pool.animal(source, n, 2)]
+    tested = pool.animals(sources, split.test, 'test', 2)
     trained_on = {
         'animals': sorted({one.animal for _, one in scans}),
         'names': sorted(name for name, _ in scans),
     }
-    scores = {name: spread(values) for name, values in judge_stacks(net, tested).items()}
+    scores = {
+        name: spread(values)
+        for name, values in judge_stacks(net, paced(tested, 'test: stack')).items()
+    }
     return plan.write_card(recipe, net, checksum, what, {'scans': trained_on, 'test': scores})
 
 
@@ -269,20 +283,27 @@ def _pools(
     pools = [
         (
             (1 - scan_share) * source.share / whole,
-            [laid for n in animals for laid in pool.animal(source, n)],
+            pool.animals([source], animals, 'train'),
         )
         for source in sources
     ]
     # Every species counts alike, however many were scanned
     by_species = sorted({one.species for _, one in scans})
     for species in by_species:
-        laid = [s for name, one in scans if one.species == species for s in pool.scan(one, name)]
+        of_species = [(name, one) for name, one in scans if one.species == species]
+        laid = [
+            stack
+            for name, one in paced(
+                of_species, f'laying out a {species}: scan', named=lambda p: p[0]
+            )
+            for stack in pool.scan(one, name)
+        ]
         pools.append((scan_share / len(by_species), laid))
     return pools
 
 
 def judge_stacks(
-    net: Callable[[torch.Tensor], torch.Tensor], stacks: Sequence[torch.Tensor]
+    net: Callable[[torch.Tensor], torch.Tensor], stacks: Iterable[torch.Tensor]
 ) -> dict[str, NDArray[np.float64]]:
     """Dice of the tissues, and the closeness of the coordinates, of laid-out stacks.
 

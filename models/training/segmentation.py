@@ -10,6 +10,7 @@ import torch
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import TISSUES
+from secondglance.models.pace import paced
 from secondglance.models.training.evaluation import (
     BACKGROUNDS,
     evaluation_slices,
@@ -142,38 +143,39 @@ def train(
     seed, split = plan.seed, plan.split
     training = TrainingRun(SegmentationTraining, plan, chosen, init_weights)
 
-    def animals(numbers: tuple[int, ...]) -> list[Animal]:
+    def animals(part: str) -> list[Animal]:
         return [
-            draw_animal(atlas, animal_rng(seed, n), chosen.spacing, chosen.side) for n in numbers
+            draw_animal(atlas, animal_rng(seed, n), chosen.spacing, chosen.side)
+            for n in paced(getattr(split, part), f'simulating for {part}: animal')
         ]
 
     shown = 'whole head' if chosen.heads else 'true mask'
     validation = [
         evaluation_slices(animal, np.random.default_rng([seed, 3, n]), background=shown)
-        for n, animal in zip(split.validation, animals(split.validation), strict=True)
+        for n, animal in zip(split.validation, animals('validation'), strict=True)
     ]
 
     def judge(net: UNet) -> dict[str, float]:
         scores = np.mean([score(net, *pair) for pair in validation], axis=0)
         return dict(zip((*TISSUES, 'brain'), map(float, scores), strict=True))
 
-    batches = _Batches(animals(split.train), list(plan.scans), seed, chosen, training.start)
+    batches = _Batches(animals('train'), list(plan.scans), seed, chosen, training.start)
     net = training.fit(batches, judge if validation else None)
-    tested = list(zip(split.test, animals(split.test), strict=True))
-    scores = {}
-    for background in BACKGROUNDS:
-        slices = (
-            evaluation_slices(animal, np.random.default_rng([seed, 4, n]), background=background)
-            for n, animal in tested
+    tested = list(zip(split.test, animals('test'), strict=True))
+    scores: dict[str, list] = {background: [] for background in BACKGROUNDS}
+    rounds = [(shown, n, animal) for shown in BACKGROUNDS for n, animal in tested]
+    for background, n, animal in paced(rounds, 'test', named=lambda one: one[0]):
+        rng = np.random.default_rng([seed, 4, n])
+        scores[background].append(
+            score(net, *evaluation_slices(animal, rng, background=background))
         )
-        scores[background] = np.array([score(net, *pair) for pair in slices])
     checksum = training.save(net)
     what = {
         'what': 'secondglance U-Net: background, WM, GM, CSF of coronal slices, '
         + ('of whole heads and background-free' if chosen.heads else 'background-free'),
         'data': f'{plan.n_animals} animals simulated from the tissue maps of '
         f'{plan.source or "an atlas"}',
-        'started_from': training.started_from,
+        **training.origin,
     }
-    tested_as = {name: summarise(values) for name, values in scores.items()}
+    tested_as = {name: summarise(np.array(values)) for name, values in scores.items()}
     return plan.write_card(chosen, net, checksum, what, {'test_dice': tested_as})

@@ -5,16 +5,28 @@ import numpy as np
 import pytest
 
 from secondglance.data import example_rat
+from secondglance.models import pace
+from secondglance.models.saliency.sanity import steps
+from secondglance.models.weights import default_weights, load_weights
 from secondglance.workflows import main
 
 
 @pytest.mark.slow
-def test_page_and_figures_say_the_same(tmp_path, capsys):
+def test_page_and_figures_say_the_same(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(pace, 'EVERY_SECONDS', 0)
     folder = tmp_path / 'sanity'
     assert main(['sanity-check', '--output', str(folder)]) == 0
+    said = capsys.readouterr()
+    # Plain lines, as it is redirected: every step by its name, in order
+    names = steps(load_weights(default_weights()).net)
+    lines = said.err.splitlines()
+    assert [line.split(', ')[0] for line in lines] == [
+        f'check {n} of {len(names)}: {name}' for n, name in enumerate(names, 1)
+    ]
+    assert all(line.endswith(' left') for line in lines[1:])
     told = json.loads((folder / 'sanity.json').read_text())
     passed = sum(verdict['passed'] for verdict in told['verdicts'])
-    assert f'{passed} of 5 checks passed' in capsys.readouterr().out
+    assert f'{passed} of 5 checks passed' in said.out
     page = (folder / 'sanity.html').read_text()
     assert f'{passed} of 5 checks passed' in page
     rows = (folder / 'sanity.tsv').read_text().splitlines()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from secondglance.commands import train as command
 from secondglance.imaging.errors import InputError
+from secondglance.models import pace
 from secondglance.models.training import loop
 from secondglance.models.training import segmentation as training
 from secondglance.models.training.evaluation import dice_per_class
@@ -18,7 +20,7 @@ from secondglance.models.training.scans import UNKNOWN, LabelledScan, draw_scans
 from secondglance.models.training.segmentation import train
 from secondglance.models.training.split import split_animals
 from secondglance.models.unet import UNet
-from secondglance.models.weights import load_weights, save_weights
+from secondglance.models.weights import load_weights, save_weights, trained_on
 from secondglance.simulation.animal import cut_slices, draw_animal
 from secondglance.simulation.atlas import Atlas, read_atlas
 from secondglance.simulation.brains import draw_batch, imperfect_masks, render_slices
@@ -324,6 +326,7 @@ def test_training_starts_from_weights_of_the_same_architecture(atlas, scans, tmp
         init_weights=start,
     )
     assert card['started_from'] == load_weights(start).checksum
+    assert card['trained_before_on'] == []
     assert card['scans'] == {
         'animals': ['sub-01', 'sub-02'],
         'names': ['sub-01_T2w', 'sub-02_T2w'],
@@ -336,6 +339,37 @@ def test_training_starts_from_weights_of_the_same_architecture(atlas, scans, tmp
     )
     # Two steps of at most 5e-4 each: it did go on from there
     assert 0 < change < 2e-3
+
+
+def test_what_the_first_weights_were_trained_on_is_known_of_the_last(atlas, scans, tmp_path):
+    first, second = tmp_path / 'first.safetensors', tmp_path / 'second.safetensors'
+    run(atlas, first, steps=1, scans=scans[:1])
+    run(atlas, second, recipe='fine-tune', steps=1, scans=scans[1:], init_weights=first)
+    assert trained_on(first) == {'sub-01_T2w'}
+    assert trained_on(second) == {'sub-01_T2w', 'sub-02_T2w'}
+
+
+def test_every_line_tells_loss_dice_and_the_time_left(atlas, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pace, 'EVERY_SECONDS', 0)
+    run(atlas, tmp_path / 'n.safetensors', steps=3)
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index('3 steps of 16 slices on cpu.')
+    assert lines[at + 1].startswith('step 0/3  validation Dice WM 0.')
+    steps = [line for line in lines if ' left' in line and line.startswith('step')]
+    assert [line.split('  ')[0] for line in steps] == ['step 1/3', 'step 2/3', 'step 3/3']
+    for line in steps:
+        assert re.search(
+            r'  loss \d\.\d{4}  validation Dice WM .* brain 0\.\d{3}  \d+ s left$', line
+        )
+    assert lines[at - 1].startswith('simulating for train: animal')
+    tested = [line for line in lines[at:] if line.startswith('test ')]
+    assert [line.split(':')[0] for line in tested] == ['test 1 of 3', 'test 2 of 3', 'test 3 of 3']
+    # The table holds what it held: one row a checkpoint or hundred steps
+    assert [r.split(',')[0] for r in (tmp_path / 'n.csv').read_text().splitlines()] == [
+        'step',
+        '2',
+        '3',
+    ]
 
 
 def test_weights_of_another_size_are_refused(atlas, tmp_path):
