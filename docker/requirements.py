@@ -1,30 +1,33 @@
-"""What the image installs, and whether it is what the lock says.
+"""Whether the image holds what the lock says, and the hashes of what it is made of.
 
-``requirements.py setup.cfg EXTRA …`` prints the package's requirements with those of the extras.
 ``requirements.py --check constraints.txt`` fails if anything installed differs from the lock.
+``requirements.py --hashes FOLDER`` prints the requirements of the image with the SHA-256 of each
+wheel in a folder, which ``pip download -c constraints.txt -d FOLDER .`` fills; torch is left out,
+for its wheel depends on the index it is taken from.
 """
 
-import configparser
+import hashlib
 import re
 import sys
 from importlib.metadata import distributions
-
-
-def requirements(setup: str, extras: list[str]) -> list[str]:
-    """List the requirements of the package and of some of its extras."""
-    parser = configparser.ConfigParser()
-    parser.read(setup)
-    lines = parser['options']['install_requires'].splitlines()
-    for extra in extras:
-        lines += parser['options.extras_require'][extra].splitlines()
-    return [line for line in lines if line]
-
+from pathlib import Path
 
 _CUDA = ('nvidia-', 'cuda-', 'triton')
 
 
 def _plain(name: str) -> str:
     return re.sub(r'[-_.]+', '-', name).lower()
+
+
+def hashes(folder: str) -> list[str]:
+    """List name, version and SHA-256 of each wheel."""
+    lines = []
+    for wheel in Path(folder).glob('*.whl'):
+        name, version = wheel.name.split('-')[:2]
+        if _plain(name) not in ('torch', 'secondglance'):
+            digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+            lines.append(f'{_plain(name)}=={version} --hash=sha256:{digest}')
+    return sorted(lines)
 
 
 def differences(lock: str) -> list[str]:
@@ -53,4 +56,4 @@ if __name__ == '__main__':
         if found := differences(sys.argv[2]):
             sys.exit('\n'.join(['The image is not what constraints.txt says:', *found]))
     else:
-        print('\n'.join(requirements(sys.argv[1], sys.argv[2:])))
+        print('\n'.join(hashes(sys.argv[2])))

@@ -43,6 +43,9 @@ napoleon_custom_sections = [('Inputs', 'params_style'), ('Outputs', 'params_styl
 # Names in single backticks are code, not titles
 default_role = 'code'
 
+# Options begin with two hyphens
+smartquotes = False
+
 html_theme = 'furo'
 html_title = f'secondglance {version}'
 html_static_path = []

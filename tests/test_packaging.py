@@ -99,3 +99,21 @@ def test_version_is_written_in_one_place():
         pytest.skip('the installed package has no citation file')
     for name in ('setup.cfg', 'setup.py', 'CITATION.cff', '.zenodo.json', 'docker/Dockerfile'):
         assert secondglance.__version__ not in (ROOT / name).read_text(), name
+
+
+def test_hashes_of_the_image_are_of_the_versions_that_are_tested():
+    def versions(path):
+        lines = [line.split()[0] for line in path.read_text().splitlines() if '==' in line]
+        pairs = (line.split('==') for line in lines if not line.startswith('#'))
+        return {re.sub(r'[-_.]+', '-', name).lower(): version for name, version in pairs}
+
+    if not (ROOT / 'docker').is_dir():
+        pytest.skip('the installed package has no image')
+    hashed, pinned = versions(ROOT / 'docker/hashes.txt'), versions(ROOT / 'constraints.txt')
+    assert {name: pinned.get(name) for name in hashed if name != 'setuptools'} == {
+        name: version for name, version in hashed.items() if name != 'setuptools'
+    }
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / 'setup.cfg')
+    needed = re.findall(r'^([\w-]+)', parser['options']['install_requires'], re.M)
+    assert {re.sub('_', '-', name).lower() for name in needed} <= {*hashed, 'torch'}

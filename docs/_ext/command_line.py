@@ -38,9 +38,12 @@ def _name(action: argparse.Action) -> str:
 
 def _description(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     text = (action.help or '') % {**vars(action), 'prog': parser.prog}
-    plain = action.default not in (None, argparse.SUPPRESS, False, [], '')
-    if plain and isinstance(action.default, str | int | float) and 'default' not in text:
-        text = f'{text} (default: {action.default})'.strip()
+    default = action.default
+    plain = default not in (None, argparse.SUPPRESS, False, [], '')
+    if plain and isinstance(default, str | int | float) and 'default' not in text:
+        value = default if isinstance(default, str) else f'{default:g}'
+        if f'({value})' not in text:
+            text = f'{text} (default: {value})'.strip()
     return text
 
 
@@ -52,7 +55,7 @@ class Command(Directive):
     def run(self):
         """Make the nodes."""
         parser = parser_of(self.arguments[0])
-        usage = parser.format_usage().removeprefix('usage: ').strip()
+        usage = parser.format_usage().removeprefix('usage: ').strip().replace(' | ', '\n')
         block = nodes.literal_block(usage, usage)
         block['language'] = 'text'
         # Extras are named as of the installed package, not of the checkout that builds the site

@@ -3,12 +3,14 @@
 import importlib
 import inspect
 import io
+import re
 from pathlib import Path
 
 import matplotlib
 import networkx as nx
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from secondglance.files.bids import Scan
@@ -18,10 +20,12 @@ SCAN = Scan(Path('sub-01_dwi.nii.gz'), {'sub': '01'}, 'dwi', 'dwi')
 
 
 def draw(workflow, name: str) -> str:
-    """Draw the nodes of a workflow, from left to right, as SVG."""
-    graph = nx.DiGraph()
-    for source, target in workflow._graph.edges():
-        graph.add_edge(source.name, target.name)
+    """Draw the nodes of a workflow, from left to right, as SVG.
+
+    Edges between nodes that a longer path joins are left out.
+    """
+    graph = nx.DiGraph((source.name, target.name) for source, target in workflow._graph.edges())
+    graph = nx.transitive_reduction(graph)
     column = {}
     for layer, names in enumerate(nx.topological_generations(graph)):
         column |= dict.fromkeys(names, layer)
@@ -33,11 +37,18 @@ def draw(workflow, name: str) -> str:
         for row, name in enumerate(names):
             place[name] = (index, (len(names) - 1) / 2 - row)
     tallest = max(len(names) for names in columns)
-    figure = Figure(figsize=(1.9 * len(columns), 0.75 * tallest + 0.5))
+    figure = Figure(figsize=(1.4 * len(columns), 0.6 * tallest + 0.3), dpi=72)
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
     box = {'boxstyle': 'round,pad=0.35', 'facecolor': '#eef3f8', 'edgecolor': '#4a6a8a'}
-    for label, (x, y) in place.items():
-        axes.text(x, y, label, ha='center', va='center', fontsize=8, bbox=box, zorder=3)
+    boxes = {
+        label: axes.text(x, y, label, ha='center', va='center', fontsize=8, bbox=box, zorder=3)
+        for label, (x, y) in place.items()
+    }
+    axes.set_xlim(-0.55, len(columns) - 0.45)
+    axes.set_ylim(-tallest / 2 - 0.2, tallest / 2 + 0.2)
+    axes.axis('off')
+    # Only once they are drawn do boxes have a size, at which arrows can end
+    FigureCanvasAgg(figure).draw()
     for source, target in graph.edges():
         far = place[target][0] - place[source][0] > 1
         axes.annotate(
@@ -48,19 +59,19 @@ def draw(workflow, name: str) -> str:
                 'arrowstyle': '-|>',
                 'color': '#4a6a8a',
                 'lw': 0.8,
-                'shrinkB': 24,
-                'shrinkA': 18,
+                'patchA': boxes[source].get_bbox_patch(),
+                'patchB': boxes[target].get_bbox_patch(),
                 'connectionstyle': f'arc3,rad={0.12 if far else 0}',
             },
+            zorder=1,
         )
-    axes.set_xlim(-0.55, len(columns) - 0.45)
-    axes.set_ylim(-tallest / 2 - 0.2, tallest / 2 + 0.2)
-    axes.axis('off')
     drawn = io.StringIO()
     with matplotlib.rc_context({'svg.hashsalt': name, 'svg.fonttype': 'none'}):
         figure.savefig(drawn, format='svg', metadata={'Date': None})
     svg = drawn.getvalue()
     title = f'<title>Graph of {name}</title>'
+    size = r'width="([^"]*)" height="[^"]*"'
+    svg = re.sub(size, r'style="width: \1; max-width: 100%; height: auto"', svg, count=1)
     return svg[svg.index('<svg') :].replace('>', f' role="img">{title}', 1)
 
 
