@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from secondglance.imaging.grids import holds_signal
 from secondglance.imaging.intensity import near_head, normalise_slices
-from secondglance.models.inference import batches, pad_to_stride
+from secondglance.models.inference import each_batch, pad_to_stride
 
 CONTEXT_MM = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
 """Distances along the stack at which the first glance is taken as input, mm."""
@@ -163,10 +163,13 @@ def refine(
     begin = (len(taken) - len(held)) // 2
     net = model.net.to(device)
     found = np.zeros(stack.shape, np.float32)
-    for part in batches(len(held), device, batch_size):
+
+    def improve(part: slice) -> None:
         chosen = np.arange(part.start, part.stop)
         channels = refinement_channels(images, first, salient, moved, where, begin + chosen)
         found[held[chosen]] = refine_channels(net, channels, device)
+
+    each_batch(improve, len(held), device, batch_size)
     return np.where(near_head(stack), found, np.float32(0))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -76,7 +77,9 @@ SLICES_ON_CARD = 64
 """The same on a graphics card, which small batches leave idle."""
 
 
-def batches(n_slices: int, device: str, most: int | None = None) -> Iterator[slice]:
+def batches(
+    n_slices: int, device: str, most: int | None = None, *, least: int = 1
+) -> Iterator[slice]:
     """Cut a stack into batches of nearly the same size.
 
     Parameters
@@ -86,6 +89,8 @@ def batches(n_slices: int, device: str, most: int | None = None) -> Iterator[sli
         Torch device.
     most : int, optional
         Slices of a batch; by default as the device likes.
+    least : int
+        Batches that are wished for, as far as each has two slices.
 
     Yields
     ------
@@ -95,12 +100,53 @@ def batches(n_slices: int, device: str, most: int | None = None) -> Iterator[sli
     --------
     >>> [(part.start, part.stop) for part in batches(9, 'cpu')]
     [(0, 4), (4, 9)]
+    >>> [(part.start, part.stop) for part in batches(5, 'cpu', least=4)]
+    [(0, 2), (2, 5)]
     """
     most = most or (SLICES_AT_ONCE if device == 'cpu' else SLICES_ON_CARD)
     # A batch of a single slice is rounded differently: none is left over
-    ends = np.linspace(0, n_slices, -(-n_slices // most) + 1).round().astype(int)
+    count = max(-(-n_slices // most), min(least, n_slices // 2))
+    ends = np.linspace(0, n_slices, count + 1).round().astype(int)
     for start, stop in itertools.pairwise(ends):
         yield slice(int(start), int(stop))
+
+
+def each_batch(
+    work: Callable[[slice], None], n_slices: int, device: str, most: int | None = None
+) -> None:
+    """Call a function with every batch of a stack, on a processor with one thread a batch.
+
+    The threads of one operation wait for each other at its end, and round differently; batches
+    do neither: results are the same for any number of threads.
+
+    Parameters
+    ----------
+    work : callable
+        Takes a slice, and keeps what it finds. Gradients are on when it is called.
+    n_slices : int
+    device : str
+        Torch device.
+    most : int, optional
+        Slices of a batch.
+    """
+    threads = torch.get_num_threads() if device == 'cpu' else 1
+    parts = list(batches(n_slices, device, most, least=threads))
+
+    def alone(part: slice) -> None:
+        torch.set_num_threads(1)
+        work(part)
+
+    if threads == 1:
+        with torch.enable_grad():
+            for part in parts:
+                work(part)
+        return
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(alone, parts))
+    finally:
+        # The number is of each thread, and of those that are yet to come
+        torch.set_num_threads(threads)
 
 
 def predict(
@@ -131,8 +177,11 @@ def predict(
     padded, (rows, columns) = pad_to_stride(images, model.stride)
     net = model.net.to(device).eval()
     probabilities = np.empty((len(stack), len(model.classes), *stack.shape[1:]), np.float32)
-    with torch.no_grad():
-        for part in batches(len(stack), device, batch_size):
+
+    def segment(part: slice) -> None:
+        with torch.no_grad():
             found = net(padded[part].to(device)).softmax(dim=1)[..., rows, columns]
-            probabilities[part] = found.cpu().numpy()
+        probabilities[part] = found.cpu().numpy()
+
+    each_batch(segment, len(stack), device, batch_size)
     return probabilities

@@ -18,7 +18,7 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.intensity import normalise_slices
 from secondglance.imaging.labels import CLASSES, TISSUES
 from secondglance.models.choices import SALIENCY_METHODS, TARGETS
-from secondglance.models.inference import batches, pad_to_stride
+from secondglance.models.inference import each_batch, pad_to_stride
 from secondglance.models.saliency.methods import saliency_methods
 from secondglance.models.saliency.rectifiers import (
     RefuseFunctionalReLU,
@@ -245,7 +245,8 @@ def saliency_stack(
     net = model.net.to(device)
     maps = np.empty(stack.shape, np.float32)
     probabilities = np.empty((len(stack), len(model.classes), *stack.shape[1:]), np.float32)
-    for part in batches(len(stack), device, batch_size):
+
+    def explain(part: slice) -> None:
         gradient, logits = saliency(
             net,
             padded[part].to(device),
@@ -256,4 +257,6 @@ def saliency_stack(
         )
         maps[part] = gradient[..., *inside].cpu().numpy()
         probabilities[part] = logits.softmax(dim=1)[..., *inside].cpu().numpy()
+
+    each_batch(explain, len(stack), device, batch_size)
     return maps, probabilities

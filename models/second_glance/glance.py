@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from secondglance.imaging.regions import RegionAtlas
 from secondglance.imaging.smooth_transform import SmoothTransform, fit_transform
-from secondglance.models.inference import batches
+from secondglance.models.inference import each_batch
 from secondglance.models.second_glance.channels import ACROSS, BrainInput, brain_input
 from secondglance.models.second_glance.network import split_outputs
 from secondglance.models.weights import LoadedModel
@@ -134,14 +134,16 @@ def predict_brain(
         shown.append(turned)
     fractions, places = [], []
     for way, channels in enumerate(shown):
-        parts, where = [], []
-        for slices in batches(len(channels), device):
+        n, _, height, width = channels.shape
+        part, place = torch.empty(n, 3, height, width), torch.empty(n, 3, height, width)
+
+        def glance(slices: slice, channels=channels, part=part, place=place) -> None:
             batch = channels[slices].to(device)
             with torch.no_grad():
                 logits, coordinates = split_outputs(net(batch).float(), batch)
-            parts.append(logits.softmax(dim=1).cpu())
-            where.append(coordinates.cpu())
-        part, place = torch.cat(parts), torch.cat(where)
+                part[slices], place[slices] = logits.softmax(dim=1).cpu(), coordinates.cpu()
+
+        each_batch(glance, n, device)
         if way:
             part, place = part.flip(2), place.flip(2)
             place[:, 0] *= -1

@@ -10,7 +10,8 @@ from secondglance.imaging.intensity import head_mask, normalise_slices
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.pose import Pose
 from secondglance.models.choices import MINIMUM_SIDE
-from secondglance.models.inference import pad_to_stride, predict
+from secondglance.models.inference import SLICES_AT_ONCE, each_batch, pad_to_stride, predict
+from secondglance.models.saliency.attribution import saliency_stack
 from secondglance.models.unet import UNet
 from secondglance.models.weights import LoadedModel, default_weights, load_weights
 
@@ -119,3 +120,52 @@ def test_shipped_weights_tell_brain_from_black():
 
 def test_smallest_side_holds_two_steps_of_the_stride():
     assert load_weights(default_weights()).stride * 2 <= MINIMUM_SIDE
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize('n_slices', [1, 2, 5, 13])
+def test_number_of_threads_changes_not_a_bit(threads, n_slices):
+    model = load_weights(default_weights())
+    stack = np.random.default_rng(3).random((n_slices, 40, 33)).astype(np.float32)
+    found = []
+    for number in (1, 2, 3):
+        threads(number)
+        found.append((predict(model, stack), *saliency_stack(model, stack)))
+        assert torch.get_num_threads() == number
+    for other in found[1:]:
+        for one, same in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(one, same)
+
+
+@pytest.mark.parametrize('number', [1, 2])
+@pytest.mark.parametrize('n_slices', [0, 1, 3, 8, 9, 40])
+def test_every_slice_is_in_one_batch_and_gradients_are_on(threads, number, n_slices):
+    threads(number)
+    parts = []
+
+    def work(part):
+        assert torch.is_grad_enabled()
+        parts.append(part)
+
+    with torch.no_grad():
+        each_batch(work, n_slices, 'cpu')
+    assert sorted(n for part in parts for n in range(part.start, part.stop)) == [*range(n_slices)]
+    assert all(part.stop - part.start <= SLICES_AT_ONCE for part in parts)
+    assert n_slices < 2 or all(part.stop - part.start >= 2 for part in parts)
+
+
+def test_threads_are_given_back_after_a_failure(threads):
+    threads(2)
+
+    def work(part):
+        raise ValueError(part)
+
+    with pytest.raises(ValueError, match='slice'):
+        each_batch(work, 9, 'cpu')
+    assert torch.get_num_threads() == 2
