@@ -25,7 +25,6 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.metrics import tissue_volumes
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
-from secondglance.imaging.tissues import TissueMaps
 from secondglance.models.choices import (
     AS_PUBLISHED,
     MASK_METHODS,
@@ -45,9 +44,8 @@ from secondglance.models.weights import (
 )
 
 if TYPE_CHECKING:
-    from secondglance.imaging.grids import SliceGrid
     from secondglance.imaging.placement.donors import Donor
-    from secondglance.models.segment import FoundBrain
+    from secondglance.imaging.regions import RegionAtlas
     from secondglance.models.weights import LoadedModel
 
 _AXES = ('auto', 'i', 'j', 'k')
@@ -164,44 +162,96 @@ def segment(
         If the image cannot be used, or an option has an unknown value.
     """
     from secondglance.models.inference import resolve_device
-    from secondglance.models.pose import estimate_pose
-    from secondglance.models.segment import find_brain, look_again
 
     _check_choices(species, slice_axis, turn, mask_method, second_glance)
-    like, affine, notes = _read(image, voxel_scale)
-    voxels = np.asarray(like.dataobj)
+    volume = _read(image, voxel_scale)
     weights, device = Path(weights or default_weights()), resolve_device(device)
-    smallest = BRAIN_SIZE.get(species, min(BRAIN_SIZE.values())) * weights_spacing(weights)
-    extent = Pose('rat', smallest, slice_axis)
-    extent.check_extent(extent.grid(voxels.shape, affine), MINIMUM_SIDE)
-
-    model, bank = _prepared(
-        weights,
-        weights.stat().st_mtime_ns,
-        tuple((Path(head), Path(mask)) for head, mask in donors),
-        saliency,
-        device,
-    )
+    _check_extent(volume, species, slice_axis, weights_spacing(weights))
+    pairs = tuple((Path(head), Path(mask)) for head, mask in donors)
+    model, bank = _prepared(weights, weights.stat().st_mtime_ns, pairs, saliency, device)
     refiner = load_weights(refinement or default_refinement(), device, REFINEMENT)
-    pose = estimate_pose(
+    pose = _pose(model, volume, species, slice_axis, turn, device)
+    network = regions = None
+    if second_glance == 'network':
+        network, regions = _second_network(second_weights, atlas, pose.species, device)
+    networks = _Networks(model, refiner, network, tuple(bank), device)
+    return _segment(volume, pose, networks, regions, mask_method, second_glance, saliency)
+
+
+def _pose(
+    model: LoadedModel, volume: _Volume, species: str, slice_axis: str, turn: str, device: str
+) -> Pose:
+    from secondglance.models.pose import estimate_pose
+
+    return estimate_pose(
         model,
-        voxels,
-        affine,
+        volume.voxels,
+        volume.affine,
         species=species,
         quarter_turns=None if turn == TURNS[0] else int(turn) // 90,
         slice_axis=slice_axis,
         device=device,
     )
+
+
+def _second_network(
+    weights: str | os.PathLike[str] | None,
+    atlas: str | os.PathLike[str] | None,
+    species: str,
+    device: str,
+) -> tuple[LoadedModel, RegionAtlas]:
+    network = load_weights(weights or default_second_glance(), device, SECOND_GLANCE)
+    return network, read_region_atlas(Path(atlas) if atlas else regions_path(species))
+
+
+@dataclass(frozen=True)
+class _Volume:
+    """A volume as it was read: float32 voxels, affine in mm of the animal, notes of its file."""
+
+    like: nib.Nifti1Image
+    affine: NDArray[np.float64]
+    notes: tuple[str, ...]
+
+    @property
+    def voxels(self) -> NDArray[np.float32]:
+        return np.asarray(self.like.dataobj)
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """Networks of the first glance, of its mask, and of the second glance; donors; a device."""
+
+    first: LoadedModel
+    refinement: LoadedModel
+    second: LoadedModel | None
+    donors: tuple[Donor, ...]
+    device: str
+
+
+def _segment(
+    volume: _Volume,
+    pose: Pose,
+    networks: _Networks,
+    atlas: RegionAtlas | None,
+    mask_method: str,
+    second_glance: str,
+    options: SaliencyOptions,
+) -> Segmentation:
+    """Take both glances, and measure what was found."""
+    from secondglance.models.segment import find_brain, look_again
+
+    voxels, affine, like = volume.voxels, volume.affine, volume.like
     grid = pose.grid(voxels.shape, affine)
-    head = pose.stack(grid, voxels)
     found = find_brain(
-        model, refiner, head, bank, mask_method=mask_method, options=saliency, device=device
+        networks.first,
+        networks.refinement,
+        pose.stack(grid, voxels),
+        networks.donors,
+        mask_method=mask_method,
+        options=options,
+        device=networks.device,
     )
     mask = grid.to_native(found.brain.mask) >= 0.5
-    network = atlas_of_regions = None
-    if second_glance == 'network':
-        network = load_weights(second_weights or default_second_glance(), device, SECOND_GLANCE)
-        atlas_of_regions = read_region_atlas(Path(atlas) if atlas else regions_path(pose.species))
     tissues, regions = look_again(
         second_glance,
         voxels,
@@ -209,14 +259,33 @@ def segment(
         affine,
         pose,
         first=found.first,
-        model=model,
-        network=network,
-        atlas=atlas_of_regions,
-        device=device,
+        model=networks.first,
+        network=networks.second,
+        atlas=atlas,
+        device=networks.device,
     )
-    return _on_own_grid(
-        found, mask, tissues, regions, grid=grid, pose=pose, like=like, affine=affine, notes=notes
+    rows = tissue_volumes(tissues.labels, abs(float(np.linalg.det(affine[:3, :3]))))
+    return Segmentation(
+        mask=image_like(mask.astype(np.uint8), like),
+        tissues=image_like(file_labels(tissues.labels), like),
+        probabilities=image_like(tissues.fractions, like),
+        regions=None if regions is None else image_like(regions, like),
+        first_probabilities=image_like(grid.to_native(found.first.probabilities), like),
+        saliency=image_like(grid.to_native(found.first.saliency), like),
+        enhanced=image_like(grid.to_native(found.first.enhanced), like),
+        confidence=found.brain.confidence,
+        slice_confidence=found.brain.slice_confidence,
+        method=found.brain.method,
+        pose=pose,
+        volumes={row['label']: row['volume_mm3'] for row in rows},
+        notes=volume.notes,
     )
+
+
+def _check_extent(volume: _Volume, species: str, slice_axis: str, spacing: float) -> None:
+    smallest = BRAIN_SIZE.get(species, min(BRAIN_SIZE.values())) * spacing
+    extent = Pose('rat', smallest, slice_axis)
+    extent.check_extent(extent.grid(volume.voxels.shape, volume.affine), MINIMUM_SIDE)
 
 
 def _check_choices(
@@ -233,39 +302,8 @@ def _check_choices(
             raise InputError(f'{name} {value!r} is not one of {", ".join(known)}.')
 
 
-def _on_own_grid(
-    found: FoundBrain,
-    mask: NDArray,
-    tissues: TissueMaps,
-    regions: NDArray[np.int16] | None,
-    *,
-    grid: SliceGrid,
-    pose: Pose,
-    like: nib.Nifti1Image,
-    affine: NDArray,
-    notes: tuple[str, ...],
-) -> Segmentation:
-    """Make images on the grid of `like`, and measure the volumes."""
-    rows = tissue_volumes(tissues.labels, abs(float(np.linalg.det(affine[:3, :3]))))
-    return Segmentation(
-        mask=image_like(mask.astype(np.uint8), like),
-        tissues=image_like(file_labels(tissues.labels), like),
-        probabilities=image_like(tissues.fractions, like),
-        regions=None if regions is None else image_like(regions, like),
-        first_probabilities=image_like(grid.to_native(found.first.probabilities), like),
-        saliency=image_like(grid.to_native(found.first.saliency), like),
-        enhanced=image_like(grid.to_native(found.first.enhanced), like),
-        confidence=found.brain.confidence,
-        slice_confidence=found.brain.slice_confidence,
-        method=found.brain.method,
-        pose=pose,
-        volumes={row['label']: row['volume_mm3'] for row in rows},
-        notes=notes,
-    )
-
-
-def _read(image: Any, voxel_scale: float | None) -> tuple[nib.Nifti1Image, NDArray, tuple]:
-    """Read a volume as ``run`` does: image of float32, affine in mm of the animal, notes."""
+def _read(image: Any, voxel_scale: float | None) -> _Volume:
+    """Read a volume as ``run`` does."""
     if isinstance(image, (str, os.PathLike)):
         read, voxels = read_volume(Path(image))
     else:
@@ -287,7 +325,7 @@ def _read(image: Any, voxel_scale: float | None) -> tuple[nib.Nifti1Image, NDArr
         )
     geometry = check_geometry(read, voxels, voxel_scale)
     like = with_position(voxels, read, geometry.scale)
-    return like, geometry.affine, (*reading_notes(read), *geometry.notes)
+    return _Volume(like, geometry.affine, (*reading_notes(read), *geometry.notes))
 
 
 @lru_cache(maxsize=1)
