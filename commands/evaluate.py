@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--output',
         type=Path,
         metavar='DIR',
-        help='folder for scores.tsv, summary.tsv, scores.png and worst.png',
+        help='folder for scores.html, scores.tsv and summary.tsv',
     )
 
 
@@ -93,7 +93,7 @@ def main(args: argparse.Namespace) -> int:
         rows, pictures = _on_scans(model, refinement, second, args)
     else:
         rows, pictures = _on_animals(model, args), []
-    from secondglance.reports.scores import draw_scores, draw_worst, summary_of, write_table
+    from secondglance.reports.scores import summary_of, write_scores_page, write_table
 
     summary = summary_of(rows)
     for line in summary:
@@ -108,10 +108,9 @@ def main(args: argparse.Namespace) -> int:
         write_table(rows, args.output / 'scores.tsv')
         record = [{**line, **used} for line in summary]
         write_table(record, args.output / 'summary.tsv')
-        draw_scores(rows, args.output / 'scores.png')
-        if pictures:
-            draw_worst(pictures, args.output / 'worst.png')
-        print(f'Tables and pictures: {args.output}')
+        page = args.output / 'scores.html'
+        write_scores_page(rows, summary, pictures, page)
+        print(f'Page and tables: {page}')
     return 0
 
 

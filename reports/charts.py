@@ -18,7 +18,10 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 12, 30, 46
 """Margins around the axes."""
 
 NAMES_HEIGHT = 60
-"""More where names stand below the x axis."""
+"""More where slanted names stand below the x axis."""
+
+CHARACTER = 7.0
+"""Width of a character, about."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Panel:
     areas : sequence of Histogram
         Below the lines.
     names : sequence of str
-        Instead of numbers at 0, 1, … of the x axis, slanted.
+        Instead of numbers at 0, 1, … of the x axis.
     """
 
     lines: Sequence[Line]
@@ -112,10 +115,12 @@ def chart(panel: Panel, words: str) -> Markup:
     Markup
         An SVG element for a page.
     """
-    height = HEIGHT + (NAMES_HEIGHT if panel.names else 0)
+    legend, below = _legend(panel, LEFT)
+    height = HEIGHT + below + (NAMES_HEIGHT if _slanted(panel) else 0)
+    drawn = legend + _panel(panel, height, TOP + below)
     return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {WIDTH} {height}" '
-        f'role="img" aria-label="{escape(words)}">{_panel(panel, height)}</svg>'
+        f'role="img" aria-label="{escape(words)}">{drawn}</svg>'
     )
 
 
@@ -150,13 +155,19 @@ def _range(values: Sequence[ArrayLike], limits=(None, None)) -> tuple[float, flo
     )
 
 
-def _panel(panel: Panel, height: int) -> str:
+def _slanted(panel: Panel) -> bool:
+    """Whether names below the x axis need more room than they have side by side."""
+    return any(CHARACTER * len(name) > (WIDTH - LEFT) / len(panel.names) for name in panel.names)
+
+
+def _panel(panel: Panel, height: int, top: int) -> str:
     edges = [area.edges for area in panel.areas]
     counts = [area.counts for area in panel.areas]
     x_low, x_high = _range([*(line.x for line in panel.lines), *edges])
     y_low, y_high = _range([*(line.y for line in panel.lines), *counts], panel.limits)
-    x0, x1, y1 = LEFT, WIDTH - RIGHT, TOP
-    y0 = height - BOTTOM - (NAMES_HEIGHT if panel.names else 0)
+    slanted = _slanted(panel)
+    x0, x1, y1 = LEFT, WIDTH - RIGHT, top
+    y0 = height - BOTTOM - (NAMES_HEIGHT if slanted else 0)
 
     def across(value):
         return x0 + (value - x_low) / (x_high - x_low) * (x1 - x0)
@@ -172,12 +183,13 @@ def _panel(panel: Panel, height: int) -> str:
     for tick in range(len(panel.names)) if panel.names else ticks(x_low, x_high):
         x = across(tick)
         parts.append(f'<path class="axis" d="M{x:.1f} {y0}v4"/>')
-        if panel.names:
+        if slanted:
             name = escape(panel.names[int(tick)])
             place = f'translate({x + 4:.1f} {y0 + 14}) rotate(-40)'
             parts.append(f'<text transform="{place}" text-anchor="end">{name}</text>')
         else:
-            parts.append(_text(x, y0 + 18, f'{tick:g}', 'middle'))
+            words = panel.names[int(tick)] if panel.names else f'{tick:g}'
+            parts.append(_text(x, y0 + 18, words, 'middle'))
     parts.append(f'<path class="axis" d="M{x0} {y1}V{y0}H{x1}"/>')
     parts.append(_text((x0 + x1) / 2, height - 8, panel.xlabel, 'middle'))
     middle = (y0 + y1) / 2
@@ -189,7 +201,6 @@ def _panel(panel: Panel, height: int) -> str:
         parts.append(_area(area, across, up, y0))
     for line in panel.lines:
         parts += _line(line, across, up)
-    parts += _legend(panel, x0)
     return ''.join(parts)
 
 
@@ -225,18 +236,23 @@ def _line(line: Line, across, up) -> list[str]:
     return parts
 
 
-def _legend(panel: Panel, left: float) -> list[str]:
-    parts, x = [], float(left)
+def _legend(panel: Panel, left: float) -> tuple[str, int]:
+    """Name the lines above the axes, in rows; also how many pixels more than one row takes."""
+    parts, x, y = [], float(left), 18
     if panel.note:
-        parts.append(_text(x, 18, panel.note, 'start'))
-        x += 7.0 * len(panel.note) + 14
+        parts.append(_text(x, y, panel.note, 'start'))
+        x += CHARACTER * len(panel.note) + 14
     named: list[Histogram | Line] = [*panel.areas, *panel.lines]
     for line in named:
-        if line.label:
-            parts.append(f'<path class="line c{line.colour}" d="M{x:.0f} 14h16"/>')
-            parts.append(_text(x + 21, 18, line.label, 'start'))
-            x += 21 + 7.0 * len(line.label) + 14
-    return parts
+        if not line.label:
+            continue
+        width = 21 + CHARACTER * len(line.label)
+        if x > left and x + width > WIDTH:
+            x, y = float(left), y + 18
+        parts.append(f'<path class="line c{line.colour}" d="M{x:.0f} {y - 4}h16"/>')
+        parts.append(_text(x + 21, y, line.label, 'start'))
+        x += width + 14
+    return ''.join(parts), y - 18
 
 
 def _text(x: float, y: float, words: str, anchor: str) -> str:

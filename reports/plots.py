@@ -7,6 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports.charts import Line, Panel, chart
 
+COLOURS = (0, 1, 2, 4, 3)
+"""Of conditions that are compared, as of `Line`."""
+
 
 def motion_charts(confounds: dict[str, NDArray]) -> list[Markup]:
     """Plot translations, rotations and framewise displacement over the volumes.
@@ -186,3 +189,43 @@ def share_charts(shares: ArrayLike, curves: dict[str, dict[str, ArrayLike]], are
         panel = Panel(lines, f'share of pixels, {kind}', ylabel)
         charts.append(chart(panel, f'{kind.capitalize()}: {ylabel} by share of pixels'))
     return charts
+
+
+def score_boxes(rows: list[dict]) -> Markup:
+    """Draw a box of the scans' Dice for every label and condition; every scan is a dot.
+
+    Parameters
+    ----------
+    rows : list of dict
+        ``label``, ``condition`` and ``dsc``.
+    """
+    labels = list(dict.fromkeys(row['label'] for row in rows))
+    conditions = list(dict.fromkeys(row['condition'] for row in rows))
+    width = 0.8 / len(conditions)
+    rng = np.random.default_rng(0)
+    lines = []
+    for c, condition in enumerate(conditions):
+        colour = COLOURS[c % len(COLOURS)]
+        name = condition if len(conditions) > 1 else ''
+        for k, label in enumerate(labels):
+            dice = np.array(
+                [r['dsc'] for r in rows if (r['label'], r['condition']) == (label, condition)],
+                float,
+            )
+            dice = dice[np.isfinite(dice)]
+            if not dice.size:
+                continue
+            at = k + (c - (len(conditions) - 1) / 2) * width
+            low, first, middle, third, high = np.percentile(dice, (0, 25, 50, 75, 100))
+            left, right = at - 0.35 * width, at + 0.35 * width
+            spread = at + rng.uniform(-0.2, 0.2, len(dice)) * width
+            box = [left, right, right, left, left], [first, first, third, third, first]
+            lines += [
+                Line(*box, name, colour, mark=''),
+                Line([left, right], [middle, middle], '', colour, mark=''),
+                Line([at, at, np.nan, at, at], [low, first, np.nan, third, high], '', colour, ''),
+                Line(spread, dice, '', colour, joined=False),
+            ]
+            name = ''
+    words = f'Dice of {", ".join(labels)} under {", ".join(conditions)}'
+    return chart(Panel(lines, 'label', 'Dice', names=labels), words)

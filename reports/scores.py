@@ -11,13 +11,18 @@ from numpy.typing import NDArray
 
 from secondglance.files.atomic import write_whole
 from secondglance.files.tables import table_text
+from secondglance.reports.figures import grey
+from secondglance.reports.page import environment
+from secondglance.reports.plots import score_boxes
+from secondglance.reports.steps import OUTLINES as STEP_OUTLINES
+from secondglance.reports.steps import draw_slice
 
 FAILED = 0.9
 """Dice below which a brain mask is a failure: its tissues are of no use."""
 
-_OUTLINES = {'drawn by hand': '#56b4e9', 'found': '#e69f00'}
-
-_COLOURS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9')
+FOUND, REFERENCE = 'final mask', 'reference'
+OUTLINES = {name: STEP_OUTLINES[name] for name in (FOUND, REFERENCE)}
+"""Outlines of the worst slices."""
 
 
 @dataclass(frozen=True)
@@ -87,83 +92,65 @@ def write_table(rows: list[dict], path: Path) -> None:
     write_whole(path, table_text(rows))
 
 
-def draw_scores(rows: list[dict], path: Path) -> None:
-    """Draw a box of the scans' Dice for every label and condition; every scan is a dot."""
-    from matplotlib.figure import Figure
+def write_scores_page(
+    rows: list[dict], summary: list[dict], pictures: list[Outlined], path: Path
+) -> None:
+    """Write a page with a chart of all Dice, the worst slices, and the summary.
 
-    labels = list(dict.fromkeys(row['label'] for row in rows))
-    conditions = list(dict.fromkeys(row['condition'] for row in rows))
-    figure = Figure(figsize=(2.6 + 1.9 * len(labels), 4.2), layout='constrained')
-    axis = figure.subplots()
-    width = 0.8 / len(conditions)
-    rng = np.random.default_rng(0)
-    for c, condition in enumerate(conditions):
-        colour = _COLOURS[c % len(_COLOURS)]
-        for k, label in enumerate(labels):
-            dice = [
-                row['dsc']
-                for row in rows
-                if (row['label'], row['condition']) == (label, condition)
-                and np.isfinite(row['dsc'])
-            ]
-            if not dice:
-                continue
-            at = k + (c - (len(conditions) - 1) / 2) * width
-            axis.boxplot(
-                [dice],
-                positions=[at],
-                widths=0.7 * width,
-                showfliers=False,
-                boxprops={'color': colour},
-                medianprops={'color': colour},
-                whiskerprops={'color': colour},
-                capprops={'color': colour},
-            )
-            spread = rng.uniform(-0.2, 0.2, len(dice)) * width
-            axis.plot(at + spread, dice, '.', color=colour, alpha=0.6, markersize=4)
-        axis.plot([], [], color=colour, label=condition)
-    axis.set_xticks(range(len(labels)), labels)
-    axis.set_ylabel('Dice')
-    axis.grid(axis='y', alpha=0.3)
-    axis.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=110)
+    Parameters
+    ----------
+    rows : list of dict
+        As of :func:`summary_of`.
+    summary : list of dict
+        Of the same rows.
+    pictures : list of Outlined
+    path : Path
+        Of the page, which holds its pictures.
+    """
+    page = (
+        environment()
+        .get_template('scores.html')
+        .render(
+            chart=score_boxes(rows),
+            worst=worst_slices(pictures),
+            outlines=OUTLINES,
+            summary=summary,
+        )
+    )
+    write_whole(path, page)
 
 
-def draw_worst(pictures: list[Outlined], path: Path, n_worst: int = 12) -> None:
-    """Draw the slices in which most of the brain was missed or invented.
+def worst_slices(pictures: list[Outlined], n_worst: int = 12) -> list[dict]:
+    """Draw the slices in which most of the brain was missed or invented, the worst first.
 
     Parameters
     ----------
     pictures : list of Outlined
-        The brain found is outlined in orange, that drawn by hand in blue; a legend says so.
-    path : path
     n_worst : int
-        At most one slice of each picture comes.
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
+        At most so many, and of each picture one.
 
+    Returns
+    -------
+    list of dict
+        ``title``, ``slice``, ``wrong`` pixels, and ``picture``.
+    """
     worst = []
-    for picture in pictures:
-        wrong = (picture.found != picture.reference).sum(axis=(1, 2))
+    for one in pictures:
+        wrong = (one.found != one.reference).sum(axis=(1, 2))
         n = int(wrong.argmax())
-        worst.append((int(wrong[n]), n, picture))
+        worst.append((int(wrong[n]), n, one))
     worst = sorted(worst, key=lambda entry: -entry[0])[:n_worst]
-    columns = min(4, len(worst))
-    n_rows = -(-len(worst) // columns)
-    figure = Figure(figsize=(3.2 * columns, 3.3 * n_rows), layout='constrained')
-    axes = np.atleast_1d(figure.subplots(n_rows, columns, squeeze=False)).ravel()
-    for axis in axes:
-        axis.set_axis_off()
-    for axis, (wrong, n, picture) in zip(axes, worst, strict=False):
-        image = picture.image[n].T
-        axis.imshow(image, cmap='gray', origin='lower', vmin=0, vmax=np.percentile(image, 99.5))
-        for outline, colour in zip(
-            (picture.reference[n], picture.found[n]), _OUTLINES.values(), strict=True
-        ):
-            if outline.any():
-                axis.contour(outline.T, [0.5], colors=colour, linewidths=1.3)
-        axis.set_title(f'{picture.title}\nslice {n}: {wrong} pixels wrong', fontsize=7)
-    lines = [Line2D([], [], color=colour, label=name) for name, colour in _OUTLINES.items()]
-    figure.legend(handles=lines, loc='outside lower center', ncols=2, frameon=False, fontsize=8)
-    figure.savefig(path, dpi=110)
+    return [
+        {
+            'title': one.title,
+            'slice': n,
+            'wrong': wrong,
+            'picture': draw_slice(
+                grey(one.image[n : n + 1])[0],
+                1.0,
+                {FOUND: one.found[n], REFERENCE: one.reference[n]},
+                f'Slice {n} of {one.title}: the brain found and the reference, outlined',
+            ),
+        }
+        for wrong, n, one in worst
+    ]

@@ -91,7 +91,7 @@ def slice_steps(data: ReportData) -> list[SliceSteps]:
                 histograms=_histograms(data, n, heads[n]),
                 kernel=_kernel(data, n) if reached else Markup(),
                 surface=_surface(data, surface, first, row) if reached else Markup(),
-                masks=_picture(
+                masks=draw_slice(
                     grey[n], data.aspect, masks, f'Slice {n} with the outlines of its masks'
                 ),
                 words=_words(row, reached),
@@ -201,7 +201,7 @@ def _kernel(data: ReportData, n: int) -> Markup:
     kernel, mask = _about(data.kernels[n])  # type: ignore[index]
     colours = figures.heat(np.zeros((*kernel.shape, 3), np.uint8), kernel)
     words = 'Kernel: enhanced saliency of the donor inside its mask'
-    return _picture(colours, data.aspect, {'placed mask of the donor': mask >= 0.5}, words)
+    return draw_slice(colours, data.aspect, {'placed mask of the donor': mask >= 0.5}, words)
 
 
 def _about(stack: NDArray, margin: int = 6) -> NDArray:
@@ -238,7 +238,7 @@ def _surface(data: ReportData, surface: NDArray, first: NDArray, row: dict) -> M
         else:
             marks.append(f'<circle class="mark" cx="{right:.1f}" cy="{down:.1f}" r="4.5"/>')
     words = f'Correlation at every shift; {_peak_words(row)}'
-    return _picture(colours, data.aspect, {}, words, ''.join(marks))
+    return draw_slice(colours, data.aspect, {}, words, ''.join(marks))
 
 
 def _peak_words(row: dict) -> str:
@@ -248,14 +248,32 @@ def _peak_words(row: dict) -> str:
     return f'peak {row["peak"]:.2f} at {shift}, {row["peak_ratio"]:.2f} times the second'
 
 
-def _picture(
+def draw_slice(
     colours: NDArray[np.uint8],
     aspect: float,
     masks: dict[str, NDArray],
     words: str,
     marks: str = '',
 ) -> Markup:
-    """Draw a slice (H, W, 3), dorsal up, with outlines above it."""
+    """Draw a slice, dorsal up, with outlines above it.
+
+    Parameters
+    ----------
+    colours : (H, W, 3) uint8 array
+    aspect : float
+        Height of a pixel over its width.
+    masks : dict of (H, W) bool arrays
+        By name, as of `OUTLINES`.
+    words : str
+        What is seen.
+    marks : str
+        SVG elements above, in pixels.
+
+    Returns
+    -------
+    Markup
+        An SVG element.
+    """
     shown = colours.transpose(1, 0, 2)[::-1]
     height, width = shown.shape[:2]
     step = -(-max(height, width) // MOST_SIDE)

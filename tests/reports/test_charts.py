@@ -71,3 +71,17 @@ def test_ticks_are_few_and_within(low, high):
     assert 3 <= len(found) <= 7
     assert low - 1e-9 <= found[0]
     assert found[-1] <= high + 1e-9
+
+
+def test_a_legend_that_is_too_long_takes_more_rows():
+    lines = [Line([0, 1], [0, 1], f'a label of many words {n}', n) for n in range(3)]
+    few, many = (
+        ElementTree.fromstring(chart(Panel(some, 'x', 'y'), '')) for some in (lines[:1], lines)
+    )
+    heights = [float(svg.get('viewBox').split()[3]) for svg in (few, many)]
+    assert heights[1] - heights[0] == 36
+    labels = [text for text in many.iter(f'{SVG}text') if 'label' in text.text]
+    assert len({text.get('y') for text in labels}) == 3
+    # Nothing lies on the axes: the curves begin below the last row
+    highest = min(y for _, y in _marks(chart(Panel(lines, 'x', 'y'), '')))
+    assert highest > float(labels[-1].get('y'))

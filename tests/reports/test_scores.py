@@ -1,0 +1,101 @@
+"""The pages of an evaluation and of a sanity check."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from secondglance.models.saliency.sanity import SHARES, Sanity, Verdict
+from secondglance.reports.plots import score_boxes
+from secondglance.reports.sanity import write_sanity
+from secondglance.reports.scores import Outlined, summary_of, worst_slices, write_scores_page
+
+SVG = '{http://www.w3.org/2000/svg}'
+
+
+def _rows(*dice, condition='network', label='brain'):
+    return [
+        {'animal': str(n), 'scan': 'a', 'condition': condition, 'label': label, 'dsc': d}
+        for n, d in enumerate(dice)
+    ]
+
+
+@pytest.fixture
+def pictures(rng):
+    found = np.zeros((3, 12, 10), bool)
+    found[:, 3:9, 2:8] = True
+    better, worse = found.copy(), found.copy()
+    better[1, 3:5, 2:8] = False
+    worse[2, 3:7, 2:8] = False
+    image = rng.random(found.shape)
+    return [Outlined('<b>good', image, found, better), Outlined('bad', image, found, worse)]
+
+
+def test_every_scan_is_a_dot_and_boxes_hold_the_middle_half():
+    svg = ElementTree.fromstring(score_boxes(_rows(0.9, 0.92, 0.94, 0.96, 0.98, np.nan)))
+    up = sorted(float(dot.get('cy')) for dot in svg.iter(f'{SVG}circle'))
+    assert len(up) == 5
+    paths = [p.get('d') for p in svg.iter(f'{SVG}path') if p.get('class') == 'line c0']
+    box = [float(y) for y in re.findall(r'[ML][\d.]+ ([\d.]+)', paths[0])]
+    # A smaller y is higher: the second and the fourth of five are the quartiles
+    assert min(box) == pytest.approx(up[1], abs=0.11)
+    assert max(box) == pytest.approx(up[3], abs=0.11)
+    assert paths[0] not in paths[1:]
+
+
+def test_each_condition_has_a_colour_and_a_name():
+    svg = score_boxes([*_rows(0.9, 0.95), *_rows(0.8, 0.85, condition='<none>')])
+    assert '&lt;none&gt;' in svg
+    assert {'dot c0', 'dot c1'} <= set(re.findall(r'class="(dot c.)"', svg))
+
+
+def test_worst_slices_come_first(pictures):
+    first, second = worst_slices(pictures)
+    assert (first['title'], first['slice'], first['wrong']) == ('bad', 2, 24)
+    assert (second['slice'], second['wrong']) == (1, 12)
+    assert len(worst_slices(pictures, 1)) == 1
+    assert len(ElementTree.fromstring(first['picture']).findall(f'{SVG}path')) == 2
+
+
+def test_page_of_scores_needs_no_other_file(pictures, tmp_path):
+    rows = [*_rows(0.9, 0.95), *_rows(np.nan, 0.8, label='CSF')]
+    write_scores_page(rows, summary_of(rows), pictures, tmp_path / 'scores.html')
+    page = (tmp_path / 'scores.html').read_text()
+    assert '<b>' not in page
+    assert '&lt;b&gt;good' in page
+    assert '24 pixels wrong' in page
+    assert 'src=' not in page
+    assert 'nan' not in page.lower().replace('finance', '')
+    write_scores_page(rows, summary_of(rows), [], tmp_path / 'scores.html')
+    assert 'worst' not in (tmp_path / 'scores.html').read_text()
+
+
+def test_page_of_a_sanity_check_holds_its_charts(rng, tmp_path):
+    rows = [
+        {'test': test, 'what': what, 'rank_correlation': r, 'ssim': r / 2, 'placed_dice': 0.9 - d}
+        for test, what, r, d in (
+            ('trained', 'all', 1.0, 0.0),
+            ('cascade', 'head', 0.4, 0.3),
+            ('cascade', 'expanding <0>', 0.1, np.nan),
+            ('control', 'edges', 0.3, 0.1),
+        )
+    ]
+    curve = {by: np.linspace(0, 1, len(SHARES)) for by in ('saliency', 'edges', 'chance')}
+    found = Sanity(
+        rows, {'deletion': curve, 'insertion': curve}, {'trained': rng.normal(size=(12, 9, 8))}
+    )
+    verdicts = [Verdict('Does it depend?', True, 'Yes & no.')]
+    path = write_sanity(found, verdicts, {'weights': 'x'}, tmp_path)
+    page = path.read_text()
+    charts = re.findall(r'<svg.*?</svg>', page, re.S)
+    assert len(charts) == 4
+    first, second, deletion, _ = (ElementTree.fromstring(chart) for chart in charts)
+    words = [text.text for text in first.iter(f'{SVG}text')]
+    assert {'none', 'head', 'expanding <0>', 'randomised down to', 'SSIM'} <= set(words)
+    # Three maps and two scores; what was not placed leaves a gap
+    assert len(list(first.iter(f'{SVG}circle'))) == 6
+    assert len(list(second.iter(f'{SVG}circle'))) == 2
+    assert 'saliency, area 0.50' in [text.text for text in deletion.iter(f'{SVG}text')]
+    for name in re.findall(r'src="([^"]+)"', page):
+        assert (tmp_path / name).stat().st_size
