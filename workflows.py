@@ -220,7 +220,13 @@ def _build_parser() -> argparse.ArgumentParser:
     add('--retry-failed', action='store_true', help='try again what failed before')
     add('--clean', action='store_true', help='remove the cache of each scan that is finished')
     add('--stop-on-first-crash', action='store_true')
-    add('--dry-run', action='store_true', help='draw the graph, run nothing')
+    add('--dry-run', action='store_true', help='print what would be done, run nothing')
+    add(
+        '--graph',
+        type=Path,
+        metavar='FILE',
+        help='with --dry-run of one scan: draw its graph, .dot, or .svg and .png with Graphviz',
+    )
     add('-v', '--verbose', action='store_true', help="show the engine's log")
     return parser
 

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     # In the order of what it costs to find out: most wrong calls end before torch is loaded
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     _check_numbers(args)
+    _check_graph(args.graph, args.dry_run)
     bids_dir, output_dir, reference = _folders(args, console)
     _check_ours(output_dir, bids_dir, reference)
     if args.group:
@@ -83,6 +84,18 @@ def _check_numbers(args: argparse.Namespace) -> None:
         raise InputError(f'--device {args.device} is not known: give auto, cpu, cuda or cuda:N.')
 
 
+def _check_graph(path: Path | None, dry_run: bool) -> None:
+    """Refuse a drawing that cannot be made."""
+    if path is None:
+        return
+    if not dry_run:
+        raise InputError('--graph draws what would be done: give --dry-run, too.')
+    if path.suffix not in ('.dot', '.svg', '.png'):
+        raise InputError(f'--graph {path} is no .dot, .svg or .png: give one of these endings.')
+    if path.suffix != '.dot' and shutil.which('dot') is None:
+        raise InputError(f'--graph {path} needs Graphviz, which is not installed: give a .dot.')
+
+
 def _run_one(args, job, console) -> int:
     """Run the one scan that was asked for, with one line a stage."""
     from rich.markup import escape
@@ -93,15 +106,14 @@ def _run_one(args, job, console) -> int:
     if args.dry_run:
         from secondglance.pipelines.execution.job import build
 
-        # Drawn by Graphviz where it is installed; its source says as much to those who read it
-        kind = 'svg' if shutil.which('dot') else 'dot'
         try:
             workflow = build(job)
         except InputError as error:
             return _failed(name, str(error), console)
-        path = workflow.write_graph(graph2use='colored', format=kind, simple_form=True)
-        told = f'{name}: nothing was run; the graph is drawn in {path}.'
-        console.print(told, markup=False)
+        _tell_stages(name, workflow, console)
+        if args.graph:
+            _draw_graph(workflow, args.graph.resolve())
+            console.print(f'  drawn in {args.graph}', markup=False)
         return DONE
     console.print(f'[bold]{escape(name)}[/]  {escape(job.scan.path.name)}')
     outcome = known(job)
@@ -128,6 +140,25 @@ def _run_one(args, job, console) -> int:
         told = '  next: open the report; then your own scan, secondglance FILE.nii.gz -o RESULTS'
         console.print(told, markup=False)
     return DONE
+
+
+def _tell_stages(name: str, workflow, console) -> None:
+    """Print the stages of a scan, and the nodes of each."""
+    from secondglance.pipelines.execution.nipype_engine import STAGES, stages_of
+
+    console.print(f'{name}: nothing was run. Its stages:', markup=False)
+    for stage, nodes in stages_of(workflow).items():
+        console.print(f'  {STAGES[stage]:<28} {", ".join(nodes)}', markup=False)
+
+
+def _draw_graph(workflow, path: Path) -> None:
+    """Draw a graph; Graphviz draws all but its own text form."""
+    kind = path.suffix.removeprefix('.')
+    drawn = workflow.write_graph(
+        str(path.with_suffix('.dot')), graph2use='colored', format=kind, simple_form=True
+    )
+    if Path(drawn) != path:
+        Path(drawn).replace(path)
 
 
 def _failed(name: str, reason: str, console) -> int:

@@ -81,6 +81,7 @@ def _run(args, todo: list, console) -> list:
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeElapsedColumn as Elapsed
+    from rich.progress import TimeRemainingColumn as Left
 
     from secondglance.pipelines.execution.cohort import LOCAL_WORKERS, run_cohort, share_cores
     from secondglance.pipelines.execution.job import on_device
@@ -104,7 +105,9 @@ def _run(args, todo: list, console) -> list:
     else:
         todo = [replace(job, per_attempt=True) for job in todo]
     columns = (TextColumn('  {task.description}'), BarColumn(bar_width=24), MofNCompleteColumn())
-    with Progress(*columns, Elapsed(), console=console) as bar:
+    # Scans last minutes: the pace is that of the last hour
+    clocks = Elapsed(), Left()
+    with Progress(*columns, *clocks, console=console, speed_estimate_period=3600) as bar:
         task = bar.add_task('scans', total=len(todo))
 
         def told(outcome):

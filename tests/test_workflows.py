@@ -200,13 +200,38 @@ def test_one_bad_subject_does_not_stop_the_others(study, call, tmp_path):
     assert not (tmp_path / 'out/sub-01.html').exists()
 
 
-def test_dry_run_draws_and_runs_nothing(call, tmp_path, monkeypatch):
+def test_dry_run_prints_stages_and_runs_nothing(study, call, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('PATH', '/nowhere')  # without Graphviz
-    assert call('--dry-run')[0] == 0
+    folders = ('--output-dir', str(tmp_path / 'out'), '--work-dir', str(tmp_path / 'work'))
+    assert main(['--subject', 'sub-01', '--bids-dir', str(study), *folders, '--dry-run']) == 0
+    told = capsys.readouterr().err
+    lines = [line.split() for line in told.splitlines()]
+    assert [line[:2] for line in lines[-4:]] == [
+        ['motion', 'correction,'],
+        ['first', 'glance,'],
+        ['second', 'glance'],
+        ['report,', 'derivatives'],
+    ]
+    assert 'place,' in lines[-3]
+    assert 'look_again' in told
     assert outputs(tmp_path) == []
-    (graph,) = (tmp_path / 'work').rglob('graph.dot')
-    assert 'look_again' in graph.read_text()
+    assert not list(tmp_path.rglob('graph*'))
     assert not list((tmp_path / 'work').rglob('result_*'))
+    graph = tmp_path / 'drawn here.dot'
+    assert call('--dry-run', '--graph', str(graph))[0] == 0
+    assert 'look_again' in graph.read_text()
+
+
+def test_graphs_that_cannot_be_drawn_are_refused(call, tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', '/nowhere')
+    for options, says in (
+        (['--graph', 'a.dot'], 'give --dry-run'),
+        (['--dry-run', '--graph', 'a.jpg'], 'is no .dot'),
+        (['--dry-run', '--graph', 'a.svg'], 'Graphviz'),
+    ):
+        code, told = call(*options)
+        assert code == 2
+        assert says in told
 
 
 @pytest.mark.slow

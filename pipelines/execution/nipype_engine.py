@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from nipype.pipeline import plugins
@@ -33,6 +34,12 @@ STAGES = {
     'tissues_wf': 'second glance',
     'outputs_wf': 'report, derivatives',
 }
+
+USUAL_SHARES = {'preproc_wf': 0.33, 'brain_wf': 0.44, 'tissues_wf': 0.11, 'outputs_wf': 0.12}
+"""Of the time of a scan: an EPI volume of 17 slices on one core."""
+
+LEAST_SHARE = 0.15
+"""Of a scan that must be done before the time left is told."""
 
 
 def configure(
@@ -185,8 +192,50 @@ def _fault(error: BaseException, crash_dir: Path) -> InputError:
     return SurroundingsError(f'A stage stopped with {what!r}; the full error is in {crash_dir}.')
 
 
+def stages_of(workflow: Workflow) -> dict[str, list[str]]:
+    """List the nodes of each stage, by the name of its sub-workflow, in the order of `STAGES`."""
+    nodes: dict[str, list[str]] = {}
+    for name in workflow.list_node_names():
+        stage, _, node = name.partition('.')
+        if stage in STAGES and node not in ('', 'inputnode', 'outputnode'):
+            nodes.setdefault(stage, []).append(node)
+    return {stage: nodes[stage] for stage in STAGES if stage in nodes}
+
+
+def time_left(elapsed: float, done: Mapping[str, float]) -> str:
+    """Estimate how long a scan still takes.
+
+    Parameters
+    ----------
+    elapsed : float
+        Since its start, s.
+    done : mapping of str to float
+        Stage to the share of its nodes that is done.
+
+    Returns
+    -------
+    str
+        Nothing at the start and at the end.
+
+    Examples
+    --------
+    >>> time_left(10.0, {'preproc_wf': 1.0, 'brain_wf': 0.0})
+    'about 13 s left'
+    >>> time_left(300.0, {'preproc_wf': 1.0, 'brain_wf': 0.0})
+    'about 7 min left'
+    >>> time_left(1.0, {'preproc_wf': 0.1, 'brain_wf': 0.0}), time_left(9.0, {'brain_wf': 1.0})
+    ('', '')
+    """
+    whole = sum(USUAL_SHARES[stage] for stage in done)
+    share = sum(USUAL_SHARES[stage] * part for stage, part in done.items()) / whole
+    if not LEAST_SHARE <= share < 1:
+        return ''
+    left = elapsed * (1 - share) / share
+    return f'about {left:.0f} s left' if left < 100 else f'about {left / 60:.0f} min left'
+
+
 class _Progress:
-    """One line a stage, with how many of its nodes are done."""
+    """One line a stage, with how many of its nodes are done; below the last, the time left."""
 
     def __init__(self, workflow: Workflow, console):
         from rich.progress import (
@@ -202,18 +251,13 @@ class _Progress:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn('{task.fields[left]}'),
             console=console,
             disable=console is None,
         )
-        counts: dict[str, int] = {}
-        for name in workflow.list_node_names():
-            stage = name.split('.')[0]
-            if stage in STAGES and not name.endswith(('inputnode', 'outputnode')):
-                counts[stage] = counts.get(stage, 0) + 1
         self._tasks = {
-            stage: self._bar.add_task(STAGES[stage], total=counts[stage])
-            for stage in STAGES
-            if stage in counts
+            stage: self._bar.add_task(STAGES[stage], total=len(nodes), left='')
+            for stage, nodes in stages_of(workflow).items()
         }
 
     def __getstate__(self):
@@ -229,6 +273,8 @@ class _Progress:
         if kind is None:
             for task in self._tasks.values():
                 self._bar.update(task, completed=self._bar.tasks[task].total)
+        for task in self._tasks.values():
+            self._bar.update(task, left='')
         self._bar.stop()
 
     def update(self, node, status: str) -> None:
@@ -240,3 +286,14 @@ class _Progress:
         # The parts of a MapNode report too, as nodes of their own
         if stage and status == 'end' and not parts[-1].startswith('_'):
             self._bar.advance(self._tasks[stage])
+            self._tell_left()
+
+    def _tell_left(self) -> None:
+        """Write the time left beside the first stage that is not done."""
+        tasks = {stage: self._bar.tasks[task] for stage, task in self._tasks.items()}
+        parts = {stage: task.completed / (task.total or 1) for stage, task in tasks.items()}
+        elapsed = max(task.elapsed or 0.0 for task in tasks.values())
+        left = time_left(elapsed, parts)
+        for stage, task in tasks.items():
+            self._bar.update(task.id, left=left if parts[stage] < 1 else '')
+            left = left if parts[stage] >= 1 else ''
