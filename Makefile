@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Index of the CPU build of torch, 0.2 GB; empty, the build for NVIDIA GPUs, 3 GB
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: run test fast mutants lint bench docs clean
 
@@ -36,6 +38,8 @@ docs: $(VENV)/docs-installed  ## the site, in docs/_build/html; a warning is an 
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	"$(PYTHON)" -m venv "$(VENV)"
+	"$(BIN)/python" -m pip install -q --retries 1 $(addprefix --extra-index-url ,$(TORCH_INDEX)) \
+		-c constraints.txt torch
 	"$(BIN)/python" -m pip install -q -c constraints.txt -e .
 	touch "$@"
 
