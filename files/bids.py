@@ -446,9 +446,12 @@ def find_donor(folder: str | Path) -> tuple[Path, Path]:
     Raises
     ------
     InputError
-        Unless the folder holds two NIfTI files, one of them with ``mask`` in its name.
+        Unless it is a folder that holds two NIfTI files, one of them with ``mask`` in its name.
     """
-    files = sorted(p for p in Path(folder).glob('*.nii*') if p.is_file())
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f'Donor {folder} is not a folder: check its name.')
+    files = sorted(p for p in folder.glob('*.nii*') if p.is_file())
     masks = [p for p in files if 'mask' in p.name]
     images = [p for p in files if 'mask' not in p.name]
     if len(masks) != 1 or len(images) != 1:

@@ -195,7 +195,7 @@ def check_there(path: Path) -> None:
             what = get if 'annex' in target else 'get that file, or correct the link'
             raise InputError(f'{path} is a link to {target}, which is not here: {what}.')
         if path.is_dir():
-            raise InputError(f'{path} is a folder: give the image in it.')
+            raise InputError(f'{path} is a folder: give the file in it.')
         if not path.is_file():
             raise InputError(f'{path} is not there: check the name.')
         size = path.stat().st_size

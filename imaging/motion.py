@@ -146,6 +146,48 @@ def typical_volume(volumes: ArrayLike) -> int:
     return int(np.nan_to_num(table).sum(axis=0).argmax())
 
 
+def world_to_pull(matrix: ArrayLike, frame: ArrayLike) -> NDArray[np.float64]:
+    """Turn the motion of a volume in world mm into a pull.
+
+    Parameters
+    ----------
+    matrix : (4, 4) array
+        World mm, volume to reference.
+    frame : (4, 4) array
+        From the coordinates of the pull to world mm; an affine for voxels.
+
+    Returns
+    -------
+    (4, 4) array
+        Takes points of the reference to the volume, in the coordinates of `frame`.
+
+    Examples
+    --------
+    >>> shift, halves = np.eye(4), np.diag([0.5, 0.5, 0.5, 1])
+    >>> shift[:3, 3] = 1, 2, 3
+    >>> world_to_pull(shift, halves)[:3, 3].tolist()
+    [-2.0, -4.0, -6.0]
+    """
+    frame = np.asarray(frame, float)
+    return np.linalg.inv(frame) @ np.linalg.inv(np.asarray(matrix, float)) @ frame
+
+
+def pull_to_world(pull: ArrayLike, frame: ArrayLike) -> NDArray[np.float64]:
+    """Turn a pull in the coordinates of `frame` into world mm, volume to reference.
+
+    The inverse of :func:`world_to_pull`, with its parameters.
+
+    Examples
+    --------
+    >>> shift, halves = np.eye(4), np.diag([0.5, 0.5, 0.5, 1])
+    >>> shift[:3, 3] = 2, 4, 6
+    >>> pull_to_world(shift, halves)[:3, 3].tolist()
+    [-1.0, -2.0, -3.0]
+    """
+    frame = np.asarray(frame, float)
+    return frame @ np.linalg.inv(np.asarray(pull, float)) @ np.linalg.inv(frame)
+
+
 def _voxels(pull: NDArray, size: NDArray) -> NDArray[np.float64]:
     """Turn a matrix in mm along voxel axes into one in voxels."""
     return np.diag([*(1 / size), 1.0]) @ pull @ np.diag([*size, 1.0])
@@ -183,8 +225,7 @@ def resample_motion(
     affine = np.asarray(affine, float)
 
     def one(t: int) -> NDArray:
-        matrix = np.asarray(matrices, float)[t]
-        return _pull(volumes[..., t], np.linalg.inv(affine) @ np.linalg.inv(matrix) @ affine)
+        return _pull(volumes[..., t], world_to_pull(np.asarray(matrices)[t], affine))
 
     with ThreadPoolExecutor(max_workers=n_threads) as pool:
         return np.stack(list(pool.map(one, range(volumes.shape[-1]))), axis=-1)
@@ -305,7 +346,7 @@ def within_volume_motion(
     model = FineModel(target, size, head_centre(target) * size, region=votes)
 
     def one(t: int) -> float:
-        pull = np.linalg.inv(to_world) @ np.linalg.inv(np.asarray(matrices)[t]) @ to_world
+        pull = world_to_pull(np.asarray(matrices)[t], to_world)
         return model.parts_moved(volumes[..., t], pull, slice_axis)
 
     with ThreadPoolExecutor(max_workers=n_threads) as pool:
@@ -432,7 +473,7 @@ def itk_text(matrices: ArrayLike, scale: float = 1.0) -> str:
     lines = ['#Insight Transform File V1.0']
     flip = np.diag([-1.0, -1, 1, 1])
     for t, matrix in enumerate(np.asarray(matrices, float)):
-        pull = flip @ np.linalg.inv(matrix) @ flip
+        pull = world_to_pull(matrix, flip)
         values = [*pull[:3, :3].ravel(), *(pull[:3, 3] * scale)]
         lines += [
             f'#Transform {t}',

@@ -5,7 +5,7 @@ from nibabel.affines import voxel_sizes
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from secondglance.imaging.motion import DECIMALS, estimate_motion, resample_motion
+from secondglance.imaging.motion import DECIMALS, estimate_motion, pull_to_world, resample_motion
 from secondglance.imaging.registration import (
     FINE_SMOOTHING,
     FineModel,
@@ -167,15 +167,10 @@ def series_motion(
         # Rounded: sums differ in the last bit from run to run
         pull = coarse_pull(average, fixed, size, centre).round(DECIMALS)
         for _ in range(CONTRAST_STEPS):
-            moved = resample_motion(average[..., None], affine, [_world(pull, to_world)])
+            moved = resample_motion(average[..., None], affine, [pull_to_world(pull, to_world)])
             alike = as_contrast(smooth, moved[..., 0], head)
             pull = FineModel(alike, size, centre).align(average, pull)
-        across = _world(pull, to_world)
+        across = pull_to_world(pull, to_world)
         found |= {int(t): across @ matrix for t, matrix in zip(group, within, strict=True)}
     places = sorted(found)
     return nearest_known(volumes.shape[-1], places, [found[t] for t in places]).round(DECIMALS)
-
-
-def _world(pull: NDArray, to_world: NDArray) -> NDArray[np.float64]:
-    """Turn a pull, mm along voxel axes, into world mm, volume to reference."""
-    return to_world @ np.linalg.inv(pull) @ np.linalg.inv(to_world)

@@ -23,6 +23,7 @@ from secondglance.files.geometry import grid_of
 from secondglance.files.stacks import read_stack
 from secondglance.files.tables import columns_of, read_tsv
 from secondglance.imaging.grids import ANTERIOR, holds_signal
+from secondglance.imaging.mask.methods import METHODS
 from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.mask.selection import DOUBTFUL
 from secondglance.imaging.pose import Pose
@@ -117,7 +118,6 @@ class Report(SimpleInterface):
 
     def _run_interface(self, runtime):
         from secondglance.imaging.glance_changes import compare_glances
-        from secondglance.imaging.mask.methods import METHODS
         from secondglance.reports.data import ReportData
         from secondglance.reports.methods import image_caption, methods_text, volumes_of
         from secondglance.reports.render import render_report
@@ -416,7 +416,7 @@ def placement_warnings(
             '--species right, and does the field of view hold the whole brain?'
         )
     matched = [row for row in rows if row['donor_slice'] >= 0]
-    if confidence['Method'] in ('correlation', 'similarity'):
+    if METHODS[confidence['Method']].evidence == 'placed':
         if not matched:
             return ['No slice of any donor matched: the mask is empty.']
         trust = float(np.mean([row['confidence'] for row in matched]))

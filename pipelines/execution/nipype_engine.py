@@ -64,7 +64,8 @@ def configure(
         'remove_unnecessary_outputs': 'false',
         'create_report': 'false',
     }
-    level = logging.INFO if verbose else logging.CRITICAL
+    # Nothing of it, whatever went wrong: what fails says so in a sentence
+    level = logging.INFO if verbose else logging.CRITICAL + 1
     # The last prints a traceback where a process was killed
     quiet = ('nipype', 'nipype.workflow', 'nipype.interface', 'nipype.utils', 'concurrent.futures')
     for name in quiet:
@@ -143,11 +144,12 @@ def _ask_slurm(workflow: Workflow, users: str) -> None:
 
 def _quiet_workers(folder: Path) -> None:
     """Have the engine's other processes log as this one does: each reads a file at its start."""
-    level = logging.getLevelName(logging.getLogger('nipype.workflow').level)
+    # Levels have names there
+    level = min(logging.getLogger('nipype.workflow').level, logging.CRITICAL)
     settings = folder / 'nipype'
     settings.mkdir(parents=True, exist_ok=True)
     loggers = ('workflow', 'interface', 'utils')
-    lines = [f'{name}_level = {level}' for name in loggers]
+    lines = [f'{name}_level = {logging.getLevelName(level)}' for name in loggers]
     (settings / 'nipype.cfg').write_text('\n'.join(['[logging]', *lines, '']))
     os.environ.setdefault('NIPYPE_CONFIG_DIR', str(settings))
 

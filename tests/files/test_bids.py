@@ -152,3 +152,8 @@ def test_suffix_of_a_file_is_checked(tmp_path, suffix):
 def test_a_derivative_is_known_by_its_description(tmp_path, content, derivative):
     (tmp_path / 'dataset_description.json').write_text(content)
     assert is_derivative(tmp_path) == derivative
+
+
+def test_a_donor_that_is_no_folder_is_named(tmp_path):
+    with pytest.raises(InputError, match=r'Donor .*none is not a folder'):
+        find_donor(tmp_path / 'none')

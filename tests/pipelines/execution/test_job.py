@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import ClassVar
 import nibabel as nib
 import numpy as np
 import pytest
+from nipype.pipeline.engine import Workflow
 
 import secondglance
 from secondglance.files.bids import Scan
@@ -18,7 +20,7 @@ from secondglance.pipelines import Execution, Method
 from secondglance.pipelines.execution import job as module
 from secondglance.pipelines.execution.job import ScanJob, known, run_job
 from secondglance.pipelines.execution.lock import alone
-from secondglance.pipelines.execution.nipype_engine import _fault
+from secondglance.pipelines.execution.nipype_engine import _fault, configure
 from secondglance.pipelines.execution.records import write_record
 from secondglance.pipelines.subject import init_subject_wf
 from secondglance.workflows import main
@@ -77,6 +79,12 @@ def test_what_is_no_fault_of_the_scan_is_tried_again(job, monkeypatch, error, sa
 )
 def test_only_what_a_stage_says_of_the_scan_is_its_fault(text, kind):
     assert type(_fault(RuntimeError(f'Traceback …\n{text}'), Path('crash'))) is kind
+
+
+def test_the_engine_says_nothing_on_the_screen(tmp_path, capfd):
+    configure(Workflow(name='any_wf', base_dir=str(tmp_path)))
+    logging.getLogger('nipype.workflow').critical('Unable to open the file in write mode')
+    assert capfd.readouterr() == ('', '')
 
 
 def test_a_limit_on_the_size_of_files_is_named():
