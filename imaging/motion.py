@@ -223,12 +223,15 @@ def resample_motion(
     """
     volumes = np.asarray(volumes, np.float32)
     affine = np.asarray(affine, float)
+    # In place: a long series is held once
+    moved = np.empty(volumes.shape, np.float32)
 
-    def one(t: int) -> NDArray:
-        return _pull(volumes[..., t], world_to_pull(np.asarray(matrices)[t], affine))
+    def one(t: int) -> None:
+        moved[..., t] = _pull(volumes[..., t], world_to_pull(np.asarray(matrices)[t], affine))
 
     with ThreadPoolExecutor(max_workers=n_threads) as pool:
-        return np.stack(list(pool.map(one, range(volumes.shape[-1]))), axis=-1)
+        list(pool.map(one, range(volumes.shape[-1])))
+    return moved
 
 
 def looks_like_noise(volume: ArrayLike) -> bool:
@@ -279,17 +282,25 @@ def unlike_mean(volumes: ArrayLike, region: ArrayLike | None = None) -> NDArray[
         median correlation; of two volumes neither can be named.
     """
     volumes = np.asarray(volumes, np.float32)
-    chosen = np.ones(volumes.shape[:3], bool) if region is None else np.asarray(region, bool)
-    values = volumes[chosen]
-    n_volumes = values.shape[1]
+    n_volumes = volumes.shape[3]
+    if region is None:
+        values = volumes.reshape(-1, n_volumes)
+    else:
+        values = volumes[np.asarray(region, bool)]
     if n_volumes < 3 or len(values) < 2:
         return np.zeros(n_volumes, bool)
-    median = np.median(values, axis=1)
+    median = _median(values)
     with np.errstate(invalid='ignore', divide='ignore'):
         likeness = np.nan_to_num(
             [np.corrcoef(values[:, t], median)[0, 1] for t in range(n_volumes)]
         )
     return likeness < LEAST_LIKENESS * np.median(likeness)
+
+
+def _median(values: NDArray) -> NDArray:
+    """Median over the volumes of (M, T) values; some voxels at a time, as it copies them."""
+    parts = np.array_split(values, -(-values.size // 2**20) or 1)
+    return np.concatenate([np.median(part, axis=1) for part in parts])
 
 
 def within_volume_motion(
@@ -339,9 +350,10 @@ def within_volume_motion(
     if corrected is None:
         still = resample_motion(volumes[..., keep], affine, np.asarray(matrices)[keep], n_threads)
     else:
-        still = np.asarray(corrected, np.float32)[..., keep]
+        still = np.asarray(corrected, np.float32)
+        still = still if keep.all() else still[..., keep]
     # The median, so that a volume with moved slices does not define the reference
-    target = np.median(still, axis=-1)
+    target = _median(still.reshape(-1, still.shape[-1])).reshape(still.shape[:3])
     votes = None if region is None else np.asarray(region, bool)
     model = FineModel(target, size, head_centre(target) * size, region=votes)
 

@@ -159,7 +159,7 @@ class _MotionCorrection(SimpleInterface):
         noise &= not noise.all()
         reasons = ['noise' if found else 'n/a' for found in noise]
         kept = np.flatnonzero(~noise)
-        volumes = voxels[..., kept]
+        volumes = voxels if len(kept) == n_volumes else voxels[..., kept]
         region, head_matrices, apart = None, None, [None] * len(kept)
         threads, corrected = self.inputs.num_threads, None
         if len(kept) == 1:

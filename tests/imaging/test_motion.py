@@ -1,5 +1,7 @@
 """Motion of a phantom that is a formula: what a moved scan shows is exact, not interpolated."""
 
+import tracemalloc
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -452,3 +454,17 @@ def test_the_middle_of_a_head_is_weighted_by_its_signal():
     volume[4:9, 10:13, 6:8] = 100
     np.testing.assert_allclose(head_centre(volume), [6, 11, 6.5])
     np.testing.assert_allclose(head_centre(np.zeros((5, 4, 3))), [2, 1.5, 1])
+
+
+def test_a_long_series_is_held_once_more(rng):
+    volumes = rng.random((32, 32, 16, 200), dtype=np.float32)
+    matrices = np.tile(np.eye(4), (200, 1, 1))
+    matrices[:, 0, 3] = 0.3
+    tracemalloc.start()
+    try:
+        moved = resample_motion(volumes, np.eye(4), matrices)
+        unlike_mean(moved)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 1.5 * moved.nbytes
