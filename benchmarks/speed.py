@@ -256,8 +256,8 @@ def bars(
         ('memory of the example, GB', 0.8, memory),
         ('motion left, mm', 0.01, left),
     ]
-    least, most = min(cohorts), max(cohorts)
-    if most > least:
+    if len(cohorts) > 1:
+        least, most = min(cohorts), max(cohorts)
         further = (cohorts[most].wall - cohorts[least].wall) / (most - least) * CORES
         found.append(
             ('a further scan of a cohort ÷ its stages', 1.3, further / sum(took.values()))
@@ -304,19 +304,20 @@ def page(
     lines += ['', '## Stages', '', '| of a cold run | s |', '| --- | --- |']
     lines += [f'| {name} | {seconds:.2f} |' for name, seconds in took.items()]
     rest = mean(one.wall for one in rows['cold']) - sum(took.values())
-    lines += [
-        f'| imports, graph, cache, progress | {rest:.2f} |',
-        '',
-        '![Stages and growth](performance.png)',
-        '',
-        '## Cohorts',
-        '',
-        f'Simulated rats of 64 × 64 × 40 with four b0 volumes, {CORES} at a time. Processes stay '
-        'and are warm after their first scan; libraries are imported once for all.',
-        '',
-        '| scans | s | s a scan and process | memory of a process, GB |',
-        '| --- | --- | --- | --- |',
-    ]
+    lines += [f'| imports, graph, cache, progress | {rest:.2f} |']
+    if told:
+        lines += ['', '![Stages and growth](performance.png)']
+    if cohorts:
+        lines += [
+            '',
+            '## Cohorts',
+            '',
+            f'Simulated rats of 64 × 64 × 40 with four b0 volumes, {CORES} at a time. Processes '
+            'stay and are warm after their first scan; libraries are imported once for all.',
+            '',
+            '| scans | s | s a scan and process | memory of a process, GB |',
+            '| --- | --- | --- | --- |',
+        ]
     for size, one in cohorts.items():
         each = one.wall / size * min(CORES, size)
         lines.append(f'| {size} | {one.wall:.1f} | {each:.1f} | {one.memory:.2f} |')
@@ -361,7 +362,8 @@ def main() -> None:
         told = {} if args.quick else growth(folder, args.large)
     text = page(rows, took, cohorts, told, left)
     PAGE.write_text(text)
-    draw(told, took)
+    if told:
+        draw(told, took)
     print(text)
 
 
