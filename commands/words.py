@@ -24,6 +24,11 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):
         """Parse, an option's underscores being hyphens, as BIDS Apps write them."""
         words = [self._hyphened(word) for word in args] if args is not None else None
+        for word in words or ():
+            if not word or (word[:2] == '--' and word[-1] == '='):
+                self.error(
+                    f'an argument{f" ({word})" if word else ""} is empty: is a variable unset?'
+                )
         return super().parse_known_args(words, namespace)
 
     def _get_values(self, action, arg_strings):

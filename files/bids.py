@@ -255,6 +255,7 @@ def find_scans(
     if run:
         wanted['run'] = [run.removeprefix('run-')]
     found: dict[str, Scan] = {}
+    left_out = ''
     for path in _images(folder):
         if not re.fullmatch(rf'.*_{suffix}\.nii(\.gz)?', path.name):
             continue
@@ -262,8 +263,9 @@ def find_scans(
         if not fits(scan.entities, wanted):
             continue
         if scan.entities.get('part', 'mag') != 'mag' and 'part' not in wanted:
+            left_out = f'{path.name} is not a magnitude image and is left out.'
             if notes is not None:
-                notes.append(f'{path.name} is not a magnitude image and is left out.')
+                notes.append(left_out)
             continue
         if scan.name in found:
             raise InputError(
@@ -272,6 +274,8 @@ def find_scans(
             )
         found[scan.name] = scan
     if not found:
+        if left_out:
+            raise InputError(f'sub-{label} has no other image in {folder}: {left_out}')
         there = sorted({parse_name(p)[1] for p in _images(folder)})
         raise InputError(
             f'sub-{label} has no image named …_{suffix}.nii.gz'
@@ -317,10 +321,10 @@ def _images(folder: Path) -> list[Path]:
 def _scan(path: Path, label: str, suffix: str, bids_dir: Path) -> Scan:
     """Scan of an image, its name checked."""
     bare = path.name.removesuffix('.gz').removesuffix('.nii')
-    if not _NAME.fullmatch(bare) or not bare.startswith('sub-'):
+    if not _is_bids(bare) or not bare.startswith('sub-'):
         raise InputError(
             f'{path} is not named as BIDS asks, sub-<label>[_<key>-<value>]_{suffix}, of letters '
-            'and digits alone: rename it.'
+            'and digits alone and no key twice: rename it.'
         )
     entities, _ = parse_name(path)
     if entities['sub'] != label:
@@ -340,6 +344,18 @@ def _scan(path: Path, label: str, suffix: str, bids_dir: Path) -> Scan:
         )
     bval = inherited(path, bids_dir, '.bval')
     return Scan(path, _in_order(entities), suffix, path.parent.name, bval)
+
+
+def _is_bids(bare: str) -> bool:
+    """Tell whether a name is one of BIDS, each entity once.
+
+    Examples
+    --------
+    >>> _is_bids('sub-1_acq-a_T2w'), _is_bids('sub-1_acq-a_acq-b_T2w'), _is_bids('rat 1')
+    (True, False, False)
+    """
+    keys = [pair.split('-')[0] for pair in bare.split('_')[:-1]]
+    return _NAME.fullmatch(bare) is not None and len(set(keys)) == len(keys)
 
 
 def _others(folder: Path, suffix: str, wanted: Mapping[str, list]) -> str:
@@ -389,12 +405,15 @@ def scan_of_file(path: str | Path, suffix: str | None = None) -> Scan:
     beside = path.parent / f'{bare}.bval'
     # A link to what is not here belongs to the image too, and is named when it is read
     bval = beside if beside.is_file() or beside.is_symlink() else None
-    if _NAME.fullmatch(bare) and _LABEL.fullmatch(entities.get('sub', '')):
+    if _is_bids(bare) and _LABEL.fullmatch(entities.get('sub', '')):
         entities = _in_order(entities)
         suffix = suffix or own_suffix
     else:
         label = ''.join(_LABEL.findall(bare.removeprefix('sub-')))
         if not label:
+            from secondglance.files.nifti import check_there
+
+            check_there(path)
             raise InputError(
                 f'{path} has no letter from A to Z and no digit in its name: rename it.'
             )

@@ -51,7 +51,7 @@ def read_filters(path: Path, suffix: str | None) -> dict[str, list]:
     try:
         queries = json.loads(path.read_text(encoding='utf-8-sig'))
     except (OSError, ValueError, RecursionError) as error:
-        reason = ' '.join(str(error).split())[:200]
+        reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())[:200]
         raise InputError(f'--bids-filter-file {path} cannot be read ({reason}).') from error
     if not isinstance(queries, dict) or not all(isinstance(q, dict) for q in queries.values()):
         raise InputError(

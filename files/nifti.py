@@ -270,9 +270,11 @@ def _kind(path: Path, start: bytes) -> tuple[Any, bool]:
             if len(start) < kind.header_class.template_dtype.itemsize:
                 break
             return kind, magic[1:2] == b'+'
-    if len(start) < 348:
+    # A header begins with its own length
+    lengths = {int.from_bytes(start[:4], order) for order in ('little', 'big')} & {348, 540}
+    if not start or any(len(start) < length for length in lengths):
         raise InputError(f'{path} ends within its header: copy it again.')
-    if 348 in (int.from_bytes(start[:4], order) for order in ('little', 'big')):
+    if 348 in lengths:
         raise InputError(
             f'{path} is an Analyze file, which does not say where left and right are: convert it '
             'to NIfTI.'

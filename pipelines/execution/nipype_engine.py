@@ -98,6 +98,8 @@ def run_workflow(workflow: Workflow, execution: Execution, *, console: Console |
     """
     plugin = execution.plugin or ('Linear' if execution.nprocs == 1 else 'MultiProc')
     arguments = dict(execution.plugin_args or {})
+    # Before the first of them, which hands on what it has read
+    _quiet_workers(Path(workflow.base_dir))
     if plugin in _LOCAL_PLUGINS:
         if plugin != 'Linear':
             start_server(WARM)
@@ -117,7 +119,6 @@ def run_workflow(workflow: Workflow, execution: Execution, *, console: Console |
         _ask_slurm(workflow, str(arguments.get('sbatch_args', '')))
     progress = _Progress(workflow, console)
     arguments['status_callback'] = progress.update
-    _quiet_workers(Path(workflow.base_dir))
     folder = Path(workflow.base_dir) / workflow.name
     remove_broken(folder)
     try:

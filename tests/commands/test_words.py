@@ -112,6 +112,12 @@ def test_a_file_whose_name_begins_with_a_hyphen_is_a_file(parse, tmp_path, monke
     assert parse('-o out -- -rat_1.nii').image == [Path('-rat_1.nii')]
 
 
+@pytest.mark.parametrize('call', [['--subject', ''], ['ds', 'out', 'participant', '--run='], ['']])
+def test_an_empty_argument_is_no_choice(call, capsys):
+    assert main(call) == 2
+    assert 'is empty: is a variable unset?' in capsys.readouterr().err
+
+
 def test_the_version_names_the_weights(capsys):
     from secondglance.models.weights import default_weights, read_header
 

@@ -88,8 +88,28 @@ def test_a_file_of_no_data_set_is_named_by_its_own_name(tmp_path):
     series = scan_of_file(plain.path)
     assert series.bval == tmp_path / 'rat 12_left.x.bval'
     assert (series.name, series.folder.name) == ('sub-rat12leftx', 'dwi')
+    with pytest.raises(InputError, match=r'\*\.nii is not there'):
+        scan_of_file(tmp_path / '*.nii')
+    (tmp_path / '_-_.nii').write_bytes(b'voxels')
     with pytest.raises(InputError, match='no letter'):
         scan_of_file(tmp_path / '_-_.nii')
+
+
+def test_a_name_with_a_key_twice_loses_neither(study):
+    (there,) = find_scans(study, '02', run='1')
+    twice = there.path.with_name('sub-02_acq-a_acq-b_dwi.nii.gz')
+    twice.touch()
+    with pytest.raises(InputError, match=r'acq-a_acq-b.* no key twice'):
+        find_scans(study, '02')
+    assert scan_of_file(twice).entities == {'sub': '02acqaacqbdwi'}
+
+
+def test_phases_alone_are_named_as_such(tmp_path):
+    folder = tmp_path / 'sub-01' / 'anat'
+    folder.mkdir(parents=True)
+    (folder / 'sub-01_part-phase_T2w.nii').touch()
+    with pytest.raises(InputError, match=r'sub-01_part-phase_T2w\.nii is not a magnitude image'):
+        find_scans(tmp_path, '01', 'T2w')
 
 
 def test_a_file_named_as_in_a_data_set_keeps_its_name(study):

@@ -168,6 +168,11 @@ OTHERS = {
     'a.nrrd': (lambda _: b'NRRD0004\n' + bytes(500), 'NRRD'),
     'a.mnc': (lambda _: b'\x89HDF\r\n' + bytes(500), 'MINC'),
     'a.nii.bz2': (lambda _: b'BZh91AY' + bytes(500), 'bzip2'),
+    'a.json': (lambda _: b'{"EchoTime": 0.02}', 'not a NIfTI file'),
+    'two.nii': (
+        lambda image: nib.Nifti2Image(_voxels(image), image.affine).to_bytes()[:400],
+        'ends within its header',
+    ),
     'text.nii': (lambda _: b'no image at all ' * 50, 'not a NIfTI file'),
     'type.nii': (
         lambda image: image.to_bytes()[:70] + b'\x00\x10' + image.to_bytes()[72:],

@@ -206,7 +206,7 @@ def spoil(case, path, rng):
         ('zero', 'voxel sizes'),
         ('negative', 'voxel sizes'),
         ('truncated', 'truncated'),
-        ('text', 'ends within its header'),
+        ('text', 'not a NIfTI file'),
         ('missing', 'is not there'),
     ],
 )

@@ -284,9 +284,11 @@ def test_another_engine_is_not_answered_from_the_cache(run):
     assert 'averaged without motion correction' in (run.folder / 'still/sub-01.html').read_text()
 
 
-def test_slabs_and_processes_do_not_change_the_result(run):
+def test_slabs_and_processes_do_not_change_the_result(run, capfd):
     options = ('--slices-per-job', '5', '--nprocs', '2')
     assert run(*options, subject=['sub-02'], output='slabs', work='work slabs') == 0
+    # Processes of the engine are as silent as this one
+    assert 'nipype' not in capfd.readouterr().err
     for path in sorted((run.folder / 'out/sub-02/func').glob('*.nii.gz')):
         other = run.load(f'sub-02/func/{path.name}', 'slabs').get_fdata()
         differs = np.abs(other - nib.load(path).get_fdata()) > 1e-3
