@@ -117,3 +117,17 @@ def test_hashes_of_the_image_are_of_the_versions_that_are_tested():
     parser.read(ROOT / 'setup.cfg')
     needed = re.findall(r'^([\w-]+)', parser['options']['install_requires'], re.M)
     assert {re.sub('_', '-', name).lower() for name in needed} <= {*hashed, 'torch'}
+
+
+def test_the_lowest_versions_are_those_of_setup_cfg():
+    if not (ROOT / 'constraints-lowest.txt').is_file():
+        pytest.skip('the installed package has no constraints')
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / 'setup.cfg')
+    extras = parser['options.extras_require']
+    parts = [parser['options']['install_requires'], extras['completion']]
+    text = '\n'.join([*parts, extras['label'], extras['train']])
+    asked = dict(re.findall(r'^([\w.-]+) >= ([\d.]+)', text, re.MULTILINE))
+    tested = (ROOT / 'constraints-lowest.txt').read_text()
+    assert dict(re.findall(r'^([\w.-]+)==([\d.]+)', tested, re.MULTILINE)) == asked
+    assert len(asked) > 15

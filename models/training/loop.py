@@ -389,7 +389,9 @@ def _precision(asked: str, device: str) -> str:
     Without the instructions for it, a step in bfloat16 takes twice as long as one in float32.
     """
     if asked.startswith('bf16') and not device.startswith('cuda'):
-        quick = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        # torch before 2.6 does not say
+        told = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
+        quick = any(getattr(torch.cpu, name, bool)() for name in told)
         return asked if quick else '32-true'
     return asked
 
