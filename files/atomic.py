@@ -30,7 +30,15 @@ def no_room(error: OSError, where: object) -> str | None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all, whoever else writes it."""
+    """Write a text file that appears whole or not at all, whoever else writes it.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is made if need be.
+    text : str
+        Written in UTF-8.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{path.name}.{os.uname().nodename}.{os.getpid()}.partial')
     try:

@@ -180,6 +180,24 @@ def inherited(path: Path, bids_dir: Path, extension: str) -> Path | None:
     """Find the side-car that applies to an image by BIDS' inheritance principle.
 
     The nearest folder counts; there the one that shares most entities with the image.
+
+    Parameters
+    ----------
+    path : Path
+        Of the image.
+    bids_dir : Path
+        Root of its data set, above which nothing is looked for.
+    extension : str
+        Of the side-car, such as ``.bval``.
+
+    Returns
+    -------
+    Path or None
+
+    Raises
+    ------
+    InputError
+        If two apply equally.
     """
     entities, suffix = parse_name(path)
     folder = path.parent
@@ -294,6 +312,12 @@ def _told(key: str, values: list) -> str:
 
 def usual_suffix(bids_dir: Path, subject: str) -> str:
     """Suffix of the images to take of a subject where none was asked for.
+
+    Parameters
+    ----------
+    bids_dir : Path
+    subject : str
+        Label, with or without prefix.
 
     Returns
     -------

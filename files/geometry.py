@@ -140,7 +140,18 @@ def check_geometry(image, voxels=None, voxel_scale: float | None = None) -> Geom
 
 
 def grid_of(path: str | Path, pose: Pose) -> SliceGrid:
-    """Lay out the slice grid of the NIfTI at `path`."""
+    """Lay out the slice grid of a NIfTI file.
+
+    Parameters
+    ----------
+    path : path
+    pose : Pose
+
+    Returns
+    -------
+    SliceGrid
+        In mm of the animal.
+    """
     image: Any = nib.load(path)
     return pose.grid(image.shape[:3], affine_of(image))
 
@@ -163,12 +174,34 @@ def scale_of(image) -> float:
 
 
 def mark_scale(header: nib.Nifti1Header, scale: float) -> None:
-    """Note in a header by how much its lengths are too large."""
+    """Note in a header by how much its lengths are too large.
+
+    Parameters
+    ----------
+    header : nibabel.Nifti1Header
+        Its ``descrip`` is replaced.
+    scale : float
+        As :func:`scale_of` will read it.
+    """
     header['descrip'] = f'secondglance: mm = lengths / {scale:.12g}'.encode()
 
 
 def with_position(voxels: NDArray, image, scale: float | None = None) -> nib.Nifti1Image:
-    """Make an image of voxels with the position of another image; `scale` is marked in it."""
+    """Make an image of voxels with the position of another image.
+
+    Parameters
+    ----------
+    voxels : array
+        Of the other's shape, in the first three axes.
+    image : nibabel image
+        Its fields that say where voxels lie are taken over, bit by bit.
+    scale : float, optional
+        Marked in the header, as of :func:`mark_scale`.
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+    """
     out = nib.Nifti1Image(voxels, image.affine)
     if isinstance(image.header, nib.Nifti1Header):
         for field in _POSITION:

@@ -48,6 +48,12 @@ def read_bvals(path: str | Path) -> np.ndarray:
 def read_bvecs(path: str | Path, n_volumes: int) -> np.ndarray:
     """Read a ``.bvec`` file: three rows, or three columns, of `n_volumes` numbers.
 
+    Parameters
+    ----------
+    path : path
+    n_volumes : int
+        Of the series.
+
     Returns
     -------
     (3, T) array

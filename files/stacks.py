@@ -26,7 +26,21 @@ def read_stack(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_stack(stack: np.ndarray, affine: np.ndarray, path: str | Path) -> str:
-    """Write a stack (N, H, W) or (N, C, H, W) as NIfTI (H, W, N[, C]); the path is returned."""
+    """Write a stack as NIfTI.
+
+    Parameters
+    ----------
+    stack : (N, H, W) or (N, C, H, W) array
+        In the file it is (H, W, N[, C]).
+    affine : (4, 4) array
+        Voxel of the file to world mm.
+    path : path
+
+    Returns
+    -------
+    str
+        The path.
+    """
     order = (1, 2, 0) if stack.ndim == 3 else (2, 3, 0, 1)
     voxels = np.asarray(stack).transpose(order)
     if voxels.dtype == bool:
@@ -38,7 +52,18 @@ def write_stack(stack: np.ndarray, affine: np.ndarray, path: str | Path) -> str:
 
 
 def image_like(volume: np.ndarray, like) -> nib.Nifti1Image:
-    """Make an image of a volume on the grid, and with the header, of the image `like`."""
+    """Make an image of a volume on the grid, and with the header, of another image.
+
+    Parameters
+    ----------
+    volume : (X, Y, Z[, …]) array
+        Its type is that of the file, without scaling.
+    like : nibabel image
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+    """
     out = nib.Nifti1Image(volume, like.affine, like.header)
     out.set_data_dtype(volume.dtype)
     out.header['scl_slope'], out.header['scl_inter'] = 1, 0
@@ -46,6 +71,18 @@ def image_like(volume: np.ndarray, like) -> nib.Nifti1Image:
 
 
 def write_like(volume: np.ndarray, like, path: str | Path) -> str:
-    """Write a volume on the grid of the image `like`; the path is returned."""
+    """Write a volume on the grid of another image.
+
+    Parameters
+    ----------
+    volume, like
+        As of :func:`image_like`.
+    path : path
+
+    Returns
+    -------
+    str
+        The path.
+    """
     nib.save(image_like(volume, like), path)
     return str(path)

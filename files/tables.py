@@ -11,7 +11,19 @@ import numpy as np
 
 
 def write_tsv(rows: Sequence[Mapping[str, Any]], path: str | Path, *, digits: int = 6) -> str:
-    """Write rows as a table, as of :func:`table_text`; the path is returned."""
+    """Write rows as a table.
+
+    Parameters
+    ----------
+    rows, digits
+        As of :func:`table_text`.
+    path : path
+
+    Returns
+    -------
+    str
+        The path.
+    """
     Path(path).write_text(table_text(rows, digits), encoding='utf-8')
     return str(path)
 

@@ -24,7 +24,21 @@ _END_OF_PNG = b'IEND\xaeB`\x82'
 
 
 def log_path(folder: Path, stem: str, suffix: str, ending: str = '.json') -> Path:
-    """Where a scan's log of a kind is, below an output folder."""
+    """Where a scan's log of a kind is, below an output folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The output folder.
+    stem, suffix : str
+        Of the scan.
+    ending : str
+        Of the kind.
+
+    Returns
+    -------
+    Path
+    """
     return Path(folder) / 'logs' / f'{stem}_{suffix}{ending}'
 
 
@@ -101,6 +115,12 @@ def is_edited(path: Path, digests: Iterable[str]) -> bool:
     """Tell whether a file is there, whole, and not as it was written.
 
     A file that a failing disk cut or filled with zeros was edited by nobody.
+
+    Parameters
+    ----------
+    path : Path
+    digests : iterable of str
+        That it may have.
     """
     return path.is_file() and digest_of(path) not in set(digests) and not is_damaged(path)
 

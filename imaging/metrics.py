@@ -59,10 +59,24 @@ def per_slice_metrics(
     *,
     backwards: bool = False,
 ) -> list[dict]:
-    """Score every slice by itself: rows as of :func:`segmentation_metrics`, with ``slice``.
+    """Score every slice by itself.
 
-    With `backwards`, slices are counted from the last voxel along `axis`: where a file runs from
-    anterior to posterior, the first slice is then the most posterior one, as in all tables.
+    Parameters
+    ----------
+    prediction, reference, labels
+        As of :func:`segmentation_metrics`.
+    voxel_size : sequence of float
+        mm, along all axes.
+    axis : int
+        Along which slices lie.
+    backwards : bool
+        Count slices from the last voxel along `axis`: where a file runs from anterior to
+        posterior, the first slice is then the most posterior one, as in all tables.
+
+    Returns
+    -------
+    list of dict
+        Rows as of :func:`segmentation_metrics`, with ``slice``.
     """
     prediction, reference = np.asarray(prediction), np.asarray(reference)
     in_plane = [size for a, size in enumerate(voxel_size) if a != axis]
@@ -77,7 +91,18 @@ def per_slice_metrics(
 
 
 def scores(found: NDArray, true: NDArray, voxel_size: Sequence[float]) -> dict[str, float]:
-    """Score one mask against another; see :func:`segmentation_metrics`.
+    """Score one mask against another.
+
+    Parameters
+    ----------
+    found, true : bool arrays of one shape
+    voxel_size : sequence of float
+        mm, along each axis.
+
+    Returns
+    -------
+    dict of str to float
+        As of :func:`segmentation_metrics`; NaN where a score has no meaning.
 
     Examples
     --------
@@ -100,6 +125,15 @@ def scores(found: NDArray, true: NDArray, voxel_size: Sequence[float]) -> dict[s
 
 def dice(found: NDArray, true: NDArray) -> float:
     """Dice of two masks alone, without the distances that :func:`scores` measures.
+
+    Parameters
+    ----------
+    found, true : bool arrays of one shape
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN where both are empty.
 
     Examples
     --------

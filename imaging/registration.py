@@ -54,7 +54,22 @@ def head_region(smooth: NDArray) -> NDArray[np.bool_]:
 
 
 def coarse_pull(moving: NDArray, fixed: NDArray, size: NDArray, centre: NDArray) -> NDArray:
-    """Rigid (4, 4), mm along voxel axes, points of `fixed` to `moving`; by mutual information."""
+    """Register two volumes roughly, by mutual information.
+
+    Parameters
+    ----------
+    moving, fixed : (X, Y, Z) arrays
+        Intensities.
+    size : (3,) array
+        Of voxels, mm.
+    centre : (3,) array
+        Of the head in `fixed`, mm along voxel axes.
+
+    Returns
+    -------
+    (4, 4) array
+        Rigid, mm along voxel axes: takes points of `fixed` to `moving`.
+    """
     import SimpleITK as sitk
 
     scale = np.percentile(fixed, 99) or 1.0

@@ -134,13 +134,13 @@ class LookAgain(SimpleInterface):
 
     def _run_interface(self, runtime):
         from secondglance.files.regions import read_region_atlas
-        from secondglance.models.second_glance.volume import LEAST_VOXELS, glance_at_volume
+        from secondglance.models.second_glance.volume import glance_at_volume, has_place
 
         path, pose = self.inputs.in_file, Pose(**self.inputs.pose)
         image = nib.load(path)
         like = nib.load(self.inputs.mask_file)
         mask = np.asarray(like.dataobj) > 0
-        if mask.sum() < LEAST_VOXELS:
+        if not has_place(mask):
             first, _ = join_slabs(self.inputs.first_probabilities_stack)
             self._write(
                 tissues_inside(self.inputs.grid(path).to_native(first), mask), like, runtime

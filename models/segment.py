@@ -28,7 +28,7 @@ from secondglance.models.choices import (
 )
 from secondglance.models.inference import predict
 from secondglance.models.saliency.attribution import Smoothing, saliency_stack
-from secondglance.models.second_glance.volume import LEAST_VOXELS, glance_at_volume
+from secondglance.models.second_glance.volume import glance_at_volume, has_place
 from secondglance.models.weights import LoadedModel, calibration_of
 
 
@@ -291,7 +291,7 @@ def look_again(
     grid = pose.grid(voxels.shape, affine)
     if kind == 'masked':
         return masked_second_glance(model, grid.to_stack(voxels), grid, mask, device), None
-    if kind == 'none' or mask.sum() < LEAST_VOXELS:
+    if kind == 'none' or not has_place(mask):
         return tissues_inside(grid.to_native(first.probabilities), mask), None
     if network is None:
         raise InputError('The second glance needs the weights of its network.')

@@ -176,6 +176,12 @@ def read_header(path: str | os.PathLike[str], form: str = FORMAT) -> dict[str, s
 def weights_spacing(path: str | os.PathLike[str], form: str = FORMAT) -> float:
     """In-plane spacing in mm that the weights expect, read without importing torch.
 
+    Parameters
+    ----------
+    path : path
+    form : str
+        As of `read_header`.
+
     Raises
     ------
     InputError

@@ -62,6 +62,11 @@ def reconcile(
 def weighted_median(values: ArrayLike, weights: ArrayLike) -> float:
     """Value at which half of the weight lies below.
 
+    Parameters
+    ----------
+    values, weights : (N,) arrays
+        Weights are 0 or more, and not all 0.
+
     Examples
     --------
     >>> weighted_median([1, 2, 10], [1, 1, 1])

@@ -15,7 +15,7 @@ from secondglance.imaging.tissues import TissueMaps, label_tissues
 from secondglance.models.second_glance.glance import SecondGlance, second_glance, stack_axes
 from secondglance.models.weights import LoadedModel
 
-LEAST_VOXELS = 200
+_LEAST_VOXELS = 200
 """A mask of fewer voxels has no place in an atlas."""
 
 
@@ -56,6 +56,17 @@ class VolumeGlance:
         index[1, 2] = self.grid.thickness
         index[:, 3] = across[0], along[0], up[0], 1.0
         return index @ np.linalg.inv(self.grid.affine)
+
+
+def has_place(mask: NDArray) -> bool:
+    """Tell whether a brain mask has enough voxels for a place in an atlas.
+
+    Examples
+    --------
+    >>> has_place(np.ones((10, 10, 2))), has_place(np.ones((10, 10, 1)))
+    (True, False)
+    """
+    return int(np.count_nonzero(mask)) >= _LEAST_VOXELS
 
 
 def glance_at_volume(

@@ -201,9 +201,15 @@ def _drop(worker) -> None:
 def check_worker(worker: str, worker_args: dict | None = None) -> None:
     """Refuse an unknown worker, or an argument that it does not have, before anything runs.
 
+    Parameters
+    ----------
+    worker, worker_args
+        As of :func:`run_cohort`.
+
     Raises
     ------
     InputError
+        Also where the worker cannot start this Python.
     """
     if worker in UNQUOTED and any(letter.isspace() for letter in sys.executable):
         raise InputError(
@@ -274,7 +280,19 @@ def _processes(pydra):
 
 
 def share_cores(jobs: Sequence[ScanJob], at_once: int, cores: int) -> list[ScanJob]:
-    """Share the cores among scans that run side by side."""
+    """Share the cores among scans that run side by side.
+
+    Parameters
+    ----------
+    jobs : sequence of ScanJob
+    at_once, cores : int
+        Scans side by side, and cores for all of them.
+
+    Returns
+    -------
+    list of ScanJob
+        Each with one process and its share of threads.
+    """
     threads = max(1, cores // at_once)
     return [
         replace(job, execution=replace(job.execution, nprocs=1, threads=threads)) for job in jobs

@@ -62,21 +62,43 @@ def recipe(method: Method) -> str:
 
 
 def scan_key(recipe: str, inputs: dict[str, str]) -> str:
-    """Digest of a recipe and of the contents of a scan's own files."""
+    """Digest of a recipe and of the contents of a scan's own files.
+
+    Parameters
+    ----------
+    recipe : str
+        From :func:`recipe`.
+    inputs : dict of str
+        Role of a file → digest of its content.
+    """
     return _digest([recipe, inputs])
 
 
 def record_path(folder: Path, scan: Scan) -> Path:
-    """Where a scan is on record: in the output folder, or in the work folder if it failed."""
+    """Where a scan is on record.
+
+    Parameters
+    ----------
+    folder : Path
+        The output folder; of a scan that failed, the work folder.
+    scan : Scan
+    """
     return log_path(folder, scan.stem, scan.suffix)
 
 
 def refuse_edited(folder: Path, scan: Scan) -> None:
     """Refuse to overwrite a scan's results if a person edited one of them.
 
+    Parameters
+    ----------
+    folder : Path
+        The output folder.
+    scan : Scan
+
     Raises
     ------
     SurroundingsError
+        With the name of the file.
     """
     if edited := find_edited(folder, written_digests(folder, scan.stem, scan.suffix)):
         raise edited_by_hand(edited[0])
@@ -146,6 +168,12 @@ def image_of_record(folder: Path, scan: Scan) -> str | None:
     containers, if its data set has another name; without one it may be the same scan anew, which
     :func:`replacement` is to say.
 
+    Parameters
+    ----------
+    folder : Path
+        The output folder.
+    scan : Scan
+
     Returns
     -------
     str or None
@@ -164,6 +192,12 @@ def image_of_record(folder: Path, scan: Scan) -> str | None:
 
 def replacement(folder: Path, scan: Scan) -> str | None:
     """Say that the result of another content of a scan's image is replaced, where it will be.
+
+    Parameters
+    ----------
+    folder : Path
+        The output folder.
+    scan : Scan
 
     Returns
     -------
@@ -243,6 +277,15 @@ def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -
 
     Inputs with the size and time of the record are not read again; every output must be
     there with the size and the digest that were recorded, or edited by hand, which is flagged.
+
+    Parameters
+    ----------
+    folder : Path
+        The output folder; of a failure the work folder.
+    scan : Scan
+    reference : Path or None
+    recipe : str
+        From :func:`recipe`.
 
     Returns
     -------
