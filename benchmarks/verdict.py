@@ -239,7 +239,7 @@ def judgement(path):
     told = json.loads(str(kept['told']))
     image, mask = kept['image'].astype(np.float32), kept['mask']
     flags = {
-        'slices probably wrong': doubtful_slices(told['rows']),
+        'slices probably wrong': doubtful_slices(told['rows'], mask),
         'signal lost': lost_slices(image, mask) + faint_slices(image, mask),
         'signal drops out': dark_slices(image, mask),
         'slices displaced': displaced_slices(mask, told['pixel'] / told['size']),
@@ -316,9 +316,13 @@ def main():
     )
     make(args, networks)
     scans = [judgement(path) for path in sorted(args.folder.glob('*.npz'))]
-    animals = sorted({(scan['species'], scan['animal']) for scan in scans})
+    species = {scan['animal']: scan['species'] for scan in scans}
     for half, words in enumerate(('thresholds were chosen on', 'tested on')):
-        chosen = [animal for _, animal in animals[half::2]]
+        chosen = [
+            animal
+            for kind in ('rat', 'mouse')
+            for animal in sorted(name for name, of in species.items() if of == kind)[half::2]
+        ]
         print(f'\n# {words}: {" ".join(chosen)}')
         report([scan for scan in scans if scan['animal'] in chosen])
 

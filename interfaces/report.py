@@ -28,7 +28,7 @@ from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.mask.selection import DOUBTFUL
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO, HEAD_RADIUS_MM
-from secondglance.reports.verdict import BAD_SLICE, end_shares, ranges
+from secondglance.reports.verdict import end_shares, probably_wrong, ranges
 
 LOW_CONFIDENCE = 0.5
 """Mean confidence of the placement below which a scan is flagged."""
@@ -173,7 +173,7 @@ class Report(SimpleInterface):
                 'Mask method': settings['mask_taken'],
                 'Brain': f'{confidence["BrainVolume"]:.0f} mm³; Dice at least {GOOD_DICE} with '
                 f'probability {confidence["Confidence"]:.2f}',
-                'Doubtful slices': _doubtful(placement),
+                'Doubtful slices': _counted(probably_wrong(placement, mask), len(placement)),
                 'Replaced shifts': _replaced(placement, confidence['Method']),
                 'Brain in end slices': '{:.0%} and {:.0%} of the largest area'.format(
                     *end_shares(mask)
@@ -440,19 +440,24 @@ def _without_signal(stack: np.ndarray) -> str:
     return f', without signal: {", ".join(map(str, lost))}' if len(lost) else ''
 
 
-def _doubtful(rows: list[dict]) -> str:
-    """Slices where the mask is probably bad."""
-    found = [str(row['slice']) for row in rows if row['probability'] < BAD_SLICE]
-    return f'{", ".join(found) or "none"} of {len(rows)}'
+def _counted(found: list[int], n: int) -> str:
+    """Count slices and name them.
+
+    Examples
+    --------
+    >>> _counted([], 9), _counted([3], 9), _counted([3, 4, 5], 9)
+    ('none of 9', '1 of 9: slice 3', '3 of 9: slices 3–5')
+    """
+    if not found:
+        return f'none of {n}'
+    return f'{len(found)} of {n}: slice{"s" * (len(found) > 1)} {ranges(found)}'
 
 
 def _replaced(rows: list[dict], method: str) -> str:
     """Slices with an outlier shift of the donor mask, and whether the mask depends on it."""
-    found = [row['slice'] for row in rows if row['replaced']]
-    if not found:
-        return f'none of {len(rows)}'
-    told = f'{ranges(found)} of {len(rows)}'
-    if method not in ('correlation', 'similarity'):
+    found = [int(row['slice']) for row in rows if row['replaced']]
+    told = _counted(found, len(rows))
+    if found and method not in ('correlation', 'similarity'):
         told += '; the mask is not the placed one, and does not depend on them'
     return told
 

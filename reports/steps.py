@@ -147,13 +147,15 @@ def outline(mask: NDArray, aspect: float = 1.0) -> str:
     for turned in (False, True):
         edges = np.diff(padded, axis=1 if turned else 0)
         edges = edges[1:-1].T if turned else edges[:, 1:-1]
-        for line, row in enumerate(edges):
-            ends = np.flatnonzero(np.diff(np.pad(row, 1).astype(np.int8)))
-            for start, stop in zip(ends[::2], ends[1::2], strict=True):
-                if turned:
-                    parts.append(f'M{line} {start * aspect:g}v{(stop - start) * aspect:g}')
-                else:
-                    parts.append(f'M{start} {line * aspect:g}h{stop - start}')
+        # Ends of runs, in order: every second one is a start
+        lines, ends = np.nonzero(np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8)))
+        for line, start, stop in zip(
+            lines[::2].tolist(), ends[::2].tolist(), ends[1::2].tolist(), strict=True
+        ):
+            if turned:
+                parts.append(f'M{line} {start * aspect:g}v{(stop - start) * aspect:g}')
+            else:
+                parts.append(f'M{start} {line * aspect:g}h{stop - start}')
     return ''.join(parts)
 
 

@@ -44,6 +44,9 @@ size of a rat, above which the animal moved between slices."""
 LEAST_PIXELS = 20
 """Of brain in a slice whose intensity is judged."""
 
+TIP = 0.1
+"""Area of brain in an end slice, of the largest slice, below which it is a tip of the brain."""
+
 BAD_SLICE = 0.3
 """Probability of a good mask below which a slice is named: nearly all slices with a Dice below
 0.85, and 1 in 100 of those of 0.9 or more."""
@@ -125,7 +128,7 @@ def result_warnings(
         A sentence each; slices and volumes are named.
     """
     return [
-        *doubtful_slices(placement),
+        *doubtful_slices(placement, mask),
         *lost_slices(image, mask),
         *faint_slices(image, mask),
         *dark_slices(image, mask),
@@ -136,16 +139,40 @@ def result_warnings(
     ]
 
 
-def doubtful_slices(placement: list[dict]) -> list[str]:
+def doubtful_slices(placement: list[dict], mask: NDArray) -> list[str]:
     """Name slices where the mask is probably bad.
 
     Examples
     --------
-    >>> doubtful_slices([{'slice': 3, 'probability': 0.2}, {'slice': 4, 'probability': 0.9}])
-    ['The mask is probably wrong in slice 3.']
+    >>> rows = [{'slice': 0, 'probability': 0.2}, {'slice': 1, 'probability': 0.9}]
+    >>> doubtful_slices(rows, np.ones((2, 8, 8), bool))
+    ['The mask is probably wrong in slice 0.']
     """
-    found = [row['slice'] for row in placement if row['probability'] < BAD_SLICE]
+    found = probably_wrong(placement, mask)
     return [f'The mask is probably wrong in {_slices(found)}.'] if found else []
+
+
+def probably_wrong(placement: list[dict], mask: NDArray) -> list[int]:
+    """List slices where the mask is probably bad, but for the tips of the brain.
+
+    A tip holds less than `TIP` of the largest area, and lies beyond all slices with more: there, a
+    few pixels decide.
+
+    Parameters
+    ----------
+    placement : list of dict
+        A row a slice, with ``slice`` and ``probability``.
+    mask : (N, H, W) bool array
+    """
+    areas = mask.sum((1, 2))
+    large = np.flatnonzero(areas >= TIP * max(1, areas.max()))
+    if not large.size:
+        return []
+    return [
+        int(row['slice'])
+        for row in placement
+        if row['probability'] < BAD_SLICE and large[0] <= row['slice'] <= large[-1]
+    ]
 
 
 def lost_slices(image: NDArray, mask: NDArray) -> list[str]:

@@ -1,11 +1,14 @@
 """The steps of a slice, as drawn."""
 
+import base64
 import re
 from dataclasses import replace
+from io import BytesIO
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from secondglance.reports.steps import MOST_SLICES, outline, slice_steps, slices_shown
 
@@ -61,10 +64,15 @@ def test_peak_is_marked_where_the_surface_is_brightest(placed):
     width, height = (float(value) for value in svg.get('viewBox').split()[2:])
     ring = svg.find(f'{SVG}circle')
     across, down = float(ring.get('cx')), float(ring.get('cy'))
-    # Head frame and kernel are equally large, so the surface has its middle at no shift in it;
-    # 5 pixels right of the middle of 40 and 6 below that of 30 is where the saliency lies
     assert 0 < across < width
     assert 0 < down < height
+    source = svg.find(f'{SVG}image').get('href').partition(',')[2]
+    with Image.open(BytesIO(base64.b64decode(source))) as picture:
+        shown = np.asarray(picture.convert('L'))
+    row, column = np.unravel_index(shown.argmax(), shown.shape)
+    assert shown.max() > 2 * np.percentile(shown, 99)
+    assert across == pytest.approx(column + 0.5, abs=0.1)
+    assert down == pytest.approx((row + 0.5) * height / shown.shape[0], abs=0.1)
     [found] = re.findall(r'M([\d.]+) ([\d.]+)h5', one.surface)
     assert float(found[0]) + 7 == pytest.approx(across, abs=0.2)
     assert float(found[1]) == pytest.approx(down, abs=0.2)

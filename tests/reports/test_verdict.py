@@ -59,7 +59,7 @@ def test_a_sound_scan_raises_nothing(head):
 @pytest.mark.parametrize(
     ('change', 'said'),
     [
-        ({'probability': 0.29}, 'probably wrong in slices 0–8'),
+        ({'probability': 0.29}, 'probably wrong in slices 1–7'),
         ({'moved': 0.16}, 'more than half a pixel (0.15 mm) before volume 1: 0.16 mm'),
         ({'volumes': [*USUAL[1:], {'label': 'WM', 'volume_mm3': 20.0}]}, 'WM fills 1% of the'),
     ],
@@ -134,9 +134,23 @@ def test_slices_that_lie_from_side_to_side_are_reported(head):
     assert displaced_slices(mask & False, 0.3) == []
 
 
-def test_a_slice_is_named_where_nearly_none_is_right():
-    rows = [{'slice': n, 'probability': p} for n, p in enumerate((0.1, 0.49, 0.31, 0.29))]
-    assert doubtful_slices(rows) == ['The mask is probably wrong in slices 0, 3.']
+def test_a_slice_is_named_where_nearly_none_is_right(head):
+    rows = [
+        {'slice': n, 'probability': p} for n, p in enumerate((0.9, 0.9, 0.1, 0.49, 0.31, 0.29))
+    ]
+    assert doubtful_slices(rows, head[1]) == ['The mask is probably wrong in slices 2, 5.']
+
+
+def test_tips_of_the_brain_are_not_named_and_gaps_are(head):
+    mask = head[1]
+    mask[1] = mask[7] = False
+    mask[1, 15, 15] = mask[7, 15, 15] = True
+    rows = [{'slice': n, 'probability': 0.1 if n in (0, 1, 7, 8) else 0.9} for n in range(9)]
+    assert doubtful_slices(rows, mask) == []
+    mask[4] = False
+    rows[4]['probability'] = 0.1
+    assert doubtful_slices(rows, mask) == ['The mask is probably wrong in slice 4.']
+    assert doubtful_slices(rows, mask & False) == []
 
 
 def test_a_lost_slice_counts_only_beside_the_brain(head):
