@@ -28,7 +28,7 @@ if __name__ == '__main__' and __package__ is None:
 
 from secondglance import __version__
 from secondglance.commands.completion import complete
-from secondglance.commands.stopping import STOPPED, stopping
+from secondglance.commands.stopping import STOPPED, leave, stopping
 from secondglance.commands.words import Parser, parse_run
 from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.imaging.mask.methods import METHODS
@@ -255,7 +255,13 @@ def main(argv: list[str] | None = None) -> int:
             code = _main(sys.argv[1:])
         except KeyboardInterrupt:
             code = INTERRUPTED
-    return stop.code or code
+        except BaseException:
+            # Libraries turn an interrupt into errors of their own
+            if not stop.code:
+                raise
+    if stop.code:
+        leave(stop.code)
+    return code
 
 
 def _open_streams() -> None:

@@ -106,6 +106,38 @@ def test_a_signal_ends_every_process(started, tmp_path, number, code, whole_grou
     assert group_of(process.pid) == []
 
 
+ODD_END = """
+import sys, time
+from secondglance import workflows
+
+class Library:
+    def __del__(self):
+        time.sleep(600)
+
+def run(arguments):
+    workflows.loaded = Library()
+    print('busy', flush=True)
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        raise ImportError('half of a library')
+
+workflows._run = run
+if __name__ == '__main__':
+    sys.argv = ['secondglance', '--subject', '01']
+    sys.exit(workflows.main())
+"""
+
+
+def test_whatever_libraries_do_at_their_end_the_code_is_that_of_the_signal(started, tmp_path):
+    (tmp_path / 'odd_end.py').write_text(ODD_END)
+    process = started([sys.executable, str(tmp_path / 'odd_end.py')])
+    assert process.stdout.readline() == 'busy\n'
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate(timeout=60)[1] == f'{STOPPED}\n'
+    assert process.returncode == 129
+
+
 @pytest.mark.slow
 def test_workers_end_when_their_caller_is_killed(started, tmp_path):
     (tmp_path / 'busy.py').write_text(BUSY.replace('while :; do sleep 600; done', 'sleep 0'))
