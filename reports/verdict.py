@@ -47,9 +47,9 @@ LEAST_PIXELS = 20
 TIP = 0.1
 """Area of brain in an end slice, of the largest slice, below which it is a tip of the brain."""
 
-BAD_SLICE = 0.3
+BAD_SLICE = 0.2
 """Probability of a good mask below which a slice is named: nearly all slices with a Dice below
-0.85, and 1 in 100 of those of 0.9 or more."""
+0.85, and 1 in 200 of those of 0.9 or more."""
 
 
 def level(flags: Sequence[str], confidence: float | None, brain_mm3: float | None) -> str:
@@ -176,10 +176,18 @@ def probably_wrong(placement: list[dict], mask: NDArray) -> list[int]:
 
 
 def lost_slices(image: NDArray, mask: NDArray) -> list[str]:
-    """Name slices without signal that lie between slices of brain."""
-    lost = np.flatnonzero(~holds_signal(image))
+    """Name slices without signal beside slices of brain; where the head ends, none is lost."""
+    holds = np.flatnonzero(holds_signal(image))
+    lost = np.setdiff1d(np.arange(len(image)), holds)
     brain = np.flatnonzero(mask.any((1, 2)))
-    inside = [int(n) for n in lost if brain.size and brain[0] - 1 <= n <= brain[-1] + 1]
+    inside = [
+        int(n)
+        for n in lost
+        if brain.size
+        and holds.size
+        and brain[0] - 1 <= n <= brain[-1] + 1
+        and holds[0] < n < holds[-1]
+    ]
     return [f'The signal is lost in {_slices(inside)}.'] if inside else []
 
 
