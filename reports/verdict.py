@@ -144,7 +144,7 @@ def doubtful_slices(placement: list[dict], mask: NDArray) -> list[str]:
 
     Examples
     --------
-    >>> rows = [{'slice': 0, 'probability': 0.2}, {'slice': 1, 'probability': 0.9}]
+    >>> rows = [{'slice': 0, 'probability': 0.1}, {'slice': 1, 'probability': 0.9}]
     >>> doubtful_slices(rows, np.ones((2, 8, 8), bool))
     ['The mask is probably wrong in slice 0.']
     """
