@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from secondglance.imaging.grids import holds_signal
 from secondglance.imaging.intensity import near_head, normalise_slices
-from secondglance.models.inference import each_batch, pad_to_stride
+from secondglance.models.inference import each_batch, pad_to_stride, slices_at_once
 
 CONTEXT_MM = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
 """Distances along the stack at which the first glance is taken as input, mm."""
@@ -145,7 +145,7 @@ def refine(
         As of `refinement_channels`.
     device : str
     batch_size : int, optional
-        Slices at once, as of `secondglance.models.inference.batches`.
+        Slices at once, by default as of `secondglance.models.inference`.
 
     Returns
     -------
@@ -169,7 +169,8 @@ def refine(
         channels = refinement_channels(images, first, salient, moved, where, begin + chosen)
         found[held[chosen]] = refine_channels(net, channels, device)
 
-    each_batch(improve, len(held), device, batch_size)
+    most = batch_size or slices_at_once(device, stack.shape[-2:])
+    each_batch(improve, len(held), device, most)
     return np.where(near_head(stack), found, np.float32(0))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -70,25 +70,33 @@ def pad_to_stride(images: torch.Tensor, stride: int) -> tuple[torch.Tensor, tupl
     return padded, (slice(top, top + height), slice(left, left + width))
 
 
-SLICES_AT_ONCE = 8
+PIXELS_AT_ONCE = 40_000
 """On a processor: larger batches leave its caches, and take longer and more memory."""
 
 SLICES_ON_CARD = 64
 """The same on a graphics card, which small batches leave idle."""
 
 
-def batches(
-    n_slices: int, device: str, most: int | None = None, *, least: int = 1
-) -> Iterator[slice]:
+def slices_at_once(device: str, size: Sequence[int]) -> int:
+    """Count the slices (H, W) that a network best takes at once on a device.
+
+    Examples
+    --------
+    >>> slices_at_once('cpu', (96, 96)), slices_at_once('cpu', (400, 400))
+    (4, 2)
+    """
+    height, width = size
+    return SLICES_ON_CARD if device != 'cpu' else max(2, PIXELS_AT_ONCE // (height * width))
+
+
+def batches(n_slices: int, most: int, *, least: int = 1) -> Iterator[slice]:
     """Cut a stack into batches of nearly the same size.
 
     Parameters
     ----------
     n_slices : int
-    device : str
-        Torch device.
-    most : int, optional
-        Slices of a batch; by default as the device likes.
+    most : int
+        Slices of a batch; one more where a single slice would be left.
     least : int
         Batches that are wished for, as far as each has two slices.
 
@@ -98,22 +106,19 @@ def batches(
 
     Examples
     --------
-    >>> [(part.start, part.stop) for part in batches(9, 'cpu')]
+    >>> [(part.start, part.stop) for part in batches(9, 8)]
     [(0, 4), (4, 9)]
-    >>> [(part.start, part.stop) for part in batches(5, 'cpu', least=4)]
+    >>> [(part.start, part.stop) for part in batches(5, 8, least=4)]
     [(0, 2), (2, 5)]
     """
-    most = most or (SLICES_AT_ONCE if device == 'cpu' else SLICES_ON_CARD)
     # A batch of a single slice is rounded differently: none is left over
-    count = max(-(-n_slices // most), min(least, n_slices // 2))
+    count = min(max(-(-n_slices // most), least), max(1, n_slices // 2)) if n_slices else 0
     ends = np.linspace(0, n_slices, count + 1).round().astype(int)
     for start, stop in itertools.pairwise(ends):
         yield slice(int(start), int(stop))
 
 
-def each_batch(
-    work: Callable[[slice], None], n_slices: int, device: str, most: int | None = None
-) -> None:
+def each_batch(work: Callable[[slice], None], n_slices: int, device: str, most: int) -> None:
     """Call a function with every batch of a stack, on a processor with one thread a batch.
 
     The threads of one operation wait for each other at its end, and round differently; batches
@@ -126,11 +131,11 @@ def each_batch(
     n_slices : int
     device : str
         Torch device.
-    most : int, optional
-        Slices of a batch.
+    most : int
+        Slices of a batch, as of `slices_at_once`.
     """
     threads = torch.get_num_threads() if device == 'cpu' else 1
-    parts = list(batches(n_slices, device, most, least=threads))
+    parts = list(batches(n_slices, most, least=threads))
 
     def alone(part: slice) -> None:
         torch.set_num_threads(1)
@@ -166,7 +171,7 @@ def predict(
     device : str
         Torch device.
     batch_size : int, optional
-        Slices at once, as of `batches`.
+        Slices at once; by default as of `slices_at_once`.
 
     Returns
     -------
@@ -183,5 +188,6 @@ def predict(
             found = net(padded[part].to(device)).softmax(dim=1)[..., rows, columns]
         probabilities[part] = found.cpu().numpy()
 
-    each_batch(segment, len(stack), device, batch_size)
+    most = batch_size or slices_at_once(device, padded.shape[-2:])
+    each_batch(segment, len(stack), device, most)
     return probabilities

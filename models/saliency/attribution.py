@@ -18,7 +18,7 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.intensity import normalise_slices
 from secondglance.imaging.labels import CLASSES, TISSUES
 from secondglance.models.choices import SALIENCY_METHODS, TARGETS
-from secondglance.models.inference import each_batch, pad_to_stride
+from secondglance.models.inference import each_batch, pad_to_stride, slices_at_once
 from secondglance.models.saliency.methods import saliency_methods
 from secondglance.models.saliency.rectifiers import (
     RefuseFunctionalReLU,
@@ -220,7 +220,7 @@ def saliency_stack(
     device : str
         Torch device.
     batch_size : int, optional
-        Slices at once, as of `secondglance.models.inference.batches`.
+        Slices at once, by default as of `secondglance.models.inference`.
     region : array, shape (N, H, W), optional
         Weight of each pixel's logits in the target.
     smoothing : Smoothing
@@ -258,5 +258,6 @@ def saliency_stack(
         maps[part] = gradient[..., *inside].cpu().numpy()
         probabilities[part] = logits.softmax(dim=1)[..., *inside].cpu().numpy()
 
-    each_batch(explain, len(stack), device, batch_size)
+    most = batch_size or slices_at_once(device, padded.shape[-2:])
+    each_batch(explain, len(stack), device, most)
     return maps, probabilities

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from secondglance.imaging.regions import RegionAtlas
 from secondglance.imaging.smooth_transform import SmoothTransform, fit_transform
-from secondglance.models.inference import each_batch
+from secondglance.models.inference import each_batch, slices_at_once
 from secondglance.models.second_glance.channels import ACROSS, BrainInput, brain_input
 from secondglance.models.second_glance.network import split_outputs
 from secondglance.models.weights import LoadedModel
@@ -143,7 +143,7 @@ def predict_brain(
                 logits, coordinates = split_outputs(net(batch).float(), batch)
                 part[slices], place[slices] = logits.softmax(dim=1).cpu(), coordinates.cpu()
 
-        each_batch(glance, n, device)
+        each_batch(glance, n, device, slices_at_once(device, (height, width)))
         if way:
             part, place = part.flip(2), place.flip(2)
             place[:, 0] *= -1

@@ -10,7 +10,7 @@ from secondglance.imaging.intensity import head_mask, normalise_slices
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.pose import Pose
 from secondglance.models.choices import MINIMUM_SIDE
-from secondglance.models.inference import SLICES_AT_ONCE, each_batch, pad_to_stride, predict
+from secondglance.models.inference import each_batch, pad_to_stride, predict
 from secondglance.models.saliency.attribution import saliency_stack
 from secondglance.models.unet import UNet
 from secondglance.models.weights import LoadedModel, default_weights, load_weights
@@ -154,9 +154,9 @@ def test_every_slice_is_in_one_batch_and_gradients_are_on(threads, number, n_sli
         parts.append(part)
 
     with torch.no_grad():
-        each_batch(work, n_slices, 'cpu')
+        each_batch(work, n_slices, 'cpu', 8)
     assert sorted(n for part in parts for n in range(part.start, part.stop)) == [*range(n_slices)]
-    assert all(part.stop - part.start <= SLICES_AT_ONCE for part in parts)
+    assert all(part.stop - part.start <= 8 for part in parts)
     assert n_slices < 2 or all(part.stop - part.start >= 2 for part in parts)
 
 
@@ -167,5 +167,5 @@ def test_threads_are_given_back_after_a_failure(threads):
         raise ValueError(part)
 
     with pytest.raises(ValueError, match='slice'):
-        each_batch(work, 9, 'cpu')
+        each_batch(work, 9, 'cpu', 8)
     assert torch.get_num_threads() == 2
