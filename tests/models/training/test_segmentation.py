@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from secondglance.commands import train as command
 from secondglance.imaging.errors import InputError
@@ -462,3 +463,18 @@ def test_wrong_call_of_the_command_is_refused(tmp_path, change, message):
     args = parser.parse_args([part for pair in given.items() for part in pair])
     with pytest.raises(InputError, match=message):
         command.main(args)
+
+
+def test_curves_are_named_with_their_last_value(monkeypatch, tmp_path):
+    named = []
+    save = Figure.savefig
+
+    def saved(figure, path, **options):
+        named.extend(text.get_text() for box in figure.legends for text in box.get_texts())
+        save(figure, path, **options)
+
+    monkeypatch.setattr(Figure, 'savefig', saved)
+    rows = [{'step': 1.0, 'loss': 0.9}, {'step': 2.0, 'loss': 0.8, 'WM': 0.7, 'brain': 0.95}]
+    loop.draw_curves(rows, tmp_path / 'mine.safetensors')
+    assert (tmp_path / 'mine.png').is_file()
+    assert named == ['WM, at last 0.700', 'brain, at last 0.950']
