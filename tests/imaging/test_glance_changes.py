@@ -43,3 +43,15 @@ def test_glances_side_by_side_worked_by_hand():
     assert rows['brain']['same'] == pytest.approx(2 * 4 / (5 + 5))
     # What is not background's: WM and GM 1, the CSF pixel's other class being background 0.875
     assert rows['brain']['second_certainty'] == pytest.approx((4 * 1 + 0.875) / 5)
+
+
+def test_certainty_is_that_of_the_label_inside_the_mask():
+    """Of two pixels of white matter at the first glance one lies outside the mask."""
+    first = np.array([[[0.1, 0.9, 0, 0], [0.4, 0.6, 0, 0], [0.8, 0.1, 0.1, 0]]]).transpose(0, 2, 1)
+    first, mask = first[:, :, None], np.array([[[True, False, True]]])
+    labels = np.array([[[1, 0, 0]]])
+    rows = {row['label']: row for row in compare_glances(first, first, labels, mask, 1.0)}
+    assert rows['WM']['first_certainty'] == pytest.approx(0.9)
+    assert rows['brain']['first_certainty'] == pytest.approx(0.9)
+    assert rows['WM']['first_mm3'] == 2
+    assert rows['WM']['second_mm3'] == 1

@@ -84,3 +84,13 @@ def test_the_99th_percentile_of_the_head_becomes_one_and_nothing_exceeds_its_hal
         image[0, 25, 15] / np.percentile(inside, 99), rel=1e-3
     )
     assert scaled.max() == 1.5
+
+
+def test_noise_of_air_is_no_head(rng):
+    """A head of 100 in air of which single pixels are half as bright."""
+    y, x = np.mgrid[:64, :56] - np.array([32, 28])[:, None, None]
+    head = (y / 22) ** 2 + (x / 17) ** 2 < 1
+    image = np.where(head, 100, 0) + rng.rayleigh(18, head.shape)
+    assert np.percentile(image[~head], 99) > 50
+    shown = head_pixels(image)
+    assert (shown == head).mean() > 0.95

@@ -108,3 +108,13 @@ def test_a_brain_that_has_tapered_does_not_widen_into_the_neck():
     assert area[1] < 1.15 * area[2]
     assert (area[2:] == (stack[2:] > 0).sum(axis=(1, 2))).all()
     assert area[0] == (stack[0] > 0).sum()
+
+
+def test_what_the_placed_mask_covers_is_kept_far_from_the_neighbouring_slice(blob):
+    """Two slices on, the brain has a part 4 mm wider on one side."""
+    spoilt = blob.copy()
+    spoilt[4, 14:22, 28:35] = 0.9
+    placed = spoilt >= 0.5
+    alone, known = one_brain(spoilt, 0.3, 0.6), one_brain(spoilt, 0.3, 0.6, placed)
+    assert (known[4, 15:21, 29:34] >= 0.5).all()
+    assert (known >= 0.5).sum() >= (alone >= 0.5).sum()
