@@ -11,13 +11,13 @@ run: $(VENV)/installed  ## the example rat, from raw scan to report
 	"$(BIN)/python" workflows.py --subject sub-01
 
 fast: $(VENV)/tests-installed  ## tests of functions, between two edits
-	"$(BIN)/python" -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n 2 --dist loadfile -m "not slow"
 
 test: $(VENV)/tests-installed  ## every test, lint, types and the direction of imports
 	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n 2 --dist loadfile
 	$(MAKE) lint
 
-mutants: $(VENV)/tests-installed  ## plants 300 bugs, counts those that tests catch; an hour
+mutants: $(VENV)/tests-installed  ## plants 304 bugs, counts those that tests catch; hours
 	"$(BIN)/python" tests/mutants.py $(MUTANTS)
 
 bench: $(VENV)/installed  ## time and memory, written to docs/performance.md; ten minutes

@@ -259,7 +259,7 @@ def main() -> int:
     """Plant bugs, judge them, print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('folders', nargs='*', help=f'{", ".join(FOLDERS)} (default: all)')
-    parser.add_argument('-n', type=int, default=300, help='bugs to plant (default %(default)s)')
+    parser.add_argument('-n', type=int, default=304, help='bugs to plant (default %(default)s)')
     parser.add_argument('--seed', type=int, default=2019, help='of the sample')
     parser.add_argument('--timeout', type=float, default=180.0, help='seconds for one bug')
     parser.add_argument('--part', default='1/1', help='K/M: the Kth of M parts of the sample')

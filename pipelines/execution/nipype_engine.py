@@ -5,7 +5,9 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
+from traceback import format_exception
 
 from nipype.pipeline import plugins
 from nipype.pipeline.engine import Workflow
@@ -40,6 +42,24 @@ USUAL_SHARES = {'preproc_wf': 0.33, 'brain_wf': 0.44, 'tissues_wf': 0.11, 'outpu
 
 LEAST_SHARE = 0.15
 """Of a scan that must be done before the time left is told."""
+
+
+class MultiProcPlugin(plugins.MultiProcPlugin):
+    """Nipype's own; a stage whose process was killed, or could write nothing, has failed.
+
+    Nipype drops what such a process leaves, and waits for its result for ever.
+    """
+
+    def _get_result(self, taskid):
+        task = self._task_obj.get(taskid)
+        if task is not None and task.done() and (error := task.exception()) is not None:
+            if isinstance(error, BrokenExecutor):
+                error = SurroundingsError(
+                    'A process was killed while it ran a stage, as where memory is short: free '
+                    'some, or give fewer --nprocs, and call again.'
+                )
+            return {'result': None, 'traceback': format_exception(error), 'taskid': taskid}
+        return super()._get_result(taskid)
 
 
 def configure(
@@ -119,11 +139,12 @@ def run_workflow(workflow: Workflow, execution: Execution, *, console: Console |
         _ask_slurm(workflow, str(arguments.get('sbatch_args', '')))
     progress = _Progress(workflow, console)
     arguments['status_callback'] = progress.update
+    runner = MultiProcPlugin(arguments) if plugin == 'MultiProc' else plugin
     folder = Path(workflow.base_dir) / workflow.name
     remove_broken(folder)
     try:
         with progress:
-            graph = workflow.run(plugin=plugin, plugin_args=arguments)
+            graph = workflow.run(plugin=runner, plugin_args=arguments)
         # Some plugins do not report the end of a node
         seal_workflow(folder)
         return graph

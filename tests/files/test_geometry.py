@@ -86,6 +86,9 @@ def test_a_wide_field_of_view_is_no_scaled_header(rat):
 def test_what_was_asked_for_is_taken(rat):
     assert check_geometry(rat(10), voxel_scale=1).scale == 1
     assert check_geometry(rat(), voxel_scale=0.5).scale == 2
+    assert not check_geometry(rat(), voxel_scale=1).notes
+    [note] = check_geometry(rat(), voxel_scale=0.5).notes
+    assert 'multiplied by 0.5 (asked)' in note
 
 
 def test_sizes_that_contradict_each_other_are_both_named(rat, oblique):
