@@ -1,4 +1,4 @@
-"""Which pixels speak for white matter? Guided backpropagation, and integrated gradients."""
+"""Which pixels speak for white matter? Guided backpropagation, and gradient times image."""
 
 import matplotlib.pyplot as plt
 import nibabel as nib
@@ -9,13 +9,13 @@ from secondglance.models.choices import SaliencyOptions
 
 path, _ = example_rat()
 image = nib.load(path)
-middle = image.shape[1] // 2
+middle = image.shape[2] // 2
 figure, axes = plt.subplots(1, 3, figsize=(9, 3))
-axes[0].imshow(image.get_fdata()[:, middle].T, cmap='gray', origin='lower')
-for axis, method in zip(axes[1:], ('guided', 'integrated-gradients'), strict=True):
+axes[0].imshow(image.get_fdata()[:, :, middle].T, cmap='gray', origin='lower')
+for axis, method in zip(axes[1:], ('guided', 'input-x-gradient'), strict=True):
     options = SaliencyOptions(method=method, target='WM')
     found = secondglance.segment(image, saliency=options)
-    shown = found.saliency.get_fdata()[:, middle].T
+    shown = found.saliency.get_fdata()[:, :, middle].T
     most = abs(shown).max()
     axis.imshow(shown, cmap='RdBu_r', vmin=-most, vmax=most, origin='lower')
     axis.set_title(method)

@@ -10,8 +10,8 @@ from pathlib import Path
 from secondglance.workflows import main
 
 STEPS = (
-    'simulate --output study --subjects 4 --dwi-volumes 0',
-    'train --recipe fine-tune --bids-dir study --suffix dwi --subject 01 02 03 '
+    'simulate --output study --subjects 4 --b0-volumes 1 --dwi-volumes 0',
+    'train --recipe fine-tune --bids-dir study --suffix dwi --subject 001 002 003 '
     '--output mine.safetensors --steps 10 --animals 3',
     'evaluate --bids-dir study --suffix dwi --weights mine.safetensors --output scores',
 )

@@ -13,8 +13,8 @@ print(f'good with a probability of {found.confidence:.2f}; mm³: {found.volumes}
 
 nib.save(found.tissues, 'rat_dseg.nii.gz')
 
-middle = image.shape[1] // 2
-plt.imshow(image.get_fdata()[:, middle].T, cmap='gray', origin='lower')
-plt.contour(found.mask.get_fdata()[:, middle].T, [0.5], colors='red')
+middle = image.shape[2] // 2
+plt.imshow(image.get_fdata()[:, :, middle].T, cmap='gray', origin='lower')
+plt.contour(found.mask.get_fdata()[:, :, middle].T, [0.5], colors='red')
 plt.axis('off')
 plt.savefig('segment_an_image.png', bbox_inches='tight')
