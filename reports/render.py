@@ -2,7 +2,6 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from pathlib import Path
 
 from markupsafe import Markup
@@ -20,7 +19,7 @@ from secondglance.reports.plots import (
     placement_charts,
     score_charts,
 )
-from secondglance.reports.steps import OUTLINES, slice_steps
+from secondglance.reports.steps import OUTLINES, SliceSteps, slice_steps
 from secondglance.reports.viewer import CHANGE_NAMES, viewer_within
 
 MOST_BYTES = 3_700_000
@@ -29,8 +28,9 @@ MOST_BYTES = 3_700_000
 ENCODERS = 2
 """Pictures that are encoded at the same time."""
 
-MOSAICS_SHARE = 0.6
-"""Of these, what the pictures of all slices may have; the viewer has the rest."""
+MOSAICS_SHARE, STEPS_SHARE = 0.5, 0.3
+"""Of these, what the pictures of all slices, and the steps of the mask, may have; the viewer has
+the rest."""
 
 
 def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
@@ -75,9 +75,9 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     figures.save_png(small, figures_dir / f'{prefix}_thumbnail.png')
     # The cohort page shows the files; the report holds them and needs none
     inside = _within(made, pictures)
-    steps = slice_steps(data)
-    drawn = [(one.kernel, one.surface, one.masks, *one.histograms) for one in steps]
-    left = MOST_BYTES - sum(map(len, chain(inside.values(), *drawn)))
+    steps = _steps_within(data)
+    left = MOST_BYTES - sum(map(len, inside.values())) - sum(map(_size_of, steps))
+    viewer = viewer_within(data, left)
     page = (
         environment()
         .get_template('report.html')
@@ -86,14 +86,29 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
             figures=inside,
             colours={n: figures.COLOURS[i] for i, n in enumerate(TISSUES, 1)},
             changes=dict(zip(CHANGE_NAMES, figures.CHANGES.values(), strict=True)),
-            viewer=viewer_within(data, left),
+            viewer=viewer,
             charts=_charts(data),
             steps=steps,
+            step=min(
+                (one.number for one in steps), key=lambda n: abs(n - viewer['start']), default=0
+            ),
             outlines={name: OUTLINES[name] for name in _outlined(data)},
             fits=_counted(data.lognormal['best'] if data.lognormal else []),
         )
     )
     write_whole(html_path, page)
+
+
+def _steps_within(data: ReportData) -> list[SliceSteps]:
+    """Draw the steps of as many slices as their share of the page allows."""
+    steps = slice_steps(data)
+    while len(steps) > 1 and sum(map(_size_of, steps)) > STEPS_SHARE * MOST_BYTES:
+        steps = steps[::2]
+    return steps
+
+
+def _size_of(one: SliceSteps) -> int:
+    return sum(map(len, (one.kernel, one.surface, one.masks, *one.histograms)))
 
 
 def _charts(data: ReportData) -> dict[str, list[Markup]]:

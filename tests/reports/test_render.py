@@ -226,7 +226,12 @@ def test_a_large_scan_makes_a_page_that_can_be_mailed(data, tmp_path, rng):
         saliency=rng.normal(size=shape),
         enhanced=rng.random(shape),
         mask=rng.random(shape) > 0.5,
+        placed=rng.random(shape) > 0.5,
+        kernels=rng.random((80, 2, 110, 110)),
         **noise,
     )
     render_report(large, tmp_path / 'a.html', tmp_path / 'figures')
-    assert (tmp_path / 'a.html').stat().st_size < 4_000_000
+    page = (tmp_path / 'a.html').read_text()
+    assert len(page.encode()) < 4_000_000
+    shown = re.findall(r'<div data-step="\d+"(?! hidden)', page)
+    assert len(shown) == 1
