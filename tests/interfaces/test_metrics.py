@@ -1,0 +1,57 @@
+"""Scores of a scan against its reference, by hand."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from secondglance.files.labels import file_labels
+from secondglance.imaging.pose import Pose
+from secondglance.interfaces.metrics import Metrics
+
+
+def test_both_glances_are_scored_and_slices_are_those_of_the_scan(save, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Voxels of 0.5 × 2 × 0.25 mm: slices lie along the second axis
+    affine = np.diag([0.5, 2.0, 0.25, 1.0])
+    truth, found = np.zeros((2, 12, 3, 12), int)
+    truth[2:10, 1, 2:10] = found[2:10, 1, 2:10] = 2
+    truth[4:8, 1, 4:8] = 1
+    found[4:8, 1, 4:10] = 1
+    truth[3:9, 2, 3:9] = found[3:9, 2, 3:9] = 2
+    found[9, 2, 3:9] = 3
+    mask = (found > 0).astype(np.uint8)
+    mask[0, 0, 0] = 1
+    first = np.zeros((*truth.shape, 4), np.float32)
+    first[..., 0] = 1
+    # The first glance: half of the true grey matter, and brain that is surely no background but
+    # of no one tissue
+    first[2:6, 1, 2:10] = [0.1, 0.2, 0.7, 0]
+    first[6:10, 1, 2:10] = [0.4, 0.2, 0.2, 0.2]
+    paths = {
+        'dseg': save(file_labels(found), affine, 'found_dseg.nii.gz'),
+        'brain_mask': save(mask, affine, 'found_mask.nii.gz'),
+        'reference': save(file_labels(truth), affine, 'sub-1_dseg.nii.gz'),
+        'first_probabilities': save(first, affine, 'first.nii.gz'),
+    }
+    pose = Pose('rat', 0.25, 'j').to_plain()
+    out = Metrics(**{name: str(p) for name, p in paths.items()}, pose=pose).run().outputs
+    rows = pd.read_csv(out.out_file, sep='\t').set_index('label')
+    # The mask has the reference's 100 voxels and seven more
+    assert rows.loc['brain', 'dsc'] == pytest.approx(200 / 207, abs=1e-5)
+    assert rows.loc['brain', 'sensitivity'] == 1
+    assert rows.loc['WM', 'dsc'] == pytest.approx(2 * 16 / (16 + 24), abs=1e-5)
+    assert rows.loc['GM', 'dsc'] == pytest.approx(2 * 76 / (84 + 76), abs=1e-5)
+    assert rows.loc['CSF', 'precision'] == 0
+    # 0.5 mm beyond the brain at most, in the plane; the outlier is less than 5 %
+    assert rows.loc['WM', 'hd95_mm'] == pytest.approx(0.5)
+    # Brain of the first glance: 64 of 100; of grey matter 32 where 24 are, and 84 in all
+    assert rows.loc['brain', 'dsc_first_glance'] == pytest.approx(2 * 64 / 164, abs=1e-5)
+    grey = (truth == 2)[2:6, 1, 2:10].sum()
+    assert rows.loc['GM', 'dsc_first_glance'] == pytest.approx(2 * grey / (32 + 84), abs=1e-5)
+    slices = pd.read_csv(out.slices_file, sep='\t')
+    white = slices[slices['label'] == 'WM'].set_index('slice')['dsc']
+    assert white.index.tolist() == [0, 1, 2]
+    assert white[1] == pytest.approx(32 / 40, abs=1e-5)
+    assert np.isnan(white[0])
+    assert nib.load(paths['dseg']).shape[1] == len(white)

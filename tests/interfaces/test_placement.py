@@ -1,0 +1,53 @@
+"""The table of a placed mask, in millimetres of the animal."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import ndimage
+
+from secondglance.files.stacks import read_stack, write_stack
+from secondglance.imaging.pose import Pose
+from secondglance.interfaces.placement import Place
+
+
+@pytest.mark.parametrize(('species', 'size'), [('rat', 1.0), ('mouse', 0.65)])
+def test_known_shifts_are_told_in_millimetres(rng, tmp_path, monkeypatch, species, size):
+    """A donor, in the size of a rat, moved by 2 and −3 pixels of 0.3 mm of it."""
+    monkeypatch.chdir(tmp_path)
+    y, x = np.mgrid[:40, :44] - np.array([20, 22])[:, None, None]
+    mask = np.stack([(y / 11) ** 2 + (x / 9) ** 2 < 1 + 0.03 * n for n in range(5)])
+    edges = ndimage.gaussian_filter(rng.random(mask.shape), (0, 1.5, 1.5)) * mask
+    shifts = np.tile([2, -3], (5, 1))
+    shifts[3] = [-8, 6]
+    moved = np.stack([ndimage.shift(e, s, order=0) for e, s in zip(edges, shifts, strict=True)])
+    donor = np.diag([0.3, 0.3, 1.0, 1.0])
+    affine = np.diag([size, size, size, 1.0]) @ donor
+    found = (
+        Place(
+            enhanced_stack=write_stack(moved.astype(np.float32), affine, tmp_path / 'e.nii'),
+            donor_enhanced=[write_stack(edges.astype(np.float32), donor, tmp_path / 'd.nii')],
+            donor_masks=[write_stack(mask, donor, tmp_path / 'm.nii')],
+            pose=Pose(species, 0.3 * size).to_plain(),
+        )
+        .run()
+        .outputs
+    )
+    table = pd.read_csv(found.placement, sep='\t')
+    np.testing.assert_allclose(table['position_mm'], np.arange(-2, 3) * size)
+    np.testing.assert_allclose(table['shift_x_mm'], 2 * 0.3 * size)
+    np.testing.assert_allclose(table['shift_y_mm'], -3 * 0.3 * size)
+    np.testing.assert_allclose(table['found_x_mm'], shifts[:, 0] * 0.3 * size)
+    np.testing.assert_allclose(table['found_y_mm'], shifts[:, 1] * 0.3 * size)
+    assert table['replaced'].tolist() == [False, False, False, True, False]
+    assert table['donor_slice'].tolist() == list(range(5))
+    assert table['confidence'].tolist()[:3] == [1, 1, 1]
+    assert table['confidence'][3] < 0.01
+    assert table['peak'].min() > 0.9
+    told = json.loads(Path(found.donor).read_text())
+    assert (told['donor'], told['scale']) == (0, 1)
+    assert told['offset_mm'] == pytest.approx(0, abs=1e-5)
+    expected = ndimage.shift(mask.astype(float), (0, 2, -3), order=0) > 0.5
+    np.testing.assert_array_equal(read_stack(found.placed_stack)[0] > 0, expected)
