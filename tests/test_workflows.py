@@ -162,7 +162,7 @@ def donor_of_two_grids(tmp_path):
         (('--subject', '../../etc'), 'letters and digits'),
         (('--suffix', 'T2w'), '--suffix'),
         (('--bids-dir', '/nowhere'), '/nowhere'),
-        (('--donor', '/nowhere'), 'two NIfTI files'),
+        (('--donor', '/nowhere'), 'not a folder'),
         (('--reference', '/nowhere'), '--reference'),
         (('--weights', '/nowhere'), '/nowhere'),
         (('--nprocs', '0'), '--nprocs'),
