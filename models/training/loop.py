@@ -185,8 +185,8 @@ class Progress(lightning.Callback):
         if self.pace.due() or judged:
             loss = np.mean(self.losses[-N_MEAN:] or self.rows[-1]['loss'])
             told = f'  validation Dice {self.dice}' if self.dice else ''
-            left = f'{self.pace.left(step)} left'
-            print(f'step {step}/{last}  loss {loss:.4f}{told}  {left}', flush=True)
+            left = f'  {self.pace.left(step)} left' if step < last else ''
+            print(f'step {step}/{last}  loss {loss:.4f}{told}{left}', flush=True)
         if self.plan.patience and judged:
             best = [r[_judged_by(r)[-1]] for r in self.rows if _judged_by(r)]
             if len(best) - 1 - int(np.argmax(best)) >= self.plan.patience:
