@@ -47,3 +47,10 @@ def test_noise_has_nothing_in_common_with_noise(rng):
     a, b = rng.normal(size=(2, 1, 60, 60))
     assert abs(rank_correlation(a, b)[0]) < 0.1
     assert ssim(a, b)[0] < 0.2
+
+
+def test_a_spike_does_not_hide_the_rest_of_a_map(rng):
+    a = ndimage.gaussian_filter(rng.random((1, 50, 50)), (0, 2, 2))
+    spoilt = a.copy()
+    spoilt[0, 25, 25] *= 1000
+    assert ssim(a, spoilt)[0] > 0.9

@@ -51,3 +51,16 @@ def test_signal_dropout_in_grey_matter_is_no_fluid(brain):
     image[13:17, :4] = 2.0
     found = tissue_mixture(image, np.ones(truth.shape, bool), prior)
     assert not (found.fractions[13:17, :4].argmax(-1) == 2).any()
+
+
+def test_neighbours_decide_where_intensity_does_not(rng):
+    """Two voxels of an intensity between two tissues, one amid either; the atlas says nothing."""
+    truth = np.zeros((36, 20, 3), int)
+    truth[12:24], truth[24:] = 1, 2
+    image = np.array([60.0, 120.0, 200.0])[truth] + rng.normal(0, 8, truth.shape)
+    image[5, 10, 1] = image[18, 10, 1] = 90
+    prior = np.full((*truth.shape, 3), 0.1)
+    np.put_along_axis(prior, truth[..., None], 0.8, axis=-1)
+    prior[5, 10, 1] = prior[18, 10, 1] = (0.45, 0.45, 0.1)
+    found = tissue_mixture(image, np.ones(truth.shape, bool), prior).fractions.argmax(-1)
+    assert (found[5, 10, 1], found[18, 10, 1]) == (0, 1)

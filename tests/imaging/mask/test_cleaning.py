@@ -118,3 +118,13 @@ def test_what_the_placed_mask_covers_is_kept_far_from_the_neighbouring_slice(blo
     alone, known = one_brain(spoilt, 0.3, 0.6), one_brain(spoilt, 0.3, 0.6, placed)
     assert (known[4, 15:21, 29:34] >= 0.5).all()
     assert (known >= 0.5).sum() >= (alone >= 0.5).sum()
+
+
+def test_a_small_part_far_beyond_the_neighbouring_slice_is_cut(blob):
+    """A bar that reaches 2.7 mm beyond it; for slices 0.6 mm apart 1.9 mm are allowed."""
+    spoilt = blob.copy()
+    spoilt[4, 16:20, 28:40] = 0.9
+    found = one_brain(spoilt, 0.3, 0.6) >= 0.5
+    assert found[4, 17:19, 32:36].all()
+    assert not found[4, 16:20, 39].any()
+    np.testing.assert_array_equal(found[3], blob[3] >= 0.5)
