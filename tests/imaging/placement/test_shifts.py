@@ -84,3 +84,12 @@ def test_a_shift_just_off_the_line_is_kept_up_to_the_tolerance(off, replaced):
     assert found[4] == replaced
     assert kept[4, 1] == (0 if replaced else off)
     assert confidence[4] == pytest.approx(np.exp(-((off / 2) ** 2)))
+
+
+def test_a_slice_without_weight_takes_the_line_however_near_its_own_shift_is():
+    shifts, weights = np.zeros((9, 2)), np.ones(9)
+    shifts[4, 0], weights[4] = 1, 0
+    kept, replaced, confidence = reconcile(shifts, weights, np.arange(9.0))
+    assert np.flatnonzero(replaced).tolist() == [4]
+    assert kept[4, 0] == 0
+    assert confidence[4] == 0
