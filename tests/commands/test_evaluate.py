@@ -109,7 +109,10 @@ def test_a_rat_as_small_as_a_mouse_and_on_its_back_is_judged_alike(data_set, tmp
     assert run('--bids-dir', data_set, *kind, '--output', tmp_path / 'rat') == 0
     for path in data_set.rglob('*.nii.gz'):
         image = nib.load(path)
-        small = image.affine @ np.diag([0.65, 0.65, 0.65, 1.0])
+        reverse = np.diag([-1.0, 1.0, -1.0, 1.0])
+        reverse[[0, 2], 3] = np.array(image.shape)[[0, 2]] - 1
+        # Turned about the world's origin, which pixels are counted from, and 0.65 as large
+        small = np.diag([-0.65, 0.65, -0.65, 1.0]) @ image.affine @ reverse
         nib.save(nib.Nifti1Image(image.get_fdata()[::-1, :, ::-1], small), path)
     call = ('--bids-dir', data_set, *kind, '--species', 'mouse')
     assert run(*call, '--output', tmp_path / 'mouse') == 0
