@@ -319,12 +319,12 @@ def page(
             f'Simulated rats of 64 × 64 × 40 with four b0 volumes, {CORES} at a time. Processes '
             'stay and are warm after their first scan; libraries are imported once for all.',
             '',
-            '| scans | s | s a scan and process | memory of a process, GB |',
-            '| --- | --- | --- | --- |',
+            '| scans | s | s a scan and process |',
+            '| --- | --- | --- |',
         ]
     for size, one in cohorts.items():
         each = one.wall / size * min(CORES, size)
-        lines.append(f'| {size} | {one.wall:.1f} | {each:.1f} | {one.memory:.2f} |')
+        lines.append(f'| {size} | {one.wall:.1f} | {each:.1f} |')
     if told:
         lines += ['', '## Growth', '']
         lines += ['| | | s | core-seconds | memory, GB |', '| --- | --- | --- | --- | --- |']
