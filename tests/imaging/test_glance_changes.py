@@ -55,3 +55,12 @@ def test_certainty_is_that_of_the_label_inside_the_mask():
     assert rows['brain']['first_certainty'] == pytest.approx(0.9)
     assert rows['WM']['first_mm3'] == 2
     assert rows['WM']['second_mm3'] == 1
+
+
+def test_brain_of_the_second_glance_is_what_it_labelled():
+    first = np.array([[[1, 2, 2, 0]]])
+    labels = np.array([[[1, 2, 0, 0]]])
+    mask = np.array([[[True, True, True, False]]])
+    probabilities = certain(first, 1.0)
+    brain = compare_glances(probabilities, probabilities, labels, mask, 0.5)[-1]
+    assert (brain['label'], brain['first_mm3'], brain['second_mm3']) == ('brain', 1.5, 1.0)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from secondglance.files.geometry import mark_scale
-from secondglance.files.stacks import write_stack
+from secondglance.files.stacks import read_stack, write_stack
 from secondglance.imaging.mask.quality import EVIDENCE, SLICE_EVIDENCE, Calibration
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.brain import SelectMask
@@ -79,6 +79,20 @@ def test_a_voxel_of_two_fifths_tissue_inside_the_mask_is_all_tissue(scan, tmp_pa
         share = nib.load(path).get_fdata()
         np.testing.assert_allclose(share[4, 4, 1:4], values, atol=1e-5)
         assert not share[~mask].any()
+
+
+def test_the_report_gets_the_labels_of_the_file(scan, tmp_path):
+    """Slice by slice white, grey and fluid: what lies between two labels is none of a third."""
+    _, path, pose, _ = scan
+    found = (
+        Labels(probabilities=[path], mask_file=str(tmp_path / 'mask.nii'), pose=pose.to_plain())
+        .run()
+        .outputs
+    )
+    stack, _ = read_stack(found.labels_stack)
+    assert [sorted(np.unique(one)) for one in stack[:5]] == [[0], [0, 1], [0, 2], [0, 3], [0]]
+    # 6 × 5 voxels of 0.3 × 0.4 mm, in pixels of 0.3 × 0.3 mm; half a row more or less at the rim
+    assert np.count_nonzero(stack[1]) == pytest.approx(40, abs=6)
 
 
 def test_the_volume_of_a_brain_is_that_of_its_voxels(scan, tmp_path):
