@@ -292,7 +292,8 @@ def page(
         'slices as the example has: forward and guided backward of the first glance, refinement, '
         'and the second glance with its mirror image. It reads no scan and writes nothing.',
         '',
-        'On a busy machine core-seconds say more than the clock.',
+        'On a busy machine core-seconds say more than the clock. Memory leaves out that of stages '
+        'which run in processes of their own.',
         '',
         '| a process | s | least to most | ÷ floor | core-seconds | ÷ floor | memory, GB |',
         '| --- | --- | --- | --- | --- | --- | --- |',

@@ -30,6 +30,17 @@ class EnhancementSteps:
     enhanced: NDArray[np.float64]
 
 
+def weight_of(score: ArrayLike, peak: float = PEAK, width: float = WIDTH) -> NDArray[np.float64]:
+    """Enhanced saliency of standard scores, exp(−((score − peak) / width)²), in [0, 1].
+
+    Examples
+    --------
+    >>> weight_of([1.5, 2.0], peak=2.0, width=0.5).round(3).tolist()
+    [0.368, 1.0]
+    """
+    return np.exp(-(((np.asarray(score, np.float64) - peak) / width) ** 2))
+
+
 def enhancement_steps(
     saliency: ArrayLike, *, peak: float = PEAK, width: float = WIDTH
 ) -> EnhancementSteps | None:
@@ -60,7 +71,7 @@ def enhancement_steps(
     magnitude = 255 * (values - values.min()) / span
     compressed = np.log1p(magnitude)
     score = (compressed - compressed.mean()) / compressed.std()
-    return EnhancementSteps(magnitude, compressed, score, np.exp(-(((score - peak) / width) ** 2)))
+    return EnhancementSteps(magnitude, compressed, score, weight_of(score, peak, width))
 
 
 def enhance(

@@ -416,7 +416,7 @@ def placement_warnings(
             '--species right, and does the field of view hold the whole brain?'
         )
     matched = [row for row in rows if row['donor_slice'] >= 0]
-    if METHODS[confidence['Method']].evidence == 'placed':
+    if _is_placed(confidence['Method']):
         if not matched:
             return ['No slice of any donor matched: the mask is empty.']
         trust = float(np.mean([row['confidence'] for row in matched]))
@@ -453,11 +453,16 @@ def _counted(found: list[int], n: int) -> str:
     return f'{len(found)} of {n}: slice{"s" * (len(found) > 1)} {ranges(found)}'
 
 
+def _is_placed(method: str) -> bool:
+    """Whether the brain mask is the donor's, so that its shifts matter."""
+    return METHODS[method].evidence == 'placed'
+
+
 def _replaced(rows: list[dict], method: str) -> str:
     """Slices with an outlier shift of the donor mask, and whether the mask depends on it."""
     found = [int(row['slice']) for row in rows if row['replaced']]
     told = _counted(found, len(rows))
-    if found and method not in ('correlation', 'similarity'):
+    if found and not _is_placed(method):
         told += '; the mask is not the placed one, and does not depend on them'
     return told
 

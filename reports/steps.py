@@ -8,7 +8,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from secondglance.imaging.enhancement import EnhancementSteps, enhancement_steps
+from secondglance.imaging.enhancement import EnhancementSteps, enhancement_steps, weight_of
 from secondglance.imaging.intensity import head_mask
 from secondglance.imaging.placement.donors import surfaces_of
 from secondglance.imaging.published import PEAK, WIDTH
@@ -181,7 +181,7 @@ def _histograms(data: ReportData, n: int, head: NDArray) -> list[Markup]:
 def _weight_lines(steps: EnhancementSteps, peak: float, width: float) -> tuple[Line, ...]:
     """Draw what a score becomes, as high as the axis."""
     x = np.linspace(steps.score.min(), steps.score.max(), 80)
-    return (Line(x, np.exp(-(((x - peak) / width) ** 2)), 'becomes', 3, mark='', dashed=True),)
+    return (Line(x, weight_of(x, peak, width), 'becomes', 3, mark='', dashed=True),)
 
 
 def _histogram(

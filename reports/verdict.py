@@ -1,7 +1,7 @@
 """Warnings about a scan's results, and their urgency.
 
-Thresholds were chosen on one half of the animals of ``benchmarks/verdict.py``, and tested on the
-other; docs/report.md has the figures.
+Thresholds were set on eight rats of ``benchmarks/verdict.py``; docs/report.md has the figures of
+the seven others, and says what had been seen of those before.
 """
 
 from collections.abc import Iterable, Sequence

@@ -40,13 +40,17 @@ def scan(request, tmp_path, monkeypatch, rng):
     return image, path, pose, grid
 
 
-def test_volumes_are_in_cubic_millimetres_of_the_animal(scan, tmp_path):
+@pytest.fixture
+def found(scan, tmp_path):
+    """What the interface writes of the scan."""
     _, path, pose, _ = scan
-    found = (
-        Labels(probabilities=[path], mask_file=str(tmp_path / 'mask.nii'), pose=pose.to_plain())
-        .run()
-        .outputs
+    labels = Labels(
+        probabilities=[path], mask_file=str(tmp_path / 'mask.nii'), pose=pose.to_plain()
     )
+    return labels.run().outputs
+
+
+def test_volumes_are_in_cubic_millimetres_of_the_animal(found):
     table = pd.read_csv(found.volumes, sep='\t').set_index('label')
     voxel = 0.3 * 0.4 * 0.7
     # Thirty voxels in each of three slices
@@ -59,14 +63,9 @@ def test_volumes_are_in_cubic_millimetres_of_the_animal(scan, tmp_path):
     assert of_fractions['CSF'] == pytest.approx((0.25 + 0.25 + 0.75) * 30 * voxel, rel=1e-4)
 
 
-def test_a_voxel_of_two_fifths_tissue_inside_the_mask_is_all_tissue(scan, tmp_path):
+def test_a_voxel_of_two_fifths_tissue_inside_the_mask_is_all_tissue(scan, found):
     """The mask says where brain is; of the rest, the background's share is shared out."""
-    image, path, pose, _ = scan
-    found = (
-        Labels(probabilities=[path], mask_file=str(tmp_path / 'mask.nii'), pose=pose.to_plain())
-        .run()
-        .outputs
-    )
+    image, _, _, _ = scan
     mask = np.asarray(image.dataobj) > 0
     labels = np.asarray(nib.load(found.dseg).dataobj)
     # As BIDS has them: 2 is white, 1 grey, 3 fluid
@@ -81,14 +80,8 @@ def test_a_voxel_of_two_fifths_tissue_inside_the_mask_is_all_tissue(scan, tmp_pa
         assert not share[~mask].any()
 
 
-def test_the_report_gets_the_labels_of_the_file(scan, tmp_path):
+def test_the_report_gets_the_labels_of_the_file(found):
     """Slice by slice white, grey and fluid: what lies between two labels is none of a third."""
-    _, path, pose, _ = scan
-    found = (
-        Labels(probabilities=[path], mask_file=str(tmp_path / 'mask.nii'), pose=pose.to_plain())
-        .run()
-        .outputs
-    )
     stack, _ = read_stack(found.labels_stack)
     assert [sorted(np.unique(one)) for one in stack[:5]] == [[0], [0, 1], [0, 2], [0, 3], [0]]
     # 6 × 5 voxels of 0.3 × 0.4 mm, in pixels of 0.3 × 0.3 mm; half a row more or less at the rim
