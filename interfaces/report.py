@@ -459,7 +459,16 @@ def _is_placed(method: str) -> bool:
 
 
 def _replaced(rows: list[dict], method: str) -> str:
-    """Slices with an outlier shift of the donor mask, and whether the mask depends on it."""
+    """Slices with an outlier shift of the donor mask, and whether the mask depends on it.
+
+    Examples
+    --------
+    >>> rows = [{'slice': 0, 'replaced': True}, {'slice': 1, 'replaced': False}]
+    >>> _replaced(rows, 'correlation'), _replaced(rows[1:], 'network')
+    ('1 of 2: slice 0', 'none of 1')
+    >>> _replaced(rows, 'network')
+    '1 of 2: slice 0; the mask is not the placed one, and does not depend on them'
+    """
     found = [int(row['slice']) for row in rows if row['replaced']]
     told = _counted(found, len(rows))
     if found and not _is_placed(method):
