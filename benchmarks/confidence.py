@@ -19,7 +19,6 @@ from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.mask.selection import select_mask
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.pose import HeadStack
-from secondglance.interfaces.report import placement_warnings
 from secondglance.models.choices import MASK_METHODS
 from secondglance.models.donors import read_donors
 from secondglance.models.segment import first_glance, gather_evidence
@@ -31,6 +30,7 @@ from secondglance.models.weights import (
     default_weights,
     load_weights,
 )
+from secondglance.reports.verdict import placement_warnings
 from secondglance.simulation.animal import draw_animal
 from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.failures import FAILURES, simulate_failure

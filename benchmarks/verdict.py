@@ -24,13 +24,13 @@ from scipy import ndimage
 from secondglance.data import donor_paths
 from secondglance.files.labelled import find_labelled
 from secondglance.files.nifti import read_volume
+from secondglance.imaging.grids import voxel_volume
 from secondglance.imaging.mask.cleaning import agreement
 from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.metrics import dice, tissue_volumes
 from secondglance.imaging.placement.donors import Donor
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.placement import placement_rows
-from secondglance.interfaces.report import brain_warnings, placement_warnings
 from secondglance.models.donors import read_donors
 from secondglance.models.segment import find_brain, look_again
 from secondglance.models.weights import (
@@ -43,6 +43,7 @@ from secondglance.models.weights import (
 )
 from secondglance.reports.verdict import (
     BAD_SLICE,
+    brain_warnings,
     cut_brain,
     dark_slices,
     displaced_slices,
@@ -50,6 +51,7 @@ from secondglance.reports.verdict import (
     faint_slices,
     level,
     lost_slices,
+    placement_warnings,
     unusual_tissues,
 )
 
@@ -203,7 +205,7 @@ def judged(voxels, brain, affine, species, copy, animal, rng, networks):
     alike = agreement(stack_mask, found.placement.mask)
     for row, agreed, sure in zip(rows, alike, found.brain.slice_confidence, strict=True):
         row |= {'agreement': float(agreed), 'probability': float(sure)}
-    voxel = abs(float(np.linalg.det(at[:3, :3])))
+    voxel = voxel_volume(at)
     reference = grid.to_stack(true.astype(np.float32)) >= 0.5
     told = {
         'copy': copy,
@@ -214,7 +216,7 @@ def judged(voxels, brain, affine, species, copy, animal, rng, networks):
         'lost': 1 - true.sum() / brain.sum(),
         'size': size,
         'pixel': head.spacing * size,
-        'voxel': float(abs(np.linalg.det(grid.affine[:3, :3]))),
+        'voxel': voxel_volume(grid.affine),
         'rows': rows,
         'volumes': tissue_volumes(tissues.labels, voxel, fractions=tissues.fractions),
         'confidence': {

@@ -314,3 +314,37 @@ def slices_apart(positions: ArrayLike) -> float:
     """
     positions = np.asarray(positions, float)
     return float(np.diff(positions).mean()) if len(positions) > 1 else 1.0
+
+
+def voxel_volume(affine: ArrayLike) -> float:
+    """Volume of a voxel, mm³, by its affine (4, 4).
+
+    Examples
+    --------
+    >>> voxel_volume(np.diag([0.5, 0.5, -2, 1]))
+    0.5
+    """
+    return float(abs(np.linalg.det(np.asarray(affine)[:3, :3])))
+
+
+def edge_letters(affine: np.ndarray) -> tuple[str, str, str, str]:
+    """Name what lies left, right, up and down in a slice, by the header.
+
+    Parameters
+    ----------
+    affine : (4, 4) array
+        Of a stack (H, W, N): H runs to the right of the picture, W up.
+
+    Examples
+    --------
+    >>> coronal = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    >>> edge_letters(coronal)
+    ('L', 'R', 'D', 'V')
+    """
+    pairs = (('L', 'R'), ('P', 'A'), ('V', 'D'))
+    ends = []
+    for column in affine[:3, :2].T:
+        axis = int(np.abs(column).argmax())
+        ends.append(pairs[axis] if column[axis] > 0 else pairs[axis][::-1])
+    (left, right), (down, up) = ends
+    return left, right, up, down

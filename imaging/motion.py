@@ -494,3 +494,38 @@ def itk_text(matrices: ArrayLike, scale: float = 1.0) -> str:
             'FixedParameters: 0 0 0',
         ]
     return '\n'.join(lines) + '\n'
+
+
+def moved_most(rows: list[dict], radius: float) -> tuple[int, int, float] | None:
+    """Find the volume that the motion correction moved most.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Motion, a row a volume; volumes that were left out have none.
+    radius : float
+        Of the head, mm: what a rotation is counted at.
+
+    Returns
+    -------
+    (int, int, float) or None
+        Its place among the corrected volumes, its place in the scan, and how far it was moved,
+        mm; None where nothing moved.
+
+    Examples
+    --------
+    >>> still = dict.fromkeys(('trans_x', 'trans_y', 'trans_z', 'rot_x', 'rot_y', 'rot_z'), 0.0)
+    >>> moved_most([{'volume': 4, **still}, {'volume': 7, **still, 'rot_x': 0.02}], 10.0)
+    (1, 7, 0.2)
+    >>> moved_most([{'volume': 4, **still}], 10.0)
+    """
+    kept = [row for row in rows if isinstance(row['trans_x'], int | float)]
+    if not kept:
+        return None
+    shifts = np.array([[row[f'trans_{a}'] for a in 'xyz'] for row in kept], float)
+    turns = np.array([[row[f'rot_{a}'] for a in 'xyz'] for row in kept], float)
+    moved = np.linalg.norm(shifts, axis=1) + radius * np.linalg.norm(turns, axis=1)
+    place = int(np.nan_to_num(moved).argmax())
+    if not moved[place] > 0:
+        return None
+    return place, int(kept[place]['volume']), float(moved[place])

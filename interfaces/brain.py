@@ -10,6 +10,7 @@ from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
 from secondglance.files.geometry import affine_of
 from secondglance.files.stacks import read_stack, write_like, write_stack
 from secondglance.files.tables import read_tsv, write_tsv
+from secondglance.imaging.grids import voxel_volume
 from secondglance.imaging.mask.cleaning import agreement
 from secondglance.imaging.mask.quality import GOOD_DICE, MaskEvidence
 from secondglance.imaging.mask.selection import select_mask
@@ -123,7 +124,7 @@ class SelectMask(SimpleInterface):
                     'ConfidenceMeaning': f'probability of a Dice of at least {GOOD_DICE}',
                     'ConfidenceOfMethods': taken.candidates,
                     'Species': pose.species,
-                    'BrainVolume': float(mask.sum()) * abs(np.linalg.det(affine_of(like)[:3, :3])),
+                    'BrainVolume': float(mask.sum()) * voxel_volume(affine_of(like)),
                 }
             )
         )

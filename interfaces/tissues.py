@@ -18,6 +18,7 @@ from secondglance.files.geometry import affine_of, scale_of
 from secondglance.files.labels import file_labels
 from secondglance.files.stacks import read_stack, write_like, write_stack
 from secondglance.files.tables import write_tsv
+from secondglance.imaging.grids import voxel_volume
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import tissue_volumes
 from secondglance.imaging.pose import Pose
@@ -69,9 +70,9 @@ def write_tissues(found: TissueMaps, like: Any, runtime: Any, results: dict[str,
         write_like(found.fractions[..., index], like, in_cwd(path, runtime, f'_{tissue}'))
         for index, tissue in enumerate(TISSUES)
     ]
-    voxel_volume = abs(np.linalg.det(affine_of(like)[:3, :3]))
+    voxel_mm3 = voxel_volume(affine_of(like))
     results['volumes'] = write_tsv(
-        tissue_volumes(found.labels, voxel_volume, fractions=found.fractions),
+        tissue_volumes(found.labels, voxel_mm3, fractions=found.fractions),
         in_cwd(path, runtime, '_volumes', '.tsv'),
     )
 
@@ -214,7 +215,7 @@ class LookAgain(SimpleInterface):
         self._results['regions_table'] = in_cwd(path, runtime, '_regions', '.tsv')
         with open(self._results['regions_table'], 'w', encoding='utf-8') as stream:
             stream.write(region_table(atlas.regions))
-        voxel = abs(np.linalg.det(affine_of(image)[:3, :3]))
+        voxel = voxel_volume(affine_of(image))
         self._results['regions_volumes'] = write_tsv(
             region_volumes(regions, atlas.regions, voxel),
             in_cwd(path, runtime, '_regions_volumes', '.tsv'),

@@ -22,6 +22,7 @@ from secondglance.files.nifti import check_donor, read_volume, reading_notes
 from secondglance.files.regions import read_region_atlas
 from secondglance.files.stacks import image_like
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.grids import voxel_volume
 from secondglance.imaging.metrics import tissue_volumes
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
@@ -264,7 +265,7 @@ def _segment(
         atlas=atlas,
         device=networks.device,
     )
-    rows = tissue_volumes(tissues.labels, abs(float(np.linalg.det(affine[:3, :3]))))
+    rows = tissue_volumes(tissues.labels, voxel_volume(affine))
     return Segmentation(
         mask=image_like(mask.astype(np.uint8), like),
         tissues=image_like(file_labels(tissues.labels), like),

@@ -16,18 +16,16 @@ from secondglance.interfaces.saliency import Enhance, Saliency
 from secondglance.interfaces.stacks import ToSlabs
 from secondglance.models.choices import AS_PUBLISHED, MASK_METHODS, TURNS, SaliencyOptions
 from secondglance.models.weights import default_refinement, default_weights
+from secondglance.pipelines.edges import same
 from secondglance.pipelines.settings import LOCAL, Execution, absolute, default_donors
 
-
-def same(*names: str) -> list[tuple[str, str]]:
-    """Edges between output and input fields of one name.
-
-    Examples
-    --------
-    >>> same('pose', 'stack')
-    [('pose', 'pose'), ('stack', 'stack')]
-    """
-    return [(name, name) for name in names]
+BRAIN_FIELDS = (
+    *('pose', 'brain_mask', 'confidence', 'placement', 'donor'),
+    *('saliency', 'enhanced', 'first_probabilities', 'lognormal', 'lognormal_slices'),
+    *('stack', 'saliency_stack', 'enhanced_stack', 'mask_stack'),
+    *('first_probabilities_stack', 'placed_stack', 'kernel_stack'),
+)
+"""Outputs of the workflow."""
 
 
 def init_brain_wf(
@@ -109,17 +107,7 @@ def init_brain_wf(
     constants = {'peak': saliency.peak, 'width': saliency.width}
 
     inputnode = Node(IdentityInterface(['in_file']), name='inputnode')
-    outputnode = Node(
-        IdentityInterface(
-            [
-                *('pose', 'brain_mask', 'confidence', 'placement', 'donor'),
-                *('saliency', 'enhanced', 'first_probabilities', 'lognormal', 'lognormal_slices'),
-                *('stack', 'saliency_stack', 'enhanced_stack', 'mask_stack'),
-                *('first_probabilities_stack', 'placed_stack', 'kernel_stack'),
-            ]
-        ),
-        name='outputnode',
-    )
+    outputnode = Node(IdentityInterface(list(BRAIN_FIELDS)), name='outputnode')
     # Headers often give a wrong orientation, and never the species
     pose = Node(
         EstimatePose(slice_axis=slice_axis, species=species, turn=turn, **network),

@@ -13,6 +13,7 @@ from secondglance.interfaces.derivatives import Publish
 from secondglance.interfaces.metrics import Metrics
 from secondglance.interfaces.preprocessing import Displacement
 from secondglance.interfaces.report import Report
+from secondglance.pipelines.edges import same
 from secondglance.pipelines.settings import Method, absolute
 from secondglance.pipelines.sidecars import (
     RAW,
@@ -32,6 +33,24 @@ SECOND_ENDINGS = {
     'regions_volumes': 'desc-regions_volumes.tsv',
 }
 """What a second glance of its own network leaves beside the tissues."""
+
+
+REPORTED = (
+    *('notes', 'engine', 'donor', 'pose', 'lognormal', 'stack', 'saliency_stack'),
+    *('enhanced_stack', 'mask_stack', 'first_probabilities_stack', 'probabilities_stack'),
+    *('labels_stack', 'b0_series', 'b0_uncorrected', 'placed_stack', 'kernel_stack'),
+    *('placement', 'volumes', 'transforms', 'confidence'),
+)
+"""Inputs of the workflow that the report shows."""
+
+PUBLISHED = (
+    *('b0_mean', 'transforms', 'itk_transforms', 'brain_mask', 'confidence', 'dseg'),
+    *('saliency', 'enhanced', 'lognormal_slices', 'placement', 'volumes', 'engine'),
+)
+"""Inputs of the workflow that are written to the output folder as they are."""
+
+HANDED_ON = ('probsegs', 'first_probabilities', 'maps', 'map_stacks', 'confounds')
+"""Inputs of the workflow that are taken apart or completed first."""
 
 
 def init_outputs_wf(
@@ -81,20 +100,11 @@ def init_outputs_wf(
     """
     workflow = Workflow(name=name)
     method = method or Method()
-    suffix, begin = scan.suffix, scan.folder / scan.stem
-    explained = method.explained
-    second = second_fields(method)
     settings = {**method.resolved(), 'device': device}
-    endings = _endings(method, suffix)
-    computed = ['b0_mean', 'transforms', 'itk_transforms', 'brain_mask', 'confidence', 'dseg']
-    computed += ['saliency', 'enhanced', 'lognormal_slices', 'placement', 'volumes', *second]
-    computed += [*series_endings(suffix)] if method.save_preproc else []
-    for_report = ['notes', 'engine', 'donor', 'pose', 'lognormal', 'stack', 'saliency_stack']
-    for_report += ['enhanced_stack', 'mask_stack', 'first_probabilities_stack']
-    for_report += ['probabilities_stack', 'labels_stack', 'b0_series', 'b0_uncorrected']
-    for_report += ['placed_stack', 'kernel_stack']
-    others = ['probsegs', 'first_probabilities', 'maps', 'map_stacks', 'confounds']
-    inputnode = Node(IdentityInterface([*computed, *for_report, *others]), name='inputnode')
+    second = second_fields(method)
+    series = list(series_endings(scan.suffix)) if method.save_preproc else []
+    fields = dict.fromkeys([*REPORTED, *PUBLISHED, *second, *series, *HANDED_ON])
+    inputnode = Node(IdentityInterface(list(fields)), name='inputnode')
     outputnode = Node(IdentityInterface(['report', 'out_files']), name='outputnode')
 
     # Only now is it known how large the head is that moved
@@ -102,7 +112,7 @@ def init_outputs_wf(
     report = Node(
         Report(
             scan_name=scan.name,
-            suffix=suffix,
+            suffix=scan.suffix,
             source=str(scan.path),
             settings=settings,
             known=list(notes),
@@ -112,79 +122,43 @@ def init_outputs_wf(
     )
     publish = Node(
         Publish(
-            endings,
+            _endings(method, scan.suffix),
             output_dir=str(absolute(output_dir)),
             folder=str(scan.folder),
             stem=scan.stem,
-            suffix=suffix,
-            sidecars=sidecars(scan, settings, explained),
+            suffix=scan.suffix,
+            sidecars=sidecars(scan, settings, method.explained),
             dataset_links={RAW: str(scan.data_set)} if scan.data_set else {},
-            texts={
-                f'{begin}_dseg.tsv': labels_table(),
-                f'logs/{scan.stem}_{suffix}.toml': _toml(settings),
-                # BIDS wants a gradient table of every image called dwi
-                **({f'{begin}_desc-b0mean_dwi.bval': '0\n'} if suffix == 'dwi' else {}),
-                **({f'{begin}_desc-b0mean_dwi.bvec': '0\n0\n0\n'} if suffix == 'dwi' else {}),
-                **(_gradients_of_brain(begin) if method.save_preproc and suffix == 'dwi' else {}),
-            },
+            texts=_texts(scan, method, settings),
         ),
         name='publish',
     )
+    regions = [field for field in ('regions', 'regions_table') if field in second]
     edges: list = [
-        (
-            inputnode,
-            report,
-            [
-                (field, field)
-                for field in [
-                    *for_report,
-                    *('placement', 'volumes', 'transforms', 'confidence'),
-                    *(field for field in ('regions', 'regions_table') if field in second),
-                ]
-            ],
-        ),
+        (inputnode, report, same(*REPORTED, *regions)),
         (inputnode, displacement, [('confounds', 'in_file'), ('pose', 'pose')]),
         (displacement, report, [('out_file', 'confounds')]),
         (displacement, publish, [('out_file', 'displacement'), ('about', 'displacement_about')]),
-        (inputnode, publish, [(field, field) for field in [*computed, 'engine']]),
+        (inputnode, publish, same(*PUBLISHED, *second, *series)),
         (report, publish, [('out_file', 'report'), ('figures', 'report_figures')]),
-        (publish, outputnode, [('report', 'report'), ('out_files', 'out_files')]),
+        (publish, outputnode, same('report', 'out_files')),
     ]
     for index, tissue in enumerate(TISSUES):
         edges.append(
             (inputnode, publish, [(('probsegs', _item, index), f'probseg_{tissue}')]),
         )
-    for index, name in enumerate(explained):
-        edges.append((inputnode, publish, [(('maps', _item, index), f'explained_{name}')]))
-    if explained:
-        report.inputs.map_names = explained
-        edges.append((inputnode, report, [('map_stacks', 'map_stacks')]))
+    for index, explained in enumerate(method.explained):
+        edges.append((inputnode, publish, [(('maps', _item, index), f'explained_{explained}')]))
+    if method.explained:
+        report.inputs.map_names = method.explained
+        edges.append((inputnode, report, same('map_stacks')))
     if reference is not None:
-        reference = absolute(reference)
-        metrics = Node(Metrics(reference=str(reference)), name='metrics')
-        if table := find_label_table(reference):
-            metrics.inputs.label_table = str(table)
+        metrics = Node(Metrics(**_reference(absolute(reference))), name='metrics')
+        scores = [('out_file', 'metrics'), ('slices_file', 'slice_metrics')]
         edges += [
-            (
-                inputnode,
-                metrics,
-                [
-                    ('dseg', 'dseg'),
-                    ('brain_mask', 'brain_mask'),
-                    ('first_probabilities', 'first_probabilities'),
-                    ('pose', 'pose'),
-                ],
-            ),
-            (
-                metrics,
-                report,
-                [
-                    ('out_file', 'metrics'),
-                    ('slices_file', 'slice_metrics'),
-                    ('reference_stack', 'reference_stack'),
-                ],
-            ),
-            (metrics, publish, [('out_file', 'metrics'), ('slices_file', 'slice_metrics')]),
+            (inputnode, metrics, same('dseg', 'brain_mask', 'first_probabilities', 'pose')),
+            (metrics, report, [*scores, *same('reference_stack')]),
+            (metrics, publish, scores),
         ]
     workflow.connect(edges)
     return workflow
@@ -205,8 +179,25 @@ def second_fields(method: Method) -> list[str]:
     return [*TRANSFORM_FIELDS, *(REGION_FIELDS if method.regions else ())]
 
 
-def _gradients_of_brain(begin: Path) -> dict[str, str]:
-    return {f'{begin}_desc-brain_dwi.bval': '0\n', f'{begin}_desc-brain_dwi.bvec': '0\n0\n0\n'}
+def _reference(path: Path) -> dict[str, str]:
+    """Inputs of the metrics: the reference, and the table of its labels where there is one."""
+    table = find_label_table(path)
+    return {'reference': str(path), **({'label_table': str(table)} if table else {})}
+
+
+def _texts(scan: Scan, method: Method, settings: dict) -> dict[str, str]:
+    """Files whose content is known before anything runs: name below the root, and text."""
+    begin = scan.folder / scan.stem
+    texts = {
+        f'{begin}_dseg.tsv': labels_table(),
+        f'logs/{scan.stem}_{scan.suffix}.toml': _toml(settings),
+    }
+    if scan.suffix == 'dwi':
+        # BIDS wants a gradient table of every image called dwi
+        for one in ('b0mean', 'brain') if method.save_preproc else ('b0mean',):
+            texts[f'{begin}_desc-{one}_dwi.bval'] = '0\n'
+            texts[f'{begin}_desc-{one}_dwi.bvec'] = '0\n0\n0\n'
+    return texts
 
 
 def _item(items, index):

@@ -11,7 +11,14 @@ from secondglance.interfaces.mcflirt import resolve_engine
 from secondglance.interfaces.preprocessing import ENGINES, MeanVolume, SelectB0
 from secondglance.models.choices import TURNS
 from secondglance.models.weights import default_weights
+from secondglance.pipelines.edges import same
 from secondglance.pipelines.settings import absolute
+
+PREPROC_FIELDS = (
+    *('b0_mean', 'b0_series', 'b0_uncorrected', 'confounds', 'transforms', 'itk_transforms'),
+    *('engine', 'notes'),
+)
+"""Outputs of the workflow."""
 
 
 def init_preproc_wf(
@@ -86,15 +93,7 @@ def init_preproc_wf(
     """
     workflow = Workflow(name=name)
     inputnode = Node(IdentityInterface(['in_file', 'bval_file']), name='inputnode')
-    outputnode = Node(
-        IdentityInterface(
-            [
-                *('b0_mean', 'b0_series', 'confounds', 'transforms', 'itk_transforms', 'engine'),
-                *('notes', 'b0_uncorrected'),
-            ]
-        ),
-        name='outputnode',
-    )
+    outputnode = Node(IdentityInterface(list(PREPROC_FIELDS)), name='outputnode')
     select_b0 = Node(SelectB0(threshold=b0_threshold, all_b0=all_b0), name='select_b0')
     if voxel_scale is not None:
         select_b0.inputs.voxel_scale = voxel_scale
@@ -121,10 +120,7 @@ def init_preproc_wf(
             (
                 select_b0,
                 motion_correction,
-                [
-                    ('out_file', 'in_file'),
-                    *[(name, name) for name in ('volumes', 'empty', 'notes')],
-                ],
+                [('out_file', 'in_file'), *same('volumes', 'empty', 'notes')],
             ),
             (motion_correction, b0_mean, [('out_file', 'in_file')]),
             (b0_mean, outputnode, [('out_file', 'b0_mean')]),
@@ -134,11 +130,7 @@ def init_preproc_wf(
                 outputnode,
                 [
                     ('out_file', 'b0_series'),
-                    ('confounds', 'confounds'),
-                    ('transforms', 'transforms'),
-                    ('itk_transforms', 'itk_transforms'),
-                    ('engine', 'engine'),
-                    ('notes', 'notes'),
+                    *same('confounds', 'transforms', 'itk_transforms', 'engine', 'notes'),
                 ],
             ),
         ]

@@ -5,6 +5,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from secondglance.imaging.diffusion import B0_THRESHOLD
 from secondglance.interfaces.series import BrainImage, CorrectSeries
+from secondglance.pipelines.edges import same
 
 SERIES_FIELDS = ('series', 'series_bval', 'series_bvec', 'series_about', 'brain_image')
 
@@ -73,8 +74,7 @@ def init_series_wf(
                 inputnode,
                 correct_series,
                 [
-                    *[(name, name) for name in ('in_file', 'bval_file', 'bvec_file')],
-                    ('transforms', 'transforms'),
+                    *same('in_file', 'bval_file', 'bvec_file', 'transforms'),
                     ('b0_mean', 'mean_file'),
                 ],
             ),

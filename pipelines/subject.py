@@ -7,10 +7,11 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from secondglance.files.bids import Scan
-from secondglance.pipelines.brain import init_brain_wf
+from secondglance.pipelines.brain import BRAIN_FIELDS, init_brain_wf
+from secondglance.pipelines.edges import between
 from secondglance.pipelines.explain import init_explain_wf
 from secondglance.pipelines.outputs import init_outputs_wf, second_fields
-from secondglance.pipelines.preproc import init_preproc_wf
+from secondglance.pipelines.preproc import PREPROC_FIELDS, init_preproc_wf
 from secondglance.pipelines.series import SERIES_FIELDS, init_series_wf
 from secondglance.pipelines.settings import LOCAL, Execution, Method
 from secondglance.pipelines.tissues import TISSUE_FIELDS, init_tissues_wf
@@ -120,27 +121,14 @@ def init_subject_wf(
             ),
             (preproc_wf, brain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
             (preproc_wf, tissues_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-            (brain_wf, tissues_wf, _same('brain_mask', 'pose', 'first_probabilities_stack')),
-            (
-                preproc_wf,
-                outputs_wf,
-                _same(
-                    *('b0_mean', 'confounds', 'transforms', 'itk_transforms', 'engine', 'notes'),
-                    *('b0_series', 'b0_uncorrected'),
-                ),
-            ),
             (
                 brain_wf,
-                outputs_wf,
-                _same(
-                    *('pose', 'brain_mask', 'confidence', 'placement', 'donor'),
-                    *('saliency', 'enhanced', 'first_probabilities'),
-                    *('lognormal', 'lognormal_slices'),
-                    *('stack', 'saliency_stack', 'enhanced_stack', 'mask_stack'),
-                    *('first_probabilities_stack', 'placed_stack', 'kernel_stack'),
-                ),
+                tissues_wf,
+                between('brain_mask', 'pose', 'first_probabilities_stack'),
             ),
-            (tissues_wf, outputs_wf, _same(*TISSUE_FIELDS, *second_fields(method))),
+            (preproc_wf, outputs_wf, between(*PREPROC_FIELDS)),
+            (brain_wf, outputs_wf, between(*BRAIN_FIELDS)),
+            (tissues_wf, outputs_wf, between(*TISSUE_FIELDS, *second_fields(method))),
             (outputs_wf, outputnode, [('outputnode.report', 'report')]),
             (brain_wf, outputnode, [('outputnode.brain_mask', 'brain_mask')]),
             (
@@ -163,9 +151,9 @@ def _series_edges(
 ) -> list:
     """Edges of the workflow that corrects the whole series."""
     return [
-        (preproc_wf, series_wf, _same('transforms', 'b0_mean')),
-        (brain_wf, series_wf, _same('brain_mask')),
-        (series_wf, outputs_wf, _same(*SERIES_FIELDS)),
+        (preproc_wf, series_wf, between('transforms', 'b0_mean')),
+        (brain_wf, series_wf, between('brain_mask')),
+        (series_wf, outputs_wf, between(*SERIES_FIELDS)),
     ]
 
 
@@ -203,7 +191,7 @@ def _connect_explain_wf(
     workflow.connect(
         [
             (preproc_wf, explain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
-            (brain_wf, explain_wf, _same('pose')),
+            (brain_wf, explain_wf, between('pose')),
             (
                 explain_wf,
                 outputs_wf,
@@ -219,8 +207,3 @@ def _connect_explain_wf(
 def workflow_name(scan: Scan) -> str:
     """Name of a scan's workflow, and of its folder in the cache."""
     return 'secondglance_' + scan.name.replace('-', '_')
-
-
-def _same(*names: str) -> list[tuple[str, str]]:
-    """Edges between output and input fields of one name."""
-    return [(f'outputnode.{name}', f'inputnode.{name}') for name in names]

@@ -11,6 +11,7 @@ from secondglance.interfaces.stacks import ToSlabs
 from secondglance.interfaces.tissues import Labels, LookAgain, Segment
 from secondglance.models.choices import SECOND_GLANCES
 from secondglance.models.weights import default_second_glance, default_weights, weights_spacing
+from secondglance.pipelines.edges import same
 from secondglance.pipelines.settings import LOCAL, Execution, absolute, default_atlases
 
 TISSUE_FIELDS = ('dseg', 'probsegs', 'volumes', 'probabilities_stack', 'labels_stack')
@@ -100,13 +101,12 @@ def init_tissues_wf(
             name='look_again',
         )
         found = [*TISSUE_FIELDS, *TRANSFORM_FIELDS, *(REGION_FIELDS if atlases else ())]
-        given = [('brain_mask', 'mask_file')] + [
-            (field, field) for field in ('in_file', 'pose', 'first_probabilities_stack')
-        ]
+        given = same('in_file', 'pose', 'first_probabilities_stack')
+        given += [('brain_mask', 'mask_file')]
         workflow.connect(
             [
                 (inputnode, look_again, given),
-                (look_again, outputnode, [(field, field) for field in found]),
+                (look_again, outputnode, same(*found)),
             ]
         )
         return workflow
@@ -115,7 +115,7 @@ def init_tissues_wf(
     workflow.connect(
         [
             (inputnode, labels, [('brain_mask', 'mask_file'), ('pose', 'pose')]),
-            (labels, outputnode, [(field, field) for field in TISSUE_FIELDS]),
+            (labels, outputnode, same(*TISSUE_FIELDS)),
         ]
     )
     if second_glance == 'none':

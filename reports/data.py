@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
 from numpy.typing import NDArray
+
+from secondglance.imaging.grids import edge_letters
+from secondglance.imaging.pose import Pose
 
 
 def figures_folder(name: str) -> str:
@@ -14,6 +18,64 @@ def figures_folder(name: str) -> str:
     'sub-01/figures'
     """
     return f'{name.partition("_")[0]}/figures'
+
+
+def geometry_of(affine: NDArray, pose: Pose) -> dict:
+    """Size of a pixel, and the letters at the edges of a slice, by their names in `ReportData`.
+
+    Parameters
+    ----------
+    affine : (4, 4) array
+        Of a stack (H, W, N).
+    pose : Pose
+        A head that was turned upright is named by how it is shown, not by its header.
+
+    Returns
+    -------
+    dict
+        ``aspect``, ``spacing`` (mm) and ``edges``.
+    """
+    width, height = (float(length) for length in np.linalg.norm(affine[:3, :2], axis=0))
+    return {
+        'aspect': height / width,
+        'spacing': (width, height),
+        'edges': ('L', 'R', 'D', 'V') if pose.quarter_turns else edge_letters(affine),
+    }
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the stages of a run wrote down beside their images.
+
+    Attributes
+    ----------
+    settings : dict
+        Resolved options by name, with ``device``, and ``mask_taken``: the method of the mask.
+    pose : Pose
+    engine : dict
+        What corrected the motion: ``engine``, ``engine_version``, ``n_b0``, ``b0_volumes``.
+    donor : dict
+        The ``donor`` taken, by its place in ``settings['donors']``; ``scale`` of its slices,
+        negative where they run against the header; ``scores`` of all, correlations.
+    confidence : dict
+        Of the mask: ``Method``, ``MethodAskedFor``, ``Confidence`` in [0, 1], ``BrainVolume``.
+    placement : list of dict
+        A row a slice: ``slice``, ``donor_slice`` (-1: none), ``confidence``, ``replaced``,
+        ``probability``.
+    confounds : list of dict
+        A row a volume: ``volume``, six motion parameters, ``framewise_displacement``, mm.
+    volumes : list of dict
+        A row a tissue and one for the ``brain``: ``label``, ``volume_mm3``.
+    """
+
+    settings: dict
+    pose: Pose
+    engine: dict
+    donor: dict
+    confidence: dict
+    placement: list[dict]
+    confounds: list[dict]
+    volumes: list[dict]
 
 
 @dataclass(frozen=True)

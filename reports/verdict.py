@@ -1,4 +1,4 @@
-"""Warnings about a scan's results, and their urgency.
+"""The verdict on a scan: its warnings, and the colour of the banner of its report.
 
 Thresholds were set on eight rats of ``benchmarks/verdict.py``; docs/report.md has the figures of
 the seven others, and says what had been seen of those before.
@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from secondglance.imaging.grids import holds_signal
+from secondglance.imaging.grids import ANTERIOR, holds_signal, voxel_volume
 from secondglance.imaging.labels import TISSUES
+from secondglance.imaging.mask.methods import METHODS
+from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.mask.selection import DOUBTFUL
+from secondglance.reports.data import RunRecord
 
 GOOD, LOOK, BAD = 'good', 'look', 'bad'
 """Green, amber and red: nothing stood out; something to look at; the mask is not to be trusted."""
@@ -50,6 +53,42 @@ TIP = 0.1
 BAD_SLICE = 0.2
 """Probability of a good mask below which a slice is named: nearly all slices with a Dice below
 0.85, and 1 in 200 of those of 0.9 or more."""
+
+
+LOW_CONFIDENCE = 0.5
+"""Mean confidence of the placement below which a scan is flagged."""
+
+SECOND_BRAIN = 0.35
+"""Share of the largest piece of brain from which on another piece is another animal's."""
+
+LEAST_BRAIN_MM3 = 200.0
+"""In the size of a rat; smaller pieces are not counted."""
+
+SLICE_NAMES = ('sagittal', 'coronal', 'horizontal')
+"""Slices across each canonical axis."""
+
+BRAIN_MM3 = (1000.0, 2800.0)
+"""Brains that are usual in scans of rats, mm³; parts beyond a field of view make them small."""
+
+REVERSED_SLICES = (
+    'The slices seem to run the other way than the header says: are front and back where they '
+    'should be?'
+)
+
+TURNED_HEAD = (
+    'The head lies turned by {} degrees from what the header says, and is shown upright: are its '
+    'axes right?'
+)
+
+NOT_CORONAL = (
+    'By the header, slices are {}: the networks are trained on coronal slices. Are the axes '
+    'right? If the scan has other slices, choose with --slice-axis, or check the mask with care.'
+)
+
+TWO_BRAINS = (
+    'There seem to be {} brains in the field of view, the largest of {:.0f} mm³ and {:.0f} mm³: '
+    'crop the image to one animal.'
+)
 
 
 def level(flags: Sequence[str], confidence: float | None, brain_mm3: float | None) -> str:
@@ -92,6 +131,45 @@ def ranges(numbers: Iterable[int]) -> str:
             runs.append([number])
     parts = [f'{run[0]}–{run[-1]}' if len(run) > 2 else ', '.join(map(str, run)) for run in runs]
     return ', '.join(parts)
+
+
+def scan_warnings(
+    image: NDArray, mask: NDArray, first_brain: NDArray, affine: NDArray, record: RunRecord
+) -> list[str]:
+    """Warn of what may be wrong with a scan: its header, its mask, its results.
+
+    Parameters
+    ----------
+    image, mask : (N, H, W) arrays
+        Head and brain mask as a stack; zero beyond the field of view.
+    first_brain : (N, H, W) bool array
+        What the first glance takes for brain.
+    affine : (4, 4) array
+        Of the stack (H, W, N), mm.
+    record : RunRecord
+
+    Returns
+    -------
+    list of str
+        A sentence each.
+    """
+    size, turned = record.pose.relative_size, 90 * record.pose.quarter_turns
+    return [
+        *([TURNED_HEAD.format(turned)] if turned and record.settings['turn'] == 'auto' else []),
+        *slice_warnings(affine),
+        *brain_warnings(image, first_brain, voxel_volume(affine), size),
+        *([REVERSED_SLICES] if record.donor['scale'] < 0 else []),
+        *placement_warnings(record.placement, record.confidence, size),
+        *result_warnings(
+            image=image,
+            mask=mask,
+            placement=record.placement,
+            confounds=record.confounds,
+            volumes=record.volumes,
+            pixel_mm=float(np.linalg.norm(affine[:3, 0])),
+            relative_size=size,
+        ),
+    ]
 
 
 def result_warnings(
@@ -137,6 +215,113 @@ def result_warnings(
         *jumps(confounds, pixel_mm),
         *unusual_tissues(volumes),
     ]
+
+
+def slice_warnings(affine: np.ndarray) -> list[str]:
+    """Say where slices are not coronal by the header.
+
+    Parameters
+    ----------
+    affine : (4, 4) array
+        Of a stack (H, W, N).
+
+    Examples
+    --------
+    >>> slice_warnings(np.diag([0.3, 0.3, 1, 1]))[0][:34]
+    'By the header, slices are horizont'
+    """
+    across = int(np.abs(affine[:3, 2]).argmax())
+    return [] if across == ANTERIOR else [NOT_CORONAL.format(SLICE_NAMES[across])]
+
+
+def brain_warnings(
+    images: np.ndarray, brain: np.ndarray, voxel: float, relative_size: float = 1.0
+) -> list[str]:
+    """Say where the first glance sees more than one brain.
+
+    Parameters
+    ----------
+    images : (N, H, W) array
+        The head.
+    brain : (N, H, W) bool array
+        What the first glance takes for brain.
+    voxel : float
+        Volume of a voxel, mm³.
+    relative_size : float
+        Of the species, beside a rat's.
+
+    Returns
+    -------
+    list of str
+    """
+    # Lost slices do not cut a brain in two
+    labels, count = ndimage.label(brain[holds_signal(images)])
+    volumes = np.sort(np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel)[::-1]
+    least = max(LEAST_BRAIN_MM3 * relative_size**3, SECOND_BRAIN * volumes[:1].sum())
+    large = volumes[volumes > least]
+    if len(large) < 2:
+        return []
+    return [TWO_BRAINS.format(len(large), *large[:2])]
+
+
+def placement_warnings(
+    rows: list[dict], confidence: dict, relative_size: float = 1.0
+) -> list[str]:
+    """Warn of what may be wrong with a brain mask.
+
+    Parameters
+    ----------
+    rows : list of dict
+        A row a slice, with ``donor_slice``, ``confidence`` and ``replaced``.
+    confidence : dict
+        Of the whole mask: ``Method`` and ``MethodAskedFor``, ``Confidence``, ``BrainVolume``.
+    relative_size : float
+        Of the species, beside a rat's.
+
+    Returns
+    -------
+    list of str
+    """
+    volume = confidence['BrainVolume'] / relative_size**3
+    if volume == 0:
+        return ['No brain was found: the mask is empty.']
+    warnings = []
+    if confidence['MethodAskedFor'] == 'auto' and confidence['Method'] != 'network':
+        warnings.append(
+            f'The mask is that of {confidence["Method"]}: that of the network is doubtful.'
+        )
+    if confidence['Confidence'] < DOUBTFUL:
+        warnings.append(
+            f'The mask is doubtful: its Dice is at least {GOOD_DICE} with a probability of '
+            f'{confidence["Confidence"]:.2f} only.'
+        )
+    if not BRAIN_MM3[0] < volume < BRAIN_MM3[1]:
+        warnings.append(
+            f'A brain of {confidence["BrainVolume"]:.0f} mm³ is unusual for the species: is '
+            '--species right, and does the field of view hold the whole brain?'
+        )
+    matched = [row for row in rows if row['donor_slice'] >= 0]
+    if is_placed(confidence['Method']):
+        if not matched:
+            return ['No slice of any donor matched: the mask is empty.']
+        trust = float(np.mean([row['confidence'] for row in matched]))
+        if trust < LOW_CONFIDENCE:
+            warnings.append(f'The shifts of the slices disagree (mean confidence {trust:.2f}).')
+        beyond = len(rows) - len(matched)
+        if beyond:
+            warnings.append(f'{beyond} slices lie beyond the donor and have no mask.')
+        replaced = [row['slice'] for row in matched if row['replaced']]
+        if replaced:
+            warnings.append(
+                f'{len(replaced)} of {len(matched)} slices had an outlier shift of the donor mask '
+                f'that was replaced: {ranges(replaced)}.'
+            )
+    return warnings
+
+
+def is_placed(method: str) -> bool:
+    """Whether the brain mask is the donor's, so that its shifts matter."""
+    return METHODS[method].evidence == 'placed'
 
 
 def doubtful_slices(placement: list[dict], mask: NDArray) -> list[str]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.grids import BLOCK, holds_signal, slice_grid, slices_apart
+from secondglance.imaging.grids import BLOCK, edge_letters, holds_signal, slice_grid, slices_apart
 
 SHAPE = (41, 38, 17)
 
@@ -255,3 +255,10 @@ def test_a_stack_is_no_view_of_the_volume(rng):
     stack[:] = 0
     grid.to_native(stack)[:] = 7
     np.testing.assert_array_equal(volume, before)
+
+
+def test_edges_are_named_by_the_header():
+    coronal = np.array([[0.3, 0, 0, 1], [0, 0.1, 1, 2], [0, 0.3, -0.2, 3], [0, 0, 0, 1.0]])
+    assert edge_letters(coronal) == ('L', 'R', 'D', 'V')
+    assert edge_letters(coronal[[0, 2, 1, 3]]) == ('L', 'R', 'A', 'P')
+    assert edge_letters(coronal * [[-1], [1], [1], [1]]) == ('R', 'L', 'D', 'V')

@@ -16,6 +16,7 @@ from secondglance.imaging.motion import (
     itk_text,
     looks_like_noise,
     motion_parameters,
+    moved_most,
     resample_motion,
     residual_displacement,
     typical_volume,
@@ -468,3 +469,17 @@ def test_a_long_series_is_held_once_more(rng):
     finally:
         tracemalloc.stop()
     assert most < 1.5 * moved.nbytes
+
+
+def test_the_volume_moved_most_is_found_among_those_kept():
+    still = dict.fromkeys(('trans_x', 'trans_y', 'trans_z', 'rot_x', 'rot_y', 'rot_z'), 0.0)
+    rows = [
+        {'volume': 0, **still},
+        {'volume': 2, **dict.fromkeys(still, 'n/a')},
+        {'volume': 5, **still, 'trans_y': -0.3, 'trans_z': 0.4},
+        {'volume': 6, **still, 'rot_x': 0.04},
+    ]
+    # 0.3, 0.4: 0.5 mm; 0.04 rad are 0.4 mm at 10 mm, and 0.8 mm at 20 mm
+    assert moved_most(rows, 10.0) == (1, 5, pytest.approx(0.5))
+    assert moved_most(rows, 20.0) == (2, 6, pytest.approx(0.8))
+    assert moved_most(rows[:2], 10.0) is None

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from secondglance.imaging.pose import Pose
+from secondglance.reports.data import RunRecord
 from secondglance.reports.verdict import (
+    brain_warnings,
     cut_brain,
     dark_slices,
     displaced_slices,
@@ -12,8 +15,11 @@ from secondglance.reports.verdict import (
     jumps,
     level,
     lost_slices,
+    placement_warnings,
     ranges,
     result_warnings,
+    scan_warnings,
+    slice_warnings,
     unusual_tissues,
 )
 
@@ -207,3 +213,123 @@ def test_levels():
 def test_ranges_of_any_order():
     assert ranges([]) == ''
     assert ranges([9, 3, 4, 5, 8]) == '3–5, 8, 9'
+
+
+FINE = {
+    'Method': 'network',
+    'MethodAskedFor': 'network',
+    'Confidence': 0.98,
+    'BrainVolume': 1800.0,
+}
+ROW = {'slice': 0, 'donor_slice': 3, 'confidence': 0.9, 'replaced': False}
+
+
+def test_a_sound_mask_is_not_flagged():
+    assert placement_warnings([ROW], FINE) == []
+    assert placement_warnings([ROW], {**FINE, 'BrainVolume': 470.0}, 0.65) == []
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        ({'Confidence': 0.3}, 'doubtful'),
+        (
+            {'MethodAskedFor': 'auto', 'Method': 'first-glance'},
+            'that of first-glance: that of the network',
+        ),
+        ({'BrainVolume': 470.0}, '--species'),
+        ({'BrainVolume': 9000.0}, 'unusual'),
+        ({'BrainVolume': 0.0}, 'empty'),
+    ],
+)
+def test_a_mask_that_may_be_wrong_is_flagged(change, said):
+    [warning] = placement_warnings([ROW], {**FINE, **change})
+    assert said in warning
+
+
+def test_a_placed_mask_is_judged_by_its_slices():
+    placed = {**FINE, 'Method': 'correlation', 'MethodAskedFor': 'correlation'}
+    rows = [ROW, {**ROW, 'slice': 1, 'replaced': True}, {**ROW, 'slice': 2, 'donor_slice': -1}]
+    beyond, overruled = placement_warnings(rows, placed)
+    assert overruled.startswith('1 of 2 slices had an outlier shift')
+    assert overruled.endswith(': 1.')
+    # The network's mask does not depend on the shifts
+    assert placement_warnings(rows, FINE) == []
+    assert '1 slices lie beyond' in beyond
+    [lost] = placement_warnings([{**ROW, 'donor_slice': -1}], placed)
+    assert 'No slice of any donor' in lost
+
+
+def test_slices_across_another_axis_are_named():
+    # Third column: from slice to slice
+    coronal = np.array([[0.3, 0, 0, 1], [0, 0.1, 1, 2], [0, 0.3, -0.2, 3], [0, 0, 0, 1.0]])
+    assert slice_warnings(coronal) == []
+    assert 'slices are horizontal' in slice_warnings(coronal[[0, 2, 1, 3]])[0]
+    assert 'slices are sagittal' in slice_warnings(coronal[[1, 0, 2, 3]])[0]
+
+
+def test_two_brains_are_reported_and_one_in_pieces_is_not():
+    head = np.random.default_rng(0).random((10, 40, 80))
+    brain = np.zeros(head.shape, bool)
+    brain[2:8, 10:30, 5:30] = True
+    # 6 × 20 × 25 pixels of 0.5 mm³
+    assert brain_warnings(head, brain, 0.5) == []
+    brain[2:8, 10:18, 40:50] = True
+    assert brain_warnings(head, brain, 0.5) == []
+    brain[2:8, 10:30, 40:65] = True
+    [warning] = brain_warnings(head, brain, 0.5)
+    assert '2 brains' in warning
+    assert '1500 mm³ and 1500 mm³' in warning
+
+
+def test_a_lost_slice_makes_no_two_brains():
+    head, brain = np.random.default_rng(0).random((9, 40, 40)), np.zeros((9, 40, 40), bool)
+    brain[:, 10:30, 5:30] = True
+    head[4], brain[4] = 0, False
+    assert brain_warnings(head, brain, 0.5) == []
+    assert brain_warnings(head + 0.1 * np.eye(40), brain, 0.5) != []
+
+
+def _record(**changes):
+    """Of a sound scan, as the stages write it."""
+    n = 9
+    fields = {
+        'settings': {'turn': 'auto'},
+        'pose': Pose('rat', 0.3),
+        'engine': {},
+        'donor': {'donor': 0, 'scale': 1.0, 'scores': [0.8]},
+        'confidence': FINE,
+        'placement': [{**ROW, 'slice': k, 'probability': 0.9} for k in range(n)],
+        'confounds': [{'volume': 0, 'framewise_displacement': None}],
+        'volumes': USUAL,
+    }
+    return RunRecord(**{**fields, **changes})
+
+
+CORONAL = np.array([[0.3, 0, 0, 0], [0, 0, 1, 0], [0, 0.3, 0, 0], [0, 0, 0, 1.0]])
+
+
+def test_a_sound_run_has_no_warning(head):
+    image, mask = head
+    assert scan_warnings(image, mask, mask, CORONAL, _record()) == []
+
+
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        ({'pose': Pose('rat', 0.3, quarter_turns=2)}, 'turned by 180 degrees'),
+        ({'donor': {'donor': 0, 'scale': -1.0, 'scores': [0.8]}}, 'run the other way'),
+        ({'confidence': {**FINE, 'Confidence': 0.2}}, 'The mask is doubtful'),
+        ({'confounds': [{'volume': 3, 'framewise_displacement': 0.2}]}, '(0.15 mm) before'),
+    ],
+)
+def test_each_part_of_a_run_is_warned_of(head, changes, said):
+    image, mask = head
+    [warning] = scan_warnings(image, mask, mask, CORONAL, _record(**changes))
+    assert said in warning
+
+
+def test_a_turn_that_was_asked_for_is_no_warning(head):
+    image, mask = head
+    record = _record(pose=Pose('rat', 0.3, quarter_turns=2), settings={'turn': '180'})
+    assert scan_warnings(image, mask, mask, CORONAL, record) == []
