@@ -16,9 +16,11 @@ import nibabel as nib
 import numpy as np
 from nibabel.affines import from_matvec
 
-from secondglance.imaging.motion import estimate_motion, resample_motion, residual_displacement
-from secondglance.interfaces.mcflirt import mcflirt_in_region, mcflirt_matrices, mcflirt_path
+from secondglance.imaging.motion import estimate_motion, residual_displacement
+from secondglance.imaging.motion_correction import MotionEstimate, correct_motion
+from secondglance.interfaces.mcflirt import mcflirt_in_region, mcflirt_on_head, mcflirt_path
 from secondglance.models.brain_region import brain_region
+from secondglance.models.pose import estimate_pose
 from secondglance.models.weights import default_weights, load_weights
 from secondglance.simulation.atlas import read_maps
 from secondglance.simulation.diffusion import draw_motion, simulate_dwi
@@ -47,37 +49,58 @@ def _none(series, affine, n_threads):
     return np.tile(np.eye(4), (series.shape[3], 1, 1)), 0
 
 
+def _embedded(affine, n_threads):
+    """The embedded engine, as `correct_motion` calls it."""
+
+    def estimate(volumes, start, region):
+        first, reference = (start.matrices, start.reference) if start else (None, None)
+        return MotionEstimate(
+            *estimate_motion(volumes, affine, reference, n_threads, region=region, start=first)
+        )
+
+    return estimate
+
+
+def _mcflirt(affine, folder):
+    """MCFLIRT, as `correct_motion` calls it."""
+
+    def estimate(volumes, start, region):
+        if start is None:
+            return mcflirt_on_head(volumes, affine, folder)
+        return mcflirt_in_region(volumes, affine, folder, start, region)
+
+    return estimate
+
+
 def _head(series, affine, n_threads):
     return estimate_motion(series, affine, n_threads=n_threads)
 
 
 def _brain(series, affine, n_threads):
-    first, reference = _head(series, affine, n_threads)
-    region = _region(series, affine, first)
-    return estimate_motion(
-        series, affine, reference, n_threads=n_threads, region=region, start=first
-    )
+    return _by_brain(series, affine, _embedded(affine, n_threads))
 
 
-def _region(series, affine, matrices):
-    mean = resample_motion(series, affine, matrices).mean(axis=3)
-    return brain_region(load_weights(default_weights()), mean, affine)
+def _by_brain(series, affine, estimate):
+    """Motion as a run finds it: on the head, and again on the brain where that differs."""
+    model = load_weights(default_weights())
+
+    def find_brain(corrected):
+        mean = corrected.mean(axis=3)
+        return brain_region(model, mean, affine, estimate_pose(model, mean, affine))
+
+    motion = correct_motion(series, affine, estimate, find_brain).motion
+    return motion.matrices, motion.reference
 
 
 def _fsl_head(series, affine, n_threads):
     with tempfile.TemporaryDirectory() as folder:
-        matrices, reference, _ = mcflirt_matrices(series, affine, Path(folder))
-    return matrices, reference
+        found = mcflirt_on_head(series, affine, Path(folder))
+    return found.matrices, found.reference
 
 
 def _fsl_brain(series, affine, n_threads):
-    first, reference = _fsl_head(series, affine, n_threads)
-    region = _region(series, affine, first)
     with tempfile.TemporaryDirectory() as folder:
-        matrices, reference, _ = mcflirt_in_region(
-            series, affine, Path(folder), first, reference, region
-        )
-    return matrices, reference
+        return _by_brain(series, affine, _mcflirt(affine, Path(folder)))
 
 
 def _ants(series, affine, n_threads):

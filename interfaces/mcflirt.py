@@ -2,12 +2,14 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.motion_correction import MotionEstimate
 
 MCFLIRT_SCALE = 10.0
 """MCFLIRT is tuned to human voxels: it gets a header with voxel sizes multiplied by 10."""
@@ -58,10 +60,9 @@ def mcflirt_in_region(
     volumes: np.ndarray,
     affine: np.ndarray,
     folder: Path,
-    matrices: np.ndarray,
-    reference: int,
+    start: MotionEstimate,
     region: np.ndarray,
-) -> tuple[np.ndarray, int, str]:
+) -> MotionEstimate:
     """Let MCFLIRT improve an earlier estimate, inside a region.
 
     MCFLIRT knows no weights: volumes are brought to the reference by the earlier estimate, and
@@ -71,35 +72,33 @@ def mcflirt_in_region(
     Parameters
     ----------
     volumes, affine, folder
-        As of :func:`mcflirt_matrices`.
-    matrices : (B, 4, 4) array
-        World mm, volume to reference.
-    reference : int
+        As of :func:`mcflirt_on_head`.
+    start : MotionEstimate
+        What is improved.
     region : (X, Y, Z) bool array
         Of the reference.
 
     Returns
     -------
-    matrices, reference, version
-        As of :func:`mcflirt_matrices`.
+    MotionEstimate
     """
     from scipy import ndimage
 
     from secondglance.imaging.motion import resample_motion
 
     weight = ndimage.gaussian_filter(region.astype(np.float32), EDGE_VOXELS)[..., None]
-    version = ''
+    found = start
     for _ in range(PASSES):
-        inside = resample_motion(volumes, affine, matrices) * weight
-        left, _, version = mcflirt_matrices(inside, affine, folder, reference)
-        matrices = left @ matrices
-    return matrices, reference, version
+        inside = resample_motion(volumes, affine, found.matrices) * weight
+        left = mcflirt_on_head(inside, affine, folder, found.reference)
+        found = replace(left, matrices=left.matrices @ found.matrices)
+    return found
 
 
-def mcflirt_matrices(
+def mcflirt_on_head(
     volumes: np.ndarray, affine: np.ndarray, folder: Path, reference: int | None = None
-) -> tuple[np.ndarray, int, str]:
-    """Let MCFLIRT find the motion.
+) -> MotionEstimate:
+    """Let MCFLIRT find the motion of a head.
 
     Parameters
     ----------
@@ -114,11 +113,7 @@ def mcflirt_matrices(
 
     Returns
     -------
-    matrices : (B, 4, 4) array
-        World mm, volume to reference.
-    reference : int
-    version : str
-        FSL's.
+    MotionEstimate
 
     Raises
     ------
@@ -151,5 +146,6 @@ def mcflirt_matrices(
     space = Image(str(scaled))
     matrices = np.stack([fromFlirt(flirt, space, space, 'world', 'world') for flirt in flirts])
     matrices[:, :3, 3] /= MCFLIRT_SCALE
-    version = Path(os.environ['FSLDIR']) / 'etc' / 'fslversion'
-    return matrices, reference, version.read_text().strip() if version.is_file() else 'unknown'
+    path = Path(os.environ['FSLDIR']) / 'etc' / 'fslversion'
+    version = path.read_text().strip() if path.is_file() else 'unknown'
+    return MotionEstimate(matrices, reference, version)

@@ -21,6 +21,9 @@ class _EstimatePoseInputSpec(NetworkSpec):
     turn = traits.Enum(
         *TURNS, usedefault=True, desc='degrees by which slices are turned, where known'
     )
+    estimated = traits.Dict(
+        usedefault=True, desc='pose that the motion correction estimated; empty: there is none'
+    )
 
 
 class _EstimatePoseOutputSpec(TraitedSpec):
@@ -35,6 +38,9 @@ class EstimatePose(SimpleInterface):
 
     def _run_interface(self, runtime):
         turn, species = self.inputs.turn, self.inputs.species
+        if self.inputs.estimated:
+            self._results['pose'] = self.inputs.estimated
+            return runtime
         turns = None if turn == TURNS[0] else int(turn) // 90
         if turns is not None and species != AUTO:
             spacing = weights_spacing(self.inputs.weights) * BRAIN_SIZE[species]

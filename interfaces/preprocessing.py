@@ -1,8 +1,8 @@
 """Interfaces of the preprocessing: b0 volumes, their motion, their mean."""
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -26,23 +26,23 @@ from secondglance.files.nifti import read_volume, reading_notes
 from secondglance.files.tables import read_tsv, write_tsv
 from secondglance.imaging.diffusion import B0_THRESHOLD, leave_out_empty, select_b0
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.motion import (
-    AGREEMENT,
     WITHIN_VOLUME_MM,
     estimate_motion,
     framewise_displacement,
     itk_text,
-    looks_like_noise,
-    motion_parameters,
-    resample_motion,
-    residual_displacement,
-    unlike_mean,
-    within_volume_motion,
+)
+from secondglance.imaging.motion_correction import (
+    PARAMETERS,
+    CorrectedSeries,
+    MotionEstimate,
+    correct_motion,
+    find_noise,
+    motion_table,
 )
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO, BRAIN_SIZE, HEAD_RADIUS_MM
-from secondglance.interfaces.mcflirt import mcflirt_in_region, mcflirt_matrices
+from secondglance.interfaces.mcflirt import mcflirt_in_region, mcflirt_on_head
 from secondglance.interfaces.network import device_of, load_model
 from secondglance.interfaces.stacks import in_cwd
 from secondglance.models.choices import TURNS
@@ -53,8 +53,6 @@ LEFT_OUT = {
     'registration': 'they could not be brought to the others',
 }
 """Why volumes are left out of the mean, as the column ``excluded`` names it."""
-
-PARAMETERS = ('trans_x', 'trans_y', 'trans_z', 'rot_x', 'rot_y', 'rot_z')
 
 
 class _SelectB0InputSpec(BaseInterfaceInputSpec):
@@ -124,6 +122,7 @@ class _MotionOutputSpec(TraitedSpec):
         exists=True, desc='the same for ITK and ANTs, reference to volume (.txt)'
     )
     engine = File(exists=True, desc='what corrected the motion (.json)')
+    pose = traits.Dict(desc='of the head, as it was estimated to find the brain; else empty')
     notes = traits.List(traits.Str(), desc='what a person should know, a sentence each')
 
 
@@ -133,148 +132,88 @@ class _MotionCorrection(SimpleInterface):
     input_spec = _MotionInputSpec
     output_spec = _MotionOutputSpec
     _engine = ''
-    _by_brain = True
+    _judges = True
 
     def __init__(self, **inputs):
         # Results are cached by what goes in alone: without it, engines would share theirs
         super().__init__(engine=self._engine, **inputs)
 
-    def _estimate(self, affine, volumes, runtime, first=None) -> tuple[np.ndarray, int, str]:
-        """Matrices (B, 4, 4), the reference's place, and the engine's version.
-
-        Parameters
-        ----------
-        first : tuple, optional
-            Matrices, reference and the brain's region, of which a second estimate is made.
-        """
+    def _estimate(self, volumes, start, region, *, affine, folder) -> MotionEstimate:
+        """Find the motion, as `secondglance.imaging.motion_correction.Estimate` says."""
         raise NotImplementedError
 
     def _run_interface(self, runtime):
         image, voxels = read_volume(self.inputs.in_file)
         voxels = voxels.reshape(*voxels.shape[:3], -1)
-        affine, n_volumes = affine_of(image), voxels.shape[3]
-        noise = np.array(
-            [n_volumes > 1 and looks_like_noise(v) for v in np.moveaxis(voxels, 3, 0)]
+        affine, noise = affine_of(image), find_noise(voxels)
+        self._results['pose'] = {}
+        volumes = voxels[..., ~noise] if noise.any() else voxels
+        by_brain = self._judges and isdefined(self.inputs.weights)
+        found = correct_motion(
+            volumes,
+            affine,
+            partial(self._estimate, affine=affine, folder=Path(runtime.cwd) / 'mcflirt'),
+            partial(self._brain, affine) if by_brain else None,
+            judge=self._judges,
+            slice_axis=self.inputs.slice_axis,
+            n_threads=self.inputs.num_threads,
         )
-        noise &= not noise.all()
-        reasons = ['noise' if found else 'n/a' for found in noise]
-        kept = np.flatnonzero(~noise)
-        volumes = voxels if len(kept) == n_volumes else voxels[..., kept]
-        region, head_matrices, apart = None, None, [None] * len(kept)
-        threads, corrected = self.inputs.num_threads, None
-        if len(kept) == 1:
-            matrices, reference, version = np.eye(4)[None], 0, ''
-        else:
-            matrices, reference, version = self._estimate(affine, volumes, runtime)
-            if self._by_brain and isdefined(self.inputs.weights):
-                corrected = resample_motion(volumes, affine, matrices, n_threads=threads)
-                region = self._region(corrected, affine)
-            if region is not None:
-                head_matrices = matrices
-                first = (matrices, reference, region)
-                matrices, reference, version = self._estimate(affine, volumes, runtime, first)
-                points = nib.affines.apply_affine(affine, np.argwhere(region))
-                apart = residual_displacement(head_matrices, matrices, points).tolist()
-                voxel = np.prod(nib.affines.voxel_sizes(affine)) ** (1 / 3)
-                if np.mean(apart) < AGREEMENT * voxel:
-                    # No muscle moved by itself: the head has more voxels, and less noise
-                    matrices, region = head_matrices, None
-                else:
-                    corrected = None
-        if corrected is None:
-            corrected = resample_motion(volumes, affine, matrices, n_threads=threads)
-        lost = unlike_mean(corrected, region) if self._by_brain else np.zeros(len(kept), bool)
-        lost[reference] = False
-        axis = slice_grid(
-            volumes.shape[:3], affine, 1.0, slice_axis=self.inputs.slice_axis
-        ).slice_axis
-        within = within_volume_motion(
-            *(volumes, affine, matrices, axis),
-            corrected=corrected,
-            region=region,
-            keep=~lost,
-            n_threads=threads,
-        )
-        for place in kept[lost]:
-            reasons[place] = 'registration'
         self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_corrected')
-        _save_like(corrected[..., ~lost], image, self._results['out_file'])
-        places = [self.inputs.volumes[place] for place in kept]
+        _save_like(found.volumes[..., ~found.lost], image, self._results['out_file'])
+        places = np.array(self.inputs.volumes)
+        empty = self.inputs.empty if isdefined(self.inputs.empty) else []
+        left_out = dict.fromkeys(empty, 'zeros') | dict.fromkeys(places[noise].tolist(), 'noise')
+        kept = places[~noise].tolist()
         middle = nib.affines.apply_affine(affine, (np.array(image.shape[:3]) - 1) / 2)
-        rows: dict[int, dict[str, Any]] = {
-            self.inputs.volumes[place]: {'excluded': reason}
-            for place, reason in enumerate(reasons)
-        }
-        if isdefined(self.inputs.empty):
-            rows |= {place: {'excluded': 'zeros'} for place in self.inputs.empty}
-        for t, (place, values) in enumerate(
-            zip(places, motion_parameters(matrices, middle), strict=True)
-        ):
-            if lost[t]:
-                continue
-            rows[place] |= dict(zip(PARAMETERS, map(float, values), strict=True))
-            rows[place] |= {'head_against_brain': apart[t], 'within_volume': float(within[t])}
-        columns = ('volume', *PARAMETERS, 'head_against_brain', 'within_volume', 'excluded')
-        table = [
-            {name: {'volume': place, **rows[place]}.get(name) for name in columns}
-            for place in sorted(rows)
-        ]
+        table = motion_table(found, kept, middle, left_out)
         path = in_cwd(self.inputs.in_file, runtime, '_confounds', '.tsv')
         self._results['confounds'] = write_tsv(table, path, digits=8)
         self._results['notes'] = [*self.inputs.notes, *_motion_notes(table)]
-        self._write_matrices(
-            image,
-            places,
-            matrices,
-            runtime,
-            head_matrices=head_matrices,
-            reference=reference,
-            version=version,
-            by='head' if region is None else 'brain',
-        )
+        self._write_matrices(image, kept, found, runtime)
         return runtime
 
-    def _region(self, corrected, affine):
+    def _brain(self, affine: np.ndarray, corrected: np.ndarray) -> np.ndarray | None:
         """Brain and margin in the mean of the volumes; None where the network finds none."""
         from secondglance.models.brain_region import brain_region
+        from secondglance.models.pose import estimate_pose
 
-        # As `MeanVolume` makes it: the pose of the same mean is estimated once
+        # As `MeanVolume` makes it
         mean = corrected.mean(axis=3, dtype=np.float64).astype(np.float32)
-        turn = self.inputs.turn
-        return brain_region(
-            load_model(self.inputs),
+        model, turn = load_model(self.inputs), self.inputs.turn
+        device = device_of(self.inputs)
+        pose = estimate_pose(
+            model,
             mean,
             affine,
             species=self.inputs.species,
             quarter_turns=None if turn == TURNS[0] else int(turn) // 90,
             slice_axis=self.inputs.slice_axis,
-            device=device_of(self.inputs),
+            device=device,
         )
+        self._results['pose'] = pose.to_plain()
+        return brain_region(model, mean, affine, pose, device)
 
-    def _write_matrices(
-        self, image, places, matrices, runtime, *, head_matrices, reference, version, by
-    ):
+    def _write_matrices(self, image, places: list[int], found: CorrectedSeries, runtime) -> None:
+        motion, scale = found.motion, scale_of(image)
+        by = 'head' if found.region is None else 'brain'
+        head = {} if found.by_head is None else {'head_matrices': found.by_head.tolist()}
         contents = {
             'transforms': {
                 'Units': 'mm',
                 'Millimetres': 'of the animal: lengths of the header divided by HeaderScale',
-                'HeaderScale': scale_of(image),
+                'HeaderScale': scale,
                 'EstimatedOn': by,
-                'reference': int(places[reference]),
-                'volumes': list(places),
-                'matrices': np.asarray(matrices).tolist(),
-                **(
-                    {'head_matrices': np.asarray(head_matrices).tolist()}
-                    if head_matrices is not None
-                    else {}
-                ),
+                'reference': int(places[motion.reference]),
+                'volumes': places,
+                'matrices': motion.matrices.tolist(),
+                **head,
             },
             'engine': {
-                'engine': self._engine if len(matrices) > 1 else 'none: one volume',
-                'engine_version': version,
-                'n_b0': len(matrices),
+                'engine': self._engine if len(places) > 1 else 'none: one volume',
+                'engine_version': motion.version,
+                'n_b0': len(places),
                 'b0_volumes': list(self.inputs.volumes),
-                'header_scale': scale_of(image),
+                'header_scale': scale,
                 'estimated_on': by,
             },
         }
@@ -283,7 +222,7 @@ class _MotionCorrection(SimpleInterface):
             Path(self._results[name]).write_text(json.dumps(content, indent=2) + '\n')
         path = in_cwd(self.inputs.in_file, runtime, '_itk', '.txt')
         self._results['itk_transforms'] = path
-        Path(path).write_text(itk_text(matrices, scale_of(image)))
+        Path(path).write_text(itk_text(motion.matrices, scale))
 
 
 def _motion_notes(table: list[dict]) -> list[str]:
@@ -308,29 +247,28 @@ class SitkMotion(_MotionCorrection):
 
     _engine = 'SimpleITK'
 
-    def _estimate(self, affine, volumes, runtime, first=None):
+    def _estimate(self, volumes, start, region, *, affine, folder):
         import SimpleITK as sitk
 
-        start, reference, region = first or (None, None, None)
         matrices, reference = estimate_motion(
             volumes,
             affine,
-            reference,
+            None if start is None else start.reference,
             n_threads=self.inputs.num_threads,
             region=region,
-            start=start,
+            start=None if start is None else start.matrices,
         )
-        return matrices, reference, sitk.Version_VersionString()
+        return MotionEstimate(matrices, reference, sitk.Version_VersionString())
 
 
 class NoMotion(_MotionCorrection):
     """Leave volumes where they are."""
 
     _engine = 'none'
-    _by_brain = False
+    _judges = False
 
-    def _estimate(self, affine, volumes, runtime, first=None):
-        return np.tile(np.eye(4), (volumes.shape[3], 1, 1)), 0, ''
+    def _estimate(self, volumes, start, region, *, affine, folder):
+        return MotionEstimate(np.tile(np.eye(4), (volumes.shape[3], 1, 1)), 0)
 
 
 class McflirtMotion(_MotionCorrection):
@@ -338,11 +276,10 @@ class McflirtMotion(_MotionCorrection):
 
     _engine = 'FSL MCFLIRT'
 
-    def _estimate(self, affine, volumes, runtime, first=None):
-        folder = Path(runtime.cwd) / 'mcflirt'
-        if first is None:
-            return mcflirt_matrices(volumes, affine, folder)
-        return mcflirt_in_region(volumes, affine, folder, *first)
+    def _estimate(self, volumes, start, region, *, affine, folder):
+        if start is None:
+            return mcflirt_on_head(volumes, affine, folder)
+        return mcflirt_in_region(volumes, affine, folder, start, region)
 
 
 ENGINES = {'fsl': McflirtMotion, 'sitk': SitkMotion, 'none': NoMotion}

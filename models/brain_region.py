@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from secondglance.imaging.pieces import largest_piece
-from secondglance.imaging.species import AUTO, BRAIN_SIZE
+from secondglance.imaging.pose import Pose
+from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.models.inference import predict
-from secondglance.models.pose import estimate_pose
 from secondglance.models.segment import brain_probability
 from secondglance.models.weights import LoadedModel
 
@@ -24,14 +22,7 @@ LEAST_VOXELS = 1000
 
 
 def brain_region(
-    model: LoadedModel,
-    voxels: ArrayLike,
-    affine: ArrayLike,
-    *,
-    species: str = AUTO,
-    quarter_turns: int | None = None,
-    slice_axis: str = 'auto',
-    device: str = 'cpu',
+    model: LoadedModel, voxels: ArrayLike, affine: ArrayLike, pose: Pose, device: str = 'cpu'
 ) -> NDArray[np.bool_] | None:
     """Take a first glance at a head, and give the brain with a margin.
 
@@ -42,11 +33,8 @@ def brain_region(
     voxels : (X, Y, Z) array
     affine : (4, 4) array
         Voxel to world, mm of the animal.
-    species : str
-        ``auto`` to estimate it, or one of `BRAIN_SIZE`.
-    quarter_turns : int, optional
-        Where it is known.
-    slice_axis : {'auto', 'i', 'j', 'k'}
+    pose : Pose
+        How the head lies.
     device : str
 
     Returns
@@ -56,16 +44,7 @@ def brain_region(
         than `LEAST_VOXELS` are brain.
     """
     volume = np.asarray(voxels, np.float32)
-    pose = estimate_pose(
-        model,
-        volume,
-        affine,
-        species=species,
-        quarter_turns=quarter_turns,
-        slice_axis=slice_axis,
-        device=device,
-    )
-    grid = replace(pose, slice_axis=slice_axis).grid(volume.shape, affine)
+    grid = pose.grid(volume.shape, affine)
     stack = grid.to_stack(volume)
     probability = brain_probability(predict(model, stack, device), stack)
     brain = largest_piece(grid.to_native(probability) >= 0.5)

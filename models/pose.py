@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -26,13 +24,6 @@ _SURER = 0.85
 
 _SEEN = 0.01
 """Least share of the head that must be labelled brain to estimate its orientation."""
-
-_MOST_KNOWN = 16
-
-_known: dict[str, Pose] = {}
-"""Poses that this process estimated last, by digest of all that they depend on."""
-
-_known_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -106,8 +97,6 @@ def estimate_pose(
 ) -> Pose:
     """Estimate species and orientation of the head in a volume, unless both are known.
 
-    Of the same volume, as of motion correction and first glance, it is estimated once a process.
-
     Parameters
     ----------
     model : LoadedModel
@@ -129,23 +118,12 @@ def estimate_pose(
     if species != AUTO and quarter_turns is not None:
         return Pose(species, model.spacing * BRAIN_SIZE[species], slice_axis, quarter_turns)
     volume, affine = np.asarray(voxels, np.float32), np.asarray(affine, float)
-    about = (model.checksum, model.spacing, volume.shape, species, quarter_turns, slice_axis)
-    digest = hashlib.sha256(repr((*about, device, affine.tolist())).encode())
-    digest.update(np.ascontiguousarray(volume).tobytes())
-    key = digest.hexdigest()
-    if known := _known.get(key):
-        return known
 
     def stack_at(spacing: float) -> NDArray:
         return Pose('rat', spacing, slice_axis).grid(volume.shape, affine).to_stack(volume)
 
     found = find_pose(model, stack_at, species=species, quarter_turns=quarter_turns, device=device)
-    pose = replace(found, slice_axis=slice_axis)
-    with _known_lock:
-        while len(_known) >= _MOST_KNOWN:
-            del _known[next(iter(_known))]
-        _known[key] = pose
-    return pose
+    return replace(found, slice_axis=slice_axis)
 
 
 def _middle(stack: NDArray) -> NDArray:

@@ -73,6 +73,8 @@ def init_brain_wf(
     ------
     in_file
         3-D volume of a whole head.
+    estimated_pose
+        Pose that the motion correction estimated; by default it is estimated.
 
     Outputs
     -------
@@ -106,7 +108,8 @@ def init_brain_wf(
     how = {'method': saliency.method, 'target': saliency.target, 'smooth': saliency.copies}
     constants = {'peak': saliency.peak, 'width': saliency.width}
 
-    inputnode = Node(IdentityInterface(['in_file']), name='inputnode')
+    inputnode = Node(IdentityInterface(['in_file', 'estimated_pose']), name='inputnode')
+    inputnode.inputs.estimated_pose = {}
     outputnode = Node(IdentityInterface(list(BRAIN_FIELDS)), name='outputnode')
     # Headers often give a wrong orientation, and never the species
     pose = Node(
@@ -142,7 +145,7 @@ def init_brain_wf(
 
     workflow.connect(
         [
-            (inputnode, pose, [('in_file', 'in_file')]),
+            (inputnode, pose, [('in_file', 'in_file'), ('estimated_pose', 'estimated')]),
             (inputnode, slabs, [('in_file', 'in_file')]),
             (inputnode, enhance, [('in_file', 'like')]),
             (inputnode, brain, [('in_file', 'like')]),

@@ -18,7 +18,7 @@ PREPROC_FIELDS = (
     *('b0_mean', 'b0_series', 'b0_uncorrected', 'confounds', 'transforms', 'itk_transforms'),
     *('engine', 'notes'),
 )
-"""Outputs of the workflow."""
+"""Outputs of the workflow that are results."""
 
 
 def init_preproc_wf(
@@ -90,10 +90,12 @@ def init_preproc_wf(
         Which engine ran, on which volumes (.json).
     notes
         What a person should know of the file, a sentence each.
+    estimated_pose
+        Pose of the head, where it was estimated to find the brain; else empty.
     """
     workflow = Workflow(name=name)
     inputnode = Node(IdentityInterface(['in_file', 'bval_file']), name='inputnode')
-    outputnode = Node(IdentityInterface(list(PREPROC_FIELDS)), name='outputnode')
+    outputnode = Node(IdentityInterface([*PREPROC_FIELDS, 'estimated_pose']), name='outputnode')
     select_b0 = Node(SelectB0(threshold=b0_threshold, all_b0=all_b0), name='select_b0')
     if voxel_scale is not None:
         select_b0.inputs.voxel_scale = voxel_scale
@@ -131,6 +133,7 @@ def init_preproc_wf(
                 [
                     ('out_file', 'b0_series'),
                     *same('confounds', 'transforms', 'itk_transforms', 'engine', 'notes'),
+                    ('pose', 'estimated_pose'),
                 ],
             ),
         ]

@@ -119,7 +119,11 @@ def init_subject_wf(
                 preproc_wf,
                 [('in_file', 'inputnode.in_file'), ('bval_file', 'inputnode.bval_file')],
             ),
-            (preproc_wf, brain_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
+            (
+                preproc_wf,
+                brain_wf,
+                [('outputnode.b0_mean', 'inputnode.in_file'), *between('estimated_pose')],
+            ),
             (preproc_wf, tissues_wf, [('outputnode.b0_mean', 'inputnode.in_file')]),
             (
                 brain_wf,

@@ -11,15 +11,14 @@ from nibabel.affines import apply_affine, from_matvec
 from scipy.spatial.transform import Rotation
 
 from secondglance.imaging.motion import within_volume_motion
+from secondglance.imaging.motion_correction import PARAMETERS
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.preprocessing import (
-    PARAMETERS,
     Displacement,
     MeanVolume,
     NoMotion,
     SelectB0,
     SitkMotion,
-    _MotionCorrection,
 )
 from secondglance.interfaces.series import BrainImage, CorrectSeries
 
@@ -177,41 +176,3 @@ def test_motion_within_volumes_is_between_the_slices_of_the_scan(turned, save, a
     # Between halves of another direction nothing is torn
     assert (expected[1] > 0.05) == (axis == 2)
     assert any('volumes were scanned' in note for note in found.notes) == (expected[1] > 0.12)
-
-
-class ToldMotion(_MotionCorrection):
-    """An engine that gives matrices it is told: of the head, then of the brain."""
-
-    _engine = 'told'
-    of_head: np.ndarray
-    of_brain: np.ndarray
-    brain: np.ndarray
-
-    def _estimate(self, affine, volumes, runtime, first=None):
-        return (self.of_head if first is None else self.of_brain), 0, '1'
-
-    def _region(self, corrected, affine):
-        return self.brain
-
-
-@pytest.mark.parametrize(('apart', 'by'), [(0.005, 'head'), (0.05, 'brain')])
-def test_the_brain_is_believed_where_it_moved_otherwise_than_the_head(turned, save, apart, by):
-    """Apart by less than 3 % of a voxel (0.56 mm), it is noise: the head has more voxels."""
-    volumes, affine = turned
-    still = np.tile(np.eye(4), (3, 1, 1))
-    moved = still.copy()
-    moved[1:, 0, 3] = 1.5 * apart
-    ToldMotion.of_head, ToldMotion.of_brain = still, moved
-    ToldMotion.brain = np.zeros(SHAPE, bool)
-    ToldMotion.brain[8:22, 8:20, 5:15] = True
-    path = save(np.stack([volumes[..., 0]] * 3, axis=-1), affine, 'b0.nii')
-    weights = save(np.ones((2, 2, 2)), name='weights.nii')
-    found = ToldMotion(in_file=str(path), volumes=[0, 1, 2], weights=str(weights)).run().outputs
-    told = json.loads(Path(found.transforms).read_text())
-    assert told['EstimatedOn'] == by
-    np.testing.assert_allclose(told['matrices'], still if by == 'head' else moved)
-    np.testing.assert_allclose(told['head_matrices'], still)
-    table = pd.read_csv(found.confounds, sep='\t')
-    np.testing.assert_allclose(table['head_against_brain'], [0, 1.5 * apart, 1.5 * apart])
-    assert (table['trans_x'].abs().max() > 0) == (by == 'brain')
-    assert (table['within_volume'] < 0.1).all()

@@ -329,6 +329,7 @@ def test_the_head_says_less_than_the_brain_where_muscle_moves(tmp_path, save):
     out = SitkMotion(in_file=path, volumes=[0, 1, 2, 3], **inputs).run().outputs
     content = json.loads(Path(out.transforms).read_text())
     assert (content['EstimatedOn'], content['HeaderScale']) == ('brain', 1.0)
+    assert (out.pose['species'], out.pose['quarter_turns']) == ('rat', 0)
     points = apply_affine(head.affine, np.argwhere(head.brain_mask))
     truth = np.linalg.inv(motion[content['reference']]) @ motion
     assert residual_displacement(content['head_matrices'], truth, points).mean() > 0.05
@@ -343,7 +344,7 @@ def test_the_brain_is_sought_in_the_mean_that_the_first_glance_gets(save, obliqu
     series = save(np.stack(moved, axis=-1), oblique)
     seen = []
 
-    def region(model, voxels, affine, **options):
+    def region(model, voxels, *_):
         seen.append(voxels)
 
     monkeypatch.setattr('secondglance.models.brain_region.brain_region', region)

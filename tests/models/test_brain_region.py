@@ -6,6 +6,7 @@ import pytest
 from scipy import ndimage
 
 from secondglance.data import example_rat
+from secondglance.imaging.pose import Pose
 from secondglance.models.brain_region import brain_region
 from secondglance.models.weights import default_weights, load_weights
 
@@ -22,7 +23,8 @@ def rat():
 
 
 def region_of(model, voxels, affine, species='rat'):
-    return brain_region(model, voxels, affine, species=species, quarter_turns=0, slice_axis='k')
+    pose = Pose(species, model.spacing * Pose(species, 1.0).relative_size, 'k')
+    return brain_region(model, voxels, affine, pose)
 
 
 def test_the_brain_and_a_third_of_a_millimetre_about_it(model, rat):

@@ -1,7 +1,5 @@
 """Which way up a head lies."""
 
-from dataclasses import replace
-
 import nibabel as nib
 import numpy as np
 import pytest
@@ -10,7 +8,6 @@ from secondglance.data import donor_paths, example_rat
 from secondglance.files.heads import read_head
 from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.pose import Pose
-from secondglance.models import pose as pose_module
 from secondglance.models.pose import estimate_pose, find_pose
 from secondglance.models.weights import default_weights, load_weights
 
@@ -93,26 +90,3 @@ def test_slices_are_cut_along_the_axis_that_was_asked_for(model):
     assert (pose.species, pose.slice_axis, pose.quarter_turns) == ('rat', 'i', 0)
     known = estimate_pose(model, voxels, image.affine, species='mouse', quarter_turns=1)
     assert known == Pose('mouse', model.spacing * 0.65, 'auto', 1)
-
-
-def test_the_same_volume_is_looked_at_once(model, monkeypatch, rng):
-    volume, looked = rng.random((40, 36, 9)).astype(np.float32), []
-
-    def counted(*arguments, **options):
-        looked.append(options)
-        return find_pose(*arguments, **options)
-
-    monkeypatch.setattr(pose_module, 'find_pose', counted)
-    first = estimate_pose(model, volume, np.diag([0.3, 0.3, 1, 1]))
-    # Voxels read from a file lie in another order
-    assert estimate_pose(model, np.asfortranarray(volume), np.diag([0.3, 0.3, 1, 1])) == first
-    assert len(looked) == 1
-    estimate_pose(model, volume, np.diag([0.3, 0.3, 1, 1]), slice_axis='k')
-    estimate_pose(model, volume, np.diag([0.3, 0.3, 1, 1]), species='mouse')
-    estimate_pose(model, volume, np.diag([0.2, 0.3, 1, 1]))
-    volume[0, 0, 0] += 1
-    estimate_pose(model, volume, np.diag([0.3, 0.3, 1, 1]))
-    estimate_pose(replace(model, checksum=''), volume, np.diag([0.3, 0.3, 1, 1]))
-    assert len(looked) == 6
-    # What was found for many others since is forgotten
-    assert len(pose_module._known) <= pose_module._MOST_KNOWN

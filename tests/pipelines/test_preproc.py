@@ -13,7 +13,7 @@ from secondglance.pipelines import init_preproc_wf
 from secondglance.pipelines.preproc import resolve_engine
 
 OUTPUTS = {'b0_mean', 'b0_series', 'confounds', 'transforms', 'itk_transforms', 'engine', 'notes'}
-OUTPUTS |= {'b0_uncorrected'}
+OUTPUTS |= {'b0_uncorrected', 'estimated_pose'}
 
 
 def ran(workflow, base_dir):

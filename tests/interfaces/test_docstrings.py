@@ -1,2 +1,0 @@
-def test_examples_in_docstrings_hold(examples):
-    examples('interfaces')
