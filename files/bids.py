@@ -10,21 +10,18 @@ from secondglance.files.bids_filters import fits
 from secondglance.files.json_object import read_object
 from secondglance.imaging.errors import InputError
 
-_LABEL = re.compile(r'[A-Za-z0-9]+')
-
-
-# The order of entities in a file name, from the BIDS specification
 DATATYPES = ('anat', 'dwi', 'func', 'fmap', 'perf')
 """Folders of a subject, or of its sessions, that hold images."""
 
+_LABEL = re.compile(r'[A-Za-z0-9]+')
 _NAME = re.compile(r'(?:[A-Za-z0-9]+-[A-Za-z0-9]+_)+([A-Za-z0-9]+)')
+# The order of entities in a file name, from the BIDS specification
 _ENTITIES = (
     *('sub', 'ses', 'sample', 'task', 'tracksys', 'acq', 'nuc', 'voi', 'ce', 'trc', 'stain'),
     *('rec', 'dir', 'run', 'mod', 'echo', 'flip', 'inv', 'mt', 'part', 'proc', 'hemi', 'space'),
     *('split', 'recording', 'chunk', 'atlas', 'seg', 'scale', 'res', 'den', 'label', 'desc'),
 )
-
-
+# Suffixes of images that are alone in their folder: names of results need none
 _ALONE = ('dwi', 'head')
 
 
@@ -260,18 +257,8 @@ def find_scans(
     label = subject_label(subject)
     _check_suffix(suffix)
     bids_dir = Path(bids_dir)
-    folder = bids_dir / f'sub-{label}'
-    if not folder.is_dir():
-        there = find_subjects(bids_dir)
-        listed = ', '.join(f'sub-{s}' for s in there[:20]) + (' …' if len(there) > 20 else '')
-        raise InputError(f'sub-{label} is not in {bids_dir}: it holds {listed or "no subject"}.')
-    wanted: dict[str, list] = {**(filters or {})}
-    wanted.pop('suffix', None)
-    if session:
-        labels = [session] if isinstance(session, str) else session
-        wanted['ses'] = [label.removeprefix('ses-') for label in labels]
-    if run:
-        wanted['run'] = [run.removeprefix('run-')]
+    folder = _subject_folder(bids_dir, label)
+    wanted = _wanted(session, run, filters)
     found: dict[str, Scan] = {}
     left_out = ''
     for path in _images(folder):
@@ -294,15 +281,44 @@ def find_scans(
     if not found:
         if left_out:
             raise InputError(f'sub-{label} has no other image in {folder}: {left_out}')
-        there = sorted({parse_name(p)[1] for p in _images(folder)})
-        raise InputError(
-            f'sub-{label} has no image named …_{suffix}.nii.gz'
-            + ''.join(f' with {_told(key, values)}' for key, values in wanted.items())
-            + f' in {folder}: choose with --suffix (there are: {", ".join(there) or "none"})'
-            + _others(folder, suffix, wanted)
-            + '.'
-        )
+        raise _no_image(folder, suffix, wanted)
     return list(found.values())
+
+
+def _subject_folder(bids_dir: Path, label: str) -> Path:
+    """Folder of a subject, which must be there."""
+    folder = bids_dir / f'sub-{label}'
+    if not folder.is_dir():
+        there = find_subjects(bids_dir)
+        listed = ', '.join(f'sub-{s}' for s in there[:20]) + (' …' if len(there) > 20 else '')
+        raise InputError(f'sub-{label} is not in {bids_dir}: it holds {listed or "no subject"}.')
+    return folder
+
+
+def _wanted(
+    session: str | Sequence[str] | None, run: str | None, filters: Mapping[str, list] | None
+) -> dict[str, list]:
+    """Values that are wanted of each entity, prefixes removed."""
+    wanted: dict[str, list] = {**(filters or {})}
+    wanted.pop('suffix', None)
+    if session:
+        labels = [session] if isinstance(session, str) else session
+        wanted['ses'] = [label.removeprefix('ses-') for label in labels]
+    if run:
+        wanted['run'] = [run.removeprefix('run-')]
+    return wanted
+
+
+def _no_image(folder: Path, suffix: str, wanted: Mapping[str, list]) -> InputError:
+    """Error for a subject that has no such image: it names what there is."""
+    there = sorted({parse_name(p)[1] for p in _images(folder)})
+    return InputError(
+        f'{folder.name} has no image named …_{suffix}.nii.gz'
+        + ''.join(f' with {_told(key, values)}' for key, values in wanted.items())
+        + f' in {folder}: choose with --suffix (there are: {", ".join(there) or "none"})'
+        + _others(folder, suffix, wanted)
+        + '.'
+    )
 
 
 def _told(key: str, values: list) -> str:

@@ -52,7 +52,7 @@ SCANS_EACH = 5
 """Samples of each labelled scan: one as it is, the others through simulated scanners."""
 
 
-class _SeenBatches(SeededBatches):
+class _RefinementBatches(SeededBatches):
     """Slices of simulated heads and of labelled scans, with their first glance."""
 
     def __init__(
@@ -147,27 +147,15 @@ def train_refinement(
     )
     training.metadata['first'] = first.checksum
     kept = plan.folder / f'heads-{first.checksum[:12]}-{seed}'
-    pool = _Pool(kept, first, donors, plan.device)
-    parts = {
-        part: [
-            head
-            for n in paced(getattr(split, part), f'first glance for {part}: animal')
-            for head in pool.animal(atlas, seed, n)
-        ]
-        for part in ('train', 'validation', 'test')
-    }
-    known = list(enumerate(plan.scans))
-    scans = [
-        head
-        for n, one in paced(known, 'first glance: scan', named=lambda pair: pair[1].name)
-        for head in pool.scan(one, seed, n)
-    ]
+    parts, scans = _Pool(kept, first, donors, plan.device).gather(atlas, plan)
 
     def judge(net: UNet) -> dict[str, float]:
         found = _scores(net, parts['validation'])
         return {name: float(values.mean()) for name, values in found.items()}
 
-    net = training.fit(_SeenBatches(parts['train'], scans, seed, REFINE, training.start), judge)
+    net = training.fit(
+        _RefinementBatches(parts['train'], scans, seed, REFINE, training.start), judge
+    )
     training.save(net)
     judged = list(_judged(split.validation, atlas, seed, first, output, donors, plan.device))
     training.metadata['calibration'] = json.dumps(calibrate(judged).to_plain())
@@ -198,6 +186,26 @@ class _Pool:
     ) -> None:
         self.folder, self.first, self.donors, self.device = folder, first, donors, device
         folder.mkdir(parents=True, exist_ok=True)
+
+    def gather(
+        self, atlas: Atlas, plan: Plan
+    ) -> tuple[dict[str, list[RefinementSample]], list[RefinementSample]]:
+        """Heads of the simulated animals of each part of the split, and of the scans."""
+        parts = {
+            part: [
+                head
+                for n in paced(getattr(plan.split, part), f'first glance for {part}: animal')
+                for head in self.animal(atlas, plan.seed, n)
+            ]
+            for part in ('train', 'validation', 'test')
+        }
+        known = list(enumerate(plan.scans))
+        scans = [
+            head
+            for n, one in paced(known, 'first glance: scan', named=lambda pair: pair[1].name)
+            for head in self.scan(one, plan.seed, n)
+        ]
+        return parts, scans
 
     def animal(self, atlas: Atlas, seed: int, number: int) -> list[RefinementSample]:
         """Heads of one simulated animal."""
