@@ -40,6 +40,7 @@ from secondglance.models.choices import (
     TARGETS,
     TURNS,
 )
+from secondglance.pipelines.execution.environment import ASKS_NO_NETWORK, environment
 
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = ('run', 'label', 'simulate', 'train', 'evaluate', 'sanity-check', 'completion')
@@ -276,10 +277,17 @@ def _open_streams() -> None:
 
 
 def _main(arguments: list[str]) -> int:
+    variables = dict(ASKS_NO_NETWORK)
     if not sys.warnoptions and not {'-v', '--verbose'} & set(arguments):
         # What a user must know is said in a sentence; other processes inherit this
         warnings.simplefilter('ignore')
-        os.environ.setdefault('PYTHONWARNINGS', 'ignore')
+        variables['PYTHONWARNINGS'] = 'ignore'
+    with environment(**variables):
+        return _answered(arguments)
+
+
+def _answered(arguments: list[str]) -> int:
+    """Run a command; a fault is said in a sentence."""
     command = 'run'
     if arguments and arguments[0] in COMMANDS:
         command = arguments.pop(0)

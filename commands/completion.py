@@ -43,17 +43,19 @@ def complete(parser_of: Callable[[str], argparse.ArgumentParser], commands: tupl
     """
     if '_ARGCOMPLETE' not in os.environ:
         return
+    from unittest import mock
+
     argcomplete = _argcomplete()
     point = int(os.environ['COMP_POINT'])
     words = os.environ['COMP_LINE'].encode()[:point].decode(errors='ignore').split(' ')[1:]
     command = words[0] if len(words) > 1 and words[0] in commands else 'run'
     parser = parser_of(command)
-    if words[:1] == [command]:
-        # The words of the command begin behind its name
-        os.environ['_ARGCOMPLETE'] = '2'
-    elif len(words) < 2:
+    if len(words) < 2:
         _also(parser, (*commands, 'example'), argcomplete)
-    argcomplete.autocomplete(parser, always_complete_options=False)
+    # The words of the command begin behind its name
+    begin = '2' if words[:1] == [command] else os.environ['_ARGCOMPLETE']
+    with mock.patch.dict(os.environ, _ARGCOMPLETE=begin):
+        argcomplete.autocomplete(parser, always_complete_options=False)
 
 
 def _also(parser: argparse.ArgumentParser, commands: tuple, argcomplete) -> None:

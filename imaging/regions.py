@@ -69,11 +69,6 @@ class RegionAtlas:
     to_rat: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
     name: str = ''
 
-    def from_rat(self, coordinates: ArrayLike) -> NDArray[np.float64]:
-        """Coordinates (..., 3) of the rat atlas in this atlas' world, mm."""
-        back = np.linalg.inv(self.to_rat)
-        return np.asarray(coordinates) @ back[:3, :3].T + back[:3, 3]
-
     def look_up(
         self, coordinates: ArrayLike, fractions: ArrayLike | None = None
     ) -> NDArray[np.int16]:

@@ -40,8 +40,6 @@ class SliceMatch:
 
     Attributes
     ----------
-    donor_position : (N,) array
-        Index into the donor's slices, between whole ones too; NaN where it does not reach.
     nearest : (N,) int array
         The nearest donor slice, -1 where the donor does not reach.
     offset_mm, scale : float
@@ -53,7 +51,6 @@ class SliceMatch:
         Highest normalised correlation of every slice with every kernel.
     """
 
-    donor_position: NDArray[np.float64]
     nearest: NDArray[np.int64]
     offset_mm: float
     scale: float
@@ -123,7 +120,6 @@ def match_slices(
         inside |= (beyond <= EXTENSION_MM + 1e-6) & (alike >= least)
     nearest = np.where(inside, end, -1)
     return SliceMatch(
-        donor_position=np.where(inside, np.clip(index, 0, m - 1), np.nan),
         nearest=nearest,
         offset_mm=offset,
         scale=scale,

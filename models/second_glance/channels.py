@@ -52,13 +52,10 @@ class BrainInput:
         In the order of `CHANNELS`.
     grid : BrainGrid
         Where they lie.
-    along_mm : (N,) array
-        Position of the slices from the middle of the brain, mm.
     """
 
     channels: NDArray[np.float32]
     grid: BrainGrid
-    along_mm: NDArray[np.float64]
 
 
 def brain_input(
@@ -127,9 +124,7 @@ def brain_input(
             min(apart, 2.0) - 0.5,
         )
     ]
-    held = share.sum(axis=(1, 2))
-    middle = float((held * positions).sum() / held.sum())
-    return BrainInput(np.stack(parts, axis=1), grid, positions - middle)
+    return BrainInput(np.stack(parts, axis=1), grid)
 
 
 def between_slices(

@@ -32,9 +32,6 @@ from secondglance.simulation.scanner import log_bias, scan
 FRAME = (80, 64)
 """Height and width of training slices, pixels of the network's grid."""
 
-N_TARGETS = 8
-"""Fractions (3), weight of the tissues, coordinates (3), weight of the place."""
-
 _MOST_SLICES = 14
 """Slices kept of one stack; neighbours are drawn before."""
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from secondglance.imaging.errors import InputError
+from secondglance.pipelines.execution.environment import ASKS_NO_NETWORK, environment
 from secondglance.pipelines.execution.job import for_attempt, run_job
 from secondglance.pipelines.execution.known import ScanJob, ScanResult
 from secondglance.pipelines.execution.processes import METHOD, WARM, start_server
@@ -251,8 +252,8 @@ def segment_job(job: ScanJob) -> ScanResult:
 
 def load_pydra():
     """Import Pydra without its asking the network for newer versions of itself."""
-    os.environ.setdefault('NO_ET', '1')
-    import pydra
+    with environment(**ASKS_NO_NETWORK):
+        import pydra
 
     return pydra
 

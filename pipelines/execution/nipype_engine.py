@@ -15,7 +15,9 @@ from rich.console import Console
 
 from secondglance.files.atomic import no_room
 from secondglance.imaging.errors import InputError, SurroundingsError
+from secondglance.models.pace import duration
 from secondglance.pipelines.execution.cache import remove_broken, seal_node, seal_workflow
+from secondglance.pipelines.execution.environment import environment
 from secondglance.pipelines.execution.processes import METHOD, WARM, start_server
 from secondglance.pipelines.settings import Execution
 
@@ -118,11 +120,7 @@ def run_workflow(workflow: Workflow, execution: Execution, *, console: Console |
     """
     plugin = execution.plugin or ('Linear' if execution.nprocs == 1 else 'MultiProc')
     arguments = dict(execution.plugin_args or {})
-    # Before the first of them, which hands on what it has read
-    _quiet_workers(Path(workflow.base_dir))
     if plugin in _LOCAL_PLUGINS:
-        if plugin != 'Linear':
-            start_server(WARM)
         defaults = {
             'n_procs': execution.nprocs * execution.threads,
             'mp_context': METHOD,
@@ -133,17 +131,22 @@ def run_workflow(workflow: Workflow, execution: Execution, *, console: Console |
         arguments = {**defaults, **arguments}
     else:
         del workflow.config['execution']['poll_sleep_duration']
-        # The engine's batch plugins ask for it, and containers have none
-        os.environ.setdefault('LOGNAME', 'secondglance')
     if plugin in _SLURM_PLUGINS:
         _ask_slurm(workflow, str(arguments.get('sbatch_args', '')))
     progress = _Progress(workflow, console)
     arguments['status_callback'] = progress.update
-    runner = MultiProcPlugin(arguments) if plugin == 'MultiProc' else plugin
     folder = Path(workflow.base_dir) / workflow.name
     remove_broken(folder)
+    variables = {'NIPYPE_CONFIG_DIR': _quiet_settings(Path(workflow.base_dir))}
+    if plugin not in _LOCAL_PLUGINS:
+        # The engine's batch plugins ask for it, and containers have none
+        variables['LOGNAME'] = 'secondglance'
     try:
-        with progress:
+        with environment(**variables), progress:
+            # Before the first of its processes, which hands on what it has read
+            if plugin in _LOCAL_PLUGINS and plugin != 'Linear':
+                start_server(WARM)
+            runner = MultiProcPlugin(arguments) if plugin == 'MultiProc' else plugin
             graph = workflow.run(plugin=runner, plugin_args=arguments)
         # Some plugins do not report the end of a node
         seal_workflow(folder)
@@ -164,8 +167,8 @@ def _ask_slurm(workflow: Workflow, users: str) -> None:
         node.plugin_args = {'sbatch_args': asked, 'overwrite': True}
 
 
-def _quiet_workers(folder: Path) -> None:
-    """Have the engine's other processes log as this one does: each reads a file at its start."""
+def _quiet_settings(folder: Path) -> str:
+    """Write what the engine's other processes read at their start: to log as this one does."""
     # Levels have names there
     level = min(logging.getLogger('nipype.workflow').level, logging.CRITICAL)
     settings = folder / 'nipype'
@@ -173,7 +176,7 @@ def _quiet_workers(folder: Path) -> None:
     loggers = ('workflow', 'interface', 'utils')
     lines = [f'{name}_level = {logging.getLevelName(level)}' for name in loggers]
     (settings / 'nipype.cfg').write_text('\n'.join(['[logging]', *lines, '']))
-    os.environ.setdefault('NIPYPE_CONFIG_DIR', str(settings))
+    return str(settings)
 
 
 def check_plugin(name: str) -> None:
@@ -255,7 +258,7 @@ def time_left(elapsed: float, done: Mapping[str, float]) -> str:
     if not LEAST_SHARE <= share < 1:
         return ''
     left = elapsed * (1 - share) / share
-    return f'about {left:.0f} s left' if left < 100 else f'about {left / 60:.0f} min left'
+    return f'about {duration(left)} left'
 
 
 class _Progress:

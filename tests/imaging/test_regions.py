@@ -29,7 +29,6 @@ def test_other_species_is_looked_up_in_its_own_size(atlas):
     to_rat = np.diag([2.0, 2.0, 2.0, 1.0])
     mouse = RegionAtlas(atlas.labels, atlas.affine, REGIONS, to_rat)
     assert mouse.look_up([[-1.0, 0, 0], [1.0, 0, 0]]).tolist() == [1, 2]
-    assert np.allclose(mouse.from_rat([[-1.0, 0, 2.0]]), [[-0.5, 0, 1.0]])
 
 
 def test_tissue_moves_the_border_by_at_most_its_reach(atlas):
@@ -85,6 +84,5 @@ def test_coordinates_go_to_an_atlas_that_is_turned(atlas):
     other = RegionAtlas(atlas.labels, atlas.affine, REGIONS, turn)
     place = np.array([-0.5, 0.3, 0.2])
     there = turn[:3, :3] @ place + turn[:3, 3]
-    np.testing.assert_allclose(other.from_rat(there), place)
     assert other.look_up(there[None]).tolist() == [1]
     assert other.look_up((turn[:3, :3] @ [0.5, 0.3, 0.2] + turn[:3, 3])[None]).tolist() == [2]

@@ -120,7 +120,7 @@ def test_slices_of_a_smaller_and_a_larger_head_are_matched(scale, rng):
     assert match.scale == pytest.approx(scale, abs=0.026)
     expected = scale * positions
     inside = np.abs(expected) <= 8
-    np.testing.assert_allclose(match.donor_position[inside], (expected + 8)[inside], atol=0.4)
+    assert np.abs(match.nearest - (expected + 8))[inside].max() <= 0.9
 
 
 def test_an_offset_between_whole_slices_is_found(rng):
@@ -164,7 +164,6 @@ def test_reach_of_the_last_donor_slice(donor, rng, monkeypatch, far, alike, reac
     match = match_slices(subject, [*POSITIONS, POSITIONS[-1] + far], donor, POSITIONS)
     assert match.nearest[:16].tolist() == list(range(16))
     assert match.nearest[16] == (15 if reached else -1)
-    assert np.isfinite(match.donor_position[16]) == reached
 
 
 def test_beyond_the_end_is_counted_in_millimetres(donor, monkeypatch):

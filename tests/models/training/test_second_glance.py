@@ -21,7 +21,6 @@ from secondglance.models.training.second_glance import (
 )
 from secondglance.models.training.second_glance_samples import (
     FRAME,
-    N_TARGETS,
     lay_out,
     load_samples,
     redraw_placed,
@@ -32,7 +31,10 @@ from secondglance.models.weights import SECOND_GLANCE, load_weights
 from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.placed_stack import PlacedStack
 
-N_SEEN = len(CHANNELS)
+N_CHANNELS = len(CHANNELS)
+
+# Fractions (3), weight of the tissues, coordinates (3), weight of the place
+N_TARGETS = 8
 
 
 @pytest.fixture
@@ -69,11 +71,15 @@ def held(targets):
 
 def test_laid_out_stack_keeps_fractions_and_place_together(stack):
     laid = lay_out(stack).float()
-    assert laid.shape[1:] == (N_SEEN + N_TARGETS, *FRAME)
-    white, across = held(laid[:, N_SEEN:])
+    assert laid.shape[1:] == (N_CHANNELS + N_TARGETS, *FRAME)
+    white, across = held(laid[:, N_CHANNELS:])
     assert torch.allclose(white, 0.5 + across / 14, atol=0.01)
     assert (
-        float((laid[:, N_SEEN : N_SEEN + 3].sum(1)[laid[:, N_SEEN + 3] > 0.5] - 1).abs().max())
+        float(
+            (laid[:, N_CHANNELS : N_CHANNELS + 3].sum(1)[laid[:, N_CHANNELS + 3] > 0.5] - 1)
+            .abs()
+            .max()
+        )
         < 2e-3
     )
 
@@ -130,7 +136,7 @@ def test_scan_as_it_is_keeps_its_image_up_to_scale(stack):
 
 def test_loss_is_least_where_the_network_says_the_fractions(stack):
     laid = lay_out(stack).float()
-    channels, targets = laid[:, :N_SEEN], laid[:, N_SEEN:]
+    channels, targets = laid[:, :N_CHANNELS], laid[:, N_CHANNELS:]
     zeros = torch.zeros(len(laid), 3, *FRAME)
     true = torch.cat([targets[:, :3].clamp(min=1e-6).log(), zeros], dim=1)
     best = second_glance_loss(true, channels, targets)
@@ -141,7 +147,7 @@ def test_loss_is_least_where_the_network_says_the_fractions(stack):
 
 def test_unknown_pixels_do_not_count(stack):
     laid = lay_out(stack).float()
-    channels, targets = laid[:, :N_SEEN], laid[:, N_SEEN:].clone()
+    channels, targets = laid[:, :N_CHANNELS], laid[:, N_CHANNELS:].clone()
     outputs = torch.randn(len(laid), 6, *FRAME, generator=torch.Generator().manual_seed(0))
     before = second_glance_loss(outputs, channels, targets)
     outputs[:, :3] += 50 * (targets[:, 3:4] < 0.5) * torch.tensor([1.0, -1, 0])[:, None, None]

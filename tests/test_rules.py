@@ -1,4 +1,4 @@
-"""No function is longer, or takes more, than a reader holds in mind."""
+"""Rules of the tree that no linter knows: short functions, and no state behind their back."""
 
 import ast
 import re
@@ -77,3 +77,66 @@ def test_the_command_line_is_within_the_limits():
 )
 def test_limits_by_hand(source, found):
     assert list(beyond(source)) == found
+
+
+ENVIRONMENT = 'pipelines/execution/environment.py'
+"""The one file that sets environment variables: for a while."""
+
+CHANGES = ('setdefault', 'update', 'pop', 'clear', 'append', 'extend', 'add', 'insert', 'remove')
+
+
+def changed_from_afar(source: str) -> Iterator[str]:
+    """Name what functions change beyond themselves: variables of the environment, or globals."""
+    tree = ast.parse(source)
+    shared = {
+        name.id
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for name in ast.walk(node)
+        if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+    } | {'os.environ'}
+    for function in (node for node in ast.walk(tree) if isinstance(node, Function)):
+        own = {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)} | {
+            node.id
+            for node in ast.walk(function)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        for node in ast.walk(function):
+            if isinstance(node, ast.Global):
+                yield from (f'{function.name}: {name}' for name in node.names)
+            changed = None
+            if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+                changed = ast.unparse(node.value)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                changed = ast.unparse(node.func.value) if node.func.attr in CHANGES else None
+            if changed in shared - own:
+                yield f'{function.name}: {changed}'
+
+
+@pytest.mark.parametrize('folder', [name for name in FOLDERS if name not in ('tests', 'docs')])
+def test_no_function_changes_the_environment_or_a_global(folder):
+    found = [
+        f'{path.relative_to(ROOT)}: {what}'
+        for path in sorted((ROOT / folder).rglob('*.py'))
+        if str(path.relative_to(ROOT)) != ENVIRONMENT
+        for what in changed_from_afar(path.read_text(encoding='utf-8'))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ('source', 'found'),
+    [
+        ("def f():\n os.environ['A'] = '1'", ['f: os.environ']),
+        ("def f():\n os.environ.setdefault('A', '1')", ['f: os.environ']),
+        ('KNOWN = {}\ndef f():\n KNOWN[1] = 2', ['f: KNOWN']),
+        ('KNOWN = {}\ndef f():\n del KNOWN[1]', ['f: KNOWN']),
+        ('KNOWN = []\ndef f():\n KNOWN.append(2)', ['f: KNOWN']),
+        ('def f():\n global a\n a = 1', ['f: a']),
+        ('KNOWN = {}\ndef f(KNOWN):\n KNOWN[1] = 2', []),
+        ('KNOWN = {}\ndef f():\n own = dict(KNOWN)\n own[1] = KNOWN[2]', []),
+        ("A = os.environ.get('A')\ndef f():\n return os.environ['A']", []),
+    ],
+)
+def test_changes_from_afar_by_hand(source, found):
+    assert list(changed_from_afar(source)) == found
