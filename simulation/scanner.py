@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from secondglance.simulation.random_fields import column, normal, smooth_field, smooth_noise
 
+COIL_POINTS = 4
+"""Random values along an axis, between which the sensitivity of a coil is smooth."""
+
 
 def bias_field(
     shape: tuple[int, ...], rng: np.random.Generator, strength: float = 0.3
@@ -27,7 +30,7 @@ def bias_field(
     array of `shape`, float32
         Positive factors of mean 1.
     """
-    field = np.exp(strength * smooth_field(shape, rng))
+    field = np.exp(strength * smooth_field(shape, rng, COIL_POINTS))
     return field / field.mean()
 
 
@@ -39,7 +42,7 @@ def log_bias(
     `shape` is (B, H, W), `strength` (B,) the standard deviation in each slice.
     """
     b, h, w = shape
-    return smooth_noise((b, 1, h, w), rng, strength, 4)
+    return smooth_noise((b, 1, h, w), rng, strength, COIL_POINTS)
 
 
 def add_rician_noise(

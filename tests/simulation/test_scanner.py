@@ -3,7 +3,12 @@ import pytest
 import torch
 
 from secondglance.simulation.random_fields import elastic_displacement
-from secondglance.simulation.scanner import add_nyquist_ghost, add_rician_noise, bias_field
+from secondglance.simulation.scanner import (
+    add_nyquist_ghost,
+    add_rician_noise,
+    bias_field,
+    log_bias,
+)
 
 
 def test_bias_is_positive_smooth_and_of_mean_one(rng):
@@ -48,3 +53,14 @@ def test_strong_signal_keeps_gaussian_noise_around_it(rng):
 def test_a_seed_is_a_field():
     one, two = (bias_field((9, 8, 7), np.random.default_rng(4)) for _ in range(2))
     np.testing.assert_array_equal(one, two)
+
+
+def test_the_coil_is_as_uneven_in_a_slice_as_in_a_volume(rng):
+    slices = log_bias((800, 30, 26), rng, np.full(800, 0.3)).numpy()[:, 0]
+    planes = np.stack([np.log(bias_field((30, 26), rng, 0.3)) for _ in range(800)])
+    planes -= planes.mean((1, 2), keepdims=True)
+    slices -= slices.mean((1, 2), keepdims=True)
+    assert planes.std() == pytest.approx(slices.std(), rel=0.05)
+    for step in (3, 6, 12):
+        alike = [(x[:, step:] * x[:, :-step]).mean() / x.var() for x in (planes, slices)]
+        assert alike[0] == pytest.approx(alike[1], abs=0.05)
