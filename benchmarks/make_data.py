@@ -84,7 +84,7 @@ def simulate_donor(folder: Path, size: float, seed: int) -> None:
     """Draw a head of a size, and scan it once."""
     from secondglance.simulation.atlas import read_maps
     from secondglance.simulation.diffusion import simulate_dwi
-    from secondglance.simulation.whole_head import simulate_head
+    from secondglance.simulation.head_volume import simulate_head
 
     rng = np.random.default_rng([2026, seed])
     # A head of usual size in smaller voxels is a larger head in usual ones

@@ -24,7 +24,7 @@ from secondglance.models.pose import estimate_pose
 from secondglance.models.weights import default_weights, load_weights
 from secondglance.simulation.atlas import read_maps
 from secondglance.simulation.diffusion import draw_motion, simulate_dwi
-from secondglance.simulation.whole_head import simulate_head
+from secondglance.simulation.head_volume import simulate_head
 
 N_VOLUMES = 8
 

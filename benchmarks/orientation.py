@@ -25,7 +25,7 @@ from secondglance.models.weights import default_weights, load_weights
 from secondglance.simulation.animal import cut_slices, draw_animal
 from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.contrast import draw_contrast
-from secondglance.simulation.head import render_heads
+from secondglance.simulation.head_slices import render_heads
 from secondglance.simulation.head_stack import THICKNESS_MM, along_head
 
 

@@ -36,7 +36,7 @@ from secondglance.models.weights import (
 )
 from secondglance.simulation.animal import cut_through, draw_animal
 from secondglance.simulation.atlas import read_atlas
-from secondglance.simulation.head import render_as
+from secondglance.simulation.head_slices import render_as
 
 N_ANIMALS = 144
 APART_MM = 0.5

@@ -18,7 +18,7 @@ from secondglance.models.weights import default_weights, load_weights
 from secondglance.simulation.animal import cut_through, draw_animal
 from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.contrast import CONTRASTS
-from secondglance.simulation.head import render_as
+from secondglance.simulation.head_slices import render_as
 
 SNRS = (5, 10, 20, 40)
 BIASES = (0.0, 0.2, 0.4, 0.6)

@@ -29,7 +29,7 @@ from secondglance.models.weights import default_weights, load_weights
 from secondglance.simulation.animal import cut_slices, draw_animal
 from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.atlas_repair import CORD_MM
-from secondglance.simulation.head import render_as
+from secondglance.simulation.head_slices import render_as
 from secondglance.simulation.head_stack import draw_head
 from secondglance.simulation.random_fields import column
 

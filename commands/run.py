@@ -100,7 +100,7 @@ def _run_one(args, job, console) -> int:
     """Run the one scan that was asked for, with one line a stage."""
     from rich.markup import escape
 
-    from secondglance.pipelines.execution.known import known
+    from secondglance.pipelines.execution.scan_jobs import known
 
     name = job.scan.name
     if args.dry_run:
@@ -294,7 +294,7 @@ def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
         except InputError as error:
             if len(subjects) == 1:
                 raise
-            from secondglance.pipelines.execution.known import ScanResult
+            from secondglance.pipelines.execution.scan_jobs import ScanResult
 
             name = f'sub-{subject.removeprefix("sub-")}'
             lost.append(ScanResult(name, 'failed', reason=str(error)))
@@ -307,8 +307,8 @@ def _jobs(args, scans, method, execution, output_dir, reference) -> list:
     """List the scans to segment, each with its reference."""
     from secondglance.files.bids import find_reference
     from secondglance.pipelines.execution.cache import open_cache
-    from secondglance.pipelines.execution.known import ScanJob
     from secondglance.pipelines.execution.records import recipe
+    from secondglance.pipelines.execution.scan_jobs import ScanJob
 
     common = {
         'method': method,

@@ -54,7 +54,7 @@ def run_many(args, jobs: list, lost: list, output_dir: Path, console) -> int:
         0 all done, 1 some failed.
     """
     from secondglance.pipelines.execution.cohort import check_worker
-    from secondglance.pipelines.execution.known import known
+    from secondglance.pipelines.execution.scan_jobs import known
     from secondglance.pipelines.settings import read_arguments
 
     check_worker(args.worker or 'cf', read_arguments(args.worker_args, '--worker-args'))
@@ -202,7 +202,7 @@ def _count_once(outcomes: list) -> list:
 
     Examples
     --------
-    >>> from secondglance.pipelines.execution.known import ScanResult
+    >>> from secondglance.pipelines.execution.scan_jobs import ScanResult
     >>> names = 'sub-1_echo-10_bold', 'sub-1_echo-2_bold', 'sub-1_run-2_echo-2_bold'
     >>> [one.scan for one in _count_once([ScanResult(name, 'done') for name in names])]
     ['sub-1_echo-2_bold', 'sub-1_run-2_echo-2_bold']
@@ -241,8 +241,8 @@ def write_group(output_dir: Path, console) -> int:
 def _of_other_calls(outcomes: list, path: Path) -> list:
     """List what other calls made of an output folder's scans, by its records and its table."""
     from secondglance.files.tables import read_tsv
-    from secondglance.pipelines.execution.known import ScanResult
     from secondglance.pipelines.execution.records import finished_scans
+    from secondglance.pipelines.execution.scan_jobs import ScanResult
 
     names = {outcome.scan for outcome in outcomes}
     others = [

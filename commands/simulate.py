@@ -169,7 +169,7 @@ def write_animal(
 
     from secondglance.files.labels import file_labels
     from secondglance.simulation.diffusion import draw_motion, simulate_dwi
-    from secondglance.simulation.whole_head import simulate_head
+    from secondglance.simulation.head_volume import simulate_head
 
     head = simulate_head(*atlas, rng)
     n_volumes = b0_volumes + dwi_volumes

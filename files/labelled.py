@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from secondglance.files.bids import Scan, find_reference, find_scans, find_subjects
 from secondglance.files.geometry import check_geometry
-from secondglance.files.gradients import read_bvals
+from secondglance.files.gradient_table import read_bvals
 from secondglance.files.labels import WITHOUT_TABLE, find_label_table, read_reference
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.diffusion import select_b0

@@ -1,4 +1,4 @@
-"""Enhancement of saliency under a log-normal model of its magnitude."""
+"""Enhancement of saliency under a log-normal model of its magnitude: the equation of the paper."""
 
 from dataclasses import dataclass
 

@@ -21,7 +21,7 @@ from secondglance.files.geometry import (
     scale_of,
     with_position,
 )
-from secondglance.files.gradients import read_bvals
+from secondglance.files.gradient_table import read_bvals
 from secondglance.files.nifti import read_volume, reading_notes
 from secondglance.files.tables import read_tsv, write_tsv
 from secondglance.imaging.diffusion import B0_THRESHOLD, leave_out_empty, select_b0

@@ -158,7 +158,7 @@ class Report(SimpleInterface):
         self, record: RunRecord, stack: np.ndarray, mask: np.ndarray, affine: np.ndarray
     ) -> dict:
         """Table of the run, captions, and the paragraph of methods."""
-        from secondglance.reports.methods import image_caption, methods_text, volumes_of
+        from secondglance.reports.methods_text import image_caption, methods_text, volumes_of
         from secondglance.reports.summary import image_name, summary_table
 
         volumes = volumes_of(self.inputs.suffix)

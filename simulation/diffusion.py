@@ -7,9 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from secondglance.simulation.head_volume import SHAPE, Head
 from secondglance.simulation.random_fields import smooth_field
 from secondglance.simulation.scanner import add_nyquist_ghost, add_rician_noise, bias_field
-from secondglance.simulation.whole_head import SHAPE, Head
 
 SIGNAL_B0 = {
     'WM': 0.50,

@@ -1,8 +1,8 @@
 """Simulated whole heads as stacks of neighbouring slices.
 
-`secondglance.simulation.head` draws every slice by itself. Here all slices of one head share pose,
-contrast, coil and thickness; muscle, ear tubes and the coil's field change smoothly from slice to
-slice.
+`secondglance.simulation.head_slices` draws every slice by itself. Here all slices of one head share
+pose, contrast, coil and thickness; muscle, ear tubes and the coil's field change smoothly from
+slice to slice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from secondglance.imaging.pose import HeadStack
 from secondglance.simulation.animal import Animal, cut_slices
 from secondglance.simulation.contrast import draw_contrast, vary_tissues
 from secondglance.simulation.deformation import resample
-from secondglance.simulation.head import BEYOND_MM, random_grid, render_heads
+from secondglance.simulation.head_slices import BEYOND_MM, random_grid, render_heads
 
 THICKNESS_MM = (0.3, 1.2)
 """Distance of neighbouring slices that is drawn, mm."""

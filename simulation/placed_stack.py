@@ -17,7 +17,7 @@ from secondglance.simulation.atlas import Atlas
 from secondglance.simulation.brains import imperfect_masks
 from secondglance.simulation.contrast import draw_contrast, vary_tissues
 from secondglance.simulation.deformation import bend_grid, pose_grid, resample
-from secondglance.simulation.head import BEYOND_MM, render_heads
+from secondglance.simulation.head_slices import BEYOND_MM, render_heads
 from secondglance.simulation.head_stack import along_head
 from secondglance.simulation.random_fields import smooth_noise
 

@@ -13,7 +13,7 @@ from secondglance.imaging.metrics import dice
 from secondglance.models.unet import UNet
 from secondglance.simulation.animal import Animal, cut_through
 from secondglance.simulation.brains import render_slices
-from secondglance.simulation.head import render_heads
+from secondglance.simulation.head_slices import render_heads
 
 BACKGROUNDS = ('true mask', 'imperfect mask', 'whole head')
 """Backgrounds of the slices on which a network is scored."""

@@ -28,8 +28,8 @@ class Recipe:
     average : float
         Decay a step of the running average of the weights; 0 keeps the last weights.
     heads : bool
-        Whether most slices show whole heads (`secondglance.simulation.head`); otherwise all are
-        background-free.
+        Whether most slices show whole heads (`secondglance.simulation.head_slices`); otherwise all
+        are background-free.
     spacing : float
         In-plane spacing of the slices, in mm.
     side : int

@@ -25,7 +25,7 @@ from secondglance.models.brain_refinement import (
 from secondglance.models.segment import first_glance
 from secondglance.models.training.scans import LabelledScan, frame, recolour
 from secondglance.models.weights import LoadedModel
-from secondglance.simulation.head import random_grid
+from secondglance.simulation.head_slices import random_grid
 from secondglance.simulation.head_stack import along_head
 from secondglance.simulation.random_fields import smooth_noise
 from secondglance.simulation.scanner import scan

@@ -17,7 +17,7 @@ from secondglance.imaging.head_size import species_of_brain
 from secondglance.imaging.intensity import normalise_slices
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.simulation.brains import imperfect_masks
-from secondglance.simulation.head import random_grid
+from secondglance.simulation.head_slices import random_grid
 from secondglance.simulation.random_fields import column, smooth_noise
 from secondglance.simulation.scanner import field_of_view, scan
 

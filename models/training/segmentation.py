@@ -26,7 +26,7 @@ from secondglance.models.unet import UNet
 from secondglance.simulation.animal import Animal, draw_animal
 from secondglance.simulation.atlas import Atlas
 from secondglance.simulation.brains import draw_batch
-from secondglance.simulation.head import draw_heads
+from secondglance.simulation.head_slices import draw_heads
 
 
 class _Batches(SeededBatches):

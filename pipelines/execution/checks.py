@@ -6,7 +6,7 @@ import numpy as np
 
 from secondglance.files.bids import Scan
 from secondglance.files.geometry import check_geometry
-from secondglance.files.gradients import read_bvals, read_bvecs
+from secondglance.files.gradient_table import read_bvals, read_bvecs
 from secondglance.files.labels import read_reference
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.diffusion import leave_out_empty, select_b0

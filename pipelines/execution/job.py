@@ -13,10 +13,10 @@ from secondglance.files.atomic import no_room
 from secondglance.files.tables import read_tsv
 from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.pipelines.execution.checks import check_scan
-from secondglance.pipelines.execution.known import ScanJob, ScanResult, known
 from secondglance.pipelines.execution.lock import alone
 from secondglance.pipelines.execution.nipype_engine import configure, run_workflow
 from secondglance.pipelines.execution.records import refuse_edited, replacement, write_record
+from secondglance.pipelines.execution.scan_jobs import ScanJob, ScanResult, known
 from secondglance.pipelines.subject import init_subject_wf, workflow_name
 
 

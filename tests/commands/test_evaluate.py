@@ -26,7 +26,7 @@ from secondglance.models.weights import (
 from secondglance.reports.scores import summary_of
 from secondglance.simulation.animal import cut_slices, draw_animal
 from secondglance.simulation.atlas import read_atlas
-from secondglance.simulation.head import render_as
+from secondglance.simulation.head_slices import render_as
 
 
 def run(*call):

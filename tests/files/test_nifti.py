@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from secondglance.files.gradients import read_bvals
+from secondglance.files.gradient_table import read_bvals
 from secondglance.files.nifti import read_volume, reading_notes
 from secondglance.imaging.errors import InputError
 

@@ -31,7 +31,7 @@ from secondglance.files.bids import (
 from secondglance.files.bids_filters import read_filters
 from secondglance.files.digests import is_intact
 from secondglance.files.geometry import check_geometry
-from secondglance.files.gradients import read_bvals, read_bvecs
+from secondglance.files.gradient_table import read_bvals, read_bvecs
 from secondglance.files.labels import read_label_table
 from secondglance.files.nifti import read_volume, reading_notes
 from secondglance.files.regions import _read_table, read_frame

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from secondglance.files.gradients import read_bvals
+from secondglance.files.gradient_table import read_bvals
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.motion import residual_displacement, typical_volume
@@ -120,7 +120,7 @@ def test_real_mcflirt_recovers_known_motion(save):
 
     from secondglance.simulation.atlas import read_maps
     from secondglance.simulation.diffusion import draw_motion, simulate_dwi
-    from secondglance.simulation.whole_head import simulate_head
+    from secondglance.simulation.head_volume import simulate_head
 
     rng = np.random.default_rng(4)
     head = simulate_head(*read_maps(), rng)
@@ -317,7 +317,7 @@ def test_the_head_says_less_than_the_brain_where_muscle_moves(tmp_path, save):
     from secondglance.models.weights import default_weights
     from secondglance.simulation.atlas import read_maps
     from secondglance.simulation.diffusion import draw_motion, simulate_dwi
-    from secondglance.simulation.whole_head import simulate_head
+    from secondglance.simulation.head_volume import simulate_head
 
     rng = np.random.default_rng(1)
     head = simulate_head(*read_maps(), rng)

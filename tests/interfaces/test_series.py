@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from secondglance.files.gradients import read_bvecs
+from secondglance.files.gradient_table import read_bvecs
 from secondglance.imaging.errors import InputError
 from secondglance.interfaces.series import BrainImage, CorrectSeries
 

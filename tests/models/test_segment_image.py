@@ -15,7 +15,7 @@ from secondglance.files.bids import find_donor
 from secondglance.imaging.errors import InputError
 from secondglance.simulation.animal import cut_slices, draw_animal
 from secondglance.simulation.atlas import read_atlas
-from secondglance.simulation.head import render_as
+from secondglance.simulation.head_slices import render_as
 from secondglance.workflows import main
 
 DONORS = donor_paths()[:2]

@@ -308,7 +308,7 @@ def test_shifted_copy_of_the_donors_brain_is_found_exactly(seed):
     from secondglance.models.weights import load_weights
     from secondglance.simulation.atlas import read_maps
     from secondglance.simulation.diffusion import simulate_dwi
-    from secondglance.simulation.whole_head import oblique_affine, simulate_head
+    from secondglance.simulation.head_volume import oblique_affine, simulate_head
 
     model = load_weights(default_weights())
     rng = np.random.default_rng([9, seed])

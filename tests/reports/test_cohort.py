@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from secondglance.pipelines.execution.known import ScanResult
+from secondglance.pipelines.execution.scan_jobs import ScanResult
 from secondglance.reports.cohort import flag_outliers, in_order, outliers, write_cohort_page
 
 

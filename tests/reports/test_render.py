@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from secondglance.reports import figures
-from secondglance.reports.methods import methods_text, volumes_of
+from secondglance.reports.methods_text import methods_text, volumes_of
 from secondglance.reports.render import render_report
 
 

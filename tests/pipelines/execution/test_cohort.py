@@ -17,7 +17,7 @@ from secondglance.files.bids import Scan
 from secondglance.imaging.errors import InputError
 from secondglance.pipelines import Execution, Method
 from secondglance.pipelines.execution.cohort import run_cohort
-from secondglance.pipelines.execution.known import ScanJob
+from secondglance.pipelines.execution.scan_jobs import ScanJob
 from secondglance.workflows import main
 
 # The processes of a cohort cannot import a test by its name

@@ -9,7 +9,7 @@ from secondglance.imaging.labels import BRAIN_SHARE
 from secondglance.simulation.animal import cut_slices, draw_animal
 from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.contrast import brain_labels, vary_tissues
-from secondglance.simulation.head import draw_heads, random_grid, render_as, render_heads
+from secondglance.simulation.head_slices import draw_heads, random_grid, render_as, render_heads
 
 SPACING = 0.5
 

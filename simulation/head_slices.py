@@ -1,4 +1,4 @@
-"""Simulated whole heads, to train networks for any scanner.
+"""Simulated slices of whole heads, to train networks for any scanner.
 
 Around the tissue maps of an `Animal`, bone, muscles, skin, eyes, ear tubes and bars of random
 shape and brightness are drawn; coil and artefacts are random. The heads need not be realistic: a

@@ -1,4 +1,4 @@
-"""Simulated whole heads from the tissue maps of an atlas."""
+"""Simulated volumes of whole heads, from the tissue maps of an atlas."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from secondglance.simulation.atlas import read_maps
 from secondglance.simulation.diffusion import draw_motion, simulate_dwi
-from secondglance.simulation.whole_head import Head, simulate_head
+from secondglance.simulation.head_volume import Head, simulate_head
 
 STILL = np.eye(4)[None]
 
