@@ -1,8 +1,8 @@
 """Simulated whole heads as stacks of neighbouring slices.
 
-`secondglance.simulation.head_slices` draws every slice by itself. Here all slices of one head share
-pose, contrast, coil and thickness; muscle, ear tubes and the coil's field change smoothly from
-slice to slice.
+`secondglance.simulation.head_slices` draws every slice by itself. Here all slices of one head
+share pose, contrast, coil and thickness; muscle, ear tubes and the coil's field change smoothly
+from slice to slice.
 """
 
 from __future__ import annotations
