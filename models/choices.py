@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 
-from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.mask.methods import METHODS
 from secondglance.imaging.published import PEAK, WIDTH
 from secondglance.models.saliency.methods import saliency_methods
+from secondglance.models.saliency.targets import TARGETS
 
 SALIENCY_METHODS: tuple[str, ...] = tuple(saliency_methods())
 """Names of the files in `secondglance.models.saliency.methods`; the first is the paper's."""
-
-TARGETS: tuple[str, ...] = ('brain', *TISSUES)
-"""Class to explain: the summed logits of one tissue, or of all three."""
 
 MASK_METHODS: tuple[str, ...] = ('auto', *METHODS)
 """How the brain mask is made: names of `secondglance.imaging.mask.methods`, or ``auto``."""

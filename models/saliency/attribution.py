@@ -5,7 +5,6 @@ The forward pass that a map needs is also the first segmentation, so both come o
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,16 +15,10 @@ from torch import nn
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.intensity import normalise_slices
-from secondglance.imaging.labels import CLASSES, TISSUES
-from secondglance.models.choices import SALIENCY_METHODS, TARGETS
 from secondglance.models.inference import each_batch, pad_to_stride, slices_at_once
+from secondglance.models.saliency.follower import Follower
 from secondglance.models.saliency.methods import saliency_methods
-from secondglance.models.saliency.rectifiers import (
-    RefuseFunctionalReLU,
-    calls,
-    check_rectifiers,
-    twin_of,
-)
+from secondglance.models.saliency.targets import TARGETS
 
 
 @dataclass(frozen=True)
@@ -93,8 +86,9 @@ def saliency(
         One of `TARGETS`: the sum of that tissue's logits, or of those of the three tissues.
         Logits, since softmax saturates and its gradient is then empty.
     method : str
-        One of `SALIENCY_METHODS`: guided backpropagation, Deconvnet, the gradient, the gradient
-        times the pixel, or the mean gradient on the way from a black image times the pixel.
+        A name of `secondglance.models.saliency.methods`: guided backpropagation, Deconvnet, the
+        gradient, the gradient times the pixel, or the mean gradient on the way from a black image
+        times the pixel.
     region : tensor, shape (B, H, W), optional
         Weight of each pixel's logits in the sum, such as a mask or a single voxel; by default one
         everywhere.
@@ -126,12 +120,12 @@ def saliency(
     """
     if target not in TARGETS:
         raise InputError(f'Target {target!r} is not known; choose one of {", ".join(TARGETS)}.')
-    if method not in SALIENCY_METHODS:
+    methods = saliency_methods()
+    if method not in methods:
         raise InputError(
-            f'Saliency method {method!r} is not known; choose one of '
-            f'{", ".join(SALIENCY_METHODS)}.'
+            f'Saliency method {method!r} is not known; choose one of {", ".join(methods)}.'
         )
-    module = saliency_methods()[method].load()
+    module = methods[method].load()
     attribute = getattr(module, 'attribute', _gradient)
     follow = Follower(net, getattr(module, 'RECTIFIER', None), target, region)
     # Also where the caller has switched gradients off.
@@ -145,49 +139,6 @@ def saliency(
             return total / smoothing.copies, logits
         found, logits = attribute(follow, images, steps)
         return found, follow.logits(images) if logits is None else logits
-
-
-class Follower:
-    """A copy of a network, and the target of the gradient."""
-
-    def __init__(
-        self,
-        net: nn.Module,
-        function: type[torch.autograd.Function] | None,
-        target: str,
-        region: torch.Tensor | None,
-    ) -> None:
-        self.function = function
-        if self.function is not None:
-            check_rectifiers(net)
-        self.twin = twin_of(net, self.function)
-        names = TISSUES if target == 'brain' else (target,)
-        self.channels = [CLASSES.index(name) for name in names]
-        self.region = region
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        strict = contextlib.nullcontext() if self.function is None else RefuseFunctionalReLU()
-        with strict:
-            logits: torch.Tensor = self.twin(images)
-        if self.function is not None and not calls(self.twin):
-            raise InputError(
-                'No torch.nn.ReLU of the network took part in its forward pass, so there is '
-                'nothing to guide; ask for `gradient`, or use a network with ReLUs.'
-            )
-        return logits
-
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            return self.forward(images)
-
-    def gradient(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        source = images.detach().requires_grad_(True)
-        logits = self.forward(source)
-        wanted = logits[:, self.channels]
-        if self.region is not None:
-            wanted = wanted * self.region[:, None].to(wanted)
-        (gradient,) = torch.autograd.grad(wanted.sum(), source)
-        return gradient[:, 0], logits.detach()
 
 
 def _gradient(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
-if TYPE_CHECKING:
-    from secondglance.models.saliency.attribution import Follower
+from secondglance.models.saliency.follower import Follower
 
 NAME = 'input-x-gradient'
 CITATION = 'the gradient times the image (Shrikumar et al. 2016, arXiv:1605.01713)'

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from secondglance.models.saliency.attribution import Follower
+from secondglance.models.saliency.follower import Follower
 
 NAME = 'integrated-gradients'
 CITATION = 'integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365)'
