@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Index of the CPU build of torch, 0.2 GB; empty, the build for NVIDIA GPUs, 3 GB
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: run test fast mutants lint bench docs clean
+.PHONY: run test fast mutants lint types bench docs clean
 
 run: $(VENV)/installed  ## the example rat, from raw scan to report
 	"$(BIN)/python" workflows.py --subject sub-01
@@ -27,11 +27,14 @@ lint: $(VENV)/tests-installed
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
 	"$(BIN)/codespell" $$(git ls-files '*.py' '*.md' '*.cfg' '*.toml' '*.html')
+	$(MAKE) types
+	"$(BIN)/lint-imports"
+
+types: $(VENV)/tests-installed
 	mkdir -p "$(VENV)/types" && ln -sfn "$(CURDIR)" "$(VENV)/types/secondglance"
 	cd "$(VENV)/types" && MYPYPATH=. ../bin/mypy --config-file "$(CURDIR)/pyproject.toml" \
 		$(addprefix -p secondglance.,data imaging files simulation models reports interfaces \
 		pipelines commands workflows)
-	"$(BIN)/lint-imports"
 
 docs: $(VENV)/docs-installed  ## the site, in docs/_build/html; a warning is an error
 	"$(BIN)/python" -m sphinx -q -W --keep-going -b html docs docs/_build/html
