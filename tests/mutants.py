@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -156,12 +157,14 @@ def mutants_of(path: str) -> Iterator[Mutant]:
 
 
 def tests_of(path: str) -> list[list[str]]:
-    """Tests that judge a file: those of its own name first, then all others of its folder."""
+    """Tests that judge a file: those of its own name, those that name it, the folder's others."""
     top, stem = path.split('/')[0], Path(path).stem
     every = sorted((ROOT / 'tests' / top).rglob('test_*.py'))
     where = [f for f in every if not {'training', 'labelling'} & set(f.parts)]
-    own = [f for f in where if f.stem == f'test_{stem}' or f.name == 'test_docstrings.py']
-    rounds = [own, [f for f in where if f not in own]]
+    own = [f for name in (stem, 'docstrings') for f in where if f.name == f'test_{name}.py']
+    word = re.compile(rf'\b{stem}\b')
+    near = [f for f in where if f not in own and word.search(f.read_text(encoding='utf-8'))]
+    rounds = [own, near, [f for f in where if f not in own and f not in near]]
     return [[str(f.relative_to(ROOT)) for f in files] for files in rounds if files]
 
 

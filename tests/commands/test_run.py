@@ -196,9 +196,5 @@ def test_a_finished_scan_is_answered_without_the_libraries_that_segment_it(study
 
 def test_libraries_that_draw_and_count_are_not_imported_to_segment():
     code = 'import secondglance.pipelines.execution.job'
-    assert imported_by(f'{code}, scipy.ndimage, nipype, torch') >= {
-        'scipy.ndimage',
-        'nipype',
-        'torch',
-    }
+    assert imported_by('import scipy.ndimage, pandas') >= {'scipy.ndimage', 'pandas'}
     assert not imported_by(code) & {'torch', 'pydra', 'matplotlib', 'pandas'}

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 
 from secondglance.files.bids import (
     find_scans,
@@ -320,10 +321,11 @@ def _peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def test_readers_refuse_in_a_sentence_or_read(tmp_path, recwarn, capfd):
+@pytest.mark.parametrize('n_cases', [600, pytest.param(2500, marks=pytest.mark.slow)])
+def test_readers_refuse_in_a_sentence_or_read(n_cases, tmp_path, recwarn, capfd):
     _weights(tmp_path)
     before = _peak()
-    counts, faults = run(2500, tmp_path)
+    counts, faults = run(n_cases, tmp_path)
     assert not faults
     assert _peak() - before < MEGABYTES
     for fuzzer in FUZZERS:

@@ -40,14 +40,14 @@ def phantom():
     from scipy.spatial.transform import Rotation
 
     rng = np.random.default_rng(4)
-    shape = (40, 40, 26)
+    shape = (36, 40, 26)
     grid = nib.affines.apply_affine(AFFINE, np.moveaxis(np.indices(shape), 0, -1))
     middle = nib.affines.apply_affine(AFFINE, (np.array(shape) - 1) / 2)
     fibre = np.array([0.6, 0.64, 0.48])
     mean_d, high, low = 0.75e-3, 1.35e-3, 0.45e-3
-    n = 16
+    n = 12
     bvals = np.full(n, B_VALUE)
-    bvals[[0, 8]] = 0
+    bvals[[0, 6]] = 0
     world = rng.standard_normal((3, n))
     world = np.where(bvals > 0, world / np.linalg.norm(world, axis=0), 0)
     matrices = np.tile(np.eye(4), (n, 1, 1))
@@ -125,7 +125,7 @@ def test_fa_and_direction_of_a_phantom_are_right_after_motion(phantom, found):
 
 
 def test_the_coil_field_is_removed_inside_the_mask(rng):
-    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in (40, 36, 20)), indexing='ij')
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in (28, 26, 14)), indexing='ij')
     mask = (x / 0.9) ** 2 + (y / 0.8) ** 2 + (z / 0.85) ** 2 < 1
     truth = np.where(x**2 + y**2 < 0.2, 140.0, 100.0)
     field = np.exp(0.5 * x - 0.4 * y)

@@ -13,13 +13,18 @@ from secondglance.models.choices import AS_PUBLISHED
 from secondglance.models.donors import compute_donor, read_donor, shipped_donor
 from secondglance.models.weights import default_weights, load_weights
 
+FOLDERS = [
+    pytest.param(folder, marks=[pytest.mark.slow] * (k % 4 > 0))
+    for k, folder in enumerate(donor_paths())
+]
+
 
 @pytest.fixture(scope='module')
 def model():
     return load_weights(default_weights())
 
 
-@pytest.mark.parametrize('folder', donor_paths(), ids=lambda folder: folder.name)
+@pytest.mark.parametrize('folder', FOLDERS, ids=lambda folder: folder.name)
 def test_what_ships_is_what_the_network_computes(model, folder):
     """After new weights: ``python benchmarks/donor_saliency.py``."""
     image, mask = find_donor(folder)

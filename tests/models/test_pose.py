@@ -22,9 +22,12 @@ def quarter_turns(model, stack):
 
 
 HEADS = [example_rat()[0], *(p / 'image.nii.gz' for p in donor_paths() if 'simulated' in p.name)]
+SOME = [
+    pytest.param(path, marks=[pytest.mark.slow] * ('ish' in path.parent.name)) for path in HEADS
+]
 
 
-@pytest.mark.parametrize('path', HEADS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize('path', SOME, ids=lambda path: path.parent.name)
 @pytest.mark.parametrize('turned', range(4))
 def test_heads_are_set_upright(model, path, turned):
     head = read_head(path, None, Pose('rat', model.spacing))[0]
@@ -45,7 +48,7 @@ def test_an_image_without_a_head_is_not_turned(model, rng):
     assert quarter_turns(model, rng.rayleigh(1.0, (5, 64, 64)).astype(np.float32)) == 0
 
 
-@pytest.mark.parametrize('path', HEADS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize('path', SOME, ids=lambda path: path.parent.name)
 @pytest.mark.parametrize(('size', 'species'), [(1.0, 'rat'), (0.65, 'mouse')])
 def test_species_is_estimated_from_brain_size(model, path, size, species):
     image = nib.load(path)

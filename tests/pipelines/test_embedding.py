@@ -87,6 +87,7 @@ def slices_of_rat():
     return nib.load(example_rat()[0]).slicer[:, :, 6:10]
 
 
+@pytest.mark.slow
 def test_the_whole_method_runs_as_the_documentation_shows(shown, tmp_path):
     folder = tmp_path / 'study/sub-01/anat'
     folder.mkdir(parents=True)

@@ -28,11 +28,11 @@ def model():
 
 @pytest.fixture
 def head(rng):
-    stack = rng.gamma(2.0, 30.0, (3, 24, 24))
+    stack = rng.gamma(2.0, 30.0, (2, 24, 24))
     brain = np.zeros(stack.shape, bool)
     brain[:, 6:18, 7:17] = True
     stack[brain] += 200
-    return HeadStack(stack, np.arange(3.0), 0.3, brain.astype(np.uint8))
+    return HeadStack(stack, np.arange(2.0), 0.3, brain.astype(np.uint8))
 
 
 def test_blocks_run_from_the_output_to_the_input_and_are_the_whole_network(model):

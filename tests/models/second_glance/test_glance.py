@@ -12,12 +12,18 @@ from secondglance.models.second_glance.network import N_CHANNELS, split_outputs
 POSITIONS = np.arange(10.0)
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def head():
     rng = np.random.default_rng(0)
     y, x, z = np.mgrid[:10, :66, :54]
     away = ((x - 30) / 22) ** 2 + ((z - 26) / 16) ** 2 + ((y - 4.5) / 6) ** 2
     return rng.normal(10, 1, away.shape) * (1 + (away < 0.3)), away < 1
+
+
+@pytest.fixture(scope='module')
+def found(network, head):
+    """Second glance at the head."""
+    return second_glance(*head, POSITIONS, 0.25, 'rat', network)
 
 
 @pytest.fixture
@@ -31,8 +37,7 @@ def atlas():
     )
 
 
-def test_fractions_sum_to_one_inside_and_labels_follow_the_mask(network, head):
-    found = second_glance(*head, POSITIONS, 0.25, 'rat', network)
+def test_fractions_sum_to_one_inside_and_labels_follow_the_mask(found, head):
     total = found.fractions.sum(axis=-1)
     assert total[head[1]] == pytest.approx(1, abs=1e-5)
     assert np.all(total[~head[1]] == 0)
@@ -40,9 +45,8 @@ def test_fractions_sum_to_one_inside_and_labels_follow_the_mask(network, head):
     assert np.array_equal(np.isnan(found.coordinates[..., 0]), ~head[1])
 
 
-def test_mirrored_brain_gives_mirrored_result(network, head):
+def test_mirrored_brain_gives_mirrored_result(network, head, found):
     image, mask = head
-    found = second_glance(image, mask, POSITIONS, 0.25, 'rat', network)
     turned = second_glance(image[:, ::-1], mask[:, ::-1], POSITIONS, 0.25, 'rat', network)
     same = found.fractions.argmax(-1) == turned.fractions[:, ::-1].argmax(-1)
     assert same[mask].mean() > 0.97
@@ -50,21 +54,20 @@ def test_mirrored_brain_gives_mirrored_result(network, head):
     assert np.nanmax(np.abs(away)) < 0.15
 
 
-def test_field_of_view_does_not_change_the_result(network, head):
+def test_field_of_view_does_not_change_the_result(network, head, found):
     image, mask = head
     cut = np.s_[:, 4:58, 5:48]
-    whole = second_glance(image, mask, POSITIONS, 0.25, 'rat', network)
     part = second_glance(image[cut], mask[cut], POSITIONS, 0.25, 'rat', network)
-    assert np.allclose(whole.fractions[cut], part.fractions, atol=1e-4)
-    assert np.allclose(whole.coordinates[cut], part.coordinates, atol=1e-3, equal_nan=True)
+    assert np.allclose(found.fractions[cut], part.fractions, atol=1e-4)
+    assert np.allclose(found.coordinates[cut], part.coordinates, atol=1e-3, equal_nan=True)
 
 
-def test_voxels_far_from_the_mask_do_not_change_the_result(network, head):
+def test_voxels_far_from_the_mask_do_not_change_the_result(network, head, found):
     image, mask = head
     other = image.copy()
     other[:, :4], other[:, :, -5:] = 0, 500
-    a, b = (second_glance(i, mask, POSITIONS, 0.25, 'rat', network) for i in (image, other))
-    assert np.array_equal(a.fractions, b.fractions)
+    again = second_glance(other, mask, POSITIONS, 0.25, 'rat', network)
+    assert np.array_equal(found.fractions, again.fractions)
 
 
 def test_left_is_left(network, head, atlas):
@@ -76,9 +79,8 @@ def test_left_is_left(network, head, atlas):
     assert (right == 2).mean() > 0.98
 
 
-def test_place_of_the_mask_is_where_the_network_starts(network, head):
+def test_place_of_the_mask_is_where_the_network_starts(found):
     """With nothing added, a brain lies where its mask does: 14.6 mm wide about the midline."""
-    found = second_glance(*head, POSITIONS, 0.25, 'rat', network)
     across = found.coordinates[..., 0]
     assert np.nanmin(across) == pytest.approx(-7.3, abs=0.8)
     assert np.nanmax(across) == pytest.approx(7.3, abs=0.8)
@@ -93,9 +95,8 @@ def test_outputs_add_to_the_place():
     assert torch.allclose((places - still)[0, :, 0, 0], torch.tensor([3.0, 0.0, 0.0]))
 
 
-def test_place_runs_forward_and_up(network, head):
+def test_place_runs_forward_and_up(network, head, found):
     """With nothing added: from 1.7 − 5.2 to 1.7 + 5.2 mm upwards, and forward along the head."""
-    found = second_glance(*head, POSITIONS, 0.25, 'rat', network)
     _, along, up = np.moveaxis(found.coordinates, -1, 0)
     assert np.nanmin(up) == pytest.approx(1.7 - 5.2, abs=0.6)
     assert np.nanmax(up) == pytest.approx(1.7 + 5.2, abs=0.6)
