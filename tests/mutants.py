@@ -15,6 +15,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -192,11 +193,12 @@ def load_libraries() -> None:
     sys.modules['torch'].set_num_threads(1)
 
 
-def passes(tree: Path, tests: list[str], seconds: float) -> bool | None:
-    """Whether tests pass, in a forked process; None if they took too long."""
+def passes(tree: Path, tests: list[str], seconds: int) -> bool | None:
+    """Whether tests pass, in a forked process; None if they took too much processor time."""
     child = os.fork()
     if not child:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(null, stream)
@@ -209,18 +211,21 @@ def passes(tree: Path, tests: list[str], seconds: float) -> bool | None:
             code = pytest.main(['-x', '-q', '-m', 'not slow', '-p', 'no:cacheprovider', *tests])
         finally:
             os._exit(int(code))
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    # Ten times as long where a process waits for what never comes
+    end, code = time.monotonic() + 10 * seconds, None
+    while code is None and time.monotonic() < end:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
-            return os.waitstatus_to_exitcode(status) == 0
+            code = os.waitstatus_to_exitcode(status)
         time.sleep(0.05)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    if code is None:
+        os.waitpid(child, 0)
+    return None if code in (None, -signal.SIGXCPU, -signal.SIGKILL) else code == 0
 
 
-def judge(tree: Path, mutant: Mutant, seconds: float) -> str:
+def judge(tree: Path, mutant: Mutant, seconds: int) -> str:
     """Plant a bug in the copy of the tree, and run the tests concerned."""
     source = (ROOT / mutant.path).read_text(encoding='utf-8')
     place = tree / mutant.path
@@ -264,7 +269,9 @@ def main() -> int:
     parser.add_argument('folders', nargs='*', help=f'{", ".join(FOLDERS)} (default: all)')
     parser.add_argument('-n', type=int, default=304, help='bugs to plant (default %(default)s)')
     parser.add_argument('--seed', type=int, default=2019, help='of the sample')
-    parser.add_argument('--timeout', type=float, default=180.0, help='seconds for one bug')
+    parser.add_argument(
+        '--timeout', type=int, default=90, help='processor seconds a run'
+    )
     parser.add_argument('--part', default='1/1', help='K/M: the Kth of M parts of the sample')
     parser.add_argument('--results', type=Path, help='file of results, added to and continued')
     args = parser.parse_args()
