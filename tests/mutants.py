@@ -269,9 +269,7 @@ def main() -> int:
     parser.add_argument('folders', nargs='*', help=f'{", ".join(FOLDERS)} (default: all)')
     parser.add_argument('-n', type=int, default=304, help='bugs to plant (default %(default)s)')
     parser.add_argument('--seed', type=int, default=2019, help='of the sample')
-    parser.add_argument(
-        '--timeout', type=int, default=90, help='processor seconds a run'
-    )
+    parser.add_argument('--timeout', type=int, default=90, help='processor seconds a run')
     parser.add_argument('--part', default='1/1', help='K/M: the Kth of M parts of the sample')
     parser.add_argument('--results', type=Path, help='file of results, added to and continued')
     args = parser.parse_args()
