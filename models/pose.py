@@ -140,7 +140,7 @@ def _look(model: LoadedModel, stack: NDArray, spacing: float, device: str) -> _L
     near = near_head(stack)
     brain = (probabilities[:, 0] < 0.5) & near
     section = float(brain.sum(axis=(1, 2)).max()) * spacing**2
-    if brain.sum() < _SEEN * near.sum():
+    if not brain.any() or brain.sum() < _SEEN * near.sum():
         return _Look(np.inf, section)
     maybe = (probabilities[:, 0] < 0.95) & near
     doubt = float(-np.log(probabilities.max(axis=1)[maybe].clip(1e-6)).mean())

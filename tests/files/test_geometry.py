@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from secondglance.files.geometry import affine_of, check_geometry, with_position
+from secondglance.files.geometry import affine_of, check_geometry, scale_of, with_position
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
 
@@ -195,3 +195,20 @@ def test_position_is_that_of_the_other_image_to_the_bit(rat):
     out = nib.Nifti1Image.from_bytes(with_position(np.ones((100, 100, 5)), image).to_bytes())
     for field in ('sform_code', 'qform_code', 'srow_x', 'quatern_b', 'pixdim', 'xyzt_units'):
         np.testing.assert_array_equal(out.header[field], image.header[field])
+
+
+def test_all_that_says_where_voxels_lie_is_taken_over(rng, oblique):
+    image = nib.Nifti1Image(rng.random((4, 5, 6), dtype=np.float32), oblique)
+    image.set_qform(np.diag([0.3, 0.3, 0.9, 1]) @ oblique, 2)
+    image.set_sform(oblique, 3)
+    image.header.set_dim_info(freq=2, phase=0, slice=1)
+    image.header.set_xyzt_units('micron', 'msec')
+    other = with_position(np.zeros((4, 5, 6, 2), np.float32), image, 10.0)
+    for header in (other.header, nib.Nifti1Image.from_bytes(other.to_bytes()).header):
+        assert header.get_dim_info() == (2, 0, 1)
+        assert header.get_xyzt_units() == ('micron', 'msec')
+        assert header['qform_code'] == 2
+        assert header['sform_code'] == 3
+        np.testing.assert_array_equal(header.get_qform(), image.header.get_qform())
+        np.testing.assert_array_equal(header.get_sform(), image.header.get_sform())
+    assert scale_of(other) == 10

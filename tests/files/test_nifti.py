@@ -141,6 +141,9 @@ def test_a_pair_of_files_is_read_by_either_name(head, tmp_path):
     (tmp_path / 'a.img').unlink()
     with pytest.raises(InputError, match=r'a\.img is not there'):
         read_volume(tmp_path / 'a.hdr')
+    (tmp_path / 'a.hdr').rename(tmp_path / 'a.img')
+    with pytest.raises(InputError, match=r'a\.hdr is not there'):
+        read_volume(tmp_path / 'a.img')
 
 
 def _rgb(voxels):

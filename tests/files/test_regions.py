@@ -84,3 +84,14 @@ def test_a_broken_atlas_is_refused(folder, name, text, reason):
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match='not a folder'):
         read_region_atlas(tmp_path / 'none')
+
+
+@pytest.mark.parametrize(
+    ('shape', 'value'), [((4, 5, 6, 2), 3), ((4, 5, 6), -1), ((4, 5, 6), 40_000)]
+)
+def test_an_atlas_is_one_volume_of_labels(folder, shape, value):
+    labels = np.zeros(shape, np.int32)
+    labels[1], labels[2] = value, 3
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), folder / 'regions.nii.gz')
+    with pytest.raises(InputError, match='one volume of labels'):
+        read_region_atlas(folder)

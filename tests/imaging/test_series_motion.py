@@ -144,3 +144,14 @@ def test_a_brain_in_one_slice_is_left_as_it_is():
     volume, mask = np.full((9, 9, 3), 7.0), np.zeros((9, 9, 3), bool)
     mask[2:6, 2:6, 1] = True
     np.testing.assert_array_equal(remove_field(volume, mask, (1, 1, 1)), np.where(mask, 7, 0))
+
+
+@pytest.mark.parametrize(('n', 'freed'), [(3, False), (4, True), (5, True)])
+def test_the_field_of_four_slices_can_be_told(n, freed):
+    x, y, _ = np.meshgrid(*(np.linspace(-1, 1, k) for k in (20, 18, n)), indexing='ij')
+    volume, mask = 100 * np.exp(0.6 * x), x**2 + y**2 < 0.8
+    found = remove_field(volume, mask, (0.3, 0.3, 1.0))[mask]
+    if freed:
+        assert found.std() < 0.5 * volume[mask].std()
+    else:
+        np.testing.assert_allclose(found, volume[mask], rtol=1e-6)

@@ -43,6 +43,7 @@ def test_few_slices_are_enough(model, n_slices):
     assert quarter_turns(model, np.rot90(middle, 2, (1, 2))) == 2
 
 
+@pytest.mark.filterwarnings('error')
 def test_an_image_without_a_head_is_not_turned(model, rng):
     assert quarter_turns(model, np.zeros((5, 64, 48), np.float32)) == 0
     assert quarter_turns(model, rng.rayleigh(1.0, (5, 64, 64)).astype(np.float32)) == 0
@@ -93,3 +94,17 @@ def test_slices_are_cut_along_the_axis_that_was_asked_for(model):
     assert (pose.species, pose.slice_axis, pose.quarter_turns) == ('rat', 'i', 0)
     known = estimate_pose(model, voxels, image.affine, species='mouse', quarter_turns=1)
     assert known == Pose('mouse', model.spacing * 0.65, 'auto', 1)
+
+
+def test_every_species_is_looked_at_with_its_own_pixels(model):
+    asked = []
+
+    def stack_at(spacing):
+        asked.append(spacing)
+        return np.zeros((5, 64, 48), np.float32)
+
+    find_pose(model, stack_at)
+    assert asked == pytest.approx([model.spacing, model.spacing * 0.65])
+    asked.clear()
+    find_pose(model, stack_at, species='mouse')
+    assert asked == pytest.approx([model.spacing * 0.65])

@@ -179,3 +179,14 @@ def test_a_voxel_of_two_fifths_tissue_is_brain(heads):
         np.testing.assert_array_equal(
             head.labels[partly], 1 + classes.argmax(axis=0).astype(np.uint8)[partly]
         )
+
+
+@pytest.mark.parametrize('snr', [10.0, 30.0])
+def test_noise_is_what_grey_matter_is_divided_by(snr):
+    shape = (24, 24, 12)
+    one, none = np.ones(shape, np.float32), np.zeros((3, 24, 24, 12), np.float32)
+    head = Head(np.eye(4), np.full(shape, 2, np.uint8), {'GM': one}, none)
+    noisy, clean = (scan(head, snr=value)[..., 0] for value in (snr, 1e9))
+    assert clean.mean() == pytest.approx(1000, rel=0.02)
+    # The field and the texture are the same
+    assert (noisy - clean).std() == pytest.approx(1000 / snr, rel=0.03)
