@@ -49,7 +49,7 @@ def test_slices_of_a_batch_do_not_influence_each_other():
 
 
 @pytest.mark.parametrize('form', [FORMAT, REFINEMENT, SECOND_GLANCE])
-@pytest.mark.parametrize('batch', [1, 5, pytest.param(32, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('batch', [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 32))])
 def test_number_of_threads_changes_no_bit(form, batch):
     net = load_weights(SHIPPED[form](), 'cpu', form).net
     images = torch.randn(batch, net.in_channels, 64, 48, generator=torch.manual_seed(1))

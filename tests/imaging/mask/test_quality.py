@@ -145,6 +145,14 @@ def test_where_none_can_be_trusted_auto_keeps_the_networks(brain, calibration):
     taken = select_mask('auto', lost, 0.3, 1.0, distrust)
     assert taken.method == 'network'
     assert taken.confidence < 0.5
+    # Also where another is likelier, and still more likely bad than good
+    weights = [0.0] * len(EVIDENCE) + [-5.0]
+    weights[EVIDENCE.index('like_placed')] = 2.0
+    taken = select_mask(
+        'auto', lost, 0.3, 1.0, Calibration(tuple(weights), calibration.slice_weights)
+    )
+    assert taken.candidates['network'] < taken.candidates['correlation'] < 0.5
+    assert taken.method == 'network'
 
 
 def test_the_fit_is_the_minimum_of_its_loss(rng):

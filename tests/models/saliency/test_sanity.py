@@ -14,6 +14,7 @@ from secondglance.models.saliency.sanity import (
     check,
     edges,
     randomised,
+    steps,
     verdicts,
 )
 from secondglance.models.unet import UNet
@@ -121,3 +122,22 @@ def test_faithful_order_empties_the_curve_first(model, monkeypatch, rng):
     assert found.curves['insertion']['right'][-1] == 1
     assert found.area('deletion', 'right') < 0.3 < 0.8 < found.area('deletion', 'wrong')
     assert found.area('insertion', 'right') > 0.8 > 0.3 > found.area('insertion', 'wrong')
+
+
+def test_every_block_is_randomised_in_turn_and_by_itself(model, head):
+    said: list[str] = []
+    found = check(model, head, [head], progress=said.append)
+    assert said == steps(model.net)
+    names = [name for name, _ in blocks(model.net)]
+    for test in ('cascade', 'single block'):
+        assert [row['what'] for row in found.of(test)] == names
+    # The first block is gone by itself in either; the last one is not
+    same = [[row['ssim'] for row in found.of(test)] for test in ('cascade', 'single block')]
+    assert same[0][0] == same[1][0] < 1
+    assert same[0][-1] != same[1][-1]
+    assert set(found.maps) == {'trained', 'edges', 'head randomised', 'all randomised'}
+    others = {row['what'] for row in found.of('other class')}
+    assert others == {'WM', 'GM', 'CSF'}
+    assert len({row['what'] for row in found.of('random network')}) == sanity.N_RANDOM
+    for row in found.of('cascade') + found.of('control') + found.of('trained'):
+        assert 0 <= row['placed_dice'] <= 1

@@ -148,3 +148,22 @@ def test_voxels_that_no_pixel_reaches_take_their_neighbours_tissue():
     found = _nearest(values, known)[:, 0, 0]
     assert found.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0.5, 0.5], [0, 0.5, 0.5]]
     assert np.allclose(_nearest(values, known & False), 1 / 3)
+
+
+def test_regions_come_with_any_call_that_names_an_atlas(network, straight, scan):
+    from secondglance.imaging.regions import Region, RegionAtlas
+    from secondglance.models.segment import FirstGlance, look_again
+
+    volume, mask, affine = scan
+    empty = np.zeros((1, 1, 1), np.float32)
+    first = FirstGlance(empty, empty[:, None], empty)
+    to_world = np.diag([1.0, 1, 1, 1])
+    to_world[:3, 3] = -25
+    atlas = RegionAtlas(
+        np.full((50, 50, 50), 5, np.int16), to_world, (Region(5, 'a', 'a', '#000000'),)
+    )
+    given = {'first': first, 'model': network, 'network': network}
+    tissues, regions = look_again('network', volume, mask, affine, RAT, **given, atlas=atlas)
+    np.testing.assert_array_equal(regions, 5 * mask)
+    np.testing.assert_array_equal(tissues.fractions, straight.fractions)
+    assert look_again('network', volume, mask, affine, RAT, **given)[1] is None

@@ -252,7 +252,7 @@ class Killed(BaseException):
     """As sudden as a signal: nothing catches it by accident."""
 
 
-@pytest.mark.parametrize('recipe', ['paper', 'robust'])
+@pytest.mark.parametrize('recipe', ['paper', pytest.param('robust', marks=pytest.mark.slow)])
 def test_killed_training_resumes_to_the_same_weights(atlas, scans, tmp_path, monkeypatch, recipe):
     whole = run(atlas, tmp_path / 'whole.safetensors', recipe=recipe, scans=scans)
     output = tmp_path / 'resumed.safetensors'
