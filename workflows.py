@@ -133,8 +133,9 @@ def _build_parser() -> argparse.ArgumentParser:
         '-w',
         '--work-dir',
         type=Path,
-        default=os.environ.get('SECONDGLANCE_WORK_DIR', 'work'),
-        help='cache of the stages; default: $SECONDGLANCE_WORK_DIR, else ./work',
+        default=os.environ.get('SECONDGLANCE_WORK_DIR'),
+        help='cache of the stages; default: $SECONDGLANCE_WORK_DIR, else ./work, or '
+        '<output-dir>-work where the current folder holds raw data',
     )
     add = parser.add_argument_group('how it is done').add_argument
     add('--motion', choices=('auto', 'fsl', 'sitk', 'none'), default='auto')

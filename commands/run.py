@@ -9,6 +9,12 @@ import shutil
 import sys
 from pathlib import Path
 
+from secondglance.commands.folders import (
+    check_output,
+    check_writable,
+    data_set_of,
+    place_work,
+)
 from secondglance.commands.run_cohort import DONE, FAILED, run_many, write_cohort, write_group
 from secondglance.imaging.errors import InputError
 
@@ -38,20 +44,21 @@ def run(args: argparse.Namespace) -> int:
     _check_numbers(args)
     _check_graph(args.graph, args.dry_run)
     bids_dir, output_dir, reference = _folders(args, console)
-    _check_ours(output_dir, bids_dir, reference)
+    check_output(output_dir, bids_dir, reference)
+    args.work_dir = _work_dir(args, output_dir, bids_dir, reference, console)
     if args.group:
         return write_group(output_dir, console)
     lost: list = []
     if args.image:
-        scans = _scans_of_files(args, output_dir)
+        scans = _scans_of_files(args, output_dir, console)
     else:
         scans, lost = _scans_of_subjects(args, bids_dir, console)
     _check_names([output_dir, args.work_dir, *(scan.path for scan in scans)], scans)
     _check_apart(scans, output_dir)
     if reference is not None and reference.is_file() and len(scans) + len(lost) > 1:
         raise InputError(f'Reference {reference} is of one image: give a folder, or one scan.')
-    _check_writable(output_dir, '--output-dir')
-    _check_writable(args.work_dir, '--work-dir')
+    check_writable(output_dir, '--output-dir')
+    check_writable(args.work_dir, '--work-dir')
     method, execution = _method(args), _execution(args)
     jobs = _jobs(args, scans, method, execution, output_dir, reference)
     _tell_labels(jobs, console)
@@ -169,7 +176,7 @@ def _failed(name: str, reason: str, console) -> int:
     return FAILED
 
 
-def _scans_of_files(args, output_dir) -> list:
+def _scans_of_files(args, output_dir, console) -> list:
     """Take every image that was named; no two results may lie in one place."""
     from secondglance.files.bids import scan_of_file
 
@@ -186,7 +193,24 @@ def _scans_of_files(args, output_dir) -> list:
                 'rename it, or give each its own --output-dir.'
             )
         found[scan.name] = scan
-    return list(found.values())
+    return _each_once(list(found.values()), console)
+
+
+def _each_once(scans: list, console) -> list:
+    """Leave out scans whose file is that of one before, by links or hard links, and say so."""
+    from secondglance.files.bids import same_file
+
+    found: dict = {}
+    kept = []
+    for scan in scans:
+        # What is not here is refused later, by its name
+        about = scan.path.stat() if scan.path.exists() else None
+        key = (about.st_dev, about.st_ino) if about else str(scan.path)
+        if (first := found.setdefault(key, scan)) is scan:
+            kept.append(scan)
+        else:
+            console.print(f'  {same_file(scan.path, first.path)}', markup=False)
+    return kept
 
 
 _LONGEST_NAME = 150
@@ -229,44 +253,6 @@ def _check_apart(scans: list, output_dir: Path) -> None:
             )
 
 
-def _check_ours(output_dir: Path, bids_dir: Path | None, reference: Path | None) -> None:
-    """Refuse a folder that holds what this product did not write."""
-    from secondglance.files.bids import generated_by, is_derivative
-
-    if reference is not None and reference.is_dir() and output_dir.is_relative_to(reference):
-        raise InputError(
-            f'--output-dir {output_dir} is the reference itself, which must not be overwritten: '
-            'choose another.'
-        )
-    for folder in (output_dir, *output_dir.parents):
-        described = (folder / 'dataset_description.json').is_file()
-        if folder == bids_dir or (described and not is_derivative(folder)):
-            if not output_dir.is_relative_to(folder / 'derivatives'):
-                raise InputError(
-                    f'--output-dir {output_dir} lies in the raw data {folder}: choose another, '
-                    f'such as {folder / "derivatives" / "secondglance"}.'
-                )
-            if output_dir == folder / 'derivatives':
-                raise InputError(
-                    f'--output-dir {output_dir} holds other derivatives: name a folder in it.'
-                )
-            return
-        if described and 'secondglance' not in generated_by(folder):
-            raise InputError(
-                f'--output-dir {output_dir} lies in {folder}, which secondglance did not '
-                'write: choose another.'
-            )
-        # Labels drawn by hand often lie without a description; what we write has logs
-        whole = folder == output_dir or folder.parent.name == 'derivatives'
-        if whole and any(folder.glob('sub-*/**/*.nii*')) and not any(folder.glob('logs/*.json')):
-            raise InputError(
-                f'--output-dir {output_dir} lies in {folder}, which holds images that '
-                'secondglance run did not write: choose another.'
-            )
-        if described:
-            return
-
-
 def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
     """Find every scan; a subject without one is an outcome, unless it is the only one."""
     from secondglance.files.bids import find_scans, find_subjects, usual_suffix
@@ -300,7 +286,7 @@ def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
             lost.append(ScanResult(name, 'failed', reason=str(error)))
     for note in notes:
         console.print(f'  {note}', markup=False)
-    return scans, lost
+    return _each_once(scans, console), lost
 
 
 def _jobs(args, scans, method, execution, output_dir, reference) -> list:
@@ -346,7 +332,7 @@ def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
     elif args.bids_dir and not args.example:
         bids_dir = Path(args.bids_dir).resolve()
         output_dir = args.output_dir or bids_dir / 'derivatives' / 'secondglance'
-    elif not args.example and (own := _data_set_of(Path.cwd().resolve())):
+    elif not args.example and (own := data_set_of(Path.cwd().resolve())):
         bids_dir = own
         told = f'No --bids-dir given: the data set of this folder, {bids_dir}.'
         console.print(told, markup=False)
@@ -377,15 +363,13 @@ def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
     return bids_dir, Path(output_dir).resolve(), reference
 
 
-def _data_set_of(folder: Path) -> Path | None:
-    """Find the raw data set that a folder is, or lies in."""
-    from secondglance.files.bids import is_derivative
-
-    for root in (folder, *folder.parents):
-        described = (root / 'dataset_description.json').is_file()
-        if described and any(root.glob('sub-*')) and not is_derivative(root):
-            return root
-    return None
+def _work_dir(args, output_dir, bids_dir, reference, console) -> Path:
+    """Place the work folder, and say so where it is not the usual one."""
+    work_dir = place_work(args.work_dir, output_dir, bids_dir, reference)
+    if args.work_dir is None and work_dir != Path('work').resolve():
+        told = f'This folder holds raw data: the work folder is {work_dir}.'
+        console.print(told, markup=False)
+    return work_dir
 
 
 def _method(args):
@@ -495,16 +479,3 @@ def _region(args) -> Path | tuple[int, int, int] | None:
             f'--explain-region {text} is neither a file nor a voxel: give a mask, or I,J,K.'
         )
     return Path(text).resolve()
-
-
-def _check_writable(folder: Path, option: str) -> None:
-    """Make the folder; that failing, say which option to change."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError as error:
-        raise InputError(
-            f'{folder} cannot be made ({error.strerror}): choose another {option}.'
-        ) from error
-    if not writable:
-        raise InputError(f'{folder} cannot be written: choose another {option}.')

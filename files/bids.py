@@ -24,6 +24,13 @@ _ENTITIES = (
 # Suffixes of images that are alone in their folder: names of results need none
 _ALONE = ('dwi', 'head')
 
+_NO_SCANS = {
+    **dict.fromkeys(('mask', 'defacemask', 'dseg', 'probseg'), 'masks and labels'),
+    **dict.fromkeys(('phase', 'phase1', 'phase2', 'phasediff', 'fieldmap'), 'maps of a field'),
+    'xfm': 'transforms',
+}
+"""Suffixes of images that do not show a head, and what these are."""
+
 
 def _joined(entities: dict[str, str]) -> str:
     return '_'.join(f'{key}-{value}' for key, value in entities.items())
@@ -261,12 +268,18 @@ def find_scans(
     wanted = _wanted(session, run, filters)
     found: dict[str, Scan] = {}
     left_out = ''
-    for path in _images(folder):
+    real: dict[str, Path] = {}
+    for path in _links_last(_images(folder)):
         if not re.fullmatch(rf'.*_{suffix}\.nii(\.gz)?', path.name):
+            continue
+        if (first := real.get(os.path.realpath(path))) is not None:
+            if notes is not None:
+                notes.append(same_file(path, first))
             continue
         scan = _scan(path, label, suffix, bids_dir)
         if not fits(scan.entities, wanted):
             continue
+        real[os.path.realpath(path)] = path
         if scan.entities.get('part', 'mag') != 'mag' and 'part' not in wanted:
             left_out = f'{path.name} is not a magnitude image and is left out.'
             if notes is not None:
@@ -282,7 +295,21 @@ def find_scans(
         if left_out:
             raise InputError(f'sub-{label} has no other image in {folder}: {left_out}')
         raise _no_image(folder, suffix, wanted)
-    return list(found.values())
+    return sorted(found.values(), key=lambda scan: scan.path)
+
+
+def same_file(path: Path, first: Path) -> str:
+    """Say that one file was found under two names, and is taken once."""
+    return f'{path} is the same file as {first} and is left out.'
+
+
+def _links_last(paths: list[Path]) -> list[Path]:
+    """Sort paths so that those through linked folders, then linked files, follow the others."""
+
+    def links(path: Path) -> tuple[bool, bool, Path]:
+        return os.path.realpath(path.parent) != str(path.parent), path.is_symlink(), path
+
+    return sorted(paths, key=links)
 
 
 def _subject_folder(bids_dir: Path, label: str) -> Path:
@@ -341,12 +368,18 @@ def usual_suffix(bids_dir: Path, subject: str) -> str:
         ``dwi``; of a subject that has images of one other kind alone, that kind.
     """
     kinds = {parse_name(path)[1] for path in _images(bids_dir / f'sub-{subject_label(subject)}')}
+    kinds -= set(_NO_SCANS)
     return next(iter(kinds)) if len(kinds) == 1 else 'dwi'
 
 
 def _check_suffix(suffix: str) -> None:
     if not _LABEL.fullmatch(suffix):
         raise InputError(f'Suffix {suffix!r} is not of letters and digits alone: such as T2w.')
+    if suffix in _NO_SCANS:
+        raise InputError(
+            f'Suffix {suffix!r} is of {_NO_SCANS[suffix]}, not of scans: give that of a scan, '
+            'such as T2w.'
+        )
 
 
 def _images(folder: Path) -> list[Path]:
@@ -448,6 +481,7 @@ def scan_of_file(path: str | Path, suffix: str | None = None) -> Scan:
     if _is_bids(bare) and _LABEL.fullmatch(entities.get('sub', '')):
         entities = _in_order(entities)
         suffix = suffix or own_suffix
+        _check_suffix(suffix)
     else:
         label = ''.join(_LABEL.findall(bare.removeprefix('sub-')))
         if not label:

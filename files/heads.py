@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from secondglance.files.geometry import check_geometry
-from secondglance.files.nifti import check_donor, read_volume
+from secondglance.files.nifti import check_donor, check_values, read_volume
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.grids import SliceGrid
 from secondglance.imaging.pose import HeadStack, Pose
@@ -35,6 +35,7 @@ def read_head(image_path: Path, mask_path: Path | None, pose: Pose) -> tuple[Hea
     image, voxels = read_volume(image_path)
     if voxels.ndim != 3:
         raise InputError(f'{image_path} has {voxels.shape[3]} volumes: give one, or their mean.')
+    check_values(image_path, voxels)
     mask = None
     if mask_path is not None:
         check_donor(image_path, mask_path)

@@ -14,7 +14,7 @@ from secondglance.files.bids import Scan, find_reference, find_scans, find_subje
 from secondglance.files.geometry import check_geometry
 from secondglance.files.gradient_table import read_bvals
 from secondglance.files.labels import WITHOUT_TABLE, find_label_table, read_reference
-from secondglance.files.nifti import read_volume
+from secondglance.files.nifti import check_values, read_volume
 from secondglance.imaging.diffusion import select_b0
 from secondglance.imaging.errors import InputError
 
@@ -112,6 +112,7 @@ def read_labelled(scan: Scan, reference: Path) -> Labelled:
         bvals = read_bvals(scan.bval) if scan.bval is not None else None
         chosen = select_b0(bvals, voxels.shape[3], all_b0=bvals is None)
         voxels = voxels[..., chosen].mean(axis=3)
+    check_values(scan.path, voxels)
     if labels.shape != voxels.shape:
         raise InputError(
             f'Reference {reference} has shape {labels.shape}, but {scan.path} has '

@@ -20,6 +20,7 @@ from nibabel import spatialimages
 from numpy.typing import NDArray
 
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.scan_values import check_scan_values
 
 MOST_VOXELS = 2**30
 """Of an image, all volumes together: 4 GiB as float32. Larger ones are refused unread."""
@@ -156,6 +157,30 @@ def reading_notes(image: nib.Nifti1Pair) -> list[str]:
     return notes
 
 
+def check_values(path: str | Path, volume: NDArray) -> list[str]:
+    """Refuse a file of a mask or labels that is given as a scan.
+
+    Parameters
+    ----------
+    path : path
+    volume : (X, Y, Z) array
+
+    Returns
+    -------
+    list of str
+        As of :func:`secondglance.imaging.scan_values.check_scan_values`.
+
+    Raises
+    ------
+    InputError
+        With the name of the file.
+    """
+    try:
+        return check_scan_values(volume)
+    except InputError as error:
+        raise InputError(f'{path} {error}') from error
+
+
 def check_donor(image: Path, mask: Path) -> None:
     """Check a donor's image and mask.
 
@@ -172,6 +197,7 @@ def check_donor(image: Path, mask: Path) -> None:
     (head, head_voxels), (brain, _) = read_volume(image), read_volume(mask)
     if head_voxels.ndim != 3:
         raise InputError(f'Donor {image} has {head_voxels.shape[3]} volumes: give their mean.')
+    check_values(image, head_voxels)
     if head.shape != brain.shape or not np.allclose(head.affine, brain.affine, atol=1e-2):
         raise InputError(f'Donor {image} and its mask {mask} lie on different grids: resample it.')
 

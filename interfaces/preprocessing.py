@@ -22,7 +22,7 @@ from secondglance.files.geometry import (
     with_position,
 )
 from secondglance.files.gradient_table import read_bvals
-from secondglance.files.nifti import read_volume, reading_notes
+from secondglance.files.nifti import check_values, read_volume, reading_notes
 from secondglance.files.tables import read_tsv, write_tsv
 from secondglance.imaging.diffusion import B0_THRESHOLD, leave_out_empty, select_b0
 from secondglance.imaging.errors import InputError
@@ -85,6 +85,7 @@ class SelectB0(SimpleInterface):
             chosen, empty = leave_out_empty(voxels, chosen)
         except InputError as error:
             raise InputError(f'{self.inputs.in_file}: {error}') from error
+        values = check_values(self.inputs.in_file, voxels[..., chosen[0]])
         asked = self.inputs.voxel_scale if isdefined(self.inputs.voxel_scale) else None
         geometry = check_geometry(image, voxels[..., chosen[0]], asked)
         self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_b0')
@@ -92,7 +93,7 @@ class SelectB0(SimpleInterface):
         _save_like(voxels[..., chosen], image, path, geometry.scale)
         self._results['volumes'] = chosen.tolist()
         self._results['empty'] = empty.tolist()
-        self._results['notes'] = [*reading_notes(image), *geometry.notes]
+        self._results['notes'] = [*reading_notes(image), *values, *geometry.notes]
         return runtime
 
 

@@ -18,7 +18,7 @@ from secondglance.data import donor_paths, regions_path
 from secondglance.files.bids import find_donor
 from secondglance.files.geometry import check_geometry, with_position
 from secondglance.files.labels import file_labels
-from secondglance.files.nifti import check_donor, read_volume, reading_notes
+from secondglance.files.nifti import check_donor, check_values, read_volume, reading_notes
 from secondglance.files.regions import read_region_atlas
 from secondglance.files.stacks import image_like
 from secondglance.imaging.errors import InputError
@@ -324,9 +324,10 @@ def _read(image: Any, voxel_scale: float | None) -> _Volume:
             f'The image has {voxels.shape[3]} volumes: give one, the mean of its motion-corrected '
             'b0 volumes, or use `secondglance run`.'
         )
+    values = check_values(read.get_filename() or 'The image', voxels)
     geometry = check_geometry(read, voxels, voxel_scale)
     like = with_position(voxels, read, geometry.scale)
-    return _Volume(like, geometry.affine, (*reading_notes(read), *geometry.notes))
+    return _Volume(like, geometry.affine, (*reading_notes(read), *values, *geometry.notes))
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ from secondglance.files.bids import Scan
 from secondglance.files.geometry import check_geometry
 from secondglance.files.gradient_table import read_bvals, read_bvecs
 from secondglance.files.labels import read_reference
-from secondglance.files.nifti import read_volume
+from secondglance.files.nifti import check_values, read_volume
 from secondglance.imaging.diffusion import leave_out_empty, select_b0
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.pose import Pose
@@ -46,6 +46,7 @@ def check_scan(scan: Scan, method: Method, reference: Path | None = None) -> Non
         chosen, _ = leave_out_empty(voxels, chosen)
     except InputError as error:
         raise InputError(f'{scan.bval or scan.path}: {error}') from error
+    check_values(scan.path, voxels[..., chosen[0]])
 
     # Where the species is not given, it may be the smallest
     size = BRAIN_SIZE.get(method.species, min(BRAIN_SIZE.values()))

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from secondglance.commands.folders import data_set_of
 from secondglance.commands.run import (
     _check_apart,
-    _check_ours,
-    _data_set_of,
     _folders,
     _scans_of_subjects,
 )
@@ -80,7 +79,7 @@ def test_subjects_without_a_description_are_not_passed_over(study, monkeypatch):
 
 def test_a_derivative_is_not_the_data_set(study):
     ours = make(study / 'derivatives' / 'x', b'', json.dumps({'DatasetType': 'derivative'}))
-    assert _data_set_of(ours) == study
+    assert data_set_of(ours) == study
 
 
 def test_a_subject_named_twice_is_one(study):
@@ -107,47 +106,6 @@ def described(folder, **content):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'dataset_description.json').write_text(json.dumps(content))
     return folder
-
-
-OURS = {'GeneratedBy': [{'Name': 'secondglance'}]}
-
-
-@pytest.mark.parametrize('inside', ['', 'sub-01', 'out', 'derivatives'])
-def test_raw_data_is_no_output_folder_even_where_we_simulated_it(study, inside):
-    described(study, DatasetType='raw', **OURS)
-    with pytest.raises(InputError, match='--output-dir'):
-        _check_ours(study / inside, None, None)
-
-
-def test_a_new_folder_of_derivatives_is_taken(study):
-    for bids_dir in (None, study):
-        _check_ours(study / 'derivatives' / 'secondglance', bids_dir, None)
-    made = described(study / 'derivatives/secondglance', DatasetType='derivative', **OURS)
-    (made / 'sub-01').mkdir()
-    (made / 'sub-01' / 'mask.nii.gz').touch()
-    (made / 'logs').mkdir()
-    (made / 'logs' / 'sub-01_dwi.json').touch()
-    _check_ours(made, None, None)
-
-
-@pytest.mark.parametrize('content', [None, {'DatasetType': 'derivative', **OURS}])
-def test_labels_that_were_drawn_are_no_output_folder(study, content):
-    folder = study / 'derivatives' / 'manual'
-    (folder / 'sub-01').mkdir(parents=True)
-    (folder / 'sub-01' / 'sub-01_dseg.nii.gz').touch()
-    if content:
-        described(folder, **content)
-    for chosen in (folder, folder / 'new'):
-        with pytest.raises(InputError, match='manual, which holds images'):
-            _check_ours(chosen, None, None)
-
-
-def test_derivatives_of_another_program_are_no_output_folder(study):
-    made = described(
-        study / 'derivatives/x', DatasetType='derivative', GeneratedBy=[{'Name': 'x'}]
-    )
-    with pytest.raises(InputError, match='did not write'):
-        _check_ours(made, study, None)
 
 
 def mounted(study, content, name):

@@ -33,6 +33,8 @@ def place(tmp_path_factory):
     (here / 'folder.nii.gz').mkdir()
     save(here / 'flat.nii.gz', np.ones((60, 60, 9)))
     save(here / 'nan.nii.gz', np.full((60, 60, 9), np.nan))
+    save(here / 'mask.nii.gz', noise > 100)
+    save(here / 'labels.nii.gz', np.arange(10).repeat(6)[:, None, None] + np.zeros((60, 60, 9)))
     save(here / 'tiny.nii.gz', noise[:4, :4])
     save(here / 'series.nii.gz', noise[..., None].repeat(3, -1))
     save(here / 'two-d.nii.gz', noise[..., 0])
@@ -163,6 +165,10 @@ rat.nii.gz -o other
 rat.nii.gz -o other/below
 rat.nii.gz --work-dir file
 rat.nii.gz --work-dir /proc/none
+rat.nii.gz --work-dir ds
+rat.nii.gz --work-dir ds/sub-01/anat/work
+rat.nii.gz --suffix mask
+labels.nii.gz --suffix dseg
 rat.nii.gz --output_dir file
 rat.nii.gz nothing/../rat.nii.gz ds/../rat.nii.gz --reference nowhere
 folder.nii.gz
@@ -275,6 +281,8 @@ text.nii
 zip.nii.gz
 flat.nii.gz
 nan.nii.gz
+mask.nii.gz
+labels.nii.gz
 tiny.nii.gz
 series.nii.gz
 two-d.nii.gz

@@ -10,6 +10,7 @@ from secondglance.files.bids import (
     is_derivative,
     scan_of_file,
     subject_label,
+    usual_suffix,
 )
 from secondglance.imaging.errors import InputError
 
@@ -177,3 +178,54 @@ def test_a_derivative_is_known_by_its_description(tmp_path, content, derivative)
 def test_a_donor_that_is_no_folder_is_named(tmp_path):
     with pytest.raises(InputError, match=r'Donor .*none is not a folder'):
         find_donor(tmp_path / 'none')
+
+
+@pytest.mark.parametrize(
+    ('link', 'target'), [('ses-x', '.'), ('ses-y', 'ses-a'), ('func', 'anat')]
+)
+def test_a_file_found_through_a_link_is_one_scan(tmp_path, link, target):
+    anat = tmp_path / 'sub-1' / ('ses-a' if target == 'ses-a' else '') / 'anat'
+    anat.mkdir(parents=True)
+    name = 'sub-1_ses-a_T2w.nii' if target == 'ses-a' else 'sub-1_T2w.nii'
+    (anat / name).touch()
+    (tmp_path / 'sub-1' / link).symlink_to(target)
+    notes: list[str] = []
+    (scan,) = find_scans(tmp_path, '1', 'T2w', notes=notes)
+    assert scan.path == anat / name
+    assert [note.partition(' is the same file as ')[2] for note in notes] == [
+        f'{anat / name} and is left out.'
+    ]
+
+
+def test_links_in_a_circle_end(tmp_path):
+    (tmp_path / 'sub-1' / 'anat').mkdir(parents=True)
+    (tmp_path / 'sub-1' / 'anat' / 'sub-1_T2w.nii').touch()
+    (tmp_path / 'sub-1' / 'ses-a').symlink_to('ses-b')
+    (tmp_path / 'sub-1' / 'ses-b').symlink_to('ses-a')
+    assert len(find_scans(tmp_path, '1', 'T2w')) == 1
+
+
+def test_two_names_of_one_file_are_one_scan_and_two_files_are_two(tmp_path):
+    anat = tmp_path / 'sub-1' / 'anat'
+    anat.mkdir(parents=True)
+    (anat / 'sub-1_T2w.nii').touch()
+    (anat / 'sub-1_acq-link_T2w.nii').symlink_to('sub-1_T2w.nii')
+    (anat / 'sub-1_acq-other_T2w.nii').touch()
+    found = [scan.name for scan in find_scans(tmp_path, '1', 'T2w')]
+    assert found == ['sub-1_T2w', 'sub-1_acq-other_T2w']
+
+
+@pytest.mark.parametrize('suffix', ['mask', 'dseg', 'probseg', 'phasediff'])
+def test_suffixes_of_masks_and_field_maps_are_no_scans(tmp_path, suffix):
+    with pytest.raises(InputError, match='not of scans'):
+        find_scans(tmp_path, '1', suffix)
+    with pytest.raises(InputError, match='not of scans'):
+        scan_of_file(tmp_path / f'sub-1_{suffix}.nii.gz')
+
+
+def test_the_usual_suffix_is_not_that_of_a_mask(tmp_path):
+    anat = tmp_path / 'sub-1' / 'anat'
+    anat.mkdir(parents=True)
+    for suffix in ('T2w', 'mask'):
+        (anat / f'sub-1_{suffix}.nii').touch()
+    assert usual_suffix(tmp_path, '1') == 'T2w'
