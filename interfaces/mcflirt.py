@@ -1,15 +1,20 @@
 """FSL MCFLIRT."""
 
+from __future__ import annotations
+
 import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.motion_correction import MotionEstimate
+
+if TYPE_CHECKING:
+    from secondglance.imaging.motion_correction import MotionEstimate
 
 MCFLIRT_SCALE = 10.0
 """MCFLIRT is tuned to human voxels: it gets a header with voxel sizes multiplied by 10."""
@@ -148,4 +153,7 @@ def mcflirt_on_head(
     matrices[:, :3, 3] /= MCFLIRT_SCALE
     path = Path(os.environ['FSLDIR']) / 'etc' / 'fslversion'
     version = path.read_text().strip() if path.is_file() else 'unknown'
+    # Asking which engine there is imports nothing that computes
+    from secondglance.imaging.motion_correction import MotionEstimate
+
     return MotionEstimate(matrices, reference, version)
