@@ -17,7 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from secondglance.imaging.grids import holds_signal
 from secondglance.imaging.intensity import near_head, normalise_slices
-from secondglance.models.inference import each_batch, pad_to_stride, slices_at_once
+from secondglance.models.inference import (
+    each_batch,
+    pad_to_stride,
+    slices_at_once,
+    window_of_head,
+)
 
 CONTEXT_MM = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
 """Distances along the stack at which the first glance is taken as input, mm."""
@@ -156,20 +161,21 @@ def refine(
     # Lost slices are skipped: the next slice with signal is the neighbour
     held = np.flatnonzero(holds_signal(stack))
     taken, where = _continued(held, np.asarray(positions, float)[held])
-    images = normalise_slices(stack[taken])
+    net = model.net.to(device)
+    window = window_of_head(stack, net.stride)
+    images = normalise_slices(stack[taken])[:, *window]
     first, salient, moved = (
-        np.asarray(values)[taken] for values in (probability, enhanced, placed)
+        np.asarray(values)[taken][:, *window] for values in (probability, enhanced, placed)
     )
     begin = (len(taken) - len(held)) // 2
-    net = model.net.to(device)
     found = np.zeros(stack.shape, np.float32)
 
     def improve(part: slice) -> None:
         chosen = np.arange(part.start, part.stop)
         channels = refinement_channels(images, first, salient, moved, where, begin + chosen)
-        found[held[chosen]] = refine_channels(net, channels, device)
+        found[held[chosen], *window] = refine_channels(net, channels, device)
 
-    most = batch_size or slices_at_once(device, stack.shape[-2:])
+    most = batch_size or slices_at_once(device, images.shape[-2:])
     each_batch(improve, len(held), device, most)
     return np.where(near_head(stack), found, np.float32(0))
 

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import nn
 
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.intensity import normalise_slices
+from secondglance.imaging.intensity import head_mask, normalise_slices
 
 
 def resolve_device(name: str) -> str:
@@ -68,6 +69,54 @@ def pad_to_stride(images: torch.Tensor, stride: int) -> tuple[torch.Tensor, tupl
     top, left = missing_h // 2, missing_w // 2
     padded = nn.functional.pad(images, (left, missing_w - left, top, missing_h - top))
     return padded, (slice(top, top + height), slice(left, left + width))
+
+
+HEAD_MARGIN = 48
+"""Pixels around the head that a network takes, where there are more: its output in a pixel hardly
+depends on what lies farther away, which is air."""
+
+_WORTH_CUTTING = 0.75
+"""A side is cut where this share of it or less remains."""
+
+_ISLAND = 0.02
+"""What is smaller than this share of the largest object in a field of view is no head."""
+
+
+def window_of_head(stack: NDArray, stride: int) -> tuple[slice, slice]:
+    """Find the part of wide slices that a network need take: the heads, with a margin.
+
+    Parameters
+    ----------
+    stack : (N, H, W) array
+        Intensities in any unit.
+    stride : int
+        The part begins and ends at multiples of it, so that the network pools the same pixels.
+
+    Returns
+    -------
+    tuple of two slices
+        Along H and W; the whole of a side that is not much longer than the head.
+    """
+    window = (slice(None), slice(None))
+    # No head has less: most fields of view need not be looked at
+    if max(stack.shape[1:]) * _WORTH_CUTTING <= 2 * HEAD_MARGIN + stride:
+        return window
+    heads = head_mask(stack)
+    # In a slice of noise alone, all of it is taken for a head
+    heads = heads[~heads.all(axis=(1, 2))]
+    labels, count = ndimage.label(heads.any(axis=0))
+    if not count:
+        return window
+    areas = np.bincount(labels.ravel())[1:]
+    kept = np.isin(labels, 1 + np.flatnonzero(areas >= _ISLAND * areas.max()))
+    sides = []
+    for axis, length in enumerate(kept.shape):
+        shown = np.flatnonzero(kept.any(axis=1 - axis))
+        start = max(0, shown[0] - HEAD_MARGIN) // stride * stride
+        stop = min(length, -(-(shown[-1] + 1 + HEAD_MARGIN) // stride) * stride)
+        worth = stop - start <= _WORTH_CUTTING * length
+        sides.append(slice(start, stop) if worth else slice(None))
+    return sides[0], sides[1]
 
 
 PIXELS_AT_ONCE = 40_000
@@ -154,6 +203,19 @@ def each_batch(work: Callable[[slice], None], n_slices: int, device: str, most: 
         torch.set_num_threads(threads)
 
 
+def background_alone(n_classes: int, shape: Sequence[int]) -> NDArray[np.float32]:
+    """Probabilities (N, C, H, W) of slices (N, H, W) that show nothing but background.
+
+    Examples
+    --------
+    >>> background_alone(3, (1, 1, 2))[0, :, 0].tolist()
+    [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
+    """
+    probabilities = np.zeros((shape[0], n_classes, *shape[1:]), np.float32)
+    probabilities[:, 0] = 1
+    return probabilities
+
+
 def predict(
     model,
     stack: NDArray,
@@ -178,15 +240,16 @@ def predict(
     array of float32, shape (N, n_classes, H, W)
         Probabilities, in [0, 1]; their sum over classes is one.
     """
-    images = torch.from_numpy(normalise_slices(np.asarray(stack)))[:, None]
+    window = window_of_head(stack, model.stride)
+    images = torch.from_numpy(normalise_slices(np.asarray(stack))[:, *window])[:, None]
     padded, (rows, columns) = pad_to_stride(images, model.stride)
     net = model.net.to(device).eval()
-    probabilities = np.empty((len(stack), len(model.classes), *stack.shape[1:]), np.float32)
+    probabilities = background_alone(len(model.classes), stack.shape)
 
     def segment(part: slice) -> None:
         with torch.no_grad():
             found = net(padded[part].to(device)).softmax(dim=1)[..., rows, columns]
-        probabilities[part] = found.cpu().numpy()
+        probabilities[part, :, *window] = found.cpu().numpy()
 
     most = batch_size or slices_at_once(device, padded.shape[-2:])
     each_batch(segment, len(stack), device, most)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from secondglance.imaging.intensity import near_head
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO, BRAIN_SIZE, species_of_section
-from secondglance.models.inference import predict
+from secondglance.models.inference import predict, window_of_head
 from secondglance.models.weights import LoadedModel
 
 _SLICES = 6
@@ -70,6 +70,7 @@ def find_pose(
     for name in BRAIN_SIZE if species == AUTO else (species,):
         at = model.spacing * BRAIN_SIZE[name]
         few = _middle(stack_at(at))
+        few = few[:, *window_of_head(few, model.stride)]
         looks[name] = {k: _look(model, np.rot90(few, k, (1, 2)), at, device) for k in asked}
     best = {name: min(of.values(), key=lambda look: look.doubt) for name, of in looks.items()}
     surest = min(best, key=lambda name: best[name].doubt)

@@ -15,7 +15,13 @@ from torch import nn
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.intensity import normalise_slices
-from secondglance.models.inference import each_batch, pad_to_stride, slices_at_once
+from secondglance.models.inference import (
+    background_alone,
+    each_batch,
+    pad_to_stride,
+    slices_at_once,
+    window_of_head,
+)
 from secondglance.models.saliency.follower import Follower
 from secondglance.models.saliency.methods import saliency_methods
 from secondglance.models.saliency.targets import TARGETS
@@ -188,14 +194,16 @@ def saliency_stack(
     InputError
         See `saliency`.
     """
-    images = torch.from_numpy(normalise_slices(np.asarray(stack)))[:, None]
+    window = window_of_head(stack, model.stride)
+    images = torch.from_numpy(normalise_slices(np.asarray(stack))[:, *window])[:, None]
     padded, inside = pad_to_stride(images, model.stride)
     weight = None
     if region is not None:
-        weight, _ = pad_to_stride(torch.from_numpy(np.asarray(region, np.float32)), model.stride)
+        weights = torch.from_numpy(np.asarray(region, np.float32)[:, *window])
+        weight, _ = pad_to_stride(weights, model.stride)
     net = model.net.to(device)
-    maps = np.empty(stack.shape, np.float32)
-    probabilities = np.empty((len(stack), len(model.classes), *stack.shape[1:]), np.float32)
+    maps = np.zeros(stack.shape, np.float32)
+    probabilities = background_alone(len(model.classes), stack.shape)
 
     def explain(part: slice) -> None:
         gradient, logits = saliency(
@@ -206,8 +214,8 @@ def saliency_stack(
             region=None if weight is None else weight[part],
             smoothing=smoothing,
         )
-        maps[part] = gradient[..., *inside].cpu().numpy()
-        probabilities[part] = logits.softmax(dim=1)[..., *inside].cpu().numpy()
+        maps[part, *window] = gradient[..., *inside].cpu().numpy()
+        probabilities[part, :, *window] = logits.softmax(dim=1)[..., *inside].cpu().numpy()
 
     most = batch_size or slices_at_once(device, padded.shape[-2:])
     each_batch(explain, len(stack), device, most)

@@ -11,7 +11,13 @@ from secondglance.imaging.intensity import head_mask, normalise_slices
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.pose import Pose
 from secondglance.models.choices import MINIMUM_SIDE
-from secondglance.models.inference import each_batch, pad_to_stride, predict, resolve_device
+from secondglance.models.inference import (
+    each_batch,
+    pad_to_stride,
+    predict,
+    resolve_device,
+    window_of_head,
+)
 from secondglance.models.saliency.attribution import saliency_stack
 from secondglance.models.unet import UNet
 from secondglance.models.weights import LoadedModel, default_weights, load_weights
@@ -184,3 +190,59 @@ def test_a_graphics_card_is_one_of_those_that_are_there(monkeypatch):
     assert resolve_device('auto') == 'cpu'
     with pytest.raises(InputError, match='no GPU here'):
         resolve_device('cuda')
+
+
+@pytest.fixture
+def wide_head():
+    """A head in air with noise, and where it lies in a field of view five times as wide."""
+    rng = np.random.default_rng(4)
+    head = np.zeros((3, 60, 50), np.float32)
+    head[:, 10:50, 10:40] = rng.uniform(40, 60, (3, 40, 30))
+    wide = np.pad(head, ((0, 0), (160, 180), (128, 122)))
+    return wide + np.abs(rng.normal(0, 1, wide.shape)).astype(np.float32)
+
+
+def test_a_wide_field_is_cut_to_the_head_in_whole_strides(wide_head):
+    rows, columns = window_of_head(wide_head, 16)
+    # The head is in rows 170 to 209 and columns 138 to 167: 48 pixels more, and whole strides
+    assert abs(rows.start - 112) <= 16
+    assert abs(rows.stop - 272) <= 16
+    assert abs(columns.start - 80) <= 16
+    assert abs(columns.stop - 224) <= 16
+    assert {rows.start % 16, rows.stop % 16, columns.start % 16, columns.stop % 16} == {0}
+
+
+def test_a_usual_field_is_taken_whole(wide_head):
+    usual = wide_head[:, 130:250, 100:200]
+    assert usual[:, *window_of_head(usual, 16)].shape == usual.shape
+
+
+def test_a_slice_of_noise_widens_no_window(wide_head):
+    noise = np.abs(np.random.default_rng(5).normal(0, 1, wide_head.shape[1:]))
+    assert window_of_head(np.append(wide_head, noise[None], 0), 16) == window_of_head(
+        wide_head, 16
+    )
+
+
+def test_two_heads_in_a_wide_field_are_both_taken(wide_head):
+    both = np.concatenate([wide_head, wide_head], axis=2)
+    found = np.zeros(both.shape[1:])
+    found[window_of_head(both, 16)] = 1
+    assert found[170:210, 138:168].all()
+    assert found[170:210, 438:468].all()
+
+
+def test_the_window_changes_nothing_of_the_brain(monkeypatch):
+    model = load_weights(default_weights())
+    head = read_head(*example_rat(), Pose('rat', model.spacing))[0]
+    few = head.images[6:9]
+    wide = np.pad(few, ((0, 0), (160, 160), (160, 160)))
+    windowed = predict(model, wide), saliency_stack(model, wide)[0]
+    monkeypatch.setattr('secondglance.models.inference.HEAD_MARGIN', 1000)
+    whole = predict(model, wide), saliency_stack(model, wide)[0]
+    assert (windowed[0].argmax(1) == whole[0].argmax(1)).mean() > 0.9995
+    assert np.corrcoef(windowed[1].ravel(), whole[1].ravel())[0, 1] > 0.999
+    # Beyond it, all is background, without saliency
+    assert (windowed[0][:, 0, :64] == 1).all()
+    assert not windowed[1][:, :64].any()
+    np.testing.assert_allclose(windowed[0].sum(1), 1, rtol=1e-5)
