@@ -19,6 +19,15 @@ FLOOR = 0.02
 LEAST_CONTRAST = 2.5
 """Least ratio of head to air; a slice of less contrast shows no air."""
 
+EMPTY = 1.3
+"""A part of a slice that is darker than this many times `FLOOR` of the highest is empty."""
+
+AIR_CONTRAST = 3.0
+"""Least ratio of head to air beside emptiness."""
+
+AIR_SPREAD = 0.2
+"""Most spread of the logarithm of smoothed air; the darker part of a head has more."""
+
 SPIKE = 5.0
 """Intensities above this many times the 99th percentile are spikes."""
 
@@ -34,7 +43,8 @@ def head_pixels(image: ArrayLike) -> NDArray[np.bool_]:
 
     The slice is smoothed, so that noise of air becomes even, and split in two by Otsu's threshold
     of the logarithm of its intensities: air is one peak of their histogram, however much of it
-    the slice shows.
+    the slice shows. Where the darker part is empty, as beyond the field of view, what is left is
+    split again, if its darker part is as even as noise of air.
 
     Parameters
     ----------
@@ -63,10 +73,26 @@ def head_pixels(image: ArrayLike) -> NDArray[np.bool_]:
         return np.zeros(image.shape, bool)
     even = np.clip(image, 0, SPIKE * np.percentile(positive, _PERCENTILE))
     smooth = ndimage.gaussian_filter(even, SMOOTH_PX, mode='nearest')
-    highest = smooth.max()
-    logarithm = np.log(np.maximum(smooth, FLOOR * highest))
+    lowest = np.log(FLOOR * smooth.max())
+    logarithm = np.log(np.maximum(smooth, FLOOR * smooth.max()))
     if np.ptp(logarithm) == 0:
         return np.ones(smooth.shape, bool)
+    threshold, dark, bright = _otsu(logarithm)
+    if bright - dark < np.log(LEAST_CONTRAST):
+        return np.ones(smooth.shape, bool)
+    head = logarithm >= threshold
+    shown = logarithm[head]
+    if dark - lowest < np.log(EMPTY) and np.ptp(shown) > 0:
+        threshold, dark, bright = _otsu(shown)
+        darker = shown[shown < threshold]
+        spread = 1.4826 * np.median(np.abs(darker - np.median(darker)))
+        if bright - dark >= np.log(AIR_CONTRAST) and spread <= AIR_SPREAD:
+            head &= logarithm >= threshold
+    return head
+
+
+def _otsu(logarithm: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Otsu's threshold, and the mean of what lies below and above it."""
     counts, edges = np.histogram(logarithm, 128)
     values = (edges[:-1] + edges[1:]) / 2
     below, total = np.cumsum(counts), np.cumsum(counts * values)
@@ -74,10 +100,8 @@ def head_pixels(image: ArrayLike) -> NDArray[np.bool_]:
     with np.errstate(divide='ignore', invalid='ignore'):
         between = below * above * (total / below - (total[-1] - total) / above) ** 2
     at = int(np.nanargmax(between[:-1]))
-    brighter = np.exp((total[-1] - total[at]) / above[at] - total[at] / below[at])
-    if brighter < LEAST_CONTRAST:
-        return np.ones(smooth.shape, bool)
-    return logarithm >= edges[1 + at]
+    dark, bright = total[at] / below[at], (total[-1] - total[at]) / above[at]
+    return float(edges[1 + at]), float(dark), float(bright)
 
 
 def head_mask(stack: ArrayLike) -> NDArray[np.bool_]:

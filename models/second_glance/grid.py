@@ -91,7 +91,8 @@ def brain_grid(
 ) -> BrainGrid:
     """Lay a grid over the brain of a stack.
 
-    Nothing of it depends on how large the field of view is.
+    Nothing of it depends on how large the field of view is, and where a pixel lies depends on the
+    centroid of the mask alone.
 
     Parameters
     ----------
@@ -126,11 +127,13 @@ def brain_grid(
         middle = float((held * pixels).sum() / held.sum())
         ends = np.flatnonzero(held)[[0, -1]]
         reach = (ends - middle) * in_plane_mm + np.array([-1.0, 1.0]) * MARGIN_MM * scale
-        first, last = int(np.floor(reach[0] / spacing)), int(np.ceil(reach[1] / spacing))
+        # In whole strides from the centroid: the network pools the same pixels together, however
+        # far the mask reaches
+        first = int(np.floor(reach[0] / spacing)) // stride
+        last = int(np.ceil(reach[1] / spacing)) // stride
         centre.append(middle)
-        spare = -(last - first + 1) % stride
-        start.append(first - spare // 2)
-        shape.append(last - first + 1 + spare)
+        start.append(first * stride)
+        shape.append((last + 1 - first) * stride)
     n, height, width = brain.shape
     return BrainGrid(
         (n, height, width),

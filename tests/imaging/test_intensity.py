@@ -94,3 +94,20 @@ def test_noise_of_air_is_no_head(rng):
     assert np.percentile(image[~head], 99) > 50
     shown = head_pixels(image)
     assert (shown == head).mean() > 0.95
+
+
+def test_noise_beside_emptiness_is_no_head(rng):
+    """A head in noisy air, in a frame that is zero around the field of view."""
+    y, x = np.mgrid[:64, :56] - np.array([32, 28])[:, None, None]
+    head = (y / 22) ** 2 + (x / 17) ** 2 < 1
+    image = np.where(head, 100, 0) + rng.rayleigh(12, head.shape)
+    framed = np.pad(image, 40)
+    shown = head_pixels(framed)
+    assert (shown == np.pad(head, 40)).mean() > 0.98
+
+
+def test_a_brain_without_background_keeps_its_darker_part(rng):
+    y, x = np.mgrid[:64, :56] - np.array([32, 28])[:, None, None]
+    brain = (y / 22) ** 2 + (x / 17) ** 2 < 1
+    image = np.where(brain, (60 - 1.8 * y) * rng.uniform(0.6, 1.4, brain.shape), 0)
+    assert head_pixels(image)[brain].mean() > 0.97

@@ -54,6 +54,16 @@ def test_height_and_width_are_multiples_of_the_stride(stack):
     assert all(n % 16 == 0 for n in brain_grid(mask, 0.25, 'rat').shape)
 
 
+def test_the_network_pools_the_same_pixels_however_far_the_mask_reaches(stack):
+    """A thin spike of the mask, which hardly moves its centroid, moves no pixel."""
+    _, mask = stack
+    spiked = mask.copy()
+    spiked[0, 18, 25:31] = True
+    whole, more = (brain_grid(m, 0.25, 'rat') for m in (mask, spiked))
+    assert whole.shape != more.shape
+    assert all(start % 16 == 0 for grid in (whole, more) for start in grid.start)
+
+
 def test_empty_mask_is_refused(stack):
     with pytest.raises(InputError, match='mask is empty'):
         brain_grid(np.zeros((2, 5, 5)), 0.25, 'rat')
