@@ -257,13 +257,23 @@ def main(argv: list[str] | None = None) -> int:
             code = _main(sys.argv[1:])
         except KeyboardInterrupt:
             code = INTERRUPTED
-        except BaseException:
+        except Exception as error:
             # Libraries turn an interrupt into errors of their own
             if not stop.code:
-                raise
+                code = _crashed(error)
     if stop.code:
         leave(stop.code)
     return code
+
+
+def _crashed(error: Exception) -> int:
+    """Say that the program failed; the traceback is in a file."""
+    import tempfile
+
+    from secondglance.files.crashes import told_of_crash
+
+    print(f'secondglance: {told_of_crash(error, Path(tempfile.gettempdir()))}', file=sys.stderr)
+    return FAILED
 
 
 def _open_streams() -> None:

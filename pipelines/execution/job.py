@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from secondglance.files.atomic import no_room
+from secondglance.files.crashes import told_of_crash
 from secondglance.files.tables import read_tsv
 from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.pipelines.execution.checks import check_scan
@@ -106,6 +107,9 @@ def run_job(job: ScanJob, console=None) -> ScanResult:
         reason = f'Memory ran out with {job.scan.path}: give --nprocs 1, or a machine with more.'
     except OSError as error:
         reason = _say(error, job)
+    except Exception as error:
+        # A fault of the program, outside of the stages
+        reason = told_of_crash(error, job.common_dir / 'crash')
     finally:
         if job.per_attempt:
             shutil.rmtree(job.work_dir, ignore_errors=True)

@@ -1,9 +1,11 @@
 """How a graph is run: plugin, cache, progress, and what a failure says."""
 
+import contextlib
 import errno
 import logging
 import os
 import re
+import time
 from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
@@ -141,6 +143,7 @@ def run_workflow(workflow: Workflow, execution: Execution, *, console: Console |
     if plugin not in _LOCAL_PLUGINS:
         # The engine's batch plugins ask for it, and containers have none
         variables['LOGNAME'] = 'secondglance'
+    began = time.time()
     try:
         with environment(**variables), progress:
             # Before the first of its processes, which hands on what it has read
@@ -152,7 +155,7 @@ def run_workflow(workflow: Workflow, execution: Execution, *, console: Console |
         seal_workflow(folder)
         return graph
     except Exception as error:
-        raise _fault(error, Path(workflow.base_dir) / 'crash') from error
+        raise _fault(error, Path(workflow.base_dir) / 'crash', workflow.name, began) from error
 
 
 def _ask_slurm(workflow: Workflow, users: str) -> None:
@@ -191,8 +194,18 @@ def check_plugin(name: str) -> None:
         raise InputError(f'--plugin {name} is not one that Nipype has: {", ".join(known)}.')
 
 
-def _fault(error: BaseException, crash_dir: Path) -> InputError:
-    """Say in one sentence what a node's traceback says, and whether it is the scan's fault.
+def _fault(error: BaseException, crash_dir: Path, name: str = '', began: float = 0) -> InputError:
+    """Say in one paragraph what a node's traceback says, and whether it is the scan's fault.
+
+    Parameters
+    ----------
+    error : BaseException
+    crash_dir : Path
+        Where the engine leaves the whole of it.
+    name : str
+        Of the workflow: others leave theirs there, too.
+    began : float
+        When it was started, s since the epoch.
 
     Examples
     --------
@@ -205,18 +218,52 @@ def _fault(error: BaseException, crash_dir: Path) -> InputError:
         chain.append(f'{type(link).__name__}: {link}')
         link = link.__cause__
     text = '\n'.join(chain)
-    if found := re.search(r'\bSurroundingsError: (.+)', text):
-        return SurroundingsError(found[1].strip())
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         if os.strerror(number) in text:
             said = no_room(OSError(number, ''), crash_dir.parent)
             return SurroundingsError(str(said))
+    stage, trace = _crashed(crash_dir, name, began)
+    if found := re.search(r'\bSurroundingsError: (.+)', text):
+        return SurroundingsError(f'{found[1].strip()}{f" It was {stage}." if stage else ""}')
     if found := re.search(r'\bInputError: (.+)', text):
         return InputError(found[1].strip())
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r'[\w.]*(Error|Exception|Killed)\b', line)]
     what = (errors or lines or ['unknown error'])[-1]
-    return SurroundingsError(f'A stage stopped with {what!r}; the full error is in {crash_dir}.')
+    stage = stage or 'a stage'
+    if 'MemoryError' in what or "can't allocate memory" in text:
+        return SurroundingsError(
+            f'Memory ran out in {stage}: free some, or give --nprocs 1, and call again. The full '
+            f'error is in {trace}.'
+        )
+    return SurroundingsError(
+        f'{stage[0].upper()}{stage[1:]} stopped with {what!r}. The full error is in {trace}; what '
+        'was done before is kept, and the same call goes on from there.'
+    )
+
+
+def _crashed(crash_dir: Path, name: str, began: float) -> tuple[str, Path]:
+    """Name the stage that crashed, and the file with its traceback, by what the engine left.
+
+    Returns
+    -------
+    stage : str
+        Empty where nothing is found.
+    trace : Path
+        The folder, then.
+    """
+    first: tuple[float, str, Path] | None = None
+    for path in crash_dir.glob('crash-*'):
+        with contextlib.suppress(OSError):
+            with path.open(errors='replace') as stream:
+                found = re.match(rf'Node: {re.escape(name)}\.([\w.]+)', stream.readline())
+            about = (path.stat().st_mtime, found[1] if found else '', path)
+            if found and about[0] >= began - 1 and (first is None or about < first):
+                first = about
+    if first is None:
+        return '', crash_dir
+    stage, _, node = first[1].partition('.')
+    return f'the stage {STAGES.get(stage, stage)!r} ({node})', first[2]
 
 
 def stages_of(workflow: Workflow) -> dict[str, list[str]]:

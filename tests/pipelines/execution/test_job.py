@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +12,18 @@ from typing import ClassVar
 import nibabel as nib
 import numpy as np
 import pytest
-from nipype.pipeline.engine import Workflow
+from nipype.pipeline.engine import Node, Workflow
 
 import secondglance
 from secondglance.files.bids import Scan
 from secondglance.imaging.errors import InputError, SurroundingsError
+from secondglance.imaging.pose import Pose
+from secondglance.interfaces.preprocessing import Displacement
 from secondglance.pipelines import Execution, Method
 from secondglance.pipelines.execution import job as module
 from secondglance.pipelines.execution.job import ScanJob, known, run_job
 from secondglance.pipelines.execution.lock import alone
-from secondglance.pipelines.execution.nipype_engine import _fault, configure
+from secondglance.pipelines.execution.nipype_engine import _fault, configure, run_workflow
 from secondglance.pipelines.execution.records import write_record
 from secondglance.pipelines.subject import init_subject_wf
 from secondglance.workflows import main
@@ -294,3 +297,38 @@ def test_a_corrected_mask_outlives_every_next_run(example, tmp_path, capfd):
     mask.write_bytes(corrected[:-50])
     assert run()[0] == 0
     assert mask.read_bytes() == made
+
+
+@pytest.mark.parametrize('nprocs', [1, 2])
+def test_a_crash_names_its_stage_and_the_file_with_the_traceback(tmp_path, nprocs):
+    (tmp_path / 'crash').mkdir()
+    # Of another scan, and of a run before
+    (tmp_path / 'crash' / 'crash-0.txt').write_text('Node: other_wf.brain_wf.place\n')
+    before = tmp_path / 'crash' / 'crash-1.txt'
+    before.write_text('Node: scan_wf.brain_wf.place\n')
+    os.utime(before, (1, 1))
+    stage = Workflow(name='preproc_wf')
+    table = tmp_path / 'confounds.tsv'
+    table.write_text('volume\n0\n')
+    pose = Pose('rat', 0.3).to_plain()
+    stage.add_nodes([Node(Displacement(in_file=str(table), pose=pose), name='mean')])
+    workflow = Workflow(name='scan_wf', base_dir=str(tmp_path))
+    workflow.add_nodes([stage])
+    configure(workflow)
+    with pytest.raises(SurroundingsError) as caught:
+        run_workflow(workflow, Execution(nprocs=nprocs))
+    said = str(caught.value)
+    assert "The stage 'motion correction, mean' (mean) stopped with \"KeyError" in said
+    path = Path(said.partition('The full error is in ')[2].partition(';')[0])
+    assert 'KeyError' in path.read_text()
+    assert '\n' not in said
+
+
+def test_a_fault_of_the_program_outside_the_stages_is_a_paragraph(job, monkeypatch):
+    failing(monkeypatch, KeyError('x'))
+    outcome = run_job(job)
+    assert outcome.status == 'failed'
+    assert "KeyError: 'x'" in outcome.reason
+    path = Path(outcome.reason.partition('The full error is in ')[2].partition(':')[0])
+    assert 'Traceback' in path.read_text()
+    assert known(job) is None
