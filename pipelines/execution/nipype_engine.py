@@ -44,6 +44,16 @@ STAGES = {
 USUAL_SHARES = {'preproc_wf': 0.33, 'brain_wf': 0.44, 'tissues_wf': 0.11, 'outputs_wf': 0.12}
 """Of the time of a scan: an EPI volume of 17 slices on one core."""
 
+KILLED = (
+    'A process was killed while it ran a stage, as where memory is short: free some, or give '
+    'fewer --nprocs, and call again.'
+)
+
+NO_MEMORY = re.compile(
+    r'\b(MemoryError|_ArrayMemoryError)\b|allocate memory|failed to map segment|bad_alloc'
+)
+"""What the system, Python, NumPy, torch and C++ say where memory runs out."""
+
 LEAST_SHARE = 0.15
 """Of a scan that must be done before the time left is told."""
 
@@ -58,10 +68,7 @@ class MultiProcPlugin(plugins.MultiProcPlugin):
         task = self._task_obj.get(taskid)
         if task is not None and task.done() and (error := task.exception()) is not None:
             if isinstance(error, BrokenExecutor):
-                error = SurroundingsError(
-                    'A process was killed while it ran a stage, as where memory is short: free '
-                    'some, or give fewer --nprocs, and call again.'
-                )
+                error = SurroundingsError(KILLED)
             return {'result': None, 'traceback': format_exception(error), 'taskid': taskid}
         return super()._get_result(taskid)
 
@@ -227,11 +234,14 @@ def _fault(error: BaseException, crash_dir: Path, name: str = '', began: float =
         return SurroundingsError(f'{found[1].strip()}{f" It was {stage}." if stage else ""}')
     if found := re.search(r'\bInputError: (.+)', text):
         return InputError(found[1].strip())
+    if re.search(r'\bBroken(ProcessPool|Executor): ', text):
+        # Found by the next stage that was to start
+        return SurroundingsError(KILLED)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r'[\w.]*(Error|Exception|Killed)\b', line)]
     what = (errors or lines or ['unknown error'])[-1]
     stage = stage or 'a stage'
-    if 'MemoryError' in what or "can't allocate memory" in text:
+    if NO_MEMORY.search(text):
         return SurroundingsError(
             f'Memory ran out in {stage}: free some, or give --nprocs 1, and call again. The full '
             f'error is in {trace}.'

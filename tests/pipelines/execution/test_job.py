@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import ClassVar
 
@@ -82,6 +83,26 @@ def test_what_is_no_fault_of_the_scan_is_tried_again(job, monkeypatch, error, sa
 )
 def test_only_what_a_stage_says_of_the_scan_is_its_fault(text, kind):
     assert type(_fault(RuntimeError(f'Traceback …\n{text}'), Path('crash'))) is kind
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'MemoryError',
+        'numpy._core._exceptions._ArrayMemoryError: Unable to allocate 4 GiB',
+        "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried",
+        'ImportError: /x/_SimpleITK.so: failed to map segment from shared object',
+        'OSError: [Errno 12] Cannot allocate memory',
+    ],
+)
+def test_that_memory_ran_out_is_named(text):
+    said = str(_fault(RuntimeError(f'Traceback …\n{text}'), Path('crash')))
+    assert said.startswith('Memory ran out in a stage')
+
+
+def test_a_killed_process_is_named_as_such():
+    error = BrokenProcessPool('A child process terminated abruptly')
+    assert 'killed' in str(_fault(error, Path('crash')))
 
 
 def test_the_engine_says_nothing_on_the_screen(tmp_path, capfd):
