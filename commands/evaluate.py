@@ -157,6 +157,7 @@ def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list
     import nibabel as nib
 
     from secondglance.data import donor_paths
+    from secondglance.files.digests import digest_of_voxels
     from secondglance.files.labelled import find_labelled
     from secondglance.imaging.metrics import relative_error, scores
     from secondglance.models.donors import read_donors
@@ -171,7 +172,16 @@ def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list
     known = trained_on(args.weights) | trained_on(args.refinement or default_refinement())
     if second is not None:
         known |= trained_on(args.second_weights or default_second_glance())
-    taught = {found.scan.subject for found in labelled if found.scan.name in known}
+    taught = {
+        found.scan.subject
+        for found in labelled
+        if {found.scan.name, digest_of_voxels(found.voxels)} & known
+    }
+    if known and not any(one.startswith('voxels:') for one in known):
+        print(
+            'The cards of the weights have the names of the scans that they were trained on, not '
+            'their content: a copy of another name is not recognised.'
+        )
     if taught and not args.include_trained:
         labelled = [found for found in labelled if found.scan.subject not in taught]
         print(

@@ -1,12 +1,18 @@
 """Digests of files: what was changed, cut or filled with zeros since it was written is known."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from secondglance.files.atomic import write_whole
 from secondglance.files.json_object import read_object
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 DIGESTS = 'digests.json'
 """Name of the file that lists the digests of a folder's files."""
@@ -16,6 +22,34 @@ def digest_of(path: Path) -> str:
     """SHA-256 of a file's content."""
     with path.open('rb') as stream:
         return hashlib.file_digest(stream, 'sha256').hexdigest()
+
+
+def digest_of_voxels(voxels: ArrayLike) -> str:
+    """Digest of a scan's voxels, by which a copy of another name is recognised.
+
+    Parameters
+    ----------
+    voxels : array
+        In single precision. Their order does not count: a copy with other axes has the same.
+
+    Returns
+    -------
+    str
+        ``voxels:`` and 32 hexadecimal digits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scan = np.arange(24.0).reshape(2, 3, 4)
+    >>> digest_of_voxels(scan) == digest_of_voxels(scan[::-1].transpose(2, 0, 1))
+    True
+    >>> digest_of_voxels(scan) == digest_of_voxels(scan + 1)
+    False
+    """
+    import numpy as np
+
+    in_order = np.sort(np.asarray(voxels, '<f4'), axis=None)
+    return f'voxels:{hashlib.sha256(in_order.tobytes()).hexdigest()[:32]}'
 
 
 def write_digests(folder: Path, ignored: tuple[str, ...] = ()) -> None:

@@ -101,9 +101,11 @@ def default_second_glance() -> Path:
 
 
 def trained_on(path: str | os.PathLike[str] | None = None) -> set[str]:
-    """Names of the real scans that weights were trained on, by the card beside them.
+    """Names, and digests of the voxels, of the real scans that weights were trained on.
 
-    Those of the weights that they started from are among them.
+    They are in the card beside the weights; digests are those of
+    :func:`secondglance.files.digests.digest_of_voxels`. Those of the weights that they started
+    from are among them.
 
     Parameters
     ----------
@@ -118,7 +120,9 @@ def trained_on(path: str | os.PathLike[str] | None = None) -> set[str]:
     card = Path(path or default_weights()).with_suffix('.json')
     try:
         told = read_object(card)
-        return {*told.get('scans', {}).get('names', ()), *told.get('trained_before_on', ())}
+        scans = told.get('scans', {})
+        before = told.get('trained_before_on', ())
+        return {*scans.get('names', ()), *scans.get('digests', ()), *before}
     except (AttributeError, TypeError):
         return set()
 

@@ -45,6 +45,8 @@ class Plan:
         Steps between checkpoints, validation and preliminary weights.
     scans : sequence of LabelledScan
         Real scans to train on, beside the simulated animals.
+    digests : sequence of str
+        Of their voxels, for the model card.
     patience : int
         Checkpoints without gain after which to stop; 0 never stops early.
     device : str
@@ -66,6 +68,7 @@ class Plan:
     resume: bool = True
     checkpoint_every: int = 200
     scans: Sequence[LabelledScan] = ()
+    digests: Sequence[str] = ()
     patience: int = 0
     device: str = 'cpu'
     source: str = ''
@@ -126,6 +129,7 @@ class Plan:
             'scans': {
                 'animals': sorted({one.animal for one in self.scans}),
                 'names': sorted(one.name for one in self.scans),
+                'digests': sorted(self.digests),
             },
             'in_plane_spacing_mm': recipe.spacing,
             'normalisation': NORMALISATION,

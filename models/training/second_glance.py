@@ -263,6 +263,7 @@ def train_second_glance(
     trained_on = {
         'animals': sorted({one.animal for _, one in scans}),
         'names': sorted(name for name, _ in scans),
+        'digests': sorted(plan.digests),
     }
     scores = {
         name: spread(values)

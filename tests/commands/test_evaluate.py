@@ -13,6 +13,7 @@ import torch
 import secondglance
 from secondglance.commands import evaluate
 from secondglance.data import atlas_path, donor_paths
+from secondglance.files.digests import digest_of_voxels
 from secondglance.files.labels import file_labels
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.metrics import dice as dice_of
@@ -183,6 +184,23 @@ def test_animals_that_weights_or_refinement_were_trained_on_are_left_out(
     assert run(*call) == 0
     assert 'trained on sub-01' in capsys.readouterr().out
     assert pd.read_csv(tmp_path / 'all/scores.tsv', sep='\t')['trained_on'].all()
+
+
+@pytest.mark.slow
+def test_a_renamed_copy_of_a_scan_that_weights_were_trained_on_is_left_out(
+    data_set, tmp_path, capsys
+):
+    (image,) = data_set.glob('sub-01/anat/*_T2w.nii*')
+    copy = nib.load(image)
+    digest = digest_of_voxels(np.asarray(copy.dataobj)[::-1])
+    for original in (default_weights(), default_refinement(), default_second_glance()):
+        mine = tmp_path / original.name
+        shutil.copy(original, mine)
+        card = {'scans': {'names': ['sub-99_bold'], 'digests': [digest]}}
+        mine.with_suffix('.json').write_text(json.dumps(card))
+    with pytest.raises(InputError, match='trained on every animal'):
+        run('--bids-dir', data_set, '--weights', tmp_path / default_weights().name)
+    assert 'Left out' in capsys.readouterr().out
 
 
 def test_an_empty_brain_counts_as_failed():

@@ -11,6 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from secondglance.data import example_rat
+from secondglance.files.digests import digest_of_voxels
+from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
 from secondglance.models import weights
@@ -24,6 +27,7 @@ from secondglance.models.weights import (
     read_calibration,
     read_header,
     save_weights,
+    trained_on,
     weights_spacing,
 )
 
@@ -239,6 +243,10 @@ def test_shipped_weights_load_are_small_and_are_what_their_cards_say():
         assert card['checksum'] == read_header(path, form)['checksum']
         # The example is judged with, never trained on
         assert 'sub-07' not in card.get('scans', {}).get('animals', [])
+        # A copy of another name is recognised
+        scans = card['scans']
+        assert len(set(scans.get('digests', []))) == len(scans['names'])
+        assert digest_of_voxels(read_volume(example_rat()[0])[1]) not in trained_on(path)
     for path, first in ((shipped[1], shipped[0]), (shipped[4], shipped[3])):
         assert read_header(path, REFINEMENT)['first'] == read_header(first)['checksum']
         weights = read_calibration(path).weights
