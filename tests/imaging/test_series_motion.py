@@ -7,7 +7,7 @@ import pytest
 from secondglance.imaging.coil_field import remove_field
 from secondglance.imaging.diffusion import rotate_bvecs
 from secondglance.imaging.motion import resample_motion
-from secondglance.imaging.series_motion import series_motion, shells
+from secondglance.imaging.series_motion import SHELL_WIDTH, series_motion, shells
 
 B_VALUE = 1000.0
 AFFINE = np.diag([-0.4, 0.4, 0.5, 1.0])
@@ -155,3 +155,10 @@ def test_the_field_of_four_slices_can_be_told(n, freed):
         assert found.std() < 0.5 * volume[mask].std()
     else:
         np.testing.assert_allclose(found, volume[mask], rtol=1e-6)
+
+
+def test_b_values_as_far_apart_as_a_shell_is_wide_are_of_one():
+    bvals = np.array([0.0, 1000, 1000 + SHELL_WIDTH, 3000])
+    assert [group.tolist() for group in shells(bvals, bvals > 50)] == [[1, 2], [3]]
+    bvals[2] += 1
+    assert [group.tolist() for group in shells(bvals, bvals > 50)] == [[1], [2], [3]]

@@ -1,14 +1,18 @@
 """Which way up a head lies."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from secondglance.data import donor_paths, example_rat
 from secondglance.files.heads import read_head
 from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.pose import Pose
-from secondglance.models.pose import estimate_pose, find_pose
+from secondglance.models import pose as pose_module
+from secondglance.models.pose import _SURER, _Look, _look, estimate_pose, find_pose
 from secondglance.models.weights import default_weights, load_weights
 
 
@@ -108,3 +112,34 @@ def test_every_species_is_looked_at_with_its_own_pixels(model):
     asked.clear()
     find_pose(model, stack_at, species='mouse')
     assert asked == pytest.approx([model.spacing * 0.65])
+
+
+@pytest.mark.parametrize(('share', 'turns'), [(_SURER + 0.01, 0), (_SURER - 0.01, 2)])
+def test_a_head_is_turned_where_that_is_clearly_surer(model, monkeypatch, share, turns):
+    looks = iter([_Look(0.4, 90), _Look(0.5, 90), _Look(0.4 * share, 90), _Look(0.9, 90)])
+    monkeypatch.setattr(pose_module, '_look', lambda *_: next(looks))
+    found = find_pose(model, lambda _: np.ones((5, 16, 16), np.float32), species='rat')
+    assert found.quarter_turns == turns
+
+
+class Bright(torch.nn.Module):
+    """Takes what is brighter than 0.6 for grey matter."""
+
+    stride = 1
+
+    def forward(self, images):
+        away = 40 * (images - 0.6)
+        return torch.cat([-away, -away - 9, away, -away - 9], dim=1)
+
+
+def test_the_section_of_a_brain_is_its_largest_in_square_millimetres(model):
+    stack = np.zeros((3, 60, 50), np.float32)
+    stack[:, 8:50, 5:45] = 40
+    for n, side in enumerate((10, 20, 14)):
+        stack[n, 20 : 20 + side, 15 : 15 + side] = 100
+    bright = replace(model, net=Bright())
+    assert _look(bright, stack, 0.3, 'cpu').section == pytest.approx(400 * 0.3**2)
+    # What shines in air is no brain
+    spot = stack.copy()
+    spot[0, :2, 46:] = 100
+    assert _look(bright, spot, 0.3, 'cpu').section == pytest.approx(400 * 0.3**2)

@@ -190,3 +190,17 @@ def test_noise_is_what_grey_matter_is_divided_by(snr):
     assert clean.mean() == pytest.approx(1000, rel=0.02)
     # The field and the texture are the same
     assert (noisy - clean).std() == pytest.approx(1000 / snr, rel=0.03)
+
+
+def test_a_coil_shades_what_it_sees_and_stays_where_it_is():
+    shape = (24, 24, 12)
+    one, none = np.ones(shape, np.float32), np.zeros((3, 24, 24, 12), np.float32)
+    head = Head(np.eye(4), np.full(shape, 2, np.uint8), {'GM': one}, none)
+    turned = np.diag([-1.0, -1, 1, 1])
+    turned[:2, 3] = 23
+    motion = np.stack([np.eye(4), turned])
+    shaded, plain = (scan(head, motion, bias=bias) for bias in (0.3, 0.0))
+    field = shaded / plain
+    assert np.log(field).std() == pytest.approx(0.3, abs=0.1)
+    # The head was turned by half a turn; its coil was not
+    np.testing.assert_allclose(field[..., 1], field[..., 0], rtol=1e-3)

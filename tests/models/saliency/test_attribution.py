@@ -336,6 +336,7 @@ REFUSED = {
     'method': (lambda: Functional(lambda t: t.relu()), 'function'),
     'in-place method': (lambda: Functional(lambda t: t.relu_()), 'function'),
     'clamp': (lambda: Functional(lambda t: t.clamp(min=0)), 'function'),
+    'clamp by place': (lambda: Functional(lambda t: torch.clamp(t, 0)), 'function'),
     'unused module': (lambda: Functional(lambda t: t), 'took part'),
     'reached around': (Hidden, 'function'),
 }
