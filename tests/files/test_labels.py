@@ -104,8 +104,8 @@ def test_a_table_beyond_the_data_set_or_of_another_file_does_not_count(reference
         'index\tname\n7\tGray matter\n5\tWhite_Matter\n9\tCerebrospinal fluid\n',
         'index\tname\tabbreviation\n7\ta\tGM\n5\tb\tWM\n9\tc\tCSF\n',
         'index\tname\ttissue\n7\tStriatum\tGM\n5\tCommissure\tWM\n9\tVentricle\tCSF\n',
-        # Cortical grey, white, bone beside CSF
-        'index\tname\tmapping\n7\tx\t8\n5\ty\t2\n9\tz\t3\n4\tskull\t4\n',
+        # Cortical and subcortical grey, white, bone beside CSF
+        'index\tname\tmapping\n7\tx\t8\n6\tw\t9\n5\ty\t2\n9\tz\t3\n4\tskull\t4\n',
     ],
     ids=['mapping', 'name', 'abbreviation', 'tissue', 'standard'],
 )
@@ -113,6 +113,8 @@ def test_labels_of_any_number_are_read_by_what_their_table_calls_them(reference,
     values = np.array([0, 5, 7, 9])[truth]
     if 'skull' in table:
         values[0, 0, 0], truth[0, 0, 0] = 4, 0
+        grey = np.argwhere(truth == CLASSES.index('GM'))[0]
+        values[tuple(grey)] = 6
     np.testing.assert_array_equal(read_reference(reference(values, table)).labels, truth)
 
 

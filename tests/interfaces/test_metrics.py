@@ -55,3 +55,26 @@ def test_both_glances_are_scored_and_slices_are_those_of_the_scan(save, tmp_path
     assert white[1] == pytest.approx(32 / 40, abs=1e-5)
     assert np.isnan(white[0])
     assert nib.load(paths['dseg']).shape[1] == len(white)
+
+
+@pytest.mark.parametrize('forward', [True, False])
+def test_the_first_slice_of_a_table_is_the_most_posterior_one(
+    save, forward, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    affine = np.diag([0.3, 1.0 if forward else -1.0, 0.3, 1.0])
+    truth = np.zeros((6, 4, 6), int)
+    truth[1:5, :, 1:5] = 2
+    found = truth.copy()
+    # The most posterior slice is half missing
+    found[1:3, 0 if forward else 3] = 0
+    paths = {
+        'dseg': save(file_labels(found), affine, 'found_dseg.nii.gz'),
+        'brain_mask': save((found > 0).astype(np.uint8), affine, 'found_mask.nii.gz'),
+        'reference': save(file_labels(truth), affine, 'sub-1_dseg.nii.gz'),
+    }
+    pose = Pose('rat', 0.3, 'j').to_plain()
+    out = Metrics(**{name: str(p) for name, p in paths.items()}, pose=pose).run().outputs
+    slices = pd.read_csv(out.slices_file, sep='\t')
+    brain = slices[slices['label'] == 'brain'].set_index('slice')['dsc']
+    assert brain.tolist() == pytest.approx([2 / 3, 1, 1, 1], abs=1e-5)

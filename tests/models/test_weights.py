@@ -266,3 +266,12 @@ def test_weights_of_two_spacings_are_told_apart_in_one_process(tmp_path):
     # Also where other weights come to lie at the same place
     save_weights(net, paths[0.2], {'spacing': '0.25'})
     assert weights_spacing(paths[0.2]) == load_weights(paths[0.2]).spacing == 0.25
+
+
+def test_what_weights_were_trained_on_is_all_that_came_before_too(tmp_path):
+    card = {'scans': {'names': ['a', 'b'], 'animals': ['x']}, 'trained_before_on': ['c']}
+    (tmp_path / 'w.json').write_text(json.dumps(card))
+    assert trained_on(tmp_path / 'w.safetensors') == {'a', 'b', 'c'}
+    (tmp_path / 'w.json').write_text('{"scans": {"names": ["a"]}}')
+    assert trained_on(tmp_path / 'w.safetensors') == {'a'}
+    assert trained_on(tmp_path / 'other.safetensors') == set()

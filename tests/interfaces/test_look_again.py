@@ -1,0 +1,148 @@
+"""The second glance of a scan: its atlas, its transform and its volumes, in mm of the animal."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+import torch
+
+from secondglance.files.geometry import mark_scale
+from secondglance.files.stacks import read_stack
+from secondglance.imaging.pose import Pose
+from secondglance.interfaces.tissues import LookAgain
+from secondglance.models.second_glance.network import N_CHANNELS, OUTPUTS
+from secondglance.models.unet import UNet
+from secondglance.models.weights import SECOND_GLANCE, save_weights
+
+SIZES = np.array([0.3, 1.1, 0.3])
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    """A network of which the place is what the mask alone says."""
+    torch.manual_seed(0)
+    net = UNet((2, 4, 4, 4, 4), N_CHANNELS, len(OUTPUTS)).eval()
+    with torch.no_grad():
+        net.head.weight[3:] = 0
+        net.head.bias[3:] = 0
+    path = tmp_path_factory.mktemp('weights') / 'w.safetensors'
+    more = {'spacing': '0.2', 'classes': json.dumps(list(OUTPUTS))}
+    save_weights(net, path, more, SECOND_GLANCE)
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def atlases(tmp_path_factory):
+    """An atlas of one region for each species: 5 of a rat, 7 of a mouse."""
+    folders = {}
+    for species, label in (('rat', 5), ('mouse', 7)):
+        folder = folders[species] = tmp_path_factory.mktemp('atlas') / species
+        folder.mkdir()
+        affine = np.eye(4)
+        affine[:3, 3] = -25
+        labels = np.full((50, 50, 50), label, np.int16)
+        labels[0] = 0
+        nib.save(nib.Nifti1Image(labels, affine), folder / 'regions.nii.gz')
+        (folder / 'regions.tsv').write_text(f'index\tname\n{label}\tall of a {species}\n')
+    return {species: str(folder) for species, folder in folders.items()}
+
+
+@pytest.fixture
+def look(weights, atlases, tmp_path, monkeypatch):
+    """Return a function that looks again at a head, of a species, with lengths times a factor."""
+
+    def _look(species='rat', factor=1.0, **more):
+        folder = tmp_path / f'{species} {factor}'
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        size = 0.65 if species == 'mouse' else 1.0
+        rng = np.random.default_rng(1)
+        x, y, z = np.mgrid[:48, :9, :40]
+        away = ((x - 23) / 19) ** 2 + ((z - 19) / 14) ** 2 + ((y - 4) / 5) ** 2
+        head = np.where(away < 1.6, rng.uniform(60, 90, away.shape), 1)
+        affine = np.diag([*(SIZES * size * factor), 1.0])
+        affine[:3, 3] = np.array([-7, -5, -6]) * size * factor
+        paths = {}
+        for name, voxels in (
+            ('in_file', head.astype('f4')),
+            ('mask_file', (away < 1).astype('u1')),
+        ):
+            image = nib.Nifti1Image(voxels, affine)
+            mark_scale(image.header, factor)
+            paths[name] = str(folder / f'{name}.nii')
+            nib.save(image, paths[name])
+        given = {'weights': weights, 'device': 'cpu', 'atlases': atlases, **more}
+        pose = Pose(species, 0.3 * size).to_plain()
+        return LookAgain(**paths, **given, pose=pose).run().outputs, away < 1
+
+    return _look
+
+
+def voxels(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_tissues_fill_the_mask_and_come_as_stacks(look):
+    out, mask = look()
+    shares = [voxels(path) for path in out.probsegs]
+    np.testing.assert_allclose(sum(shares), mask, atol=1e-5)
+    np.testing.assert_array_equal(voxels(out.dseg) > 0, mask)
+    stack, _ = read_stack(out.probabilities_stack)
+    labels, _ = read_stack(out.labels_stack)
+    assert stack.shape[1] == 4
+    assert set(np.unique(labels)) <= {0, 1, 2, 3}
+    inside = labels > 0
+    np.testing.assert_allclose(stack.sum(axis=1)[inside], 1, atol=1e-4)
+    # Background first, and then in the order of the files
+    deep = stack[:, 1:].sum(axis=1) > 0.99
+    assert deep.mean() > 0.1
+    for k, share in enumerate(shares):
+        assert stack[:, k + 1][deep].mean() == pytest.approx(share[mask].mean(), abs=0.05)
+
+
+@pytest.mark.parametrize(('species', 'label'), [('rat', 5), ('mouse', 7)])
+def test_regions_are_those_of_the_species(look, species, label):
+    out, mask = look(species)
+    np.testing.assert_array_equal(voxels(out.regions), label * mask)
+    assert json.loads(Path(out.transform_about).read_text())['Atlas'] == species
+    assert f'all of a {species}' in Path(out.regions_table).read_text()
+    voxel = SIZES.prod() * (0.65**3 if species == 'mouse' else 1)
+    table = pd.read_csv(out.regions_volumes, sep='\t')
+    assert table['volume_mm3'].tolist() == pytest.approx([mask.sum() * voxel], rel=1e-4)
+
+
+def test_without_an_atlas_there_are_no_regions(look):
+    out, _ = look(atlases={})
+    assert not isinstance(out.regions, str)
+    assert json.loads(Path(out.transform_about).read_text())['Atlas'] == 'rat'
+
+
+def test_headers_in_other_millimetres_give_the_same_place_and_volumes(look):
+    """A header with voxel sizes multiplied by 10 (human software)."""
+    plain, scaled = look()[0], look(factor=10.0)[0]
+    one, two = (sitk.ReadTransform(out.transform) for out in (plain, scaled))
+    for point in np.array([[0.0, 0, 0], [3, -2, 1], [-4, 1, -3], [5, 3, 4]]):
+        found, expected = (
+            two.TransformPoint((10 * point).tolist()),
+            one.TransformPoint(point.tolist()),
+        )
+        np.testing.assert_allclose(found, expected, atol=0.02)
+    assert nib.load(scaled.dseg).header.get_zooms() == pytest.approx(tuple(10 * SIZES))
+    np.testing.assert_array_equal(voxels(scaled.dseg), voxels(plain.dseg))
+    for name in ('volumes', 'regions_volumes'):
+        tables = [pd.read_csv(getattr(out, name), sep='\t') for out in (plain, scaled)]
+        pd.testing.assert_frame_equal(*tables)
+
+
+def test_a_mouse_lies_in_the_atlas_as_a_rat_of_its_shape(look):
+    rat, mouse = (sitk.ReadTransform(look(species)[0].transform) for species in ('rat', 'mouse'))
+    for point in np.array([[0.0, 0, 0], [3, -2, 1], [-4, 1, -3]]):
+        found, expected = (
+            mouse.TransformPoint((0.65 * point).tolist()),
+            rat.TransformPoint(point.tolist()),
+        )
+        np.testing.assert_allclose(found, expected, atol=0.1)
