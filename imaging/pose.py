@@ -120,8 +120,8 @@ class Pose:
             sizes = ' × '.join(f'{size:.4g}' for size in grid.voxel_size)
             raise InputError(
                 f'Slices of {side:.4g} mm are too small; the network needs '
-                f'{minimum * self.spacing:g} mm at least: are the voxel sizes ({sizes} mm) and '
-                'the slice axis (--slice-axis) right?'
+                f'{minimum * self.spacing:g} mm at least: are the voxel sizes ({sizes} mm; else '
+                '--voxel-scale) and the slice axis (--slice-axis) right?'
             )
 
     def stack(

@@ -53,7 +53,8 @@ class RunRecord:
         Resolved options by name, with ``device``, and ``mask_taken``: the method of the mask.
     pose : Pose
     engine : dict
-        What corrected the motion: ``engine``, ``engine_version``, ``n_b0``, ``b0_volumes``.
+        What corrected the motion: ``engine``, ``engine_version``, ``n_b0``, ``b0_volumes``,
+        ``header_scale``.
     donor : dict
         The ``donor`` taken, by its place in ``settings['donors']``; ``scale`` of its slices,
         negative where they run against the header; ``scores`` of all, correlations.

@@ -67,6 +67,9 @@ LEAST_BRAIN_MM3 = 200.0
 SLICE_NAMES = ('sagittal', 'coronal', 'horizontal')
 """Slices across each canonical axis."""
 
+USUAL_BRAIN_MM3 = {'rat': 1800.0, 'mouse': 470.0}
+"""Brains of adult animals, mm³."""
+
 BRAIN_MM3 = (1000.0, 2800.0)
 """Brains that are usual in scans of rats, mm³; parts beyond a field of view make them small."""
 
@@ -159,7 +162,9 @@ def scan_warnings(
         *slice_warnings(affine),
         *brain_warnings(image, first_brain, voxel_volume(affine), size),
         *([REVERSED_SLICES] if record.donor['scale'] < 0 else []),
-        *placement_warnings(record.placement, record.confidence, size),
+        *placement_warnings(
+            record.placement, record.confidence, size, record.engine['header_scale']
+        ),
         *result_warnings(
             image=image,
             mask=mask,
@@ -264,8 +269,35 @@ def brain_warnings(
     return [TWO_BRAINS.format(len(large), *large[:2])]
 
 
+def unusual_brain(brain_mm3: float, header_scale: float = 1.0) -> str:
+    """Ask what may be wrong with a brain of unusual volume; voxel sizes are one cause.
+
+    Parameters
+    ----------
+    brain_mm3 : float
+    header_scale : float
+        By how much the lengths of the header were taken to be too large.
+
+    Examples
+    --------
+    >>> 'by --voxel-scale 0.5 the' in unusual_brain(8 * 1800.0)
+    True
+    >>> 'by --voxel-scale 0.2 the' in unusual_brain(1800.0 / 8, header_scale=10)
+    True
+    """
+    rat, mouse = (
+        f'{(usual / brain_mm3) ** (1 / 3) / header_scale:.2g}'
+        for usual in USUAL_BRAIN_MM3.values()
+    )
+    return (
+        f'A brain of {brain_mm3:.0f} mm³ is unusual for the species: does the field of view hold '
+        'the whole brain, is --species right, and are the voxel sizes of the header? If not, by '
+        f"--voxel-scale {rat} the brain would be as large as a rat's, by {mouse} as a mouse's."
+    )
+
+
 def placement_warnings(
-    rows: list[dict], confidence: dict, relative_size: float = 1.0
+    rows: list[dict], confidence: dict, relative_size: float = 1.0, header_scale: float = 1.0
 ) -> list[str]:
     """Warn of what may be wrong with a brain mask.
 
@@ -277,6 +309,8 @@ def placement_warnings(
         Of the whole mask: ``Method`` and ``MethodAskedFor``, ``Confidence``, ``BrainVolume``.
     relative_size : float
         Of the species, beside a rat's.
+    header_scale : float
+        By how much the lengths of the header were taken to be too large.
 
     Returns
     -------
@@ -296,10 +330,7 @@ def placement_warnings(
             f'{confidence["Confidence"]:.2f} only.'
         )
     if not BRAIN_MM3[0] < volume < BRAIN_MM3[1]:
-        warnings.append(
-            f'A brain of {confidence["BrainVolume"]:.0f} mm³ is unusual for the species: is '
-            '--species right, and does the field of view hold the whole brain?'
-        )
+        warnings.append(unusual_brain(confidence['BrainVolume'], header_scale))
     matched = [row for row in rows if row['donor_slice'] >= 0]
     if is_placed(confidence['Method']):
         if not matched:

@@ -239,6 +239,11 @@ def test_a_sound_mask_is_not_flagged():
         ),
         ({'BrainVolume': 470.0}, '--species'),
         ({'BrainVolume': 9000.0}, 'unusual'),
+        # A rat with voxel sizes times two, three and a half
+        ({'BrainVolume': 8 * 1800.0}, "--voxel-scale 0.5 the brain would be as large as a rat's"),
+        ({'BrainVolume': 27 * 1800.0}, '--voxel-scale 0.33 '),
+        ({'BrainVolume': 1800.0 / 8}, '--voxel-scale 2 '),
+        ({'BrainVolume': 8 * 470.0}, "by 0.5 as a mouse's"),
         ({'BrainVolume': 0.0}, 'empty'),
     ],
 )
@@ -296,7 +301,7 @@ def _record(**changes):
     fields = {
         'settings': {'turn': 'auto'},
         'pose': Pose('rat', 0.3),
-        'engine': {},
+        'engine': {'header_scale': 1.0},
         'donor': {'donor': 0, 'scale': 1.0, 'scores': [0.8]},
         'confidence': FINE,
         'placement': [{**ROW, 'slice': k, 'probability': 0.9} for k in range(n)],
@@ -320,6 +325,13 @@ def test_a_sound_run_has_no_warning(head):
         ({'pose': Pose('rat', 0.3, quarter_turns=2)}, 'turned by 180 degrees'),
         ({'donor': {'donor': 0, 'scale': -1.0, 'scores': [0.8]}}, 'run the other way'),
         ({'confidence': {**FINE, 'Confidence': 0.2}}, 'The mask is doubtful'),
+        (
+            {
+                'confidence': {**FINE, 'BrainVolume': 225.0},
+                'engine': {'header_scale': 10.0},
+            },
+            '--voxel-scale 0.2 ',
+        ),
         ({'confounds': [{'volume': 3, 'framewise_displacement': 0.2}]}, '(0.15 mm) before'),
     ],
 )
