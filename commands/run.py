@@ -280,7 +280,7 @@ def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
         except InputError as error:
             if len(subjects) == 1:
                 raise
-            from secondglance.pipelines.execution.scan_jobs import ScanResult
+            from secondglance.reports.scan_result import ScanResult
 
             name = f'sub-{subject.removeprefix("sub-")}'
             lost.append(ScanResult(name, 'failed', reason=str(error)))

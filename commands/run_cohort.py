@@ -202,7 +202,7 @@ def _count_once(outcomes: list) -> list:
 
     Examples
     --------
-    >>> from secondglance.pipelines.execution.scan_jobs import ScanResult
+    >>> from secondglance.reports.scan_result import ScanResult
     >>> names = 'sub-1_echo-10_bold', 'sub-1_echo-2_bold', 'sub-1_run-2_echo-2_bold'
     >>> [one.scan for one in _count_once([ScanResult(name, 'done') for name in names])]
     ['sub-1_echo-2_bold', 'sub-1_run-2_echo-2_bold']
@@ -242,7 +242,7 @@ def _of_other_calls(outcomes: list, path: Path) -> list:
     """List what other calls made of an output folder's scans, by its records and its table."""
     from secondglance.files.tables import read_tsv
     from secondglance.pipelines.execution.records import finished_scans
-    from secondglance.pipelines.execution.scan_jobs import ScanResult
+    from secondglance.reports.scan_result import ScanResult
 
     names = {outcome.scan for outcome in outcomes}
     others = [

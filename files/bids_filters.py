@@ -97,7 +97,7 @@ def _filters(path: Path, query: Mapping, suffix: str | None) -> dict[str, list]:
     return found
 
 
-def _values(value) -> list:
+def _values(value: object) -> list:
     return list(value) if isinstance(value, list) else [value]
 
 

@@ -68,7 +68,11 @@ class Geometry:
     notes: tuple[str, ...] = ()
 
 
-def check_geometry(image, voxels=None, voxel_scale: float | None = None) -> Geometry:
+def check_geometry(
+    image: spatialimages.SpatialImage,
+    voxels: NDArray | None = None,
+    voxel_scale: float | None = None,
+) -> Geometry:
     """Check the lengths of a header against each other, and against the size of the head.
 
     Parameters
@@ -156,7 +160,7 @@ def grid_of(path: str | Path, pose: Pose) -> SliceGrid:
     return pose.grid(image.shape[:3], affine_of(image))
 
 
-def scale_of(image) -> float:
+def scale_of(image: spatialimages.SpatialImage) -> float:
     """By how much the lengths of an image's header are too large; mostly 1.
 
     What was checked once says so itself, as :func:`mark_scale` writes it. An image that was not,
@@ -186,7 +190,9 @@ def mark_scale(header: nib.Nifti1Header, scale: float) -> None:
     header['descrip'] = f'secondglance: mm = lengths / {scale:.12g}'.encode()
 
 
-def with_position(voxels: NDArray, image, scale: float | None = None) -> nib.Nifti1Image:
+def with_position(
+    voxels: NDArray, image: spatialimages.SpatialImage, scale: float | None = None
+) -> nib.Nifti1Image:
     """Make an image of voxels with the position of another image.
 
     Parameters
@@ -214,7 +220,7 @@ def with_position(voxels: NDArray, image, scale: float | None = None) -> nib.Nif
     return out
 
 
-def affine_of(image) -> NDArray[np.float64]:
+def affine_of(image: spatialimages.SpatialImage) -> NDArray[np.float64]:
     """Affine (4, 4) of an image in the animal's own millimetres, whatever its header's are."""
     return _scaled(image.affine, scale_of(image))
 
@@ -225,7 +231,7 @@ def species_of_mask(path: str | Path) -> str:
     return species_of_brain(voxels > 0, check_geometry(image, voxels).affine)
 
 
-def _unit_of(image) -> tuple[str, float]:
+def _unit_of(image: spatialimages.SpatialImage) -> tuple[str, float]:
     """Unit that a header names, and how many mm it is; mm where it names none."""
     if not isinstance(image.header, nib.Nifti1Header):
         return 'mm', 1.0
@@ -268,7 +274,7 @@ def _sheared(path: str, affine: NDArray) -> list[str]:
     ]
 
 
-def _contradictions(path: str, image, sizes: NDArray) -> list[str]:
+def _contradictions(path: str, image: spatialimages.SpatialImage, sizes: NDArray) -> list[str]:
     """Compare affine, pixdim and qform; refuse what cannot be known."""
     if not isinstance(image.header, nib.Nifti1Header):
         return []

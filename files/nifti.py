@@ -270,7 +270,9 @@ def _open(path: Path) -> nib.Nifti1Pair:
     return image
 
 
-def _open_pair(path, voxels, kind, raw, offset, n_bytes) -> nib.Nifti1Pair:
+def _open_pair(
+    path: Path, voxels: Path, kind: type[nib.Nifti1Pair], raw: bytes, offset: int, n_bytes: int
+) -> nib.Nifti1Pair:
     check_there(voxels)
     content = bytearray()
     _Source(voxels).into(content, offset + n_bytes)

@@ -51,7 +51,7 @@ def write_stack(stack: np.ndarray, affine: np.ndarray, path: str | Path) -> str:
     return str(path)
 
 
-def image_like(volume: np.ndarray, like) -> nib.Nifti1Image:
+def image_like(volume: np.ndarray, like: nib.spatialimages.SpatialImage) -> nib.Nifti1Image:
     """Make an image of a volume on the grid, and with the header, of another image.
 
     Parameters
@@ -70,7 +70,7 @@ def image_like(volume: np.ndarray, like) -> nib.Nifti1Image:
     return out
 
 
-def write_like(volume: np.ndarray, like, path: str | Path) -> str:
+def write_like(volume: np.ndarray, like: nib.spatialimages.SpatialImage, path: str | Path) -> str:
     """Write a volume on the grid of another image.
 
     Parameters

@@ -42,7 +42,7 @@ def remove_field(
     low, high = places.min(axis=0), places.max(axis=0) + 1
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
 
-    def as_image(voxels: NDArray):
+    def as_image(voxels: NDArray) -> sitk.Image:
         image = sitk.GetImageFromArray(np.ascontiguousarray(voxels[box].T))
         image.SetSpacing([float(size) for size in voxel_size])
         return image

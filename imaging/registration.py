@@ -79,7 +79,7 @@ def coarse_pull(moving: NDArray, fixed: NDArray, size: NDArray, centre: NDArray)
     steps = np.where(np.array(fixed.shape) // steps >= 8, steps, 1)
     every = tuple(slice(None, None, step) for step in steps)
 
-    def as_image(voxels):
+    def as_image(voxels: NDArray) -> sitk.Image:
         smooth = ndimage.gaussian_filter(voxels / scale, np.where(steps > 1, 0.5 * steps, 0))
         image = sitk.GetImageFromArray(np.ascontiguousarray(smooth[every].T, np.float32))
         image.SetSpacing((size * steps).tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -194,7 +195,7 @@ def _fit_affine(at: NDArray, goal: NDArray, given: NDArray) -> tuple[NDArray, ND
     return affine, goal - design @ solved
 
 
-def _solve(design, trust, values, penalty):
+def _solve(design: NDArray, trust: NDArray, values: NDArray, penalty: NDArray) -> NDArray:
     # Single precision is twice as fast, and enough for sums of some thousand matches
     weighted = design * trust[:, None].astype(np.float32)
     return np.linalg.solve(weighted.T @ design + penalty, weighted.T @ values)
@@ -206,7 +207,7 @@ def _tukey(away: NDArray) -> NDArray:
     return np.clip(1 - (away / (_OUTLIER * 1.54 * spread)) ** 2, 0, None) ** 2
 
 
-def _basis(where: NDArray, low: float, high: float, size: int):
+def _basis(where: NDArray, low: float, high: float, size: int) -> tuple[NDArray, NDArray]:
     """First of four control points that matter at each place, and their weights (M, 4)."""
     spans = size - 3
     at = np.clip((where - low) / (high - low), 0, 1) * spans
@@ -233,7 +234,7 @@ def _matrix(where: NDArray, low: float, high: float, size: int) -> NDArray:
     return full
 
 
-def _design(points, low, high, sizes):
+def _design(points: NDArray, low: NDArray, high: NDArray, sizes: Sequence[int]) -> NDArray:
     """Matrix (M, all control points) of the product of the three axes' splines."""
     parts = [_matrix(points[:, a], low[a], high[a], sizes[a]) for a in range(3)]
     joint = parts[0][:, :, None] * parts[1][:, None, :]
@@ -241,7 +242,7 @@ def _design(points, low, high, sizes):
     return joint.reshape(len(points), -1).astype(np.float32)
 
 
-def _roughness(sizes) -> NDArray:
+def _roughness(sizes: Sequence[int]) -> NDArray:
     """Penalty on second differences along each axis, and a little on size."""
     total = 1e-3 * np.eye(int(np.prod(sizes)))
     for axis, size in enumerate(sizes):

@@ -23,6 +23,8 @@ from secondglance.models.inference import (
     slices_at_once,
     window_of_head,
 )
+from secondglance.models.unet import UNet
+from secondglance.models.weights import LoadedModel
 
 CONTEXT_MM = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
 """Distances along the stack at which the first glance is taken as input, mm."""
@@ -129,7 +131,7 @@ def _at(
 
 
 def refine(
-    model,
+    model: LoadedModel,
     stack: ArrayLike,
     probability: ArrayLike,
     enhanced: ArrayLike,
@@ -203,7 +205,7 @@ def _continued(
 
 
 def refine_channels(
-    net, channels: NDArray[np.float32], device: str = 'cpu'
+    net: UNet, channels: NDArray[np.float32], device: str = 'cpu'
 ) -> NDArray[np.float32]:
     """Probability (M, H, W) of brain from the channels of `refinement_channels`."""
     padded, (rows, columns) = pad_to_stride(torch.from_numpy(channels), net.stride)
@@ -212,7 +214,7 @@ def refine_channels(
     return logits.sigmoid()[:, 0].cpu().numpy()
 
 
-def refined_logits(net, channels: torch.Tensor) -> torch.Tensor:
+def refined_logits(net: torch.nn.Module, channels: torch.Tensor) -> torch.Tensor:
     """Logits (B, 1, H, W) of brain: those of the first glance plus the network's correction."""
     middle = CONTEXT_MM.index(0.0)
     return LOGIT_LIMIT * channels[:, middle : middle + 1] + net(channels).float()

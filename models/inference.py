@@ -15,6 +15,7 @@ from torch import nn
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.intensity import head_mask, normalise_slices
+from secondglance.models.weights import LoadedModel
 
 
 def resolve_device(name: str) -> str:
@@ -217,7 +218,7 @@ def background_alone(n_classes: int, shape: Sequence[int]) -> NDArray[np.float32
 
 
 def predict(
-    model,
+    model: LoadedModel,
     stack: NDArray,
     device: str = 'cpu',
     batch_size: int | None = None,

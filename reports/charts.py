@@ -3,7 +3,7 @@
 Their colours are in ``chart.css``, so that they follow the page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -139,7 +139,9 @@ def ticks(low: float, high: float) -> list[float]:
     return [float(f'{n * step:.10g}') for n in range(first, last + 1)]
 
 
-def _range(values: Sequence[ArrayLike], limits=(None, None)) -> tuple[float, float]:
+def _range(
+    values: Sequence[ArrayLike], limits: tuple[float | None, float | None] = (None, None)
+) -> tuple[float, float]:
     """Fit an axis to what is finite, with a margin where no limit is given."""
     every = np.concatenate([np.asarray(v, float).ravel() for v in values] or [np.zeros(0)])
     every = every[np.isfinite(every)]
@@ -169,10 +171,10 @@ def _panel(panel: Panel, height: int, top: int) -> str:
     x0, x1, y1 = LEFT, WIDTH - RIGHT, top
     y0 = height - BOTTOM - (NAMES_HEIGHT if slanted else 0)
 
-    def across(value):
+    def across(value: float) -> float:
         return x0 + (value - x_low) / (x_high - x_low) * (x1 - x0)
 
-    def up(value):
+    def up(value: float) -> float:
         return y0 + (value - y_low) / (y_high - y_low) * (y1 - y0)
 
     parts = []
@@ -204,7 +206,10 @@ def _panel(panel: Panel, height: int, top: int) -> str:
     return ''.join(parts)
 
 
-def _area(area: Histogram, across, up, bottom: float) -> str:
+_Scale = Callable[[float], float]
+
+
+def _area(area: Histogram, across: _Scale, up: _Scale, bottom: float) -> str:
     edges, counts = np.asarray(area.edges, float), np.asarray(area.counts, float)
     path = f'M{across(edges[0]):.1f} {bottom}'
     for right, count in zip(edges[1:], counts, strict=True):
@@ -212,7 +217,7 @@ def _area(area: Histogram, across, up, bottom: float) -> str:
     return f'<path class="area c{area.colour}" d="{path}V{bottom}z"/>'
 
 
-def _line(line: Line, across, up) -> list[str]:
+def _line(line: Line, across: _Scale, up: _Scale) -> list[str]:
     points = [
         (across(x), up(y)) if np.isfinite(x) and np.isfinite(y) else None
         for x, y in zip(np.asarray(line.x, float), np.asarray(line.y, float), strict=True)

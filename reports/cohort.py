@@ -11,6 +11,7 @@ from secondglance.files.atomic import write_whole
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports.data import figures_folder
 from secondglance.reports.page import environment
+from secondglance.reports.scan_result import ScanResult
 from secondglance.reports.verdict import BAD, GOOD, LOOK, level
 
 VOLUME = 'brain_mm3'
@@ -78,7 +79,7 @@ BESIDE = '× median'
 """Heading of the brain volume over the median of the species."""
 
 
-def write_cohort_page(outcomes: Sequence, output_dir: Path) -> Path:
+def write_cohort_page(outcomes: Sequence[ScanResult], output_dir: Path) -> Path:
     """Write ``cohort.html``, which shows the figures of the scans' own reports.
 
     Parameters
@@ -116,17 +117,17 @@ def write_cohort_page(outcomes: Sequence, output_dir: Path) -> Path:
     return output_dir / 'cohort.html'
 
 
-def in_order(outcomes: Sequence) -> list:
+def in_order(outcomes: Sequence[ScanResult]) -> list:
     """Put what failed first, then what is flagged, each the less sure before the surer."""
 
-    def key(outcome):
+    def key(outcome: ScanResult) -> tuple:
         sure = outcome.figures.get('confidence', 0.0)
         return outcome.status != 'failed', not outcome.flags, sure, outcome.scan
 
     return sorted(outcomes, key=key)
 
 
-def outliers(outcomes: Sequence) -> set[tuple[str, str]]:
+def outliers(outcomes: Sequence[ScanResult]) -> set[tuple[str, str]]:
     """Find values that are unlike those of the other scans of the species.
 
     Returns
@@ -181,7 +182,7 @@ def usual_range(name: str, values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def flag_outliers(outcomes: Sequence) -> list:
+def flag_outliers(outcomes: Sequence[ScanResult]) -> list:
     """Add a flag to each scan that is unlike the others; table, page and summary share it.
 
     Parameters
@@ -203,7 +204,7 @@ def flag_outliers(outcomes: Sequence) -> list:
     return flagged
 
 
-def _values(outcome) -> dict[str, float]:
+def _values(outcome: ScanResult) -> dict[str, float]:
     """What is compared of a scan; nothing of one that failed."""
     figures = outcome.figures
     found = {name: figures[name] for name in QUANTITIES if name in figures}
@@ -214,7 +215,7 @@ def _values(outcome) -> dict[str, float]:
     return found
 
 
-def _usual_volumes(outcomes: Sequence) -> dict[str, float]:
+def _usual_volumes(outcomes: Sequence[ScanResult]) -> dict[str, float]:
     """Median volume of the brains of each species, mm³."""
     volumes: dict[str, list[float]] = {}
     for figures in (outcome.figures for outcome in outcomes):
@@ -223,7 +224,7 @@ def _usual_volumes(outcomes: Sequence) -> dict[str, float]:
     return {species: median(values) for species, values in volumes.items()}
 
 
-def _headings(outcomes: Sequence) -> dict[str, str]:
+def _headings(outcomes: Sequence[ScanResult]) -> dict[str, str]:
     """Headings of the columns of numbers, and their quantities; without those that none has."""
     headings = {}
     known = {name for outcome in outcomes for name in _values(outcome)}
@@ -240,14 +241,16 @@ def _shown_value(name: str, value: float) -> str:
     return format(value, '.0f' if name == VOLUME else '.3g')
 
 
-def verdict_of(outcome) -> str:
+def verdict_of(outcome: ScanResult) -> str:
     """Verdict of a scan: ``failed``, or that of its report with the flags of the study."""
     if outcome.status == 'failed':
         return 'failed'
     return level(outcome.flags, outcome.figures.get('confidence'), outcome.figures.get(VOLUME))
 
 
-def _shown(outcome, usual: dict, odd: set, output_dir: Path, headings: dict[str, str]) -> dict:
+def _shown(
+    outcome: ScanResult, usual: dict, odd: set, output_dir: Path, headings: dict[str, str]
+) -> dict:
     """Give what the page tells of a scan; its picture where its report has one."""
     figures, values = outcome.figures, _values(outcome)
     middle = usual.get(figures.get('species', ''), 0)
@@ -286,7 +289,7 @@ def _cell(value: float | None, digits: str, odd: bool) -> dict:
     return {'value': f'{value:.6g}', 'text': format(value, digits), 'odd': odd}
 
 
-def _strips(outcomes: Sequence, odd: set) -> list[dict]:
+def _strips(outcomes: Sequence[ScanResult], odd: set) -> list[dict]:
     """Lay the values of all scans on lines, one a quantity and species; equal ones stacked."""
     species = sorted({o.figures['species'] for o in outcomes if 'species' in o.figures})
     plots = []

@@ -14,7 +14,7 @@ def environment() -> Environment:
     return made
 
 
-def _number(value) -> str:
+def _number(value: object) -> str:
     """Write a table's value: numbers short, nothing for what is not defined.
 
     Examples

@@ -1,5 +1,7 @@
 """The report's plots: motion, placement, log-normality, scores against a reference."""
 
+from collections.abc import Callable
+
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
@@ -166,7 +168,9 @@ def cascade_charts(names: list[str], scores: dict[str, ArrayLike], edges: dict) 
     return charts
 
 
-def share_charts(shares: ArrayLike, curves: dict[str, dict[str, ArrayLike]], area) -> list[Markup]:
+def share_charts(
+    shares: ArrayLike, curves: dict[str, dict[str, NDArray]], area: Callable[[str, str], float]
+) -> list[Markup]:
     """Plot tissue found as pixels are taken away or come back.
 
     Parameters

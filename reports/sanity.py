@@ -7,6 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from secondglance.files.atomic import write_whole
+from secondglance.models.saliency.sanity import Sanity, Verdict
 from secondglance.reports import figures
 from secondglance.reports.page import environment
 from secondglance.reports.plots import cascade_charts, share_charts
@@ -17,7 +18,11 @@ N_SHOWN = 9
 
 
 def write_sanity(
-    found, verdicts: list, facts: dict[str, str], folder: Path, aspect: float = 1.0
+    found: Sanity,
+    verdicts: list[Verdict],
+    facts: dict[str, str],
+    folder: Path,
+    aspect: float = 1.0,
 ) -> Path:
     """Write ``sanity.html``, its figures, ``sanity.tsv`` and ``sanity.json``.
 
@@ -70,7 +75,7 @@ def write_sanity(
     return folder / 'sanity.html'
 
 
-def _charts_of(found) -> dict[str, list[Markup]]:
+def _charts_of(found: Sanity) -> dict[str, list[Markup]]:
     """Charts of the randomised weights, and of faithfulness."""
     from secondglance.models.saliency.sanity import SHARES
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from secondglance.imaging.pose import HeadStack
@@ -57,7 +58,7 @@ def simulate_failure(head: HeadStack, kind: str, rng: np.random.Generator) -> He
     return replace(head, images=images, labels=labels)
 
 
-def _smaller(images, labels, size):
+def _smaller(images: NDArray, labels: NDArray, size: float) -> tuple[NDArray, NDArray]:
     """Shrink slices about their middle."""
     theta = torch.eye(2, 3) / size
     grid = functional.affine_grid(

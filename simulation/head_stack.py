@@ -7,11 +7,11 @@ from slice to slice.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from secondglance.imaging.pose import HeadStack
@@ -26,6 +26,12 @@ THICKNESS_MM = (0.3, 1.2)
 
 _FINEST = 32
 """Points along an axis from which on random values are noise, each by itself."""
+
+
+Size = int | tuple[int, ...] | None
+"""What a random generator is asked for: one value, so many, or an array of a shape."""
+
+Values = float | NDArray[np.float64]
 
 
 class AlongHead:
@@ -48,22 +54,22 @@ class AlongHead:
         knots = self._rng.standard_normal((self._weights.shape[1], int(np.prod(shape[1:]))))
         return (self._weights @ knots).reshape(shape)
 
-    def _shape(self, size) -> tuple[int, ...] | None:
+    def _shape(self, size: Size) -> tuple[int, ...] | None:
         if size is None:
             return None
         shape = (int(size),) if isinstance(size, int | np.integer) else tuple(size)
         return shape if shape[0] == len(self._weights) else None
 
-    def random(self, size=None):
+    def random(self, size: Size = None) -> Any:
         shape = self._shape(size)
         if shape is None:
             return self._rng.random(size)
         return np.clip(special.ndtr(self._smooth(shape)), 0.0, 1.0 - 1e-12)
 
-    def uniform(self, low=0.0, high=1.0, size=None):
+    def uniform(self, low: Values = 0.0, high: Values = 1.0, size: Size = None) -> Any:
         return low + (np.asarray(high) - low) * self.random(size)
 
-    def normal(self, loc=0.0, scale=1.0, size=None):
+    def normal(self, loc: Values = 0.0, scale: Values = 1.0, size: Size = None) -> Any:
         shape = self._shape(size)
         return (
             self._rng.normal(loc, scale, size)
@@ -71,18 +77,18 @@ class AlongHead:
             else (loc + scale * self._smooth(shape))
         )
 
-    def standard_normal(self, size, dtype=np.float64):
+    def standard_normal(self, size: Size, dtype: type = np.float64) -> Any:
         shape = self._shape(size)
         if shape is None or shape[-1] >= _FINEST:
             return self._rng.standard_normal(size, dtype=dtype)
         return self._smooth(shape).astype(dtype)
 
-    def integers(self, low, high, size=None):
+    def integers(self, low: int, high: int, size: Size = None) -> Any:
         if self._shape(size) is None:
             return self._rng.integers(low, high, size)
         return np.floor(self.uniform(low, high, size)).astype(np.int64)
 
-    def choice(self, values, size, p):
+    def choice(self, values: ArrayLike, size: Size, p: ArrayLike) -> NDArray:
         return np.asarray(values)[np.searchsorted(np.cumsum(p)[:-1], self.random(size), 'right')]
 
 
@@ -135,7 +141,9 @@ def draw_head(
     )
 
 
-def _posed(maps, rng, along, spacing):
+def _posed(
+    maps: torch.Tensor, rng: np.random.Generator, along: np.random.Generator, spacing: float
+) -> torch.Tensor:
     """Pose the slices of one head alike, with a little of its own for each."""
     n, _, h, w = maps.shape
     grid, scale = random_grid((1, h, w), rng, spacing)

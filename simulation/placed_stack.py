@@ -132,7 +132,13 @@ def draw_placed(
     )
 
 
-def _pose_upright(maps, places, rng, along, spacing):
+def _pose_upright(
+    maps: torch.Tensor,
+    places: torch.Tensor,
+    rng: np.random.Generator,
+    along: np.random.Generator,
+    spacing: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Pose the slices of one head alike: upright, a little turned, scaled, bent; or mirrored."""
     n, _, h, w = maps.shape
     grid, scale, flip = upright_grid((n, h, w), rng, along, spacing)
@@ -143,7 +149,12 @@ def _pose_upright(maps, places, rng, along, spacing):
     return maps, places
 
 
-def upright_grid(shape, rng, along, spacing):
+def upright_grid(
+    shape: tuple[int, int, int],
+    rng: np.random.Generator,
+    along: np.random.Generator,
+    spacing: float,
+) -> tuple[torch.Tensor, float, float]:
     """Draw a pose in plane for all slices of a head: for `grid_sample`, its scale and mirroring.
 
     Parameters

@@ -197,7 +197,7 @@ def fit_logistic(evidence: ArrayLike, good: ArrayLike, penalty: float = 1.0) -> 
     mean, spread = evidence.mean(axis=0), evidence.std(axis=0) + 1e-9
     standard = np.column_stack([(evidence - mean) / spread, np.ones(len(evidence))])
 
-    def loss(w):
+    def loss(w: NDArray) -> tuple[float, NDArray]:
         z = standard @ w
         value = np.sum(np.logaddexp(0, z) - good * z) + penalty / 2 * np.sum(w[:-1] ** 2)
         slope = standard.T @ (special.expit(z) - good)

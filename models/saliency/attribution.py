@@ -25,6 +25,7 @@ from secondglance.models.inference import (
 from secondglance.models.saliency.follower import Follower
 from secondglance.models.saliency.methods import saliency_methods
 from secondglance.models.saliency.targets import TARGETS
+from secondglance.models.weights import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _gradient(
 
 
 def saliency_stack(
-    model,
+    model: LoadedModel,
     stack: NDArray,
     target: str = 'brain',
     method: str = 'guided',

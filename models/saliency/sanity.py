@@ -27,6 +27,7 @@ from secondglance.imaging.pose import HeadStack
 from secondglance.models.inference import predict
 from secondglance.models.saliency.attribution import saliency_stack
 from secondglance.models.unet import UNet
+from secondglance.models.weights import LoadedModel
 
 SHARES = np.linspace(0, 1, 11)
 """Of the pixels of a slice that are deleted, or inserted."""
@@ -122,7 +123,7 @@ def steps(net: UNet) -> list[str]:
 
 
 def check(
-    model,
+    model: LoadedModel,
     subject: HeadStack,
     donors: Sequence[HeadStack],
     *,
@@ -175,7 +176,7 @@ class _Comparison:
 
     def __init__(
         self,
-        model,
+        model: LoadedModel,
         subject: HeadStack,
         donors: Sequence[HeadStack],
         method: str,
@@ -262,7 +263,12 @@ def _as_donor(maps: NDArray, donor: HeadStack) -> Donor:
 
 
 def _curve(
-    model, stack: NDArray, first: NDArray, order: NDArray, kind: str, device: str
+    model: LoadedModel,
+    stack: NDArray,
+    first: NDArray,
+    order: NDArray,
+    kind: str,
+    device: str,
 ) -> NDArray[np.float64]:
     """Share of the tissue that is still found as pixels are deleted or inserted, in order."""
     blurred = ndimage.gaussian_filter(stack, (0, BLUR_PX, BLUR_PX))

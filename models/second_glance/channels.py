@@ -195,7 +195,7 @@ def _unit(axis: NDArray) -> NDArray:
     return (axis - (axis[-1] + axis[0]) / 2) / half
 
 
-def _polynomial(y, x, z) -> list[NDArray]:
+def _polynomial(y: NDArray, x: NDArray, z: NDArray) -> list[NDArray]:
     one = np.ones(np.broadcast_shapes(np.shape(y), np.shape(x), np.shape(z)))
     squares = [y * y * one, x * x * one, z * z * one]
     return [one, y * one, x * one, z * one, *squares, y * x * one, y * z * one, x * z * one]
@@ -225,7 +225,9 @@ def _near(brain: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
     return ndimage.binary_dilation(brain, disk)
 
 
-def _place(share: NDArray, grid: BrainGrid, positions: NDArray, scale: float):
+def _place(
+    share: NDArray, grid: BrainGrid, positions: NDArray, scale: float
+) -> tuple[NDArray, NDArray, NDArray, NDArray, float]:
     """Where rows, columns and slices lie in the mask; half the brain's width, mm of a rat."""
     x, z = (grid.offsets_mm(axis) / scale for axis in (0, 1))
     y = positions / scale

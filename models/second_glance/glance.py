@@ -137,7 +137,12 @@ def predict_brain(
         n, _, height, width = channels.shape
         part, place = torch.empty(n, 3, height, width), torch.empty(n, 3, height, width)
 
-        def glance(slices: slice, channels=channels, part=part, place=place) -> None:
+        def glance(
+            slices: slice,
+            channels: torch.Tensor = channels,
+            part: torch.Tensor = part,
+            place: torch.Tensor = place,
+        ) -> None:
             batch = channels[slices].to(device)
             with torch.no_grad():
                 logits, coordinates = split_outputs(net(batch).float(), batch)

@@ -162,7 +162,7 @@ class Progress(lightning.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict['rows'])
 
-    def on_train_start(self, trainer, module) -> None:
+    def on_train_start(self, trainer: Any, module: Any) -> None:
         step, last = trainer.global_step, trainer.max_steps
         again = f', on from step {step}' if step else ''
         n_slices = module.recipe.batch_size
@@ -171,12 +171,12 @@ class Progress(lightning.Callback):
             self.dice = _words_of(self.judge(module.average))
             print(f'step {step}/{last}  validation Dice {self.dice}', flush=True)
 
-    def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         if not self.started:
             # From here: the process that draws the batches took its time to start
             self.started, self.pace = True, Pace(trainer.max_steps, trainer.global_step)
 
-    def on_train_batch_end(self, trainer, module, outputs, *args) -> None:
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *args: Any) -> None:
         self.losses.append(float(outputs['loss'].detach()))
         step, last = trainer.global_step, trainer.max_steps
         judged = step % self.plan.checkpoint_every == 0 or step == last
@@ -379,7 +379,7 @@ class _Identity(lightning.Callback):
     def __init__(self, identity: dict[str, Any]) -> None:
         self.identity = identity
 
-    def on_save_checkpoint(self, trainer, module, checkpoint) -> None:
+    def on_save_checkpoint(self, trainer: Any, module: Any, checkpoint: dict) -> None:
         checkpoint['secondglance'] = self.identity
 
 

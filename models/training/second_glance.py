@@ -30,7 +30,7 @@ from secondglance.models.training.second_glance_samples import (
 )
 from secondglance.models.unet import UNet
 from secondglance.models.weights import SECOND_GLANCE
-from secondglance.simulation.animal import draw_animal
+from secondglance.simulation.animal import Animal, draw_animal
 from secondglance.simulation.atlas import Atlas
 from secondglance.simulation.placed_stack import PlacedStack, draw_placed
 
@@ -191,7 +191,7 @@ class SamplePool:
         return [laid for path in paths if len(laid := load_samples(path))]
 
 
-def simulated_animal(atlas: Atlas, seed: int, number: int):
+def simulated_animal(atlas: Atlas, seed: int, number: int) -> tuple[Animal, np.random.Generator]:
     """One animal of the cohort with its coordinates, and the generator to go on with."""
     rng = np.random.default_rng([seed, 9, number])
     drawn = draw_animal(atlas, rng, DRAWN_MM, DRAWN_SIDE, SIZES, coordinates=True)

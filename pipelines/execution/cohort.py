@@ -23,7 +23,8 @@ from secondglance.imaging.errors import InputError
 from secondglance.pipelines.execution.environment import ASKS_NO_NETWORK, environment
 from secondglance.pipelines.execution.job import for_attempt, run_job
 from secondglance.pipelines.execution.processes import METHOD, WARM, start_server
-from secondglance.pipelines.execution.scan_jobs import ScanJob, ScanResult
+from secondglance.pipelines.execution.scan_jobs import ScanJob
+from secondglance.reports.scan_result import ScanResult
 
 _T = TypeVar('_T')
 

@@ -17,8 +17,9 @@ from secondglance.pipelines.execution.checks import check_scan
 from secondglance.pipelines.execution.lock import alone
 from secondglance.pipelines.execution.nipype_engine import configure, run_workflow
 from secondglance.pipelines.execution.records import refuse_edited, replacement, write_record
-from secondglance.pipelines.execution.scan_jobs import ScanJob, ScanResult, known
+from secondglance.pipelines.execution.scan_jobs import ScanJob, known
 from secondglance.pipelines.subject import init_subject_wf, workflow_name
+from secondglance.reports.scan_result import ScanResult
 
 
 def on_device(job: ScanJob) -> ScanJob:

@@ -3,12 +3,13 @@
 Neither torch nor the workflow engine is imported: what is finished is answered at once.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from secondglance.files.bids import Scan
 from secondglance.pipelines.execution.records import find_record
 from secondglance.pipelines.settings import Execution, Method
+from secondglance.reports.scan_result import ScanResult
 
 
 @dataclass(frozen=True)
@@ -48,33 +49,6 @@ class ScanJob:
     def common_dir(self) -> Path:
         """Folder that all scans of a call share."""
         return self.shared_dir or self.work_dir
-
-
-@dataclass(frozen=True)
-class ScanResult:
-    """Outcome of a scan.
-
-    Attributes
-    ----------
-    scan : str
-        Its name, or its subject's where it has no scan.
-    status : {'done', 'cached', 'failed'}
-    seconds : float
-        What it took to make its results, in this call or before.
-    flags : tuple of str
-        What its report says to look at.
-    figures : dict
-        What a cohort's table shows of it.
-    reason : str
-        Why it failed.
-    """
-
-    scan: str
-    status: str
-    seconds: float = 0.0
-    flags: tuple[str, ...] = ()
-    figures: dict = field(default_factory=dict)
-    reason: str = ''
 
 
 def known(job: ScanJob) -> ScanResult | None:

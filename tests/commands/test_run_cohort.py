@@ -7,8 +7,9 @@ import pytest
 from secondglance.commands.run_cohort import write_cohort, write_group
 from secondglance.files.bids import Scan
 from secondglance.files.tables import write_tsv
-from secondglance.pipelines.execution.job import ScanResult, _figures
+from secondglance.pipelines.execution.job import _figures
 from secondglance.pipelines.execution.records import finished_scans, record_path, write_record
+from secondglance.reports.scan_result import ScanResult
 
 
 @pytest.fixture

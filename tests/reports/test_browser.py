@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from secondglance.pipelines.execution.scan_jobs import ScanResult
 from secondglance.reports.cohort import write_cohort_page
 from secondglance.reports.render import render_report
+from secondglance.reports.scan_result import ScanResult
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from secondglance.pipelines.execution.scan_jobs import ScanResult
 from secondglance.reports.cohort import flag_outliers, in_order, outliers, write_cohort_page
+from secondglance.reports.scan_result import ScanResult
 
 
 def finished(name, confidence=0.9, volume=1800.0, flags=(), **more):
