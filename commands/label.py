@@ -109,7 +109,7 @@ def _label(scan, mask_path: Path, args: argparse.Namespace, output_dir: Path) ->
     from secondglance.models.labelling.atlas_labels import (
         LabelOptions,
         label_by_atlas,
-        species_of_mask,
+        species_by_smallest_section,
     )
     from secondglance.simulation.atlas import read_maps
 
@@ -123,7 +123,9 @@ def _label(scan, mask_path: Path, args: argparse.Namespace, output_dir: Path) ->
 
     found = read_labelled(scan, mask_path)
     mask = found.labels > 0
-    species = species_of_mask(mask, found.affine) if args.species == AUTO else args.species
+    species = (
+        species_by_smallest_section(mask, found.affine) if args.species == AUTO else args.species
+    )
     shipped = mouse_atlas_path() if species == 'mouse' else atlas_path()
     atlas = args.atlas or shipped
     maps, atlas_affine = read_maps(atlas)

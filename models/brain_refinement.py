@@ -94,7 +94,18 @@ def refinement_channels(
 
 
 def logits_of(probability: ArrayLike) -> NDArray[np.float32]:
-    """Logits of a probability, within ± `LOGIT_LIMIT`."""
+    """Turn a probability to its logit.
+
+    Parameters
+    ----------
+    probability : array of any shape
+        In [0, 1].
+
+    Returns
+    -------
+    float32 array of that shape
+        Within ± `LOGIT_LIMIT`.
+    """
     least = 1 / (1 + np.exp(LOGIT_LIMIT))
     p = np.clip(np.asarray(probability, np.float32), least, 1 - least)
     return np.log(p / (1 - p)).astype(np.float32)
@@ -207,7 +218,21 @@ def _continued(
 def refine_channels(
     net: UNet, channels: NDArray[np.float32], device: str = 'cpu'
 ) -> NDArray[np.float32]:
-    """Probability (M, H, W) of brain from the channels of `refinement_channels`."""
+    """Run the refinement on its input channels.
+
+    Parameters
+    ----------
+    net : UNet
+        Of the refinement.
+    channels : (M, C, H, W) float32 array
+        As of `refinement_channels`.
+    device : str
+
+    Returns
+    -------
+    (M, H, W) float32 array
+        Probability of brain.
+    """
     padded, (rows, columns) = pad_to_stride(torch.from_numpy(channels), net.stride)
     with torch.no_grad():
         logits = refined_logits(net.eval(), padded.to(device))[..., rows, columns]
@@ -215,6 +240,17 @@ def refine_channels(
 
 
 def refined_logits(net: torch.nn.Module, channels: torch.Tensor) -> torch.Tensor:
-    """Logits (B, 1, H, W) of brain: those of the first glance plus the network's correction."""
+    """Add the network's correction to the logits of the first glance.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        Of the refinement.
+    channels : (B, C, H, W) tensor
+
+    Returns
+    -------
+    (B, 1, H, W) tensor
+    """
     middle = CONTEXT_MM.index(0.0)
     return LOGIT_LIMIT * channels[:, middle : middle + 1] + net(channels).float()

@@ -96,7 +96,16 @@ def donor_key(model: LoadedModel, image: Path, mask: Path, options: SaliencyOpti
 
 
 def donor_arrays(placed: PlacedDonor) -> dict[str, NDArray]:
-    """Arrays of a donor as they ship, by the names of `_PARTS`."""
+    """Arrays of a donor as they ship, by the names of `_PARTS`.
+
+    Parameters
+    ----------
+    placed : PlacedDonor
+
+    Returns
+    -------
+    dict of arrays
+    """
     donor = placed.donor
     parts = (donor.enhanced, donor.mask, donor.positions, placed.affine)
     return dict(zip(_PARTS, map(np.asarray, parts), strict=True))
@@ -179,7 +188,28 @@ def placed_donor(
     device: str = 'cpu',
     animal: str = '',
 ) -> PlacedDonor:
-    """Do as `read_donor`; the donor comes with its place."""
+    """Prepare a donor, and keep where it lies; those that ship are read if they fit.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Of the first glance.
+    image, mask : path
+        Head of another animal, and the mask of its brain.
+    options : SaliencyOptions
+    device : str
+    animal : str
+        Its label; an animal is never its own donor.
+
+    Returns
+    -------
+    PlacedDonor
+
+    Raises
+    ------
+    InputError
+        If image or mask cannot be used.
+    """
     shipped = shipped_donor(model, image, mask, options, animal)
     return shipped or compute_donor(model, image, mask, options, device, animal)
 
@@ -192,7 +222,28 @@ def compute_donor(
     device: str = 'cpu',
     animal: str = '',
 ) -> PlacedDonor:
-    """Do as `placed_donor`, and read nothing of what ships."""
+    """Prepare a donor anew, whatever ships.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Of the first glance.
+    image, mask : path
+        Head of another animal, and the mask of its brain.
+    options : SaliencyOptions
+    device : str
+    animal : str
+        Its label; an animal is never its own donor.
+
+    Returns
+    -------
+    PlacedDonor
+
+    Raises
+    ------
+    InputError
+        If image or mask cannot be used.
+    """
     pose = donor_pose(model, image, mask, device)
     head, grid = read_head(image, mask, pose)
     affine = np.diag([1 / pose.relative_size] * 3 + [1.0]) @ grid.affine
@@ -201,6 +252,15 @@ def compute_donor(
 
 def animal_of(image: Path) -> str:
     """Label of a donor's animal, by the deepest ``sub-`` in its path, else by its folder.
+
+    Parameters
+    ----------
+    image : path
+
+    Returns
+    -------
+    str
+        With its prefix ``sub-``.
 
     Examples
     --------

@@ -130,6 +130,18 @@ SLICES_ON_CARD = 64
 def slices_at_once(device: str, size: Sequence[int]) -> int:
     """Count the slices (H, W) that a network best takes at once on a device.
 
+    Parameters
+    ----------
+    device : str
+        ``cpu``, or one of CUDA.
+    size : (int, int)
+        Height and width of a slice, pixels.
+
+    Returns
+    -------
+    int
+        At least 2.
+
     Examples
     --------
     >>> slices_at_once('cpu', (96, 96)), slices_at_once('cpu', (400, 400))

@@ -28,7 +28,7 @@ class DoubleConvolution(nn.Sequential):
         )
 
 
-class Head(nn.Conv2d):
+class OutputConvolution(nn.Conv2d):
     """A 1 × 1 convolution with sums that do not depend on the number of threads.
 
     Parameters
@@ -103,7 +103,7 @@ class UNet(nn.Module):
         )
         self.pool = nn.MaxPool2d(2)
         self.upsample = nn.Upsample(scale_factor=2, mode='bilinear', align_corners=False)
-        self.head = Head(self.channels[0], n_classes)
+        self.head = OutputConvolution(self.channels[0], n_classes)
 
     @property
     def stride(self) -> int:

@@ -208,6 +208,15 @@ def weights_spacing(path: str | os.PathLike[str], form: str = FORMAT) -> float:
 def calibration_of(metadata: Mapping[str, str]) -> Calibration:
     """Read the calibration from the header of a refinement.
 
+    Parameters
+    ----------
+    metadata : mapping of str
+        Header of the weights of a refinement.
+
+    Returns
+    -------
+    Calibration
+
     Raises
     ------
     InputError
@@ -230,7 +239,17 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
 
 
 def tensor_checksum(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of the tensors, in the order of their names."""
+    """SHA-256 over names, types, shapes and bytes of the tensors, in the order of their names.
+
+    Parameters
+    ----------
+    tensors : mapping of str to tensor
+
+    Returns
+    -------
+    str
+        Hexadecimal, 64 digits.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
         array = tensors[name].detach().cpu().contiguous().numpy()

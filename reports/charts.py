@@ -127,6 +127,16 @@ def chart(panel: Panel, words: str) -> Markup:
 def ticks(low: float, high: float) -> list[float]:
     """Choose round numbers from `low` to `high`, three to seven.
 
+    Parameters
+    ----------
+    low, high : float
+        `high` is the greater.
+
+    Returns
+    -------
+    list of float
+        Multiples of 1, 2 or 5 times a power of ten, ascending.
+
     Examples
     --------
     >>> ticks(0, 1.05), ticks(-3, 40)

@@ -10,7 +10,7 @@ import numpy as np
 from secondglance.files.atomic import write_whole
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports.data import figures_folder
-from secondglance.reports.page import environment
+from secondglance.reports.page import page_templates
 from secondglance.reports.scan_result import ScanResult
 from secondglance.reports.verdict import BAD, GOOD, LOOK, level
 
@@ -97,7 +97,7 @@ def write_cohort_page(outcomes: Sequence[ScanResult], output_dir: Path) -> Path:
     odd = outliers(outcomes)
     headings = _headings(outcomes)
     page = (
-        environment()
+        page_templates()
         .get_template('cohort.html')
         .render(
             scans=[
@@ -118,7 +118,16 @@ def write_cohort_page(outcomes: Sequence[ScanResult], output_dir: Path) -> Path:
 
 
 def in_order(outcomes: Sequence[ScanResult]) -> list:
-    """Put what failed first, then what is flagged, each the less sure before the surer."""
+    """Put what failed first, then what is flagged, each the less sure before the surer.
+
+    Parameters
+    ----------
+    outcomes : sequence of ScanResult
+
+    Returns
+    -------
+    list of ScanResult
+    """
 
     def key(outcome: ScanResult) -> tuple:
         sure = outcome.figures.get('confidence', 0.0)
@@ -129,6 +138,11 @@ def in_order(outcomes: Sequence[ScanResult]) -> list:
 
 def outliers(outcomes: Sequence[ScanResult]) -> set[tuple[str, str]]:
     """Find values that are unlike those of the other scans of the species.
+
+    Parameters
+    ----------
+    outcomes : sequence of ScanResult
+        Those of one study.
 
     Returns
     -------
@@ -242,7 +256,16 @@ def _shown_value(name: str, value: float) -> str:
 
 
 def verdict_of(outcome: ScanResult) -> str:
-    """Verdict of a scan: ``failed``, or that of its report with the flags of the study."""
+    """Verdict of a scan: ``failed``, or that of its report with the flags of the study.
+
+    Parameters
+    ----------
+    outcome : ScanResult
+
+    Returns
+    -------
+    {'failed', 'bad', 'look', 'good'}
+    """
     if outcome.status == 'failed':
         return 'failed'
     return level(outcome.flags, outcome.figures.get('confidence'), outcome.figures.get(VOLUME))

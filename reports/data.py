@@ -12,6 +12,16 @@ from secondglance.imaging.pose import Pose
 def figures_folder(name: str) -> str:
     """Where a report's figures lie, from where its page lies.
 
+    Parameters
+    ----------
+    name : str
+        Of a scan; its subject comes first.
+
+    Returns
+    -------
+    str
+        Relative path with ``/``.
+
     Examples
     --------
     >>> figures_folder('sub-01_run-2_T2w')

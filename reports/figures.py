@@ -62,21 +62,53 @@ def grey(stack: NDArray, like: NDArray | None = None) -> NDArray[np.uint8]:
 
 
 def diverging(stack: NDArray) -> NDArray[np.uint8]:
-    """Turn signed values to blue, black and orange; each slice has its own range."""
+    """Turn signed values to blue, black and orange; each slice has its own range.
+
+    Parameters
+    ----------
+    stack : (N, H, W) array
+        Any unit; NaN is taken as 0.
+
+    Returns
+    -------
+    (N, H, W, 3) uint8 array
+    """
     level = signed_level(stack)[..., None]
     warm, cold = np.array(WARM), np.array(COLD)
     return (np.clip(level, 0, 1) * warm + np.clip(-level, 0, 1) * cold).astype(np.uint8)
 
 
 def signed_level(stack: NDArray) -> NDArray[np.float32]:
-    """Bring each slice of signed values to [-1, 1] by the 99.5th percentile of its magnitude."""
+    """Bring each slice of signed values to [-1, 1] by the 99.5th percentile of its magnitude.
+
+    Parameters
+    ----------
+    stack : (N, H, W) array
+        Any unit; NaN is taken as 0.
+
+    Returns
+    -------
+    (N, H, W) float32 array
+    """
     stack = np.nan_to_num(np.asarray(stack, np.float32))
     high = np.percentile(np.abs(stack), 99.5, axis=(1, 2), keepdims=True)
     return np.clip(stack / np.maximum(high, 1e-30), -1, 1)
 
 
 def heat(base: NDArray[np.uint8], stack: NDArray) -> NDArray[np.uint8]:
-    """Lay values in [0, 1] over grey slices."""
+    """Lay values in [0, 1] over grey slices.
+
+    Parameters
+    ----------
+    base : (N, H, W, 3) uint8 array
+        Grey slices.
+    stack : (N, H, W) array
+        In [0, 1]; cut to that range, and NaN is taken as 0.
+
+    Returns
+    -------
+    (N, H, W, 3) uint8 array
+    """
     level = np.clip(np.nan_to_num(np.asarray(stack, np.float32)), 0, 1)
     steps = np.linspace(0, 1, len(INFERNO))
     colour = np.stack(
@@ -87,7 +119,21 @@ def heat(base: NDArray[np.uint8], stack: NDArray) -> NDArray[np.uint8]:
 
 
 def tissues(base: NDArray[np.uint8], labels: NDArray, opacity: float = 0.6) -> NDArray[np.uint8]:
-    """Lay labels over grey slices."""
+    """Lay labels over grey slices.
+
+    Parameters
+    ----------
+    base : (N, H, W, 3) uint8 array
+        Grey slices.
+    labels : (N, H, W) int array
+        Keys of `COLOURS`; others stay grey.
+    opacity : float
+        In [0, 1].
+
+    Returns
+    -------
+    (N, H, W, 3) uint8 array
+    """
     out = base.astype(np.float32)
     for value, colour in COLOURS.items():
         where = np.asarray(labels) == value
@@ -96,7 +142,19 @@ def tissues(base: NDArray[np.uint8], labels: NDArray, opacity: float = 0.6) -> N
 
 
 def changed(base: NDArray[np.uint8], kinds: NDArray) -> NDArray[np.uint8]:
-    """Lay a map of changes over dimmed grey slices."""
+    """Lay a map of changes over dimmed grey slices.
+
+    Parameters
+    ----------
+    base : (N, H, W, 3) uint8 array
+        Grey slices.
+    kinds : (N, H, W) int array
+        Keys of `CHANGES`; others show the dimmed slice.
+
+    Returns
+    -------
+    (N, H, W, 3) uint8 array
+    """
     out = base // 2
     for value, colour in CHANGES.items():
         out[kinds == value] = colour
@@ -226,7 +284,13 @@ def thumbnail(slices: NDArray[np.uint8], masks: NDArray, aspect: float = 1.0) ->
 
 
 def save_png(picture: NDArray[np.uint8], path: Path) -> None:
-    """Write a picture."""
+    """Write a picture as PNG.
+
+    Parameters
+    ----------
+    picture : (H, W, 3) uint8 array
+    path : path
+    """
     from PIL import Image
 
     Image.fromarray(picture).save(path, optimize=False, compress_level=1)

@@ -28,6 +28,15 @@ TISSUES = {
 def volumes_of(suffix: str) -> str:
     """Name the volumes that are averaged; only diffusion scans have b0 volumes.
 
+    Parameters
+    ----------
+    suffix : str
+        Of the scan, such as ``dwi``.
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> volumes_of('dwi'), volumes_of('T2w')
@@ -38,6 +47,18 @@ def volumes_of(suffix: str) -> str:
 
 def image_caption(volumes: str, engine: dict) -> str:
     """Say what the image is that was segmented.
+
+    Parameters
+    ----------
+    volumes : str
+        As of `volumes_of`.
+    engine : dict
+        What corrected the motion: ``engine`` and ``n_b0``.
+
+    Returns
+    -------
+    str
+        A sentence.
 
     Examples
     --------

@@ -5,7 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def environment() -> Environment:
+def page_templates() -> Environment:
     """Make what fills the templates: every text is escaped, a missing one is an error."""
     made = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined

@@ -12,7 +12,7 @@ from secondglance.imaging.glance_changes import changes
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports import figures
 from secondglance.reports.data import ReportData
-from secondglance.reports.page import environment
+from secondglance.reports.page import page_templates
 from secondglance.reports.plots import (
     lognormal_charts,
     motion_charts,
@@ -79,7 +79,7 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     left = MOST_BYTES - sum(map(len, inside.values())) - sum(map(_size_of, steps))
     viewer = viewer_within(data, left)
     page = (
-        environment()
+        page_templates()
         .get_template('report.html')
         .render(
             data=data,

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from secondglance.files.atomic import write_whole
 from secondglance.models.saliency.sanity import Sanity, Verdict
 from secondglance.reports import figures
-from secondglance.reports.page import environment
+from secondglance.reports.page import page_templates
 from secondglance.reports.plots import cascade_charts, share_charts
 from secondglance.reports.scores import write_table
 
@@ -60,7 +60,7 @@ def write_sanity(
     }
     write_whole(folder / 'sanity.json', json.dumps(told, indent=2, ensure_ascii=False) + '\n')
     page = (
-        environment()
+        page_templates()
         .get_template('sanity.html')
         .render(
             facts='; '.join(f'{name}: {value}' for name, value in facts.items()),

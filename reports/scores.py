@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from secondglance.files.atomic import write_whole
 from secondglance.files.tables import table_text
 from secondglance.reports.figures import grey
-from secondglance.reports.page import environment
+from secondglance.reports.page import page_templates
 from secondglance.reports.plots import score_boxes
 from secondglance.reports.steps import OUTLINES as STEP_OUTLINES
 from secondglance.reports.steps import draw_slice
@@ -88,7 +88,15 @@ def summary_of(rows: list[dict]) -> list[dict]:
 
 
 def write_table(rows: list[dict], path: Path) -> None:
-    """Write rows as a table that appears whole or not at all."""
+    """Write rows as a table that appears whole or not at all.
+
+    Parameters
+    ----------
+    rows : list of dict
+        With the same keys: the columns.
+    path : path
+        ``.tsv``.
+    """
     write_whole(path, table_text(rows))
 
 
@@ -108,7 +116,7 @@ def write_scores_page(
         Of the page, which holds its pictures.
     """
     page = (
-        environment()
+        page_templates()
         .get_template('scores.html')
         .render(
             chart=score_boxes(rows),

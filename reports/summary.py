@@ -16,6 +16,17 @@ from secondglance.reports.verdict import end_shares, is_placed, probably_wrong, 
 def image_name(engine: dict, volumes: str = 'b0 volumes') -> str:
     """Say in a few words what the image of a scan is.
 
+    Parameters
+    ----------
+    engine : dict
+        What corrected the motion: ``n_b0`` volumes were averaged.
+    volumes : str
+        What the volumes of the scan are called.
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> image_name({'n_b0': 1}), image_name({'n_b0': 4})

@@ -121,6 +121,14 @@ def level(flags: Sequence[str], confidence: float | None, brain_mm3: float | Non
 def ranges(numbers: Iterable[int]) -> str:
     """Write numbers in order, neighbours as ranges.
 
+    Parameters
+    ----------
+    numbers : iterable of int
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> ranges([5, 0, 1, 2, 7, 8])
@@ -351,12 +359,33 @@ def placement_warnings(
 
 
 def is_placed(method: str) -> bool:
-    """Whether the brain mask is the donor's, so that its shifts matter."""
+    """Whether the brain mask is the donor's, so that its shifts matter.
+
+    Parameters
+    ----------
+    method : str
+        Of the brain mask, a name of `secondglance.imaging.mask.methods`.
+
+    Returns
+    -------
+    bool
+    """
     return METHODS[method].evidence == 'placed'
 
 
 def doubtful_slices(placement: list[dict], mask: NDArray) -> list[str]:
     """Name slices where the mask is probably bad.
+
+    Parameters
+    ----------
+    placement : list of dict
+        A row a slice, with ``slice`` and ``probability`` in [0, 1].
+    mask : (N, H, W) bool array
+
+    Returns
+    -------
+    list of str
+        One sentence, or none.
 
     Examples
     --------
@@ -392,7 +421,20 @@ def probably_wrong(placement: list[dict], mask: NDArray) -> list[int]:
 
 
 def lost_slices(image: NDArray, mask: NDArray) -> list[str]:
-    """Name slices without signal beside slices of brain; where the head ends, none is lost."""
+    """Name slices without signal beside slices of brain; where the head ends, none is lost.
+
+    Parameters
+    ----------
+    image : (N, H, W) array
+        The head; zero beyond the field of view.
+    mask : (N, H, W) bool array
+        Of the brain.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none.
+    """
     holds = np.flatnonzero(holds_signal(image))
     lost = np.setdiff1d(np.arange(len(image)), holds)
     brain = np.flatnonzero(mask.any((1, 2)))
@@ -408,7 +450,20 @@ def lost_slices(image: NDArray, mask: NDArray) -> list[str]:
 
 
 def faint_slices(image: NDArray, mask: NDArray) -> list[str]:
-    """Name slices in which the brain is much darker than in the slices beside them."""
+    """Name slices in which the brain is much darker than in the slices beside them.
+
+    Parameters
+    ----------
+    image : (N, H, W) array
+        The head; zero beyond the field of view.
+    mask : (N, H, W) bool array
+        Of the brain.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none.
+    """
     level = _brain_levels(image, mask)
     found = []
     for n in range(1, len(level) - 1):
@@ -420,7 +475,20 @@ def faint_slices(image: NDArray, mask: NDArray) -> list[str]:
 
 
 def dark_slices(image: NDArray, mask: NDArray) -> list[str]:
-    """Name slices in which signal drops out in a part of the brain."""
+    """Name slices in which signal drops out in a part of the brain.
+
+    Parameters
+    ----------
+    image : (N, H, W) array
+        The head; zero beyond the field of view.
+    mask : (N, H, W) bool array
+        Of the brain.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none.
+    """
     level = _brain_levels(image, mask)
     found = []
     for n in np.flatnonzero(level > 0):
@@ -465,7 +533,17 @@ def _brain_levels(image: NDArray, mask: NDArray) -> NDArray[np.float64]:
 
 
 def end_shares(mask: NDArray) -> tuple[float, float]:
-    """Brain area in the first and in the last slice, of the largest; zeros without brain."""
+    """Brain area in the first and in the last slice, of the largest; zeros without brain.
+
+    Parameters
+    ----------
+    mask : (N, H, W) bool array
+
+    Returns
+    -------
+    (float, float)
+        In [0, 1].
+    """
     areas = mask.sum((1, 2))
     if not areas.any():
         return 0.0, 0.0
@@ -473,7 +551,20 @@ def end_shares(mask: NDArray) -> tuple[float, float]:
 
 
 def cut_brain(image: NDArray, mask: NDArray) -> list[str]:
-    """Warn if a part of the brain lies beyond the field of view."""
+    """Warn if a part of the brain lies beyond the field of view.
+
+    Parameters
+    ----------
+    image : (N, H, W) array
+        The head; zero beyond the field of view.
+    mask : (N, H, W) bool array
+        Of the brain.
+
+    Returns
+    -------
+    list of str
+        A sentence for the ends and one for the sides, where they cut the brain.
+    """
     warnings = []
     if not mask.any():
         return []
@@ -502,7 +593,20 @@ def cut_brain(image: NDArray, mask: NDArray) -> list[str]:
 
 
 def jumps(confounds: list[dict], pixel_mm: float) -> list[str]:
-    """Name volumes before which the head moved by more than half a pixel."""
+    """Name volumes before which the head moved by more than half a pixel.
+
+    Parameters
+    ----------
+    confounds : list of dict
+        A row a volume, with ``volume`` and ``framewise_displacement``, mm.
+    pixel_mm : float
+        Side of a pixel, mm of the animal.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none.
+    """
     moved = [
         (row['volume'], row['framewise_displacement'])
         for row in confounds
@@ -524,6 +628,17 @@ def unusual_tissues(volumes: list[dict]) -> list[str]:
     """Name tissues with a share of the brain outside the range of rodents.
 
     Shares are of the fractions where there are: labels miss what fills less than half a voxel.
+
+    Parameters
+    ----------
+    volumes : list of dict
+        A row a tissue and one for the ``brain``: ``label``, ``volume_mm3`` and, where there are
+        fractions, ``volume_from_fractions_mm3``.
+
+    Returns
+    -------
+    list of str
+        A sentence a tissue.
     """
     known = {
         row['label']: row.get('volume_from_fractions_mm3', row['volume_mm3']) for row in volumes

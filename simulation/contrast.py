@@ -21,10 +21,20 @@ CONTRASTS: dict[str, tuple[float, float, float]] = {
 
 
 def brain_labels(maps: torch.Tensor) -> torch.Tensor:
-    """Label (B, 1, H, W) of maps (B, 5 or more, H, W): tissue where it fills `BRAIN_SHARE`.
+    """Label the brain in maps of tissue.
 
     Of the three tissues the likeliest. The arg-max over all maps would lose voxels at the surface
     that two tissues share, and so make every brain smaller than it is.
+
+    Parameters
+    ----------
+    maps : (B, 5 or more, H, W) tensor
+        Shares in [0, 1]: background, WM, GM, CSF, skull, …
+
+    Returns
+    -------
+    (B, 1, H, W) tensor of int
+        0, and 1 WM, 2 GM, 3 CSF where tissue fills `BRAIN_SHARE` of a pixel.
     """
     tissues = maps[:, TISSUE_MAPS]
     inside = tissues.sum(dim=1, keepdim=True) > BRAIN_SHARE
@@ -36,9 +46,20 @@ def brain_signal(
     rng: np.random.Generator,
     contrast: tuple[float, float, float] | None = None,
 ) -> torch.Tensor:
-    """Intensity (B, 1, H, W) of the brain alone, each voxel by its share of tissue.
+    """Draw the intensity of the brain alone, each pixel by its shares of tissue.
 
-    `contrast` is the brightness of WM, GM and CSF; random where not given.
+    Parameters
+    ----------
+    maps : (B, 5 or more, H, W) tensor
+        Shares in [0, 1]: background, WM, GM, CSF, skull, …
+    rng : numpy.random.Generator
+    contrast : (float, float, float), optional
+        Brightness of WM, GM and CSF; by default random, slice by slice.
+
+    Returns
+    -------
+    (B, 1, H, W) tensor
+        0 outside the brain; grey matter is at 0.15 to 1 mostly.
     """
     b, _, h, w = maps.shape
     levels = tissue_levels((b, h, w), rng, contrast)
@@ -50,7 +71,20 @@ def tissue_levels(
     rng: np.random.Generator,
     contrast: tuple[float, float, float] | None = None,
 ) -> torch.Tensor:
-    """Brightness (B, 3, H, W) of WM, GM and CSF at every pixel; as of `brain_signal`."""
+    """Draw the brightness of each tissue at every pixel.
+
+    Parameters
+    ----------
+    shape : (B, H, W)
+    rng : numpy.random.Generator
+    contrast : (float, float, float), optional
+        Brightness of WM, GM and CSF; by default random, slice by slice.
+
+    Returns
+    -------
+    (B, 3, H, W) tensor
+        Of WM, GM and CSF: none is uniform.
+    """
     b, h, w = shape
     drawn = [contrast or draw_contrast(rng) for _ in range(b)]
     means = torch.from_numpy(np.array(drawn, np.float32))
@@ -61,7 +95,17 @@ def tissue_levels(
 
 
 def draw_contrast(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Mean intensity of WM, GM and CSF: T2-weighted like, inverted, or any."""
+    """Draw mean intensities: T2-weighted like (55 %), T1-weighted like (15 %), or any.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (float, float, float)
+        Of WM, GM and CSF, in the unit of a slice's brightness.
+    """
     kind = rng.random()
     if kind < 0.55:  # b0, EPI and T2-weighted: CSF > GM > WM
         grey = rng.uniform(0.45, 0.8)
@@ -79,6 +123,17 @@ def vary_tissues(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     In some slices CSF grows by up to two pixels, as ventricles do; there is more white matter, or
     less; and a round lesion is all one tissue. So a network learns to rely on intensity more than
     on position.
+
+    Parameters
+    ----------
+    maps : (B, 5 or more, H, W) tensor
+        Shares in [0, 1]: background, WM, GM, CSF, skull, …
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    tensor of the shape of `maps`
+        A new one; shares of the brain still sum to what they did.
     """
     b, _, h, w = maps.shape
     white, grey, fluid = maps[:, TISSUE_MAPS].split(1, dim=1)

@@ -66,5 +66,17 @@ def bend_grid(
 
 
 def resample(maps: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
-    """Sample maps (B, C, H, W) at a grid; beyond their edge, the edge is repeated."""
+    """Sample maps at a grid, linearly.
+
+    Parameters
+    ----------
+    maps : (B, C, H, W) tensor
+    grid : (B, h, w, 2) tensor
+        Where to sample, in [-1, 1] along W and H, as `torch.nn.functional.grid_sample` has it.
+
+    Returns
+    -------
+    (B, C, h, w) tensor
+        Beyond the edge of the maps, their edge is repeated.
+    """
     return functional.grid_sample(maps, grid, padding_mode='border', align_corners=False)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from secondglance.simulation.head_volume import SHAPE, Head
+from secondglance.simulation.head_volume import SHAPE, HeadVolume
 from secondglance.simulation.random_fields import smooth_field
 from secondglance.simulation.scanner import add_nyquist_ghost, add_rician_noise, bias_field
 
@@ -79,7 +79,7 @@ def draw_motion(
 
 
 def simulate_dwi(
-    head: Head,
+    head: HeadVolume,
     rng: np.random.Generator,
     bvals: ArrayLike,
     bvecs: ArrayLike,
@@ -96,7 +96,7 @@ def simulate_dwi(
 
     Parameters
     ----------
-    head : Head
+    head : HeadVolume
     rng : numpy.random.Generator
     bvals : (T,) array
         s/mm².

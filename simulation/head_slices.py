@@ -172,7 +172,21 @@ def render_as(
 
 
 def pose_freely(maps: torch.Tensor, rng: np.random.Generator, spacing: float) -> torch.Tensor:
-    """Pose slices of maps (B, 6, H, W) by a `random_grid`; what lies at their edge goes on."""
+    """Pose every slice by itself.
+
+    Parameters
+    ----------
+    maps : (B, 6, H, W) tensor
+        Shares of tissue, and the distance from the brain, mm.
+    rng : numpy.random.Generator
+    spacing : float
+        Of the pixels, mm.
+
+    Returns
+    -------
+    (B, 6, H, W) tensor
+        What lies at the edge of a map goes on beyond it; distances grow with the head.
+    """
     b, _, h, w = maps.shape
     grid, scale = random_grid((b, h, w), rng, spacing)
     posed = resample(maps, grid)

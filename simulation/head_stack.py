@@ -93,7 +93,19 @@ class AlongHead:
 
 
 def along_head(rng: np.random.Generator, positions: NDArray) -> np.random.Generator:
-    """Make a generator for one head, smooth over 3 to 60 mm."""
+    """Make a generator for the slices of one head.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    positions : (N,) array
+        Of the slices, mm.
+
+    Returns
+    -------
+    numpy.random.Generator
+        An `AlongHead`: values change smoothly over 3 to 60 mm, drawn for each head.
+    """
     reach = float(np.exp(rng.uniform(np.log(3.0), np.log(60.0))))
     return cast(np.random.Generator, AlongHead(rng, positions, reach))
 

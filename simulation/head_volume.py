@@ -29,7 +29,7 @@ COVER_MM = 2.3
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadVolume:
     """A simulated head.
 
     Attributes
@@ -59,6 +59,15 @@ def oblique_affine(rng: np.random.Generator) -> NDArray[np.float64]:
     """Draw the affine of a coronal stack, tilted a few degrees and off the origin.
 
     Voxel axes run to the right, to superior and to posterior, as scanners write them.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (4, 4) array
+        Voxel to world mm, RAS+.
     """
     axes = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
     tilt = Rotation.from_euler('xyz', rng.uniform(-8, 8, 3), degrees=True).as_matrix()
@@ -73,7 +82,7 @@ def simulate_head(
     rng: np.random.Generator,
     affine: ArrayLike | None = None,
     shape: tuple[int, int, int] = SHAPE,
-) -> Head:
+) -> HeadVolume:
     """Draw an animal of another size, shape and pose than the atlas, with a head around its brain.
 
     Parameters
@@ -89,7 +98,7 @@ def simulate_head(
 
     Returns
     -------
-    Head
+    HeadVolume
     """
     affine = oblique_affine(rng) if affine is None else np.asarray(affine, float)
     maps_affine = np.asarray(maps_affine, float)
@@ -144,7 +153,7 @@ def simulate_head(
     # One brain: crumbs of the maps are no tissue
     labels *= largest_piece(labels > 0)
     field = np.stack([smooth_field(shape, rng, 5) for _ in range(3)])
-    return Head(affine, labels, parts, field / np.linalg.norm(field, axis=0))
+    return HeadVolume(affine, labels, parts, field / np.linalg.norm(field, axis=0))
 
 
 ATLAS_NAMES = {'WM': 'wm', 'GM': 'gm', 'CSF': 'csf', 'skull': 'skull'}

@@ -89,10 +89,30 @@ def _spline(points: int, size: int) -> NDArray[np.float64]:
 
 
 def normal(shape: tuple[int, ...], rng: np.random.Generator) -> torch.Tensor:
-    """Draw standard normal values, float32."""
+    """Draw standard normal values, float32.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    tensor of float32
+    """
     return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
 def column(values: NDArray) -> torch.Tensor:
-    """One value a slice, (B,), shaped to multiply (B, C, H, W)."""
+    """Shape one value a slice to multiply slices (B, C, H, W).
+
+    Parameters
+    ----------
+    values : (B,) array
+        One a slice.
+
+    Returns
+    -------
+    (B, 1, 1, 1) tensor of float32
+    """
     return torch.from_numpy(np.asarray(values, np.float32))[:, None, None, None]

@@ -37,9 +37,18 @@ def bias_field(
 def log_bias(
     shape: tuple[int, int, int], rng: np.random.Generator, strength: NDArray
 ) -> torch.Tensor:
-    """Logarithm (B, 1, H, W) of a coil's uneven sensitivity in slices.
+    """Draw the logarithm of a coil's uneven sensitivity in slices.
 
-    `shape` is (B, H, W), `strength` (B,) the standard deviation in each slice.
+    Parameters
+    ----------
+    shape : (B, H, W)
+    rng : numpy.random.Generator
+    strength : (B,) array
+        Standard deviation in each slice.
+
+    Returns
+    -------
+    (B, 1, H, W) tensor
     """
     b, h, w = shape
     return smooth_noise((b, 1, h, w), rng, strength, COIL_POINTS)
@@ -90,7 +99,21 @@ def add_nyquist_ghost(
 
 
 def cut_off(image: torch.Tensor, spacing: float, voxel: float) -> torch.Tensor:
-    """Taper k-space as a scan with voxels of this size, in mm, does."""
+    """Taper k-space as a scan with larger voxels does.
+
+    Parameters
+    ----------
+    image : (B, 1, H, W) tensor
+    spacing : float
+        Of the pixels, mm.
+    voxel : float
+        Side of the voxels of the scan, mm.
+
+    Returns
+    -------
+    (B, 1, H, W) tensor
+        Magnitude.
+    """
     h, w = image.shape[2:]
     fx = torch.fft.fftfreq(h)[None, None, :, None] / spacing
     fz = torch.fft.rfftfreq(w)[None, None, None, :] / spacing
@@ -99,7 +122,21 @@ def cut_off(image: torch.Tensor, spacing: float, voxel: float) -> torch.Tensor:
 
 
 def scan(image: torch.Tensor, rng: np.random.Generator, spacing: float) -> torch.Tensor:
-    """Apply a random coil and random artefacts to slices (B, 1, H, W)."""
+    """Apply a random coil and random artefacts to slices.
+
+    Parameters
+    ----------
+    image : (B, 1, H, W) tensor
+        Signal without noise, mostly in [0, 1.5].
+    rng : numpy.random.Generator
+    spacing : float
+        Of the pixels, mm.
+
+    Returns
+    -------
+    (B, 1, H, W) tensor
+        Not negative: with coil, drop-out, ghost, resolution, noise and gamma of its own a slice.
+    """
     b, _, h, w = image.shape
     image = image * _coil((b, h, w), rng)
     image = _drop_out(image, rng, spacing)
@@ -173,7 +210,18 @@ def _noisy(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def field_of_view(shape: tuple[int, int, int], rng: np.random.Generator) -> torch.Tensor:
-    """Mask (B, 1, H, W) of what was scanned: some fields of view are smaller than the slice."""
+    """Draw fields of view, some smaller than the slice.
+
+    Parameters
+    ----------
+    shape : (B, H, W)
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (B, 1, H, W) tensor of bool
+        True where a slice was scanned: four in ten are cut by up to a sixth at each side.
+    """
     b, h, w = shape
     margin = rng.integers(0, h // 6, (b, 4)) * (rng.random((b, 1)) < 0.4)
     rows = np.arange(h)[None, :, None]

@@ -62,14 +62,24 @@ class AtlasLabels:
     coordinates: NDArray[np.float32]
 
 
-def species_of_mask(mask: ArrayLike, affine: ArrayLike) -> str:
+def species_by_smallest_section(mask: ArrayLike, affine: ArrayLike) -> str:
     """Name the species of a brain by the size of its mask, however it is sliced.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) array
+    affine : (4, 4) array
+        Voxel to world, mm of the animal.
+
+    Returns
+    -------
+    {'rat', 'mouse'}
 
     Examples
     --------
-    >>> species_of_mask(np.ones((30, 40, 20)), np.diag([0.5, 0.5, 0.5, 1]))
+    >>> species_by_smallest_section(np.ones((30, 40, 20)), np.diag([0.5, 0.5, 0.5, 1]))
     'rat'
-    >>> species_of_mask(np.ones((30, 40, 20)), np.diag([0.3, 0.3, 0.3, 1]))
+    >>> species_by_smallest_section(np.ones((30, 40, 20)), np.diag([0.3, 0.3, 0.3, 1]))
     'mouse'
     """
     mask = np.asarray(mask, bool)

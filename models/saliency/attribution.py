@@ -51,7 +51,13 @@ class Smoothing:
     seed: int = 0
 
     def noisy(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Copies of images (B, 1, H, W) with noise added."""
+        """Draw copies of images with noise added; all slices have the same noise.
+
+        Parameters
+        ----------
+        images : (B, 1, H, W) tensor
+            They stay as they are.
+        """
         spread = self.noise * (images.amax((1, 2, 3)) - images.amin((1, 2, 3)))
         generator = torch.Generator().manual_seed(self.seed)
         for _ in range(self.copies):

@@ -116,7 +116,17 @@ def _lowest(func: Any, args: tuple, kwargs: dict | None) -> Any:
 
 
 def check_rectifiers(net: nn.Module) -> None:
-    """Raise `InputError` where a ReLU cannot be guided, or where there is none."""
+    """Refuse a network in which a ReLU cannot be guided, or that has none.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+
+    Raises
+    ------
+    InputError
+        If it has no `torch.nn.ReLU`, one in place, or another rectifier.
+    """
     relus = [module for module in net.modules() if isinstance(module, nn.ReLU)]
     if not relus:
         raise InputError(
@@ -140,6 +150,18 @@ def twin_of(module: nn.Module, function: type[torch.autograd.Function] | None) -
     """Copy the tree of modules, not their tensors, with each ReLU replaced by a rectifier.
 
     A module used in two places of the tree stays one module in two places.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        It is left as it is.
+    function : type of torch.autograd.Function, optional
+        Rule of the gradient; without it ReLUs stay.
+
+    Returns
+    -------
+    torch.nn.Module
+        In evaluation mode, with shared tensors that need no gradient.
     """
     copies: dict[int, nn.Module] = {}
 
@@ -166,5 +188,15 @@ def twin_of(module: nn.Module, function: type[torch.autograd.Function] | None) -
 
 
 def calls(twin: nn.Module) -> int:
-    """Count how often rectifiers took part in a forward pass."""
+    """Count how often rectifiers took part in a forward pass.
+
+    Parameters
+    ----------
+    twin : torch.nn.Module
+        As of `twin_of`.
+
+    Returns
+    -------
+    int
+    """
     return sum(module.calls for module in twin.modules() if isinstance(module, Rectifier))

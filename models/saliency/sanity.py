@@ -84,7 +84,17 @@ class Sanity:
 
 
 def blocks(net: UNet) -> list[tuple[str, nn.Module]]:
-    """Blocks of a network from its output to its input."""
+    """Blocks of a network from its output to its input.
+
+    Parameters
+    ----------
+    net : UNet
+
+    Returns
+    -------
+    list of (str, torch.nn.Module)
+        Name and block.
+    """
     up = [(f'expanding {n}', net.expanding[n]) for n in reversed(range(len(net.expanding)))]
     down = [
         (f'contracting {n}', net.contracting[n]) for n in reversed(range(len(net.contracting)))
@@ -93,7 +103,21 @@ def blocks(net: UNet) -> list[tuple[str, nn.Module]]:
 
 
 def randomised(net: UNet, names: Sequence[str], seed: int = 0) -> UNet:
-    """Copy a network with some blocks as they were before any training."""
+    """Copy a network with some blocks as they were before any training.
+
+    Parameters
+    ----------
+    net : UNet
+        It is left as it is.
+    names : sequence of str
+        Of `blocks`.
+    seed : int
+        The same seed gives the same weights.
+
+    Returns
+    -------
+    UNet
+    """
     other = copy.deepcopy(net)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -106,13 +130,33 @@ def randomised(net: UNet, names: Sequence[str], seed: int = 0) -> UNet:
 
 
 def edges(stack: NDArray) -> NDArray[np.float32]:
-    """Sobel magnitude of each slice: what needs no network."""
+    """Sobel magnitude of each slice: what needs no network.
+
+    Parameters
+    ----------
+    stack : (N, H, W) array
+        In any unit.
+
+    Returns
+    -------
+    (N, H, W) float32 array
+        Of the normalised intensities; not negative.
+    """
     images = normalise_slices(np.asarray(stack))
     return np.hypot(ndimage.sobel(images, axis=1), ndimage.sobel(images, axis=2))
 
 
 def steps(net: UNet) -> list[str]:
-    """Name the steps of :func:`check`, in order; each takes about as long as any other."""
+    """Name the steps of :func:`check`, in order; each takes about as long as any other.
+
+    Parameters
+    ----------
+    net : UNet
+
+    Returns
+    -------
+    list of str
+    """
     return [
         'the trained network',
         *(f'randomised down to {name}' for name, _ in blocks(net)),

@@ -130,9 +130,19 @@ def brain_input(
 def between_slices(
     volume: NDArray, positions: NDArray, where: NDArray, empty: float
 ) -> NDArray[np.float32]:
-    """Interpolate slices of a stack (N, h, w) at other positions; `empty` beyond its ends.
+    """Interpolate slices of a stack at other positions.
 
-    A stack reaches half a slice beyond its outer slices.
+    Parameters
+    ----------
+    volume : (N, h, w) array
+    positions, where : (N,) and (M,) arrays
+        Of the slices, ascending, and of those that are wanted; mm.
+    empty : float
+        Value beyond the ends of the stack, which reaches half a slice beyond its outer slices.
+
+    Returns
+    -------
+    (M, h, w) float32 array
     """
     n = len(positions)
     index = np.interp(where, positions, np.arange(n))

@@ -44,10 +44,23 @@ class SecondGlance:
 def stack_axes(
     shape: tuple[int, int, int], positions_mm: ArrayLike, in_plane_mm: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Places of rows (H), slices (N) and columns (W) of a stack, mm from its middle.
+    """Find the places of rows, slices and columns of a stack, mm from its middle.
 
     These are the axes, left to right, posterior to anterior and ventral to dorsal, in which a
     stack's transform is given.
+
+    Parameters
+    ----------
+    shape : (N, H, W)
+    positions_mm : (N,) array
+        Of the slices.
+    in_plane_mm : float
+        Side of a pixel.
+
+    Returns
+    -------
+    across, along, up : (H,), (N,) and (W,) arrays
+        Left to right, posterior to anterior, ventral to dorsal; mm.
     """
     _, height, width = shape
     across = (np.arange(height, dtype=np.float64) - (height - 1) / 2) * in_plane_mm
@@ -125,7 +138,24 @@ def second_glance(
 def predict_brain(
     network: LoadedModel, given: BrainInput, *, mirror: bool = True, device: str = 'cpu'
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Fractions (N, 3, h, w) and atlas coordinates (N, 3, h, w) on the network's grid."""
+    """Run the network on a brain, on the network's own grid.
+
+    Parameters
+    ----------
+    network : LoadedModel
+        Of the second glance.
+    given : BrainInput
+    mirror : bool
+        Whether the mean is taken with the mirrored brain, which takes twice the time.
+    device : str
+
+    Returns
+    -------
+    fractions : (N, 3, h, w) float32 array
+        Of WM, GM and CSF, in [0, 1]; they sum to one.
+    places : (N, 3, h, w) float32 array
+        Coordinates in the rat atlas, mm.
+    """
     net = network.net.to(device).eval()
     shown = [torch.from_numpy(given.channels)]
     if mirror:

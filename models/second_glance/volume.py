@@ -61,6 +61,15 @@ class VolumeGlance:
 def has_place(mask: NDArray) -> bool:
     """Tell whether a brain mask has enough voxels for a place in an atlas.
 
+    Parameters
+    ----------
+    mask : array of any shape
+        Of the brain.
+
+    Returns
+    -------
+    bool
+
     Examples
     --------
     >>> has_place(np.ones((10, 10, 2))), has_place(np.ones((10, 10, 1)))

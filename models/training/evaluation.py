@@ -73,7 +73,21 @@ def dice_per_class(predicted: torch.Tensor, labels: torch.Tensor) -> NDArray[np.
 
 
 def score(net: UNet, images: torch.Tensor, labels: torch.Tensor) -> NDArray[np.float64]:
-    """Dice (4,) of a network's arg-max on images (B, 1, H, W) with labels of the same shape."""
+    """Score a network's arg-max.
+
+    Parameters
+    ----------
+    net : UNet
+    images : (B, 1, H, W) tensor
+        Normalised as the network was trained on.
+    labels : (B, 1, H, W) tensor
+        Places in `secondglance.imaging.labels.CLASSES`.
+
+    Returns
+    -------
+    (4,) array
+        Dice in [0, 1] of WM, GM, CSF and the whole brain.
+    """
     device = next(net.parameters()).device
     with torch.no_grad():
         predicted = net(images.to(device)).argmax(dim=1, keepdim=True).to(labels.device)
@@ -108,6 +122,16 @@ def summarise(scores: NDArray[np.float64]) -> dict[str, Any]:
 
 def spread(values: NDArray[np.float64]) -> dict[str, float]:
     """Mean, standard deviation and least of scores, rounded for a model card.
+
+    Parameters
+    ----------
+    values : (K,) array
+        At least one score.
+
+    Returns
+    -------
+    dict of float
+        ``mean``, ``sd`` (of a sample; 0 for a single score) and ``least``, four digits.
 
     Examples
     --------

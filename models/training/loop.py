@@ -71,7 +71,13 @@ class AveragedTraining(lightning.LightningModule):
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
 
     def go_on_from(self, net: UNet) -> None:
-        """Start from the weights of another network of the same shape."""
+        """Start from the weights of another network.
+
+        Parameters
+        ----------
+        net : UNet
+            Of the same shape; its weights are copied to the network and to the running average.
+        """
         self.net.load_state_dict(net.state_dict())
         self.average.load_state_dict(net.state_dict())
 
@@ -233,7 +239,15 @@ def write_curves(rows: Sequence[Mapping[str, float]], output: Path) -> None:
 
 
 def draw_curves(rows: Sequence[Mapping[str, float]], output: Path) -> None:
-    """Draw the learning curves beside the weights, ``.png``; rows as of `write_curves`."""
+    """Draw the learning curves beside the weights.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        As of `write_curves`: ``step``, ``loss``, and scores in [0, 1] where they were taken.
+    output : path
+        Of the weights; the picture has its name and the ending ``.png``.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.4), layout='constrained')
@@ -368,7 +382,19 @@ class TrainingRun:
         return net
 
     def save(self, net: UNet, step: int | None = None) -> str:
-        """Write the weights, or with a step those so far; return their checksum."""
+        """Write the weights, at the end or so far.
+
+        Parameters
+        ----------
+        net : UNet
+        step : int, optional
+            With it, the header says that the training was not at its end, and where.
+
+        Returns
+        -------
+        str
+            Checksum of the weights, SHA-256.
+        """
         so_far = {} if step is None else {'step': str(step)}
         return save_weights(net, self.plan.output, {**self.metadata, **so_far}, self.form)
 

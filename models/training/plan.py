@@ -91,7 +91,19 @@ class Plan:
         return split_animals(self.n_animals, np.random.default_rng([self.seed, 0]))
 
     def identity(self, recipe: Recipe, **more: str) -> dict[str, Any]:
-        """What makes this training another than others, for its checkpoints."""
+        """What makes this training another than others, for its checkpoints.
+
+        Parameters
+        ----------
+        recipe : Recipe
+        **more : str
+            What else makes a difference, such as the checksum of another network.
+
+        Returns
+        -------
+        dict
+            Plain values, compared with those in a checkpoint.
+        """
         names = {'scans': sorted(one.name for one in self.scans)} if self.scans else {}
         return {
             'recipe': recipe.name,
@@ -103,13 +115,39 @@ class Plan:
         }
 
     def checkpoint(self, identity: dict[str, Any]) -> tuple[int, Path | None]:
-        """Step and path of the checkpoint to go on from, or (0, None)."""
+        """Find the checkpoint to go on from, and its step.
+
+        Parameters
+        ----------
+        identity : dict
+            Of this training.
+
+        Returns
+        -------
+        int, path or None
+            (0, None) where there is none, or none is wanted.
+
+        Raises
+        ------
+        InputError
+            As of `last_checkpoint`.
+        """
         if not self.resume:
             return 0, None
         return last_checkpoint(self.folder / 'last.ckpt', identity)
 
     def metadata(self, recipe: Recipe) -> dict[str, str]:
-        """What the header of the weights says."""
+        """Gather what the header of the weights says.
+
+        Parameters
+        ----------
+        recipe : Recipe
+
+        Returns
+        -------
+        dict of str
+            Spacing in mm, recipe, seed, steps, version, and where the training data are from.
+        """
         return {
             'spacing': str(recipe.spacing),
             'recipe': recipe.name,
@@ -122,7 +160,22 @@ class Plan:
     def write_card(
         self, recipe: Recipe, net: UNet, checksum: str, first: dict[str, Any], last: dict[str, Any]
     ) -> dict[str, Any]:
-        """Write the model card, `first` what it is and `last` what it is worth; return it."""
+        """Write the model card beside the weights.
+
+        Parameters
+        ----------
+        recipe : Recipe
+        net : UNet
+        checksum : str
+            Of the weights, SHA-256.
+        first, last : dict
+            What the network is, and what it is worth: the first and the last entries of the card.
+
+        Returns
+        -------
+        dict
+            The card, as it was written.
+        """
         card = {
             **first,
             'animals': asdict(self.split),
@@ -194,7 +247,25 @@ def weights_to_start_from(
 
 
 def last_checkpoint(path: Path, identity: dict[str, Any]) -> tuple[int, Path | None]:
-    """Step at which a checkpoint was taken and its path, or (0, None) where there is none."""
+    """Find the step at which a checkpoint was taken.
+
+    Parameters
+    ----------
+    path : path
+        Of the checkpoint.
+    identity : dict
+        What the training is that goes on: recipe, seed, steps, animals.
+
+    Returns
+    -------
+    int, path or None
+        Step at which it was taken, and its path; (0, None) where there is none.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint cannot be read, or is of another training.
+    """
     if not path.exists():
         return 0, None
     try:

@@ -93,7 +93,14 @@ def sample_of_head(
 
 
 def save_sample(head: RefinementSample, path: Path) -> None:
-    """Write a head (.npz), whole or not at all."""
+    """Write a head with its first glance.
+
+    Parameters
+    ----------
+    head : RefinementSample
+    path : path
+        ``.npz``; written whole or not at all.
+    """
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial.npz')
     try:
         np.savez(partial, **{f.name: getattr(head, f.name) for f in fields(head)})
@@ -103,7 +110,17 @@ def save_sample(head: RefinementSample, path: Path) -> None:
 
 
 def load_sample(path: Path) -> RefinementSample:
-    """Read what `save_sample` wrote."""
+    """Read what `save_sample` wrote.
+
+    Parameters
+    ----------
+    path : path
+        As of `save_sample`.
+
+    Returns
+    -------
+    RefinementSample
+    """
     with np.load(path, allow_pickle=False) as stored:
         return RefinementSample(**{f.name: stored[f.name] for f in fields(RefinementSample)})
 

@@ -107,9 +107,19 @@ def draw_scans(
 
 
 def frame(slices: torch.Tensor, side: int, outside: torch.Tensor | float = 0.0) -> torch.Tensor:
-    """Pad or cut slices (C, H, W) about their middle to (C, side, side).
+    """Pad or cut slices about their middle to a square.
 
-    `outside` is what lies around them, one value or one a channel.
+    Parameters
+    ----------
+    slices : (C, H, W) tensor
+    side : int
+        Height and width that are wanted, pixels.
+    outside : float or (C,) tensor
+        What lies around the slices, one value or one a channel.
+
+    Returns
+    -------
+    (C, side, side) tensor
     """
     level = torch.as_tensor(outside).reshape(-1, 1, 1)
     slices = slices - level
@@ -123,7 +133,20 @@ def frame(slices: torch.Tensor, side: int, outside: torch.Tensor | float = 0.0) 
 
 
 def recolour(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Another contrast for a third of the slices: a random curve over intensities; mottled."""
+    """Give slices another contrast.
+
+    Parameters
+    ----------
+    image : (B, 1, H, W) tensor
+        Normalised, mostly in [0, 1.5]; air is 0 and stays so.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (B, 1, H, W) tensor
+        A third of the slices with a random curve over intensities; all mottled, and brighter or
+        darker by up to 30 %.
+    """
     b, _, h, w = image.shape
     levels = np.linspace(0.0, 1.5, 6)
     recoloured = image.clone()

@@ -94,7 +94,22 @@ class SecondGlanceTraining(AveragedTraining):
 def second_glance_loss(
     outputs: torch.Tensor, channels: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    """Loss of the network's outputs (B, 6, H, W); targets (B, 8, H, W) as of `draw_samples`."""
+    """Measure how far the outputs of the network are from their targets.
+
+    Parameters
+    ----------
+    outputs : (B, 6, H, W) tensor
+        Of the network: logits of three tissues, and three coordinates.
+    channels : (B, 13, H, W) tensor
+        What it was given: coordinates are beside its own.
+    targets : (B, 8, H, W) tensor
+        Fractions (3) and where they are known, coordinates (3, mm) and where they are known.
+
+    Returns
+    -------
+    scalar tensor
+        Cross-entropy and soft Dice of the fractions, and the weighted distance of coordinates.
+    """
     logits, places = split_outputs(outputs, channels)
     fractions, known = targets[:, :3], targets[:, 3:4]
     logs = logits.log_softmax(dim=1)
@@ -192,7 +207,20 @@ class SamplePool:
 
 
 def simulated_animal(atlas: Atlas, seed: int, number: int) -> tuple[Animal, np.random.Generator]:
-    """One animal of the cohort with its coordinates, and the generator to go on with."""
+    """Draw one animal of the cohort.
+
+    Parameters
+    ----------
+    atlas : Atlas
+    seed, number : int
+        Of the cohort, and of the animal in it.
+
+    Returns
+    -------
+    Animal, numpy.random.Generator
+        With the coordinates of each voxel in the atlas; what is drawn of the animal comes from the
+        generator.
+    """
     rng = np.random.default_rng([seed, 9, number])
     drawn = draw_animal(atlas, rng, DRAWN_MM, DRAWN_SIDE, SIZES, coordinates=True)
     return drawn, rng
@@ -306,9 +334,20 @@ def _pools(
 def judge_stacks(
     net: Callable[[torch.Tensor], torch.Tensor], stacks: Iterable[torch.Tensor]
 ) -> dict[str, NDArray[np.float64]]:
-    """Dice of the tissues, and the closeness of the coordinates, of laid-out stacks.
+    """Score tissues and coordinates of whole stacks.
 
-    Closeness is exp(−median distance in mm): 1 is exact.
+    Parameters
+    ----------
+    net : callable
+        From channels (N, 13, H, W) to outputs (N, 6, H, W).
+    stacks : iterable of (N, 21, H, W) tensors
+        As `lay_out` gives them: channels, then targets.
+
+    Returns
+    -------
+    dict of (K,) arrays
+        ``place``: exp(−median distance of the coordinates in mm), 1 is exact; Dice of each tissue;
+        ``mean``: of the tissues. One value a stack.
     """
     rows = []
     for laid in stacks:

@@ -214,7 +214,21 @@ def draw_samples(
 def vary_samples(
     batch: torch.Tensor, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give slices of `lay_out` a new pose, contrast, noise and place, deterministic in `rng`."""
+    """Give slices a new pose, contrast, noise and place.
+
+    Parameters
+    ----------
+    batch : (B, 21, H, W) tensor
+        Slices as `lay_out` gives them.
+    rng : numpy.random.Generator
+        All that is random comes from it.
+
+    Returns
+    -------
+    channels : (B, 13, H, W) tensor
+    targets : (B, 8, H, W) tensor
+        Posed as the channels are.
+    """
     b, _, h, w = batch.shape
     n_seen = len(CHANNELS)
     flip = np.where(rng.random(b) < 0.5, -1.0, 1.0)
@@ -276,7 +290,15 @@ def _vary_images(channels: torch.Tensor, rng: np.random.Generator) -> None:
 
 
 def save_samples(laid: torch.Tensor, path: Path) -> None:
-    """Keep what `lay_out` gave on disk."""
+    """Keep a stack on disk.
+
+    Parameters
+    ----------
+    laid : (N, 21, H, W) tensor
+        As `lay_out` gives it.
+    path : path
+        ``.safetensors``; written whole or not at all.
+    """
     from safetensors.torch import save_file
 
     partial = path.with_name(f'.{path.name}.partial')
@@ -285,7 +307,17 @@ def save_samples(laid: torch.Tensor, path: Path) -> None:
 
 
 def load_samples(path: Path) -> torch.Tensor:
-    """Read what `save_samples` wrote."""
+    """Read what `save_samples` wrote.
+
+    Parameters
+    ----------
+    path : path
+        As of `save_samples`.
+
+    Returns
+    -------
+    (N, 21, H, W) tensor
+    """
     from safetensors.torch import load_file
 
     return load_file(path)['laid']

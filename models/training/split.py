@@ -58,5 +58,16 @@ def split_animals(n_animals: int, rng: np.random.Generator, test_fraction: float
 
 
 def animal_rng(seed: int, number: int) -> np.random.Generator:
-    """Generator of one animal of the cohort; independent of how many animals there are."""
+    """Make the generator of one animal of a cohort.
+
+    Parameters
+    ----------
+    seed, number : int
+        Of the cohort, and of the animal in it.
+
+    Returns
+    -------
+    numpy.random.Generator
+        Independent of how many animals there are.
+    """
     return np.random.default_rng([seed, 1, number])

@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from secondglance.simulation.atlas import read_maps
 from secondglance.simulation.diffusion import draw_motion, simulate_dwi
-from secondglance.simulation.head_volume import Head, simulate_head
+from secondglance.simulation.head_volume import HeadVolume, simulate_head
 
 STILL = np.eye(4)[None]
 
@@ -90,7 +90,7 @@ def test_motion_is_from_a_volume_to_rest(rng):
     world = apply_affine(affine, np.moveaxis(np.indices(shape), 0, -1))
     ball = np.exp(-((world - place) ** 2).sum(-1) / 2 / 0.9**2).astype(np.float32)
     fibres = np.zeros((3, *shape), np.float32)
-    head = Head(affine, np.zeros(shape, np.uint8), {'CSF': ball}, fibres)
+    head = HeadVolume(affine, np.zeros(shape, np.uint8), {'CSF': ball}, fibres)
     motion = draw_motion(4, rng, affine, mm=0.6, deg=4, shape=shape)
     series = scan(head, motion)
     texture = series[..., 0] / np.where(ball > 0, ball, 1)
@@ -105,7 +105,7 @@ def test_a_turned_head_meets_the_gradients_from_elsewhere():
     fibres = np.zeros((3, *shape), np.float32)
     fibres[0] = 1
     part = {'WM': np.ones(shape, np.float32)}
-    head = Head(np.eye(4), np.ones(shape, np.uint8), part, fibres)
+    head = HeadVolume(np.eye(4), np.ones(shape, np.uint8), part, fibres)
     quarter = np.array([[0.0, -1, 0, 8], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     weighted = scan(head, np.stack([np.eye(4), quarter]), b=1000.0)[4, 4, 4]
     plain = scan(head, np.stack([np.eye(4), quarter]))[4, 4, 4]
@@ -152,7 +152,7 @@ def test_gradients_turn_with_the_head_by_thirty_degrees(degrees):
     one, none = np.ones(shape, np.float32), np.zeros(shape, np.float32)
     fractions = dict.fromkeys(('GM', 'CSF', 'skull', 'muscle', 'skin', 'eye', 'lens'), none)
     fibres = np.array([np.cos(turn), np.sin(turn), 0])[:, None, None, None] * one
-    head = Head(np.eye(4), np.ones(shape, np.uint8), {'WM': one, **fractions}, fibres)
+    head = HeadVolume(np.eye(4), np.ones(shape, np.uint8), {'WM': one, **fractions}, fibres)
     angle = np.radians(degrees)
     motion = np.eye(4)
     motion[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -185,7 +185,7 @@ def test_a_voxel_of_two_fifths_tissue_is_brain(heads):
 def test_noise_is_what_grey_matter_is_divided_by(snr):
     shape = (24, 24, 12)
     one, none = np.ones(shape, np.float32), np.zeros((3, 24, 24, 12), np.float32)
-    head = Head(np.eye(4), np.full(shape, 2, np.uint8), {'GM': one}, none)
+    head = HeadVolume(np.eye(4), np.full(shape, 2, np.uint8), {'GM': one}, none)
     noisy, clean = (scan(head, snr=value)[..., 0] for value in (snr, 1e9))
     assert clean.mean() == pytest.approx(1000, rel=0.02)
     # The field and the texture are the same
