@@ -157,47 +157,19 @@ def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list
     import nibabel as nib
 
     from secondglance.data import donor_paths
-    from secondglance.files.digests import digest_of_voxels
     from secondglance.files.labelled import find_labelled
     from secondglance.imaging.metrics import relative_error, scores
     from secondglance.models.donors import read_donors
     from secondglance.models.pose import estimate_pose
-    from secondglance.models.weights import default_refinement, default_second_glance, trained_on
     from secondglance.reports.scores import Outlined
 
     device = args.device
     donors = read_donors(model, args.donor or donor_paths(), device=device)
     rows, pictures = [], []
     labelled = list(find_labelled(args.bids_dir, args.suffix, args.subject, args.reference))
-    known = trained_on(args.weights) | trained_on(args.refinement or default_refinement())
-    if second is not None:
-        known |= trained_on(args.second_weights or default_second_glance())
-    taught = {
-        found.scan.subject
-        for found in labelled
-        if {found.scan.name, digest_of_voxels(found.voxels)} & known
-    }
-    if known and not any(one.startswith('voxels:') for one in known):
-        print(
-            'The cards of the weights have the names of the scans that they were trained on, not '
-            'their content: a copy of another name is not recognised.'
-        )
-    if taught and not args.include_trained:
+    taught = _trained_on(labelled, second is not None, args)
+    if not args.include_trained:
         labelled = [found for found in labelled if found.scan.subject not in taught]
-        print(
-            f'Left out, because the weights were trained on them: {", ".join(sorted(taught))} '
-            '(--include-trained scores them, too).'
-        )
-        if not labelled:
-            raise InputError(
-                'The weights were trained on every animal here: give others, or '
-                '--include-trained to score them all the same.'
-            )
-    if taught and args.include_trained:
-        print(
-            f'The weights were trained on {", ".join(sorted(taught))}: their scores say nothing '
-            'of other animals.'
-        )
     for found in follow(labelled, 'scan', named=lambda found: found.scan.name):
         size = nib.affines.voxel_sizes(found.affine)
         pose = estimate_pose(
@@ -235,6 +207,42 @@ def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list
                 )
             )
     return rows, pictures
+
+
+def _trained_on(labelled: list, with_second: bool, args: argparse.Namespace) -> set[str]:
+    """Find the animals that the weights were trained on, and say what that means."""
+    from secondglance.files.digests import digest_of_voxels
+    from secondglance.models.weights import default_refinement, default_second_glance, trained_on
+
+    known = trained_on(args.weights) | trained_on(args.refinement or default_refinement())
+    if with_second:
+        known |= trained_on(args.second_weights or default_second_glance())
+    taught = {
+        found.scan.subject
+        for found in labelled
+        if {found.scan.name, digest_of_voxels(found.voxels)} & known
+    }
+    if known and not any(one.startswith('voxels:') for one in known):
+        print(
+            'The cards of the weights have the names of the scans that they were trained on, not '
+            'their content: a copy of another name is not recognised.'
+        )
+    if not taught:
+        return taught
+    names = ', '.join(sorted(taught))
+    if args.include_trained:
+        print(f'The weights were trained on {names}: their scores say nothing of other animals.')
+        return taught
+    print(
+        f'Left out, because the weights were trained on them: {names} '
+        '(--include-trained scores them, too).'
+    )
+    if all(found.scan.subject in taught for found in labelled):
+        raise InputError(
+            'The weights were trained on every animal here: give others, or '
+            '--include-trained to score them all the same.'
+        )
+    return taught
 
 
 def _segmented(networks, found, pose, donors, args):
