@@ -195,7 +195,7 @@ def test_noise_is_what_grey_matter_is_divided_by(snr):
 def test_a_coil_shades_what_it_sees_and_stays_where_it_is():
     shape = (24, 24, 12)
     one, none = np.ones(shape, np.float32), np.zeros((3, 24, 24, 12), np.float32)
-    head = Head(np.eye(4), np.full(shape, 2, np.uint8), {'GM': one}, none)
+    head = HeadVolume(np.eye(4), np.full(shape, 2, np.uint8), {'GM': one}, none)
     turned = np.diag([-1.0, -1, 1, 1])
     turned[:2, 3] = 23
     motion = np.stack([np.eye(4), turned])
