@@ -62,9 +62,9 @@ def check_scan_values(volume: ArrayLike) -> list[str]:
     >>> scan = np.arange(1000).reshape(10, 10, 10) * 7 % 101
     >>> check_scan_values(scan)
     []
-    >>> check_scan_values(scan > 50)
+    >>> check_scan_values(scan > 50)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    secondglance.imaging.errors.InputError: holds nothing but the values 0 and 1, as a mask …
+    secondglance.imaging.errors.InputError: holds nothing but the values 0 and 1, as a mask ...
     """
     volume = np.asarray(volume, np.float32)
     few = np.unique(np.linspace(0, volume.shape[2] - 1, _SLICES).round().astype(int))

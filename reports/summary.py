@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from secondglance import __version__
 from secondglance.imaging.grids import holds_signal
+from secondglance.imaging.mask.methods import is_placed
 from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.species import AUTO
 from secondglance.reports.data import RunRecord
-from secondglance.reports.verdict import end_shares, is_placed, probably_wrong, ranges
+from secondglance.reports.verdict import end_shares, probably_wrong, ranges
 
 
 def image_name(engine: dict, volumes: str = 'b0 volumes') -> str:

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from secondglance.imaging.grids import ANTERIOR, holds_signal, voxel_volume
 from secondglance.imaging.labels import TISSUES
-from secondglance.imaging.mask.methods import METHODS
+from secondglance.imaging.mask.methods import is_placed
 from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.mask.selection import DOUBTFUL
 from secondglance.reports.data import RunRecord
@@ -356,21 +356,6 @@ def placement_warnings(
                 f'that was replaced: {ranges(replaced)}.'
             )
     return warnings
-
-
-def is_placed(method: str) -> bool:
-    """Whether the brain mask is the donor's, so that its shifts matter.
-
-    Parameters
-    ----------
-    method : str
-        Of the brain mask, a name of `secondglance.imaging.mask.methods`.
-
-    Returns
-    -------
-    bool
-    """
-    return METHODS[method].evidence == 'placed'
 
 
 def doubtful_slices(placement: list[dict], mask: NDArray) -> list[str]:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from secondglance.imaging.mask.quality import MaskEvidence
 
 
 @dataclass(frozen=True)
@@ -13,8 +20,10 @@ class MaskMethod:
     ----------
     summary : str
         For ``--help``.
-    evidence : {'refined', 'first', 'placed'}
-        Attribute of `MaskEvidence` that the mask is made of.
+    probability : callable
+        From `secondglance.imaging.mask.quality.MaskEvidence` to the probability of brain,
+        (N, H, W); its one connected piece becomes the mask. None: another animal's mask, as it
+        was placed.
     caption : str
         Below the picture of the mask in the report.
     sentence : str
@@ -24,7 +33,7 @@ class MaskMethod:
     """
 
     summary: str
-    evidence: str
+    probability: Callable[[MaskEvidence], NDArray] | None
     caption: str
     sentence: str = ''
     similarity: bool = False
@@ -33,7 +42,7 @@ class MaskMethod:
 METHODS: dict[str, MaskMethod] = {
     'network': MaskMethod(
         'a second network combines first glance, saliency and placed mask',
-        'refined',
+        lambda found: found.refined,
         'The brain mask of a second network, from the image, the first glance at it and at its '
         "neighbours, the saliency, and another animal's mask placed by the cross-correlation of "
         'saliency.',
@@ -42,7 +51,7 @@ METHODS: dict[str, MaskMethod] = {
     ),
     'first-glance': MaskMethod(
         'the brain of the first glance',
-        'first',
+        lambda found: found.first,
         'What the first glance labelled as tissue, as one connected piece; the mask of another '
         'animal, placed by the cross-correlation of saliency, decided between pieces.',
         'The brain mask was one connected piece of what the network had labelled as tissue; '
@@ -50,13 +59,13 @@ METHODS: dict[str, MaskMethod] = {
     ),
     'correlation': MaskMethod(
         "a donor's mask, moved as in the paper",
-        'placed',
+        None,
         'The mask of another animal, at the place where the cross-correlation of saliency was '
         'highest.',
     ),
     'similarity': MaskMethod(
         "a donor's mask, moved, scaled and turned",
-        'placed',
+        None,
         'The mask of another animal, scaled, turned and placed where the cross-correlation of '
         'saliency was highest.',
         'The mask was also scaled and turned in plane to where it correlated best. ',
@@ -75,3 +84,14 @@ def scales_masks(method: str) -> bool:
     (False, True)
     """
     return method in METHODS and METHODS[method].similarity
+
+
+def is_placed(method: str) -> bool:
+    """Whether the brain mask of a method is the donor's, so that its shifts matter.
+
+    Examples
+    --------
+    >>> is_placed('correlation'), is_placed('network')
+    (True, False)
+    """
+    return METHODS[method].probability is None

@@ -58,8 +58,8 @@ def candidate_masks(
     """
     masks = {}
     for name, method in METHODS.items():
-        if method.evidence != 'placed':
-            probability = getattr(evidence, method.evidence)
+        if method.probability is not None:
+            probability = method.probability(evidence)
             masks[name] = one_brain(probability, spacing, thickness, evidence.placed)
         elif method.similarity == similarity:
             masks[name] = np.asarray(evidence.placed, np.float32)
