@@ -30,6 +30,10 @@ SATURATED = 0.05
 Maps of grey and white matter have 0.24 and 0.07; scans with 3 to 8 bits less than 0.02.
 """
 
+NEGATIVE = 0.25
+"""Lowest value, of the highest, below which it is said: magnitudes are above zero, and
+interpolation leaves them hardly below."""
+
 _CLOSE = 2
 """Values that are no farther apart in the list of all values are close."""
 
@@ -62,9 +66,8 @@ def check_scan_values(volume: ArrayLike) -> list[str]:
     >>> scan = np.arange(1000).reshape(10, 10, 10) * 7 % 101
     >>> check_scan_values(scan)
     []
-    >>> check_scan_values(scan > 50)  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    secondglance.imaging.errors.InputError: holds nothing but the values 0 and 1, as a mask ...
+    >>> check_scan_values(np.minimum(scan, 60))[0].partition(':')[0]
+    '68% of the voxels that are not background have the largest value (60)'
     """
     volume = np.asarray(volume, np.float32)
     few = np.unique(np.linspace(0, volume.shape[2] - 1, _SLICES).round().astype(int))
@@ -84,12 +87,35 @@ def check_scan_values(volume: ArrayLike) -> list[str]:
             f'consists of areas of one value ({equal:.0%} of neighbouring voxels are equal), as '
             'a mask or labels do: give the scan itself.'
         )
+    return [*_cut_off(values, counts, background), *_negative(values)]
+
+
+def _cut_off(values: NDArray, counts: NDArray, background: int) -> list[str]:
+    """Say where many voxels have the largest value."""
     largest = counts[-1] / max(1, counts.sum() - counts[background])
     if largest < SATURATED:
         return []
     return [
         f'{largest:.0%} of the voxels that are not background have the largest value '
         f'({values[-1]:g}): were bright values cut off, or is it a map of probabilities?'
+    ]
+
+
+def _negative(values: NDArray) -> list[str]:
+    """Say where values are far below zero.
+
+    Examples
+    --------
+    >>> _negative(np.array([-3.0, 100.0]))
+    []
+    >>> _negative(np.array([-30000.0, 30000.0]))[0][:47]
+    'Values go down to -30000, where intensities are'
+    """
+    if values[0] >= -NEGATIVE * values[-1]:
+        return []
+    return [
+        f'Values go down to {values[0]:g}, where intensities are above 0: were unsigned numbers '
+        'saved as signed ones, was something subtracted, or is it a phase?'
     ]
 
 

@@ -61,3 +61,14 @@ def test_labels_in_the_order_of_their_places_are_labels():
     stripes = np.arange(12).repeat(12)[:, None, None] + np.zeros((144, 40, 5))
     with pytest.raises(InputError, match='areas of one value'):
         check_scan_values(stripes)
+
+
+@pytest.mark.parametrize('spoil', ['wrapped', 'shifted', 'phase'])
+def test_values_far_below_zero_are_said(head, spoil):
+    scan, _ = head
+    phase = 4096 * np.random.default_rng(1).uniform(-1, 1, scan.shape)
+    wrapped = (scan / scan.max() * 65000).astype(np.uint16).view(np.int16)
+    spoiled = {'wrapped': wrapped, 'shifted': scan - 60, 'phase': phase}[spoil]
+    (note,) = check_scan_values(spoiled)
+    assert note.startswith('Values go down to -')
+    assert check_scan_values(scan - 2) == []
