@@ -270,7 +270,7 @@ def find_scans(
     left_out = ''
     real: dict[str, Path] = {}
     for path in _links_last(_images(folder)):
-        if not re.fullmatch(rf'.*_{suffix}\.nii(\.gz)?', path.name):
+        if not re.fullmatch(rf'(?s).*_{suffix}\.nii(\.gz)?', path.name):
             continue
         if (first := real.get(os.path.realpath(path))) is not None:
             if notes is not None:
