@@ -40,6 +40,13 @@ DARK, DARK_SHARE = 0.4, 0.1
 """Intensity, of the median of the brain in its slice, below which a pixel is dark; and share of
 dark pixels above which signal drops out."""
 
+HOLE_SHARE = 0.025
+"""Share of the brain in a slice that is one dark area at its rim, above which signal drops out if
+a neighbouring slice has such an area beside it. Set on eight rats: as they are 0.018 or less."""
+
+RIM_PIXELS = 2
+"""Width of the rim of a brain, and distance of what lies beside each other in two slices."""
+
 ZIGZAG_MM = 0.25
 """Distance of a slice's mask from the middle of its neighbours', median over slices, mm in the
 size of a rat, above which the animal moved between slices."""
@@ -462,6 +469,9 @@ def faint_slices(image: NDArray, mask: NDArray) -> list[str]:
 def dark_slices(image: NDArray, mask: NDArray) -> list[str]:
     """Name slices in which signal drops out in a part of the brain.
 
+    Either much of a slice is dark, or neighbouring slices have a dark area at the rim of the
+    brain, one beside the other; ventricles and vessels inside are dark in some contrasts.
+
     Parameters
     ----------
     image : (N, H, W) array
@@ -474,13 +484,32 @@ def dark_slices(image: NDArray, mask: NDArray) -> list[str]:
     list of str
         One sentence, or none.
     """
-    level = _brain_levels(image, mask)
-    found = []
-    for n in np.flatnonzero(level > 0):
+    found = set()
+    holes = np.zeros(mask.shape, bool)
+    for n, level in enumerate(_brain_levels(image, mask)):
+        if not level > 0:
+            continue
         smooth = ndimage.gaussian_filter(np.asarray(image[n], np.float32), 1.0)
-        if np.mean(smooth[mask[n]] < DARK * level[n]) > DARK_SHARE:
-            found.append(int(n))
-    return [f'The signal drops out in a part of {_slices(found)}.'] if found else []
+        dark = mask[n] & (smooth < DARK * level)
+        if dark.sum() > DARK_SHARE * mask[n].sum():
+            found.add(n)
+        hole = _largest_at_rim(dark, mask[n])
+        if hole.sum() > HOLE_SHARE * mask[n].sum():
+            holes[n] = hole
+    for n in range(len(mask) - 1):
+        if (ndimage.binary_dilation(holes[n], iterations=RIM_PIXELS) & holes[n + 1]).any():
+            found |= {n, n + 1}
+    return [f'The signal drops out in a part of {_slices(sorted(found))}.'] if found else []
+
+
+def _largest_at_rim(dark: NDArray, brain: NDArray) -> NDArray[np.bool_]:
+    """Largest piece of the dark pixels of a slice that reaches the rim of the brain."""
+    labels, count = ndimage.label(dark)
+    rim = brain & ~ndimage.binary_erosion(brain, iterations=RIM_PIXELS)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[np.setdiff1d(np.arange(count + 1), labels[rim & dark])] = 0
+    largest = int(sizes.argmax())
+    return (labels == largest) & dark
 
 
 def displaced_slices(mask: NDArray, pixel_mm: float) -> list[str]:

@@ -126,6 +126,22 @@ def test_signal_that_drops_out_in_a_part_of_a_slice_is_named(head):
     assert dark_slices(image, mask) == []
 
 
+def test_a_small_dark_area_at_the_rim_of_two_slices_is_a_drop_out():
+    y, x = np.mgrid[:60, :60]
+    mask = np.tile(np.hypot(y - 30, x - 30) < 20, (6, 1, 1))
+    image = np.where(np.tile(np.hypot(y - 30, x - 30) < 28, (6, 1, 1)), 50.0, 0.0)
+    rim, middle = np.hypot(y - 30, x - 12) < 6, np.hypot(y - 30, x - 30) < 6
+    assert 0.03 < (mask[0] & rim).sum() / mask[0].sum() < 0.1
+    for area, slices, said in (
+        (rim, [2, 3], ['The signal drops out in a part of slices 2, 3.']),
+        (rim, [2], []),
+        (middle, [2, 3], []),
+    ):
+        spoiled = image.copy()
+        spoiled[np.ix_(slices, range(60), range(60))] *= np.where(area, 0.1, 1.0)
+        assert dark_slices(spoiled, mask) == said
+
+
 def test_slices_that_lie_from_side_to_side_are_reported(head):
     mask = head[1]
     assert displaced_slices(mask, 0.3) == []
