@@ -64,12 +64,12 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """Build the parser of ``run``.
 
     Examples
     --------
-    >>> _build_parser().parse_args(['--subject', 'sub-01']).mask_method
+    >>> build_parser().parse_args(['--subject', 'sub-01']).mask_method
     'auto'
     """
     parser = Parser(
@@ -337,7 +337,7 @@ def _module(command: str) -> ModuleType:
 def _parser_of(command: str) -> argparse.ArgumentParser:
     """Build the parser of a command."""
     if command == 'run':
-        return _build_parser()
+        return build_parser()
     parser = Parser(prog=f'secondglance {command}')
     _module(command).add_arguments(parser)
     return parser
@@ -353,7 +353,7 @@ def _check_here() -> None:
 def _run(arguments: list[str]) -> int:
     from secondglance.commands.run import run
 
-    return run(parse_run(_build_parser(), arguments))
+    return run(parse_run(build_parser(), arguments))
 
 
 if __name__ == '__main__':

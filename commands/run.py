@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     Parameters
     ----------
     args : argparse.Namespace
-        As ``workflows._build_parser`` parses them.
+        As ``workflows.build_parser`` parses them.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     _check_numbers(args)
     _check_graph(args.graph, args.dry_run)
-    bids_dir, output_dir, reference = _folders(args, console)
+    bids_dir, output_dir, reference = folders_of(args, console)
     check_output(output_dir, bids_dir, reference)
     args.work_dir = _work_dir(args, output_dir, bids_dir, reference, console)
     if args.group:
@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     if args.image:
         scans = _scans_of_files(args, output_dir, console)
     else:
-        scans, lost = _scans_of_subjects(args, bids_dir, console)
+        scans, lost = scans_of_subjects(args, bids_dir, console)
     _check_names([output_dir, args.work_dir, *(scan.path for scan in scans)], scans)
-    _check_apart(scans, output_dir)
+    check_apart(scans, output_dir)
     if reference is not None and reference.is_file() and len(scans) + len(lost) > 1:
         raise InputError(f'Reference {reference} is of one image: give a folder, or one scan.')
     check_writable(output_dir, '--output-dir')
@@ -233,7 +233,7 @@ def _check_names(paths: list[Path], scans: list) -> None:
             )
 
 
-def _check_apart(scans: list, output_dir: Path) -> None:
+def check_apart(scans: list, output_dir: Path) -> None:
     """Refuse scans with results in the same place, or in the place of another scan's results."""
     from secondglance.pipelines.execution.records import image_of_record
 
@@ -253,7 +253,7 @@ def _check_apart(scans: list, output_dir: Path) -> None:
             )
 
 
-def _scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
+def scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
     """Find every scan; a subject without one is an outcome, unless it is the only one."""
     from secondglance.files.bids import find_scans, find_subjects, usual_suffix
     from secondglance.files.bids_filters import fits, read_filters
@@ -324,7 +324,7 @@ def _tell_labels(jobs: list, console) -> None:
             console.print(WITHOUT_TABLE.format(path=path), markup=False)
 
 
-def _folders(args, console) -> tuple[Path | None, Path, Path | None]:
+def folders_of(args, console) -> tuple[Path | None, Path, Path | None]:
     """Resolve data set, output folder and reference; make the example where none is named."""
     bids_dir = None
     if args.image:

@@ -101,7 +101,7 @@ def end_descendants() -> None:
     for pid in halted:
         _send(pid, signal.SIGKILL)
     end = time.monotonic() + LONGEST_SECONDS / 2
-    while any(_status(pid) for pid in halted) and time.monotonic() < end:
+    while any(status_of(pid) for pid in halted) and time.monotonic() < end:
         time.sleep(0.01)
 
 
@@ -109,7 +109,7 @@ def descendants(pid: int) -> list[int]:
     """List the processes below one, parents first, as far as they still run."""
     children: dict[int, list[int]] = {}
     for path in Path('/proc').glob('[0-9]*'):
-        if status := _status(int(path.name)):
+        if status := status_of(int(path.name)):
             children.setdefault(status[0], []).append(int(path.name))
     found = list(children.get(pid, []))
     for other in found:
@@ -117,7 +117,7 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _status(pid: int) -> list[int]:
+def status_of(pid: int) -> list[int]:
     """Parent and group of a process that runs; nothing of one that has ended."""
     try:
         state, *numbers = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[:3]

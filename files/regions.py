@@ -66,13 +66,13 @@ def read_region_atlas(folder: str | Path) -> RegionAtlas:
     return RegionAtlas(
         labels.astype(np.int16),
         np.asarray(image.affine, float),
-        _read_table(table),
+        read_region_names(table),
         read_frame(folder),
         folder.name,
     )
 
 
-def _read_table(path: Path) -> tuple[Region, ...]:
+def read_region_names(path: Path) -> tuple[Region, ...]:
     try:
         with path.open(newline='', encoding='utf-8-sig') as stream:
             rows = list(csv.DictReader(stream, delimiter='\t'))

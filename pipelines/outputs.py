@@ -122,7 +122,7 @@ def init_outputs_wf(
     )
     publish = Node(
         Publish(
-            _endings(method, scan.suffix),
+            result_endings(method, scan.suffix),
             output_dir=str(absolute(output_dir)),
             folder=str(scan.folder),
             stem=scan.stem,
@@ -216,7 +216,7 @@ def _toml(settings: dict) -> str:
     return tomli_w.dumps(plain)
 
 
-def _endings(method: Method, suffix: str) -> dict[str, str]:
+def result_endings(method: Method, suffix: str) -> dict[str, str]:
     """Endings of the names of all results, by field of `Publish`."""
     return {
         'b0_mean': f'{mean_ending(suffix)}.nii.gz',

@@ -21,7 +21,7 @@ from secondglance.imaging.mask.methods import METHODS
 from secondglance.models.saliency.methods import saliency_methods
 from secondglance.models.training.recipes import RECIPES
 from secondglance.pipelines import Method
-from secondglance.workflows import COMMANDS, _build_parser, main
+from secondglance.workflows import COMMANDS, build_parser, main
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
@@ -75,7 +75,7 @@ def test_every_command_is_one_that_the_parser_takes(page, command):
         module.add_arguments(parser)
         parser.parse_args(call[1:])
     else:
-        parse_run(_build_parser(), call[1:] if call[0] == 'run' else call)
+        parse_run(build_parser(), call[1:] if call[0] == 'run' else call)
 
 
 def runs() -> list[str]:
@@ -223,12 +223,12 @@ def test_every_factory_is_drawn():
 
 
 def test_every_file_that_is_written_is_on_the_page_of_outputs():
-    from secondglance.pipelines.outputs import _endings
+    from secondglance.pipelines.outputs import result_endings
 
     text = (DOCS / 'outputs.md').read_text() + ' '.join(
         f'{ending}.tsv' for ending in secondglance.pipelines.sidecars.COLUMNS
     )
-    named = _endings(Method(save_preproc=True), 'dwi').values()
+    named = result_endings(Method(save_preproc=True), 'dwi').values()
     plain = {ending.removesuffix('.json') for ending in named}
     # One row stands for the three tissues
     plain = {e for e in plain if not re.match(r'label-(GM|CSF)_', e)}

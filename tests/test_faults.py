@@ -14,7 +14,7 @@ import nibabel as nib
 import pytest
 
 import secondglance
-from secondglance.commands.stopping import _status
+from secondglance.commands.stopping import status_of
 from secondglance.data import donor_paths, example_rat
 
 pytestmark = pytest.mark.slow
@@ -86,7 +86,7 @@ def stages(work):
 def group_of(pid):
     """Processes of a group that still run."""
     numbers = (int(path.name) for path in Path('/proc').glob('[0-9]*'))
-    return [n for n in numbers if _status(n)[1:] == [pid] and command_of(n)]
+    return [n for n in numbers if status_of(n)[1:] == [pid] and command_of(n)]
 
 
 def command_of(pid):

@@ -19,7 +19,7 @@ FACTORY_LINES, FACTORY_PARAMETERS = 150, 12
 FACTORY = re.compile(r'init_\w+_wf')
 """Builders of a workflow: a list of nodes and edges."""
 
-PARSER = re.compile(r'_build_parser|add_arguments')
+PARSER = re.compile(r'build_parser|add_arguments')
 """Builders of a parser: a list of options."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

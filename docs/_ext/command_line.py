@@ -9,7 +9,7 @@ from docutils.parsers.rst import Directive
 
 import secondglance
 from secondglance.commands.words import Parser
-from secondglance.workflows import _build_parser
+from secondglance.workflows import build_parser
 
 ROOT = Path(secondglance.__file__).resolve().parent
 
@@ -17,7 +17,7 @@ ROOT = Path(secondglance.__file__).resolve().parent
 def parser_of(command: str) -> argparse.ArgumentParser:
     """Return the parser of a command."""
     if command == 'run':
-        return _build_parser()
+        return build_parser()
     module = importlib.import_module(f'secondglance.commands.{command.replace("-", "_")}')
     parser = Parser(prog=f'secondglance {command}')
     module.add_arguments(parser)

@@ -141,7 +141,7 @@ def _run_alone(job: ScanJob, console, start: float) -> ScanResult:
     nodes = {node.name: node for node in graph.nodes()}
     outputs = [Path(path) for path in nodes['publish'].result.outputs.out_files]
     flags = list(nodes['report'].result.outputs.warnings)
-    figures = _figures(outputs)
+    figures = figures_of(outputs)
     seconds = time.monotonic() - start
     try:
         write_record(
@@ -168,7 +168,7 @@ def _say(error: OSError, job: ScanJob) -> str:
     return f'{where} cannot be used ({error.strerror or error}): correct it, or choose another.'
 
 
-def _figures(outputs: list[Path]) -> dict:
+def figures_of(outputs: list[Path]) -> dict:
     """Read from a scan's tables what a cohort's shows of it."""
     figures: dict = {}
     for path in outputs:

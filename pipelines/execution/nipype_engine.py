@@ -141,8 +141,8 @@ def run_workflow(workflow: Workflow, execution: Execution, *, console: Console |
     else:
         del workflow.config['execution']['poll_sleep_duration']
     if plugin in _SLURM_PLUGINS:
-        _ask_slurm(workflow, str(arguments.get('sbatch_args', '')))
-    progress = _Progress(workflow, console)
+        ask_slurm(workflow, str(arguments.get('sbatch_args', '')))
+    progress = StageProgress(workflow, console)
     arguments['status_callback'] = progress.update
     folder = Path(workflow.base_dir) / workflow.name
     remove_broken(folder)
@@ -162,10 +162,10 @@ def run_workflow(workflow: Workflow, execution: Execution, *, console: Console |
         seal_workflow(folder)
         return graph
     except Exception as error:
-        raise _fault(error, Path(workflow.base_dir) / 'crash', workflow.name, began) from error
+        raise fault_of(error, Path(workflow.base_dir) / 'crash', workflow.name, began) from error
 
 
-def _ask_slurm(workflow: Workflow, users: str) -> None:
+def ask_slurm(workflow: Workflow, users: str) -> None:
     """Ask for the CPUs and memory that each node says it needs: the engine does not.
 
     What the user asks for comes last, and so counts.
@@ -201,7 +201,9 @@ def check_plugin(name: str) -> None:
         raise InputError(f'--plugin {name} is not one that Nipype has: {", ".join(known)}.')
 
 
-def _fault(error: BaseException, crash_dir: Path, name: str = '', began: float = 0) -> InputError:
+def fault_of(
+    error: BaseException, crash_dir: Path, name: str = '', began: float = 0
+) -> InputError:
     """Say in one paragraph what a node's traceback says, and whether it is the scan's fault.
 
     Parameters
@@ -216,7 +218,7 @@ def _fault(error: BaseException, crash_dir: Path, name: str = '', began: float =
 
     Examples
     --------
-    >>> _fault(RuntimeError('Traceback …\\nx.errors.InputError: No b0 in a.nii.'), Path('c'))
+    >>> fault_of(RuntimeError('Traceback …\\nx.errors.InputError: No b0 in a.nii.'), Path('c'))
     InputError('No b0 in a.nii.')
     """
     chain = []
@@ -318,7 +320,7 @@ def time_left(elapsed: float, done: Mapping[str, float]) -> str:
     return f'about {duration(left)} left'
 
 
-class _Progress:
+class StageProgress:
     """One line a stage, with how many of its nodes are done; below the last, the time left."""
 
     def __init__(self, workflow: Workflow, console):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secondglance.commands.words import Parser
-from secondglance.workflows import COMMANDS, _build_parser, main
+from secondglance.workflows import COMMANDS, build_parser, main
 
 ODD = (
     '',
@@ -48,7 +48,7 @@ ODD += (
 def options(command):
     """Options of a command that take something, by their longest name."""
     if command == 'run':
-        parser = _build_parser()
+        parser = build_parser()
     else:
         parser = Parser(prog=command)
         importlib.import_module(

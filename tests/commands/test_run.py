@@ -9,9 +9,9 @@ from rich.console import Console
 
 from secondglance.commands.folders import data_set_of
 from secondglance.commands.run import (
-    _check_apart,
-    _folders,
-    _scans_of_subjects,
+    check_apart,
+    folders_of,
+    scans_of_subjects,
 )
 from secondglance.files.bids import find_scans
 from secondglance.imaging.errors import InputError
@@ -46,27 +46,27 @@ def arguments(**changes):
 @pytest.mark.parametrize('inside', ['.', 'sub-01', 'sub-01/anat'])
 def test_without_a_data_set_that_of_the_folder_is_meant(study, monkeypatch, inside):
     monkeypatch.chdir(study / inside)
-    assert _folders(arguments(), SILENT)[0] == study
+    assert folders_of(arguments(), SILENT)[0] == study
 
 
 def test_the_example_is_never_the_users_animal(study, monkeypatch):
     made = []
     monkeypatch.setattr('secondglance.commands.simulate.make_example', made.append)
     monkeypatch.chdir(study)
-    found = _folders(arguments(example=Path('example'), bids_dir=study), SILENT)
+    found = folders_of(arguments(example=Path('example'), bids_dir=study), SILENT)
     assert found[0] == study / 'example'
     assert made == [study / 'example']
 
 
 def test_the_example_is_not_written_over_a_data_set(study):
     with pytest.raises(InputError, match='choose another folder'):
-        _folders(arguments(example=study), SILENT)
+        folders_of(arguments(example=study), SILENT)
 
 
 def test_the_example_is_written_once(study, example, monkeypatch):
     monkeypatch.chdir(study.parent)
     before = {path: path.stat().st_mtime_ns for path in example.rglob('*')}
-    assert _folders(arguments(example=example), SILENT)[:2] == (example, study.parent / 'out')
+    assert folders_of(arguments(example=example), SILENT)[:2] == (example, study.parent / 'out')
     assert {path: path.stat().st_mtime_ns for path in example.rglob('*')} == before
 
 
@@ -74,7 +74,7 @@ def test_subjects_without_a_description_are_not_passed_over(study, monkeypatch):
     (study / 'dataset_description.json').unlink()
     monkeypatch.chdir(study)
     with pytest.raises(InputError, match='give --bids-dir'):
-        _folders(arguments(), SILENT)
+        folders_of(arguments(), SILENT)
 
 
 def test_a_derivative_is_not_the_data_set(study):
@@ -83,7 +83,7 @@ def test_a_derivative_is_not_the_data_set(study):
 
 
 def test_a_subject_named_twice_is_one(study):
-    found, _ = _scans_of_subjects(arguments(subject=['01', 'sub-01']), study, SILENT)
+    found, _ = scans_of_subjects(arguments(subject=['01', 'sub-01']), study, SILENT)
     assert len(found) == 1
 
 
@@ -91,15 +91,15 @@ def test_results_of_another_data_set_are_not_replaced(study, tmp_path):
     out, other = tmp_path / 'out', make(tmp_path / 'other', b'another animal')
     mine, theirs = find_scans(study, '01', 'T2w'), find_scans(other, '01', 'T2w')
     write_record(out, mine[0], None, 'recipe')
-    _check_apart(mine, out)
+    check_apart(mine, out)
     with pytest.raises(InputError, match=f'{theirs[0].path} .* as {mine[0].path} is'):
-        _check_apart(theirs, out)
+        check_apart(theirs, out)
 
 
 def test_a_data_set_may_move(study, tmp_path):
     write_record(tmp_path / 'out', find_scans(study, '01', 'T2w')[0], None, 'recipe')
     moved = study.rename(Path(tmp_path, 'moved'))
-    _check_apart(find_scans(moved, '01', 'T2w'), tmp_path / 'out')
+    check_apart(find_scans(moved, '01', 'T2w'), tmp_path / 'out')
 
 
 def described(folder, **content):
@@ -120,11 +120,11 @@ def test_another_data_set_at_the_same_path_is_known_by_its_name(study, tmp_path)
     out = tmp_path / 'out'
     write_record(out, mounted(study, b'one animal', 'A')[0], None, 'recipe')
     with pytest.raises(InputError, match="of the data set 'A' is"):
-        _check_apart(mounted(study, b'another animal', 'B'), out)
+        check_apart(mounted(study, b'another animal', 'B'), out)
     # The same animal in a data set that was renamed, and a scan that was exported anew
-    _check_apart(mounted(study, b'one animal', 'B'), out)
-    _check_apart(mounted(study, b'one animal, anew', 'A'), out)
-    _check_apart(mounted(study, b'one animal, anew', None), out)
+    check_apart(mounted(study, b'one animal', 'B'), out)
+    check_apart(mounted(study, b'one animal, anew', 'A'), out)
+    check_apart(mounted(study, b'one animal, anew', None), out)
 
 
 SLOW_TO_IMPORT = ('torch', 'nipype', 'pydra', 'scipy.ndimage', 'networkx', 'matplotlib', 'pandas')

@@ -7,7 +7,7 @@ import pytest
 from secondglance.commands.run_cohort import write_cohort, write_group
 from secondglance.files.bids import Scan
 from secondglance.files.tables import write_tsv
-from secondglance.pipelines.execution.job import _figures
+from secondglance.pipelines.execution.job import figures_of
 from secondglance.pipelines.execution.records import finished_scans, record_path, write_record
 from secondglance.reports.scan_result import ScanResult
 
@@ -92,16 +92,16 @@ def test_scores_against_a_reference_are_figures(tmp_path):
     path = tmp_path / 'sub-01_desc-metrics_scores.tsv'
     rows = [{'label': 'brain', 'dsc': 0.98765}, {'label': 'WM', 'dsc': float('nan')}]
     write_tsv(rows, path)
-    assert _figures([path]) == {'brain_dice': 0.9877}
+    assert figures_of([path]) == {'brain_dice': 0.9877}
 
 
 def test_motion_is_a_figure(tmp_path):
     path = tmp_path / 'sub-01_desc-confounds_timeseries.tsv'
     moved = (float('nan'), 0.02, 0.04, float('nan'))
     write_tsv([{'volume': n, 'framewise_displacement': d} for n, d in enumerate(moved)], path)
-    assert _figures([path]) == {'motion_mean_mm': 0.03, 'motion_most_mm': 0.04}
+    assert figures_of([path]) == {'motion_mean_mm': 0.03, 'motion_most_mm': 0.04}
     write_tsv([{'volume': 0, 'framewise_displacement': float('nan')}], path)
-    assert _figures([path]) == {}
+    assert figures_of([path]) == {}
 
 
 def test_table_page_and_group_flag_a_scan_unlike_the_others_alike(out, capsys):

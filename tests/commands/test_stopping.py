@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import secondglance
-from secondglance.commands.stopping import STOPPED, _status, descendants
+from secondglance.commands.stopping import STOPPED, descendants, status_of
 
 ROOT = Path(secondglance.__file__).parent
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(ROOT.parent)}
@@ -77,7 +77,7 @@ def group_of(pid):
     """Processes of a group, as far as they still run and are not about to end."""
     found = []
     for path in Path('/proc').glob('[0-9]*'):
-        if _status(int(path.name))[1:] == [pid]:
+        if status_of(int(path.name))[1:] == [pid]:
             found.append((path / 'cmdline').read_text())
     # One that is about to end has given its memory back
     return [command for command in found if command]

@@ -6,7 +6,7 @@ import pytest
 
 from secondglance.commands.words import parse_run
 from secondglance.imaging.errors import InputError
-from secondglance.workflows import _build_parser, main
+from secondglance.workflows import build_parser, main
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def parse(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'ds').mkdir()
     (tmp_path / 'ds/rat.nii').touch()
-    return lambda text: parse_run(_build_parser(), text.split())
+    return lambda text: parse_run(build_parser(), text.split())
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_the_group_level_is_recognised(parse):
 
 
 def test_every_long_option_may_be_written_with_underscores():
-    parser = _build_parser()
+    parser = build_parser()
     for name in parser._option_string_actions:
         if name.startswith('--') and '-' in name[2:]:
             assert (

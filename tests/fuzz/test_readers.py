@@ -35,7 +35,7 @@ from secondglance.files.geometry import check_geometry
 from secondglance.files.gradient_table import read_bvals, read_bvecs
 from secondglance.files.labels import read_label_table
 from secondglance.files.nifti import read_volume, reading_notes
-from secondglance.files.regions import _read_table, read_frame
+from secondglance.files.regions import read_frame, read_region_names
 from secondglance.imaging.diffusion import leave_out_empty, select_b0
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.pose import Pose
@@ -199,7 +199,7 @@ def fuzz_tables(rng, folder):
     calls = (
         lambda: read_frame(folder),
         lambda: read_filters(folder / 'frame.json', str(rng.choice(['dwi', 'T2w']))),
-        lambda: _read_table(folder / 'a.tsv'),
+        lambda: read_region_names(folder / 'a.tsv'),
         lambda: (generated_by(folder), is_derivative(folder)),
     )
     for call in calls:

@@ -88,10 +88,10 @@ def test_weights_checksum_is_in_the_settings():
 
 
 def test_slurm_is_asked_for_what_each_node_needs_and_the_users_word_comes_last():
-    from secondglance.pipelines.execution.nipype_engine import _ask_slurm
+    from secondglance.pipelines.execution.nipype_engine import ask_slurm
 
     workflow = init_brain_wf(execution=Execution(threads=3))
-    _ask_slurm(workflow, '--mem=9G')
+    ask_slurm(workflow, '--mem=9G')
     asked = workflow.get_node('first_glance').plugin_args
     assert asked == {'sbatch_args': '--cpus-per-task=3 --mem=1024M --mem=9G', 'overwrite': True}
     assert workflow.get_node('slabs').plugin_args['sbatch_args'].startswith('--cpus-per-task=1 ')

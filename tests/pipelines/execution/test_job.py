@@ -24,7 +24,7 @@ from secondglance.pipelines import Execution, Method
 from secondglance.pipelines.execution import job as module
 from secondglance.pipelines.execution.job import ScanJob, known, run_job
 from secondglance.pipelines.execution.lock import alone
-from secondglance.pipelines.execution.nipype_engine import _fault, configure, run_workflow
+from secondglance.pipelines.execution.nipype_engine import configure, fault_of, run_workflow
 from secondglance.pipelines.execution.records import write_record
 from secondglance.pipelines.subject import init_subject_wf
 from secondglance.workflows import main
@@ -82,7 +82,7 @@ def test_what_is_no_fault_of_the_scan_is_tried_again(job, monkeypatch, error, sa
     ],
 )
 def test_only_what_a_stage_says_of_the_scan_is_its_fault(text, kind):
-    assert type(_fault(RuntimeError(f'Traceback …\n{text}'), Path('crash'))) is kind
+    assert type(fault_of(RuntimeError(f'Traceback …\n{text}'), Path('crash'))) is kind
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ def test_only_what_a_stage_says_of_the_scan_is_its_fault(text, kind):
     ],
 )
 def test_that_memory_ran_out_is_named(text):
-    said = str(_fault(RuntimeError(f'Traceback …\n{text}'), Path('crash')))
+    said = str(fault_of(RuntimeError(f'Traceback …\n{text}'), Path('crash')))
     assert said.startswith('Memory ran out in a stage')
 
 
 def test_a_killed_process_is_named_as_such():
     error = BrokenProcessPool('A child process terminated abruptly')
-    assert 'killed' in str(_fault(error, Path('crash')))
+    assert 'killed' in str(fault_of(error, Path('crash')))
 
 
 def test_the_engine_says_nothing_on_the_screen(tmp_path, capfd):
@@ -112,7 +112,7 @@ def test_the_engine_says_nothing_on_the_screen(tmp_path, capfd):
 
 
 def test_a_limit_on_the_size_of_files_is_named():
-    said = str(_fault(RuntimeError('OSError: [Errno 27] File too large'), Path('work/crash')))
+    said = str(fault_of(RuntimeError('OSError: [Errno 27] File too large'), Path('work/crash')))
     assert 'A file in work would be larger than this process may write' in said
     assert 'ulimit -f' in said
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from secondglance.pipelines.execution.nipype_engine import (
     STAGES,
     USUAL_SHARES,
-    _Progress,
+    StageProgress,
     configure,
     run_workflow,
     stages_of,
@@ -55,7 +55,7 @@ def test_time_left_shrinks_with_what_is_done():
 
 
 def test_time_left_stands_beside_the_stage_that_runs(scan):
-    progress = _Progress(scan, Console(file=io.StringIO(), force_terminal=True))
+    progress = StageProgress(scan, Console(file=io.StringIO(), force_terminal=True))
     tasks = progress._tasks
     with progress:
         for _ in range(3):
