@@ -8,14 +8,22 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from secondglance.imaging.registration import FineModel, coarse_pull, head_centre
+from secondglance.imaging.registration import (
+    FINE_VOXELS,
+    FineModel,
+    coarse_pull,
+    head_centre,
+)
 
 MEAN_FROM = 4
 """Volumes from which on their mean is a better target than one of them; it holds each of them
 too, and of few it would pull a volume to where it already is."""
 
+FIRST_VOXELS = 20_000
+"""On which volumes are registered with one of them, before they are with their mean."""
+
 MEANS_OF_BRAIN = 2
-"""Means to which volumes are brought in turn, when an earlier estimate is improved."""
+"""Most means to which volumes are brought in turn, when an earlier estimate is improved."""
 
 NOISE_LIKENESS = 0.2
 """Correlation of neighbouring voxels below which a volume is noise; a head at SNR 3 has 0.6."""
@@ -41,6 +49,7 @@ def estimate_motion(
     *,
     region: ArrayLike | None = None,
     start: ArrayLike | None = None,
+    mean: ArrayLike | None = None,
 ) -> tuple[NDArray[np.float64], int]:
     """Find the rigid motion of every volume towards a reference volume.
 
@@ -58,6 +67,8 @@ def estimate_motion(
         head.
     start : (T, 4, 4) array, optional
         World mm, volume to reference: an earlier estimate that is improved.
+    mean : (X, Y, Z) array, optional
+        Of the volumes brought together by `start`, where it is at hand.
 
     Returns
     -------
@@ -89,20 +100,22 @@ def estimate_motion(
                 np.linalg.inv(to_world) @ np.linalg.inv(matrix) @ to_world
                 for matrix in np.asarray(start, float)
             ]
-        # A brain has few voxels: all are used
-        few = 1 if votes is not None else 4
         if start is None or not use_mean:
-            every = few if use_mean else 1
-            model = FineModel(fixed, size, centre, every=every, region=votes)
+            most = FIRST_VOXELS if use_mean else FINE_VOXELS
+            model = FineModel(fixed, size, centre, most, votes)
             pulls = list(pool.map(model.align, series, pulls))
         # The mean has less noise than any volume, so all are registered to it again; the mean is
         # recomputed if muscle motion had blurred it
         for _ in range((1 if start is None else MEANS_OF_BRAIN) if use_mean else 0):
-            voxel_pulls = [_voxels(pull, size) for pull in pulls]
-            mean = np.mean(list(pool.map(_pull, series, voxel_pulls)), axis=0)
-            every = 1 if votes is not None else 2
-            model = FineModel(mean, size, centre, every=every, region=votes)
-            pulls = list(pool.map(model.align, series, pulls))
+            if mean is None:
+                voxel_pulls = [_voxels(pull, size) for pull in pulls]
+                mean = np.mean(list(pool.map(_pull, series, voxel_pulls)), axis=0)
+            model = FineModel(np.asarray(mean), size, centre, region=votes)
+            before, mean = pulls, None
+            pulls = list(pool.map(model.align, series, before))
+            apart = residual_displacement(before, pulls, model.points)
+            if apart.mean() < AGREEMENT * np.prod(size) ** (1 / 3):
+                break
 
     # A pull takes points of the mean to a volume: the mean's frame is left for the reference's
     matrices = np.stack([pulls[reference] @ np.linalg.inv(pull) for pull in pulls])

@@ -29,6 +29,13 @@ SMALLEST_SPREAD = 1e-3
 GAIN = 6
 """The column of the gain, after three rotations and three translations."""
 
+BLOCK = 512
+"""Voxels with products that are summed at once: for so few, BLAS starts no threads of its own,
+which would fight with those over volumes."""
+
+FINE_VOXELS = 40_000
+"""On which volumes are registered; more cost time and change nothing that matters."""
+
 LEAST_PART = 3
 """Least number of slices in a part of a volume to estimate its motion."""
 
@@ -128,8 +135,8 @@ class FineModel:
         Of a voxel, mm.
     centre : (3,) array
         About which is turned, mm along voxel axes.
-    every : int
-        Only every n-th voxel is used.
+    most : int
+        About so many voxels are used, evenly chosen.
     region : (X, Y, Z) bool array, optional
         Voxels of the fixed image that are used: muscle beside them may move by itself. By
         default the head and the edge around it.
@@ -146,14 +153,17 @@ class FineModel:
         fixed: NDArray,
         size: NDArray,
         centre: NDArray,
-        every: int = 1,
+        most: int = FINE_VOXELS,
         region: NDArray | None = None,
     ):
         self.size, self.centre = size, centre
         smooth = self._smooth(fixed)
         head = head_region(smooth) if region is None else region
-        chosen = np.flatnonzero(head)[::every]
-        self.points = np.stack(np.unravel_index(chosen, head.shape), axis=-1) * size
+        chosen = np.flatnonzero(head)
+        # By an odd number: slices that are taken in turn both have their share
+        chosen = chosen[:: round(len(chosen) / most) | 1]
+        self.voxels = np.stack(np.unravel_index(chosen, head.shape)).astype(float)
+        self.points = self.voxels.T * size
         self.scale = float(np.percentile(smooth, 99)) or 1.0
         arms = self.points - centre
         gradient = np.stack(
@@ -174,12 +184,22 @@ class FineModel:
         # Change of intensity for a rotation (arms × gradient) and a translation; gain; offset
         flat = np.full_like(values, self.scale)
         columns = [np.cross(arms, gradient), gradient, values, flat, gains]
-        self.columns = np.ascontiguousarray(np.concatenate(columns, axis=1).T) / self.scale
+        self.columns = np.concatenate(columns, axis=1).T / self.scale
         self.reach = reach
 
     @staticmethod
     def _smooth(volume: NDArray) -> NDArray[np.float64]:
         return ndimage.gaussian_filter(np.asarray(volume, float), FINE_SMOOTHING, mode='nearest')
+
+    def _places(
+        self, pull: NDArray, shape: tuple[int, ...], every: int = 1
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Where a pull sends the voxels that are used, in voxels (3, N), and which it holds."""
+        matrix = pull[:3, :3] * self.size / self.size[:, None]
+        place = np.einsum('ij,jn->in', matrix, self.voxels[:, ::every])
+        place += (pull[:3, 3] / self.size)[:, None]
+        last = np.array(shape)[:, None] - 1.0
+        return place, ((place >= 0) & (place <= last)).all(axis=0)
 
     def align(self, moving: NDArray, start: NDArray) -> NDArray[np.float64]:
         """Find where the head is.
@@ -197,33 +217,32 @@ class FineModel:
             `moving` does not show the head.
         """
         spline = ndimage.spline_filter(self._smooth(moving) / self.scale, order=3, mode='mirror')
-        last = np.array(moving.shape)[:, None] - 1.0
 
         def look(pull: NDArray, every: int = 1) -> tuple[NDArray, NDArray]:
-            index = (apply_affine(pull, self.points[::every]) / self.size).T
-            inside = ((index >= 0) & (index <= last)).all(axis=0)
-            return inside, ndimage.map_coordinates(
-                spline, index[:, inside], order=3, mode='mirror', prefilter=False
+            place, inside = self._places(pull, moving.shape, every)
+            values = np.zeros(len(inside))
+            values[inside] = ndimage.map_coordinates(
+                spline, place[:, inside], order=3, mode='mirror', prefilter=False
             )
+            return inside, values
 
         def fit(pull: NDArray) -> float:
             every = 8
             inside, values = look(pull, every)
-            fixed = self.columns[GAIN, ::every][inside]
+            values, fixed = values[inside], self.columns[GAIN, ::every][inside]
             if len(values) < 2 or values.std() == 0 or fixed.std() == 0:
                 return -1.0
             return float(np.corrcoef(values, fixed)[0, 1])
 
         rest = np.eye(4)
         pull = start if fit(start) >= fit(rest) else rest
-        weights = None
+        columns, weights = in_blocks(self.columns), np.ones(len(self.points))
         for _ in range(FINE_STEPS):
             inside, values = look(pull)
             if inside.sum() < 10 * len(self.columns):
                 return rest
-            if weights is None:
-                weights = np.ones(len(inside))
-            found, weights[inside] = self._step(self.columns[:, inside], values, weights[inside])
+            found, fresh = _step(columns, values, np.where(inside, weights, 0), inside)
+            weights = np.where(inside, fresh, weights)
             if not np.isfinite(found).all() or found[GAIN] <= 0:
                 return rest
             rotation, shift = found[:3] / found[GAIN], found[3:6] / found[GAIN]
@@ -255,12 +274,11 @@ class FineModel:
             slices to tell.
         """
         smooth = self._smooth(moving) / self.scale
-        index = (apply_affine(pull, self.points) / self.size).T
-        last = np.array(moving.shape)[:, None] - 1.0
-        inside = ((index >= 0) & (index <= last)).all(axis=0)
-        values = ndimage.map_coordinates(smooth, index[:, inside], order=3, mode='mirror')
+        place, inside = self._places(pull, moving.shape)
+        place = place[:, inside]
+        values = ndimage.map_coordinates(smooth, place, order=3, mode='mirror')
         columns, arms = self.columns[:, inside], self.points[inside] - self.centre
-        slices = np.rint(index[axis, inside]).astype(int)
+        slices = np.rint(place[axis]).astype(int)
         middle = np.median(slices) if inside.any() else 0
         moved = []
         for part in (slices % 2 == 0, slices < middle):
@@ -268,9 +286,10 @@ class FineModel:
             for chosen in (part, ~part):
                 if chosen.sum() < 10 * len(columns) or len(np.unique(slices[chosen])) < LEAST_PART:
                     return 0.0
-                weights = np.ones(int(chosen.sum()))
+                of_part, shown = in_blocks(columns[:, chosen]), values[chosen]
+                every, weights = np.ones(len(shown), bool), np.ones(len(shown))
                 for _ in range(PART_STEPS):
-                    found, weights = self._step(columns[:, chosen], values[chosen], weights)
+                    found, weights = _step(of_part, shown, weights, every)
                 if not np.isfinite(found).all() or found[GAIN] <= 0:
                     return 0.0
                 rotation, shift = found[:3] / found[GAIN], found[3:6] / found[GAIN]
@@ -278,16 +297,28 @@ class FineModel:
             moved.append(float(np.linalg.norm(shifts[0] - shifts[1], axis=1).mean()))
         return max(moved)
 
-    @staticmethod
-    def _step(
-        columns: NDArray, values: NDArray, weights: NDArray
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Coefficients of the columns, and the weights for the next step."""
-        weighted = columns * weights
-        # Not by matrix products: their threads would fight with those over volumes
-        normal = np.einsum('in,jn->ij', weighted, columns)
-        found = np.linalg.lstsq(normal, np.einsum('in,n->i', weighted, values), rcond=1e-10)[0]
-        left = values - np.einsum('in,i->n', columns, found)
-        spread = 1.4826 * np.median(np.abs(left)) + SMALLEST_SPREAD
-        weights = np.clip(1 - (left / (TUKEY * spread)) ** 2, 0, None) ** 2
-        return found, weights
+
+def in_blocks(rows: NDArray) -> NDArray[np.float64]:
+    """Cut rows (..., N) into blocks (B, ..., `BLOCK`), the last filled up with zeros."""
+    *lead, n = rows.shape
+    count = -(-n // BLOCK)
+    filled = np.zeros((*lead, count * BLOCK))
+    filled[..., :n] = rows
+    return np.ascontiguousarray(np.moveaxis(filled.reshape(*lead, count, BLOCK), -2, 0))
+
+
+def _step(
+    columns: NDArray, values: NDArray, weights: NDArray, inside: NDArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coefficients of the columns in blocks, and the weights (N,) for the next step.
+
+    Of values (N,) those `inside` count; the weights of others are zero.
+    """
+    weighted = columns * in_blocks(weights)[:, None]
+    shown = in_blocks(values)
+    normal = np.matmul(weighted, columns.transpose(0, 2, 1)).sum(axis=0)
+    right = np.matmul(weighted, shown[:, :, None]).sum(axis=0)[:, 0]
+    found = np.linalg.lstsq(normal, right, rcond=1e-10)[0]
+    left = (shown - np.matmul(found, columns)).reshape(-1)[: len(values)]
+    spread = 1.4826 * np.median(np.abs(left[inside])) + SMALLEST_SPREAD
+    return found, np.clip(1 - (left / (TUKEY * spread)) ** 2, 0, None) ** 2

@@ -174,7 +174,7 @@ def refine(
     # Lost slices are skipped: the next slice with signal is the neighbour
     held = np.flatnonzero(holds_signal(stack))
     taken, where = _continued(held, np.asarray(positions, float)[held])
-    net = model.net.to(device)
+    net = model.quick.to(device)
     window = window_of_head(stack, net.stride)
     images = normalise_slices(stack[taken])[:, *window]
     first, salient, moved = (

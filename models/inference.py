@@ -256,7 +256,7 @@ def predict(
     window = window_of_head(stack, model.stride)
     images = torch.from_numpy(normalise_slices(np.asarray(stack))[:, *window])[:, None]
     padded, (rows, columns) = pad_to_stride(images, model.stride)
-    net = model.net.to(device).eval()
+    net = model.quick.to(device)
     probabilities = background_alone(len(model.classes), stack.shape)
 
     def segment(part: slice) -> None:

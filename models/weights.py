@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,13 @@ class LoadedModel:
     def stride(self) -> int:
         """Height and width of the network's input are multiples of this; in pixels."""
         return self.net.stride
+
+    @cached_property
+    def quick(self) -> UNet:
+        """The network in its quickest form; it gives the same but for the last digits."""
+        from secondglance.models.unet import folded
+
+        return folded(self.net)
 
 
 def default_weights() -> Path:

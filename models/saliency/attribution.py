@@ -208,7 +208,7 @@ def saliency_stack(
     if region is not None:
         weights = torch.from_numpy(np.asarray(region, np.float32)[:, *window])
         weight, _ = pad_to_stride(weights, model.stride)
-    net = model.net.to(device)
+    net = model.quick.to(device)
     maps = np.zeros(stack.shape, np.float32)
     probabilities = background_alone(len(model.classes), stack.shape)
 

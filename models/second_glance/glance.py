@@ -156,7 +156,7 @@ def predict_brain(
     places : (N, 3, h, w) float32 array
         Coordinates in the rat atlas, mm.
     """
-    net = network.net.to(device).eval()
+    net = network.quick.to(device)
     shown = [torch.from_numpy(given.channels)]
     if mirror:
         turned = shown[0].flip(2).clone()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from secondglance.models.unet import UNet
+from secondglance.models.unet import UNet, folded
 from secondglance.models.weights import (
     FORMAT,
     REFINEMENT,
@@ -28,6 +28,21 @@ def test_any_multiple_of_the_stride_is_accepted(channels):
     size = (net.stride * 3, net.stride * 2)
     assert net.stride == 2 ** (len(channels) - 1)
     assert net(torch.zeros(2, 1, *size)).shape == (2, 4, *size)
+
+
+@pytest.mark.parametrize('form', SHIPPED)
+def test_the_quick_form_has_no_normalisation_left_and_gives_the_same_logits(form):
+    net = load_weights(SHIPPED[form](), form=form).net
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    quick = folded(net)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+    image = torch.rand(3, net.in_channels, 48, 64, generator=torch.Generator().manual_seed(0))
+    found, expected = quick(image), net(image)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+    # A batch of another size gives the same to the last bit: so do other numbers of threads
+    assert torch.equal(quick(image[:2]), found[:2])
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_every_relu_is_a_module_used_once_and_not_in_place():
