@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import linalg, ndimage
 
 from secondglance.imaging.errors import InputError
 
@@ -50,17 +51,13 @@ class SmoothTransform:
         points = np.asarray(points, float)
         flat = points.reshape(-1, 3)
         found = flat @ self.affine[:, :3].T + self.affine[:, 3]
-        sizes = self.splines.shape[1:]
-        index, weight = zip(
-            *(_basis(flat[:, a], self.low[a], self.high[a], sizes[a]) for a in range(3)),
-            strict=True,
-        )
-        for i in range(4):
-            for j in range(4):
-                for k in range(4):
-                    part = weight[0][:, i] * weight[1][:, j] * weight[2][:, k]
-                    at = index[0] + i, index[1] + j, index[2] + k
-                    found += part[:, None] * self.splines[:, at[0], at[1], at[2]].T
+        # A B-spline is one of the kernels with which arrays are read between their elements
+        spans = np.array(self.splines.shape[1:]) - 3
+        at = np.clip((flat - self.low) / (self.high - self.low), 0, 1) * spans + 1
+        for axis, control in enumerate(self.splines):
+            found[:, axis] += ndimage.map_coordinates(
+                control, at.T, order=3, mode='nearest', prefilter=False
+            )
         return found.reshape(points.shape)
 
     def apply_grid(self, x: ArrayLike, y: ArrayLike, z: ArrayLike) -> NDArray[np.float64]:
@@ -163,18 +160,18 @@ def fit_transform(
         for a, b in zip(low, high, strict=True)
     )
     empty = SmoothTransform(affine, low, high, np.zeros((3, *sizes)))
-    design = _design(at, low, high, sizes)
+    cells = _cells(at, low, high, sizes)
     penalty = _roughness(sizes) * len(at) / np.prod(sizes)
-    splines = np.zeros((design.shape[1], 3))
+    splines = np.zeros((len(penalty), 3))
     for _ in range(iterations):
-        spline_trust = given * _tukey(np.linalg.norm(left - design @ splines, axis=1))
-        splines = _solve(design, spline_trust, left, penalty * smooth)
+        spline_trust = given * _tukey(np.linalg.norm(left - _read(cells, splines, left), axis=1))
+        splines = _solve(cells, spline_trust, left, penalty * smooth)
     for _ in range(4):
         found = replace(empty, splines=splines.T.reshape(3, *sizes))
         if found.least_jacobian() > 0.05:
             return found
         smooth *= 8
-        splines = _solve(design, spline_trust, left, penalty * smooth)
+        splines = _solve(cells, spline_trust, left, penalty * smooth)
     return empty
 
 
@@ -195,10 +192,44 @@ def _fit_affine(at: NDArray, goal: NDArray, given: NDArray) -> tuple[NDArray, ND
     return affine, goal - design @ solved
 
 
-def _solve(design: NDArray, trust: NDArray, values: NDArray, penalty: NDArray) -> NDArray:
-    # Single precision is twice as fast, and enough for sums of some thousand matches
-    weighted = design * trust[:, None].astype(np.float32)
-    return np.linalg.solve(weighted.T @ design + penalty, weighted.T @ values)
+@dataclass(frozen=True)
+class _Cell:
+    """Points between the same knots: which, their 64 control points, and the weights of these."""
+
+    points: NDArray[np.intp]
+    controls: NDArray[np.intp]
+    weights: NDArray[np.float64]
+
+
+def _cells(points: NDArray, low: NDArray, high: NDArray, sizes: tuple[int, ...]) -> list[_Cell]:
+    """Sort points (M, 3) by the knots that they lie between."""
+    first, weights = zip(
+        *(_basis(points[:, a], low[a], high[a], sizes[a]) for a in range(3)), strict=True
+    )
+    start = np.ravel_multi_index(first, sizes)
+    product = np.einsum('mi,mj,mk->mijk', *weights).reshape(len(points), -1)
+    beside = np.ravel_multi_index(np.indices((4, 4, 4)).reshape(3, -1), sizes)
+    order = np.argsort(start, kind='stable')
+    groups = np.split(order, np.flatnonzero(np.diff(start[order])) + 1)
+    return [_Cell(group, start[group[0]] + beside, product[group]) for group in groups]
+
+
+def _read(cells: list[_Cell], splines: NDArray, like: NDArray) -> NDArray[np.float64]:
+    """Values (M, 3) of splines at their points."""
+    found = np.zeros(like.shape)
+    for cell in cells:
+        found[cell.points] = cell.weights @ splines[cell.controls]
+    return found
+
+
+def _solve(cells: list[_Cell], trust: NDArray, values: NDArray, penalty: NDArray) -> NDArray:
+    """Control points (K, 3) by weighted least squares with a penalty."""
+    normal, right = penalty.copy(), np.zeros((len(penalty), values.shape[1]))
+    for cell in cells:
+        weighted = (cell.weights * trust[cell.points, None]).T
+        normal[np.ix_(cell.controls, cell.controls)] += weighted @ cell.weights
+        right[cell.controls] += weighted @ values[cell.points]
+    return linalg.solve(normal, right, assume_a='pos', overwrite_a=True, overwrite_b=True)
 
 
 def _tukey(away: NDArray) -> NDArray:
@@ -232,14 +263,6 @@ def _matrix(where: NDArray, low: float, high: float, size: int) -> NDArray:
     for i in range(4):
         full[np.arange(len(where)), first + i] += weights[:, i]
     return full
-
-
-def _design(points: NDArray, low: NDArray, high: NDArray, sizes: Sequence[int]) -> NDArray:
-    """Matrix (M, all control points) of the product of the three axes' splines."""
-    parts = [_matrix(points[:, a], low[a], high[a], sizes[a]) for a in range(3)]
-    joint = parts[0][:, :, None] * parts[1][:, None, :]
-    joint = joint.reshape(len(points), -1)[:, :, None] * parts[2][:, None, :]
-    return joint.reshape(len(points), -1).astype(np.float32)
 
 
 def _roughness(sizes: Sequence[int]) -> NDArray:

@@ -1,7 +1,9 @@
 """The visual report: one HTML page that holds its figures."""
 
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup
@@ -20,7 +22,7 @@ from secondglance.reports.plots import (
     score_charts,
 )
 from secondglance.reports.steps import OUTLINES, SliceSteps, slice_steps
-from secondglance.reports.viewer import CHANGE_NAMES, viewer_within
+from secondglance.reports.viewer import CHANGE_NAMES, viewer_data, viewer_within
 
 MOST_BYTES = 3_700_000
 """Of the pictures of a page; with its text it stays below 4 MB, so that it can be mailed."""
@@ -46,38 +48,23 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     """
     figures_dir.mkdir(parents=True, exist_ok=True)
     prefix = html_path.stem
-    made: dict[str, Path] = {}
-    pictures: dict[str, NDArray] = {}
-
     base = figures.grey(data.image)
-    for name, slices, outline in (
-        ('tissues', figures.tissues(base, data.labels), None),
-        ('mask', base, data.mask),
-        ('first', figures.tissues(base, data.first_labels), None),
-        ('changed', figures.changed(base, changes(data.first_labels, data.labels)), data.mask),
-        ('saliency', figures.diverging(data.saliency), None),
-        ('enhanced', figures.heat(base, data.enhanced), data.mask),
-        ('image', base, None),
-        *[
-            (f'explained{name}', figures.diverging(maps), data.mask)
-            for name, maps in data.explained.items()
-        ],
-    ):
-        picture = figures.mosaic(slices, outline, data.aspect)
-        across = data.image.shape[1] * data.spacing[0]
-        pictures[name] = figures.annotate(picture, len(slices), across, data.edges)
-        made[name] = figures_dir / f'{prefix}_{name}.png'
-    # Encoding leaves the interpreter free
+    mosaics = _mosaics(data, base)
+    made = {name: figures_dir / f'{prefix}_{name}.png' for name in mosaics}
     with ThreadPoolExecutor(ENCODERS) as pool:
-        list(pool.map(figures.save_png, pictures.values(), [made[name] for name in pictures]))
-    # The cohort page alone shows it
-    small = figures.thumbnail(base, data.mask, data.aspect)
-    figures.save_png(small, figures_dir / f'{prefix}_thumbnail.png')
-    # The cohort page shows the files; the report holds them and needs none
-    inside = _within(made, pictures)
-    steps = _steps_within(data)
-    left = MOST_BYTES - sum(map(len, inside.values())) - sum(map(_size_of, steps))
-    viewer = viewer_within(data, left)
+        # Encoding leaves the interpreter free for what is drawn meanwhile
+        drawn = {name: pool.submit(_draw, data, *mosaics[name], made[name]) for name in mosaics}
+        layers = pool.submit(viewer_data, data)
+        # The cohort page alone shows it
+        small = figures.thumbnail(base, data.mask, data.aspect)
+        figures.save_png(small, figures_dir / f'{prefix}_thumbnail.png')
+        steps = _steps_within(data)
+        charts = _charts(data)
+        pictures = {name: picture.result() for name, picture in drawn.items()}
+        # The cohort page shows the files; the report holds them and needs none
+        inside = _within(pool, made, pictures)
+        left = MOST_BYTES - sum(map(len, inside.values())) - sum(map(_size_of, steps))
+        viewer = viewer_within(data, left, layers.result())
     page = (
         page_templates()
         .get_template('report.html')
@@ -87,7 +74,7 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
             colours={n: figures.COLOURS[i] for i, n in enumerate(TISSUES, 1)},
             changes=dict(zip(CHANGE_NAMES, figures.CHANGES.values(), strict=True)),
             viewer=viewer,
-            charts=_charts(data),
+            charts=charts,
             steps=steps,
             step=min(
                 (one.number for one in steps), key=lambda n: abs(n - viewer['start']), default=0
@@ -97,6 +84,38 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
         )
     )
     write_whole(html_path, page)
+
+
+def _mosaics(data: ReportData, base: NDArray) -> dict[str, tuple]:
+    """Slices of each mosaic, as a call that colours them, and their outline."""
+    return {
+        'tissues': (lambda: figures.tissues(base, data.labels), None),
+        'mask': (lambda: base, data.mask),
+        'first': (lambda: figures.tissues(base, data.first_labels), None),
+        'changed': (
+            lambda: figures.changed(base, changes(data.first_labels, data.labels)),
+            data.mask,
+        ),
+        'saliency': (lambda: figures.diverging(data.saliency), None),
+        'enhanced': (lambda: figures.heat(base, data.enhanced), data.mask),
+        'image': (lambda: base, None),
+        **{
+            f'explained{name}': (partial(figures.diverging, maps), data.mask)
+            for name, maps in data.explained.items()
+        },
+    }
+
+
+def _draw(
+    data: ReportData, colour: Callable[[], NDArray], outline: NDArray | None, path: Path
+) -> NDArray:
+    """Draw a mosaic, and write it."""
+    slices = colour()
+    picture = figures.mosaic(slices, outline, data.aspect)
+    across = data.image.shape[1] * data.spacing[0]
+    picture = figures.annotate(picture, len(slices), across, data.edges)
+    figures.save_png(picture, path)
+    return picture
 
 
 def _steps_within(data: ReportData) -> list[SliceSteps]:
@@ -130,15 +149,16 @@ def _outlined(data: ReportData) -> list[str]:
     return [name for name in OUTLINES if name != 'reference' or data.reference is not None]
 
 
-def _within(made: dict[str, Path], pictures: dict[str, NDArray]) -> dict[str, str]:
+def _within(
+    pool: ThreadPoolExecutor, made: dict[str, Path], pictures: dict[str, NDArray]
+) -> dict[str, str]:
     """Encode figures as finely as their share of the page allows."""
     for quality in (figures.QUALITY, 70, 45, 20):
-        with ThreadPoolExecutor(ENCODERS) as pool:
-            encoded = pool.map(
-                lambda name: figures.data_uri(made[name], pictures.get(name), quality),  # noqa: B023
-                made,
-            )
-            inside = dict(zip(made, encoded, strict=True))
+        encoded = pool.map(
+            lambda name: figures.data_uri(made[name], pictures.get(name), quality),  # noqa: B023
+            made,
+        )
+        inside = dict(zip(made, encoded, strict=True))
         if sum(map(len, inside.values())) <= MOSAICS_SHARE * MOST_BYTES:
             break
     return inside

@@ -166,7 +166,7 @@ def _label_layers(data: ReportData) -> tuple[dict[str, NDArray], list[dict[str, 
     return labels, layers
 
 
-def viewer_within(data: ReportData, most_bytes: int) -> dict:
+def viewer_within(data: ReportData, most_bytes: int, told: dict | None = None) -> dict:
     """Gather the layers, as fine as their size allows.
 
     Parameters
@@ -174,13 +174,15 @@ def viewer_within(data: ReportData, most_bytes: int) -> dict:
     data : ReportData
     most_bytes : int
         Of the layers as text.
+    told : dict, optional
+        As of :func:`viewer_data`, where it is at hand.
 
     Returns
     -------
     dict
         As of :func:`viewer_data`.
     """
-    told = viewer_data(data)
+    told = told or viewer_data(data)
     while True:
         size = sum(map(len, (*told['sheets'].values(), *told['labels'].values())))
         pixels = told['n'] * told['width'] * told['height']
