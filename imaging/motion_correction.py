@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
@@ -39,11 +39,14 @@ class MotionEstimate:
         Volume that the others are brought to.
     version : str
         Of the engine that found them; empty where none is known.
+    mean : (X, Y, Z) array or None
+        Of the volumes that they bring together, where it is at hand.
     """
 
     matrices: NDArray[np.float64]
     reference: int
     version: str = ''
+    mean: NDArray[np.float32] | None = None
 
 
 Estimate = Callable[[NDArray, MotionEstimate | None, NDArray | None], MotionEstimate]
@@ -132,7 +135,8 @@ def correct_motion(
         region = find_brain(corrected)
     if region is not None:
         by_head, on_head = motion.matrices, motion
-        motion = estimate(volumes, on_head, region)
+        mean = corrected.mean(axis=3, dtype=np.float64).astype(np.float32)
+        motion = estimate(volumes, replace(on_head, mean=mean), region)
         points = apply_affine(affine, np.argwhere(region))
         apart = residual_displacement(by_head, motion.matrices, points)
         if np.mean(apart) < AGREEMENT * np.prod(voxel_sizes(affine)) ** (1 / 3):

@@ -258,6 +258,7 @@ class SitkMotion(_MotionCorrection):
             n_threads=self.inputs.num_threads,
             region=region,
             start=None if start is None else start.matrices,
+            mean=None if start is None else start.mean,
         )
         return MotionEstimate(matrices, reference, sitk.Version_VersionString())
 
