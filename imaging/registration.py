@@ -1,7 +1,7 @@
 """Rigid registration of volumes of one head: coarsely by mutual information, then finely."""
 
 import numpy as np
-from nibabel.affines import apply_affine, from_matvec
+from nibabel.affines import from_matvec
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation

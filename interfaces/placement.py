@@ -11,7 +11,6 @@ from nipype.interfaces.base import (
     TraitedSpec,
     traits,
 )
-from scipy import fft
 
 from secondglance.files.stacks import read_stack, write_stack
 from secondglance.files.tables import write_tsv
@@ -30,7 +29,7 @@ class _PlaceInputSpec(PoseSpec):
         False, usedefault=True, desc='scale and turn the mask in plane, beside moving it'
     )
     num_threads = traits.Range(
-        low=1, value=1, usedefault=True, nohash=True, desc='threads of the correlation'
+        low=1, value=1, usedefault=True, nohash=True, desc='donors at the same time'
     )
 
 
@@ -50,10 +49,13 @@ class Place(SimpleInterface):
     def _run_interface(self, runtime):
         pose, path = Pose(**self.inputs.pose), self.inputs.enhanced_stack
         head, affine = read_head_stack(path, pose.species)
-        with fft.set_workers(self.inputs.num_threads):
-            found = place_from_bank(
-                head.images, head.positions, self._donors(), similarity=self.inputs.similarity
-            )
+        found = place_from_bank(
+            head.images,
+            head.positions,
+            self._donors(),
+            similarity=self.inputs.similarity,
+            n_threads=self.inputs.num_threads,
+        )
         self._results['placed_stack'] = write_stack(
             found.mask, affine, in_cwd(path, runtime, '_placed')
         )

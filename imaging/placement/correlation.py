@@ -53,7 +53,7 @@ def correlate(images: ArrayLike, kernels: ArrayLike) -> NDArray[np.float32]:
     return np.ascontiguousarray(surface[..., : 2 * height - 1, : 2 * width - 1], np.float32)
 
 
-def peaks_with(images: NDArray[np.float32]) -> Callable[[NDArray], NDArray[np.float32]]:
+def peaks_with(images: NDArray[np.float32]) -> Callable[[NDArray, NDArray], NDArray[np.float32]]:
     """Make ready to find how well many kernels correlate with the same images, at best.
 
     Parameters
@@ -63,15 +63,18 @@ def peaks_with(images: NDArray[np.float32]) -> Callable[[NDArray], NDArray[np.fl
     Returns
     -------
     callable
-        From a kernel (H, W) to the highest value of `correlate` with each image, (N,), or
-        zero. The images are transformed once, and nothing is put in order: half the work.
+        From a kernel (H, W), and the choice of images (N,) bool, to the highest value of
+        `correlate` with each of these, or zero. The images are transformed once, and nothing is
+        put in order: half the work.
     """
     height, width = images.shape[-2:]
     shape = [fft.next_fast_len(2 * n - 1, real=True) for n in (height, width)]
     spectra = fft.rfft2(images, shape)
 
-    def peaks(kernel: NDArray) -> NDArray[np.float32]:
-        surface = fft.irfft2(spectra * np.conj(fft.rfft2(kernel, shape)), shape)
+    def peaks(kernel: NDArray, chosen: NDArray) -> NDArray[np.float32]:
+        if not chosen.any():
+            return np.zeros(0, np.float32)
+        surface = fft.irfft2(spectra[chosen] * np.conj(fft.rfft2(kernel, shape)), shape)
         # Beyond its shifts the padded frame holds zeros, as the shifts without overlap do
         return surface.max(axis=(1, 2)).astype(np.float32)
 

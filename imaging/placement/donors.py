@@ -1,6 +1,7 @@
 """A brain mask for a whole head from another animal: match, correlate, reconcile, place."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -144,6 +145,7 @@ def place_from_bank(
     donors: Sequence[Donor],
     tolerance_px: float = 2.0,
     similarity: bool = False,
+    n_threads: int = 1,
 ) -> Placement:
     """Place the mask of the donor that correlates best with the subject.
 
@@ -157,6 +159,8 @@ def place_from_bank(
     tolerance_px : float
     similarity : bool
         Whether the mask may be scaled and turned in plane, or is moved alone (the paper).
+    n_threads : int
+        Donors at the same time; the result does not depend on it.
 
     Returns
     -------
@@ -170,7 +174,7 @@ def place_from_bank(
     enhanced = np.asarray(enhanced, np.float32)
     frame = _head_frame(enhanced)
     head = _reframed(enhanced, frame)
-    found = match_donors(head, positions, donors, similarity)
+    found = match_donors(head, positions, donors, similarity, n_threads)
     placed = _place(head, positions, found, tolerance_px)
     rows, columns = (
         slice(-part.start, side - part.start)
@@ -186,13 +190,17 @@ def place_from_bank(
 
 
 def match_donors(
-    enhanced: ArrayLike, positions: ArrayLike, donors: Sequence[Donor], similarity: bool = False
+    enhanced: ArrayLike,
+    positions: ArrayLike,
+    donors: Sequence[Donor],
+    similarity: bool = False,
+    n_threads: int = 1,
 ) -> DonorMatch:
     """Find the best correlated donor, match its slices and, if asked, estimate its size.
 
     Parameters
     ----------
-    enhanced, positions, donors, similarity
+    enhanced, positions, donors, similarity, n_threads
         As of :func:`place_from_bank`.
 
     Returns
@@ -209,10 +217,12 @@ def match_donors(
     enhanced = np.asarray(enhanced, np.float32)
     shape = (enhanced.shape[1], enhanced.shape[2])
     framed = [kernels_of(donor, shape) for donor in donors]
-    matches = [
-        match_slices(enhanced, positions, kernels, donor.positions)
-        for donor, (kernels, _) in zip(donors, framed, strict=True)
-    ]
+
+    def match_with(donor: Donor, kernels: NDArray) -> SliceMatch:
+        return match_slices(enhanced, positions, kernels, donor.positions)
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        matches = list(pool.map(match_with, donors, [kernels for kernels, _ in framed]))
     scores = [float(match.score) for match in matches]
     best = int(np.argmax(scores))
     match, (kernels, mask), donor = matches[best], framed[best], donors[best]

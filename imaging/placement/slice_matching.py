@@ -34,6 +34,14 @@ EXTENSION_CORRELATION = 0.5
 beyond the brain there is nothing to place."""
 
 
+BAND = 2.0
+"""Kernels beside its own in the match of halved images with which a slice is correlated."""
+
+
+LEAST_SIDE = 32
+"""Pixels of the shorter side below which images are not halved."""
+
+
 @dataclass(frozen=True)
 class SliceMatch:
     """The donor's slice for each of the subject's.
@@ -48,7 +56,8 @@ class SliceMatch:
     score : float
         Mean correlation of the matched slices, less where the two stacks overlap little.
     correlation : (N, M) array
-        Highest normalised correlation of every slice with every kernel.
+        Highest normalised correlation of every slice with the kernels within `BAND` of its own
+        in the match of halved images; zero with the others.
     """
 
     nearest: NDArray[np.int64]
@@ -85,32 +94,19 @@ def match_slices(
     """
     positions = np.asarray(subject_positions, float)
     donor = np.asarray(donor_positions, float)
-    table = peak_correlations(subject, kernels)
-    n, m = table.shape
-    spacing = (donor[-1] - donor[0]) / (m - 1) if m > 1 else 1.0
-    extent = min(np.ptp(positions), np.ptp(donor)) if m > 1 and n > 1 else 0.0
-    # Where subject and donor are centred alike, equal scores are settled in favour of that
-    reach = (np.ptp(positions) + np.ptp(donor)) / 2
-    offsets = np.arange(-reach, reach + OFFSET_STEP / 2, OFFSET_STEP)
-    best = (-np.inf, 0.0, 1.0)
-    scales = np.asarray(SCALES) if n > 1 and m > 1 else np.ones(1)
-    for scale in (*scales, *-scales) if n > 2 and m > 2 else scales:
-        index = (scale * positions + offsets[:, None] - donor[0]) / spacing
-        inside = (index >= -0.5) & (index <= m - 0.5)
-        n_inside = inside.sum(axis=1)
-        covered = n_inside * (np.ptp(positions) / max(n - 1, 1))
-        scores = np.where(inside, _interpolated(table, index), 0).sum(axis=1)
-        # A longer overlap is better evidence: the mean alone would favour a few good slices
-        scores = scores / np.maximum(n_inside, 1) * np.sqrt(n_inside / n)
-        if scale < 0:
-            scores *= REVERSED
-        scores -= 1e-4 * np.abs(offsets) + 1e-3 * abs(abs(scale) - 1)
-        scores[(n_inside == 0) | (covered < LEAST_OVERLAP * extent)] = -np.inf
-        at = int(scores.argmax())
-        if scores[at] > best[0]:
-            best = (float(scores[at]), float(offsets[at]), float(scale))
+    images, kernels = np.asarray(subject, np.float32), np.asarray(kernels, np.float32)
+    n, m = len(images), len(kernels)
+    near = np.ones((n, m), bool)
+    # Nearly all slices and kernels have nothing to do with each other: half the pixels show that
+    if min(images.shape[1:]) >= LEAST_SIDE and m > 2 * BAND + 1:
+        coarse = _best_line(peak_correlations(halved(images), halved(kernels)), positions, donor)
+        away = np.abs(_on_line(coarse, positions, donor)[:, None] - np.arange(m))
+        near = away <= np.maximum(BAND, away.min(axis=1, keepdims=True))
+    table = peak_correlations(images, kernels, near)
+    best = _best_line(table, positions, donor)
     score, offset, scale = best
-    index = (scale * positions + offset - donor[0]) / spacing
+    index = _on_line(best, positions, donor)
+    spacing = _spacing(donor)
     inside = (index >= -0.5) & (index <= m - 0.5)
     end = np.clip(np.rint(index), 0, m - 1).astype(np.int64)
     alike = table[np.arange(n), end]
@@ -128,22 +124,84 @@ def match_slices(
     )
 
 
-def peak_correlations(images: ArrayLike, kernels: ArrayLike) -> NDArray[np.float32]:
-    """Highest normalised correlation over all shifts, of every image with every kernel.
+def _spacing(donor: NDArray) -> float:
+    """Distance of the donor's slices, mm."""
+    return (donor[-1] - donor[0]) / (len(donor) - 1) if len(donor) > 1 else 1.0
+
+
+def _on_line(
+    line: tuple[float, float, float], positions: NDArray, donor: NDArray
+) -> NDArray[np.float64]:
+    """Indices into the donor's slices, broken and beyond its ends too, by score, offset, scale."""
+    _, offset, scale = line
+    return (scale * positions + offset - donor[0]) / _spacing(donor)
+
+
+def _best_line(table: NDArray, positions: NDArray, donor: NDArray) -> tuple[float, float, float]:
+    """Score, offset, mm, and scale at which slices correlate best with the donor's."""
+    n, m = table.shape
+    extent = min(np.ptp(positions), np.ptp(donor)) if m > 1 and n > 1 else 0.0
+    # Where subject and donor are centred alike, equal scores are settled in favour of that
+    reach = (np.ptp(positions) + np.ptp(donor)) / 2
+    offsets = np.arange(-reach, reach + OFFSET_STEP / 2, OFFSET_STEP)
+    best = (-np.inf, 0.0, 1.0)
+    scales = np.asarray(SCALES) if n > 1 and m > 1 else np.ones(1)
+    for scale in (*scales, *-scales) if n > 2 and m > 2 else scales:
+        index = (scale * positions + offsets[:, None] - donor[0]) / _spacing(donor)
+        inside = (index >= -0.5) & (index <= m - 0.5)
+        n_inside = inside.sum(axis=1)
+        covered = n_inside * (np.ptp(positions) / max(n - 1, 1))
+        scores = np.where(inside, _interpolated(table, index), 0).sum(axis=1)
+        # A longer overlap is better evidence: the mean alone would favour a few good slices
+        scores = scores / np.maximum(n_inside, 1) * np.sqrt(n_inside / n)
+        if scale < 0:
+            scores *= REVERSED
+        scores -= 1e-4 * np.abs(offsets) + 1e-3 * abs(abs(scale) - 1)
+        scores[(n_inside == 0) | (covered < LEAST_OVERLAP * extent)] = -np.inf
+        at = int(scores.argmax())
+        if scores[at] > best[0]:
+            best = (float(scores[at]), float(offsets[at]), float(scale))
+    return best
+
+
+def halved(stack: NDArray) -> NDArray:
+    """Mean over two by two pixels of slices (N, H, W); an odd last row or column is left out.
+
+    Examples
+    --------
+    >>> halved(np.arange(6.0).reshape(1, 2, 3)).tolist()
+    [[[2.0]]]
+    """
+    height, width = (side // 2 * 2 for side in stack.shape[1:])
+    even, odd = stack[:, :height:2, :width], stack[:, 1:height:2, :width]
+    rows = even + odd
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
+
+
+def peak_correlations(
+    images: ArrayLike, kernels: ArrayLike, which: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Highest normalised correlation over all shifts, of images with kernels.
 
     Parameters
     ----------
     images : (N, H, W) array
     kernels : (M, H, W) array
+    which : (N, M) bool array, optional
+        With which kernels an image is correlated, by default with all.
 
     Returns
     -------
     (N, M) array
-        Zero for an image or a kernel of one value.
+        Zero for an image or a kernel of one value, and where they are not correlated.
     """
-    peaks = peaks_with(standardise(images))
+    images, kernels = standardise(images), standardise(kernels)
+    which = np.ones((len(images), len(kernels)), bool) if which is None else which
+    peaks, table = peaks_with(images), np.zeros(which.shape, np.float32)
     # One kernel at a time against all images keeps the memory to that of a stack
-    return np.stack([peaks(kernel) for kernel in standardise(kernels)], axis=1)
+    for kernel, chosen, column in zip(kernels, which.T, table.T, strict=True):
+        column[chosen] = peaks(kernel, chosen)
+    return table
 
 
 def _interpolated(table: NDArray, index: NDArray) -> NDArray:

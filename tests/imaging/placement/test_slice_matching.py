@@ -70,6 +70,29 @@ def test_table_is_the_peak_of_the_normalised_correlation(donor):
     assert table[1, 2] == pytest.approx(pair.max(), rel=1e-5)
 
 
+def test_of_large_images_only_likely_pairs_are_correlated_and_the_match_is_the_same(rng):
+    """The match is that of the whole table, and no slice is without its donor slice."""
+    field = ndimage.gaussian_filter(rng.standard_normal((16, 48, 48)), (1, 2, 2))
+    donor = np.clip(field / field.std(), 0, None)
+    subject = np.roll(donor[3:], (4, -3), (1, 2)) + 0.2 * rng.random((13, 48, 48))
+    at = np.arange(13) - 6.0
+    match = match_slices(subject, at, donor, POSITIONS)
+    np.testing.assert_array_equal(match.nearest, np.arange(13) + 3)
+    whole = peak_correlations(subject, donor)
+    assert (match.correlation == 0).mean() > 0.5
+    held = match.correlation > 0
+    np.testing.assert_array_equal(match.correlation[held], whole[held])
+    assert held[np.arange(13), match.nearest].all()
+    # Offset and scale of the best line through the whole table, found by trying all
+    best = max(
+        np.mean([np.interp(i, np.arange(16), row) for i, row in zip(index, whole, strict=True)])
+        for offset in np.arange(-3, 3.1, 0.25)
+        for index in [at + offset + 7.5]
+        if index.min() >= -0.5 and index.max() <= 15.5
+    )
+    assert match.score == pytest.approx(best - 1e-4 * abs(match.offset_mm), abs=2e-3)
+
+
 def test_empty_subject_still_gives_an_answer(donor):
     match = match_slices(np.zeros_like(donor), POSITIONS, donor, POSITIONS)
     assert np.isfinite(match.score)
