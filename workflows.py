@@ -288,7 +288,8 @@ def _open_streams() -> None:
 
 
 def _main(arguments: list[str]) -> int:
-    variables = dict(ASKS_NO_NETWORK)
+    # What runs side by side is whole volumes, slices and donors: threads below would be in its way
+    variables = {**ASKS_NO_NETWORK, 'OPENBLAS_NUM_THREADS': '1'}
     if not sys.warnoptions and not {'-v', '--verbose'} & set(arguments):
         # What a user must know is said in a sentence; other processes inherit this
         warnings.simplefilter('ignore')

@@ -67,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
         raise InputError('Name either --bids-dir or --atlas, not both.')
     if args.animals < 1:
         raise InputError(f'--animals {args.animals} is too few; simulate at least 1.')
-    from secondglance.models.inference import resolve_device
+    from secondglance.models.device import resolve_device
     from secondglance.models.weights import (
         REFINEMENT,
         SECOND_GLANCE,

@@ -445,7 +445,7 @@ def _execution(args):
         check_plugin(args.plugin)
     device = args.device
     if device.startswith('cuda'):
-        from secondglance.models.inference import resolve_device
+        from secondglance.models.device import resolve_device
 
         device = resolve_device(device)
     nprocs = args.nprocs or 1

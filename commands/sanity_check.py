@@ -44,8 +44,8 @@ def main(args: argparse.Namespace) -> int:
     from secondglance.data import donor_paths, example_rat
     from secondglance.files.bids import find_donor
     from secondglance.files.heads import read_head
+    from secondglance.models.device import resolve_device
     from secondglance.models.donors import donor_pose
-    from secondglance.models.inference import resolve_device
     from secondglance.models.saliency.sanity import check, steps, verdicts
     from secondglance.models.weights import default_weights, load_weights, read_header
     from secondglance.reports.sanity import write_sanity

@@ -136,7 +136,7 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(
             f'Training needs {error.name}, which is not installed: {install_extra("train")}.'
         ) from error
-    from secondglance.models.inference import resolve_device
+    from secondglance.models.device import resolve_device
     from secondglance.models.training.scans import read_labelled_scans
     from secondglance.models.training.segmentation import train
     from secondglance.models.weights import default_weights

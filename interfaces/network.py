@@ -32,7 +32,7 @@ def _load(path: str, device: str, form: str, stamp: tuple[int, ...]) -> LoadedMo
 
 def device_of(inputs: Any) -> str:
     """Device of a node."""
-    from secondglance.models.inference import resolve_device
+    from secondglance.models.device import resolve_device
 
     return resolve_device(inputs.device)
 

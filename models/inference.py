@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,41 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
 
-from secondglance.imaging.errors import InputError
 from secondglance.imaging.intensity import head_mask, normalise_slices
 from secondglance.models.weights import LoadedModel
-
-
-def resolve_device(name: str) -> str:
-    """Resolve ``auto``, and check that torch has the device.
-
-    Parameters
-    ----------
-    name : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Returns
-    -------
-    str
-        For ``auto``, ``cuda`` where torch can use it, else ``cpu``; others stay.
-
-    Raises
-    ------
-    InputError
-        If there is no such device.
-    """
-    if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', name):
-        raise InputError(f'--device {name} is not known: give auto, cpu, cuda or cuda:N.')
-    if name == 'auto':
-        return 'cuda' if torch.cuda.is_available() else 'cpu'
-    if name.startswith('cuda'):
-        if not torch.cuda.is_available():
-            raise InputError(f'--device {name}: torch finds no GPU here; give --device cpu.')
-        if ':' in name and int(name.partition(':')[2]) >= torch.cuda.device_count():
-            raise InputError(
-                f'--device {name}: torch finds {torch.cuda.device_count()} GPUs, numbered from 0.'
-            )
-    return name
 
 
 def pad_to_stride(images: torch.Tensor, stride: int) -> tuple[torch.Tensor, tuple[slice, slice]]:

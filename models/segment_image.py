@@ -162,7 +162,7 @@ def segment(
     InputError
         If the image cannot be used, or an option has an unknown value.
     """
-    from secondglance.models.inference import resolve_device
+    from secondglance.models.device import resolve_device
 
     _check_choices(species, slice_axis, turn, mask_method, second_glance)
     volume = _read(image, voxel_scale)

@@ -24,7 +24,7 @@ from secondglance.reports.scan_result import ScanResult
 
 def on_device(job: ScanJob) -> ScanJob:
     """Resolve the device ``auto`` of a job; as of `secondglance.models.inference`."""
-    from secondglance.models.inference import resolve_device
+    from secondglance.models.device import resolve_device
 
     device = resolve_device(job.execution.device)
     return replace(job, execution=replace(job.execution, device=device))

@@ -1,0 +1,44 @@
+"""The device of the networks, known without loading torch where torch has no choice."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from secondglance.imaging.errors import InputError
+from secondglance.models import device
+from secondglance.models.device import resolve_device
+
+
+def test_the_build_of_torch_is_read_and_not_guessed():
+    built = torch.version.cuda is None and torch.version.hip is None
+    assert device._built_for_processors() is built
+
+
+@pytest.mark.parametrize('name', ['auto', 'cpu'])
+def test_a_processor_is_chosen_without_loading_torch(name):
+    if name == 'auto' and not device._built_for_processors():
+        pytest.skip('this torch must be asked for its cards')
+    told = (
+        'import sys; from secondglance.models.device import resolve_device; '
+        f'print(resolve_device({name!r}), "torch" in sys.modules)'
+    )
+    found = subprocess.run([sys.executable, '-c', told], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ['cpu', 'False']
+
+
+def test_a_build_for_cards_is_asked(monkeypatch):
+    monkeypatch.setattr(device, '_built_for_processors', lambda: False)
+    for available, expected in ((True, 'cuda'), (False, 'cpu')):
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda available=available: available)
+        assert resolve_device('auto') == expected
+        assert resolve_device('cpu') == 'cpu'
+
+
+def test_an_unknown_or_missing_device_is_refused():
+    with pytest.raises(InputError, match='tpu'):
+        resolve_device('tpu')
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match='no GPU'):
+            resolve_device('cuda')
