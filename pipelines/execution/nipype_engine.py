@@ -19,6 +19,7 @@ from secondglance.files.atomic import no_room
 from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.models.pace import duration
 from secondglance.pipelines.execution.cache import remove_broken, seal_node, seal_workflow
+from secondglance.pipelines.execution.content_hash import hash_once
 from secondglance.pipelines.execution.environment import environment
 from secondglance.pipelines.execution.processes import METHOD, WARM, start_server
 from secondglance.pipelines.settings import Execution
@@ -86,6 +87,7 @@ def configure(
         Show the engine's own log.
     stop_on_first_crash : bool
     """
+    hash_once()
     workflow.config['execution'] = {
         'hash_method': 'content',
         'crashfile_format': 'txt',

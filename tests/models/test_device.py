@@ -24,8 +24,10 @@ def test_a_processor_is_chosen_without_loading_torch(name):
         'import sys; from secondglance.models.device import resolve_device; '
         f'print(resolve_device({name!r}), "torch" in sys.modules)'
     )
-    found = subprocess.run([sys.executable, '-c', told], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == ['cpu', 'False']
+    found = subprocess.run(
+        [sys.executable, '-c', told], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == [b'cpu', b'False']
 
 
 def test_a_build_for_cards_is_asked(monkeypatch):
