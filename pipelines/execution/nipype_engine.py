@@ -55,6 +55,9 @@ NO_MEMORY = re.compile(
 )
 """What the system, Python, NumPy, torch and C++ say where memory runs out."""
 
+REFRESHES = 4
+"""Of the lines on a terminal, a second."""
+
 LEAST_SHARE = 0.15
 """Of a scan that must be done before the time left is told."""
 
@@ -342,6 +345,9 @@ class StageProgress:
             TextColumn('{task.fields[left]}'),
             console=console,
             disable=console is None,
+            # A file gets the last state alone; drawn in vain it would cost a core a percent or two
+            auto_refresh=console is not None and console.is_terminal,
+            refresh_per_second=REFRESHES,
         )
         self._tasks = {
             stage: self._bar.add_task(STAGES[stage], total=len(nodes), left='')
