@@ -19,7 +19,7 @@ MEAN_FROM = 4
 """Volumes from which on their mean is a better target than one of them; it holds each of them
 too, and of few it would pull a volume to where it already is."""
 
-FIRST_VOXELS = 20_000
+FIRST_VOXELS = 27_000
 """On which volumes are registered with one of them, before they are with their mean."""
 
 MEANS_OF_BRAIN = 2
@@ -33,6 +33,9 @@ LEAST_LIKENESS = 0.5
 
 WITHIN_VOLUME_MM = 0.12
 """Distance between parts of a volume from which on it is reported; at rest it is 0.01 to 0.03."""
+
+PART_VOXELS = 36_000
+"""On which the parts of a volume are compared."""
 
 AGREEMENT = 0.03
 """Of a voxel: estimates by head and by brain that differ less differ by noise alone."""
@@ -368,7 +371,7 @@ def within_volume_motion(
     # The median, so that a volume with moved slices does not define the reference
     target = _median(still.reshape(-1, still.shape[-1])).reshape(still.shape[:3])
     votes = None if region is None else np.asarray(region, bool)
-    model = FineModel(target, size, head_centre(target) * size, region=votes)
+    model = FineModel(target, size, head_centre(target) * size, PART_VOXELS, votes, odd=True)
 
     def one(t: int) -> float:
         pull = world_to_pull(np.asarray(matrices)[t], to_world)
