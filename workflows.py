@@ -1,6 +1,7 @@
 """The command line: parse, validate, build, run, exit code."""
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -245,7 +246,7 @@ def main(argv: list[str] | None = None) -> int:
     -------
     int
         0 all done, 1 some subject failed, 2 the call was wrong, 130 stopped by Ctrl-C, 143 by a
-        TERM signal.
+        TERM signal. Without `argv`, the process ends with it.
     """
     if argv is not None:
         return _main(list(argv))
@@ -261,9 +262,11 @@ def main(argv: list[str] | None = None) -> int:
             # Libraries turn an interrupt into errors of their own
             if not stop.code:
                 code = _crashed(error)
-    if stop.code:
-        leave(stop.code)
-    return code
+    for stream in (sys.stdout, sys.stderr):
+        # Nobody may read it any more
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    leave(stop.code or code)
 
 
 def _crashed(error: Exception) -> int:

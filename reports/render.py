@@ -86,7 +86,9 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     write_whole(html_path, page)
 
 
-def _mosaics(data: ReportData, base: NDArray) -> dict[str, tuple]:
+def _mosaics(
+    data: ReportData, base: NDArray
+) -> dict[str, tuple[Callable[[], NDArray], NDArray | None]]:
     """Slices of each mosaic, as a call that colours them, and their outline."""
     return {
         'tissues': (lambda: figures.tissues(base, data.labels), None),

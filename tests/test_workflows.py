@@ -372,3 +372,30 @@ def test_a_full_disk_ends_without_a_traceback(monkeypatch, capsys, path):
     said = capsys.readouterr().err
     assert said.startswith(f'secondglance: {path or "A file"} cannot be used (No space left')
     assert said.count('\n') == 1
+
+
+ENDING = """
+import atexit, sys
+from secondglance import workflows
+
+class Module:
+    def __del__(self):
+        print('taken apart')
+
+module = Module()
+atexit.register(print, 'temporary folders removed')
+sys.argv = ['secondglance', *sys.argv[1:]]
+sys.exit(workflows.main())
+"""
+
+
+@pytest.mark.parametrize(('call', 'code'), [(['--dry-run', '--nprocs', '0'], 2), (['--help'], 0)])
+def test_a_call_ends_without_taking_its_libraries_apart(tmp_path, call, code):
+    """Half a second of every call, were it not so; what was to be done at its end is done."""
+    found = subprocess.run(
+        [sys.executable, '-c', ENDING, *call], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert found.returncode == code
+    assert found.stdout.endswith('temporary folders removed\n')
+    assert 'taken apart' not in found.stdout
+    assert ('usage' in found.stdout) if code == 0 else ('secondglance: ' in found.stderr)
