@@ -27,20 +27,24 @@ def test_a_processor_is_chosen_without_loading_torch(name):
     found = subprocess.run(
         [sys.executable, '-c', told], capture_output=True, text=True, check=True
     )
-    assert found.stdout.split() == [b'cpu', b'False']
+    assert found.stdout.split() == ['cpu', 'False']
 
 
-def test_a_build_for_cards_is_asked(monkeypatch):
+def test_a_graphics_card_is_one_of_those_that_are_there(monkeypatch):
     monkeypatch.setattr(device, '_built_for_processors', lambda: False)
-    for available, expected in ((True, 'cuda'), (False, 'cpu')):
-        monkeypatch.setattr(torch.cuda, 'is_available', lambda available=available: available)
-        assert resolve_device('auto') == expected
-        assert resolve_device('cpu') == 'cpu'
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    assert [resolve_device(name) for name in ('auto', 'cuda', 'cuda:1', 'cpu')] == [
+        *('cuda', 'cuda', 'cuda:1', 'cpu')
+    ]
+    with pytest.raises(InputError, match='finds 2 GPUs, numbered from 0'):
+        resolve_device('cuda:2')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert resolve_device('auto') == 'cpu'
+    with pytest.raises(InputError, match='no GPU here'):
+        resolve_device('cuda')
 
 
-def test_an_unknown_or_missing_device_is_refused():
+def test_an_unknown_device_is_refused():
     with pytest.raises(InputError, match='tpu'):
         resolve_device('tpu')
-    if not torch.cuda.is_available():
-        with pytest.raises(InputError, match='no GPU'):
-            resolve_device('cuda')

@@ -6,7 +6,6 @@ import torch
 
 from secondglance.data import example_rat
 from secondglance.files.heads import read_head
-from secondglance.imaging.errors import InputError
 from secondglance.imaging.intensity import head_mask, normalise_slices
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.pose import Pose
@@ -15,7 +14,6 @@ from secondglance.models.inference import (
     each_batch,
     pad_to_stride,
     predict,
-    resolve_device,
     window_of_head,
 )
 from secondglance.models.saliency.attribution import saliency_stack
@@ -176,20 +174,6 @@ def test_threads_are_given_back_after_a_failure(threads):
     with pytest.raises(ValueError, match='slice'):
         each_batch(work, 9, 'cpu', 8)
     assert torch.get_num_threads() == 2
-
-
-def test_a_graphics_card_is_one_of_those_that_are_there(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    assert [resolve_device(name) for name in ('auto', 'cuda', 'cuda:1', 'cpu')] == [
-        *('cuda', 'cuda', 'cuda:1', 'cpu')
-    ]
-    with pytest.raises(InputError, match='finds 2 GPUs, numbered from 0'):
-        resolve_device('cuda:2')
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    assert resolve_device('auto') == 'cpu'
-    with pytest.raises(InputError, match='no GPU here'):
-        resolve_device('cuda')
 
 
 @pytest.fixture
