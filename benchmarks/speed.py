@@ -1,11 +1,12 @@
 """How long scans take, what of it is arithmetic, and how it grows; writes docs/performance.md.
 
-``python benchmarks/speed.py [--quick] [--large]``
+``python benchmarks/speed.py [--quick] [--large] [--repeats 5] [--slices 10 40 …]``
 
 Every row is a whole process, as a user waits for it. Beside it stands the floor, measured in the
 same minutes: a process that imports torch and Nipype, and runs the networks once on as many
 slices as the example has, without files, graph or report. ``--quick`` measures once and leaves
-out growth; ``--large`` adds 200 volumes of 128 × 128 × 60, which takes long.
+out growth; ``--large`` adds 200 volumes of 128 × 128 × 60, which takes long. ``--scans``,
+``--slices``, ``--matrix`` and ``--volumes`` choose sizes; with none after it, one is left out.
 """
 
 import argparse
@@ -40,9 +41,9 @@ import torch
 from secondglance.models.saliency.attribution import saliency
 from secondglance.models.weights import *
 torch.set_num_threads({CORES})
-first = load_weights(default_weights()).net
-refinement = load_weights(default_refinement(), form=REFINEMENT).net
-second = load_weights(default_second_glance(), form=SECOND_GLANCE).net
+first = load_weights(default_weights()).{{form}}
+refinement = load_weights(default_refinement(), form=REFINEMENT).{{form}}
+second = load_weights(default_second_glance(), form=SECOND_GLANCE).{{form}}
 n = {{slices}}
 start = time.perf_counter()
 for low in range(0, n, 8):
@@ -53,8 +54,16 @@ for low in range(0, n, 8):
             second(torch.rand(min(8, n - low), 13, {{second}}))
 print(time.perf_counter() - start)
 """
+AT_ONCE = 'import os; os._exit(0)\n'
 SIZES = {'slices': 40, 'first': '96, 96', 'second': '96, 80'}
 """Of the example: slices, and their pixels as the networks of the two glances see them."""
+
+SIZES_OF_GROWTH = {
+    'scans': [1, 2, 8, 32],
+    'slices': [10, 40, 160, 400],
+    'matrix': [64, 128, 256],
+    'volumes': [1, 10, 50, 200],
+}
 
 NAMES = {
     'motion_correction': 'motion correction',
@@ -113,10 +122,13 @@ def single(folder: Path, repeats: int) -> dict[str, list[Run]]:
     """Measure the example: cold, without motion correction, cached, help, and the floor."""
     rows: dict[str, list[Run]] = {}
     example = ('--subject', 'sub-01')
-    networks = NETWORKS.format(**SIZES)
+    networks = {form: NETWORKS.format(**SIZES, form=form) for form in ('net', 'quick')}
     segment(folder, *example)  # makes the data set, and fills the system's cache of files
     steps: dict[str, Callable[[], Run]] = {
-        'floor': lambda: run([sys.executable, '-c', IMPORTS + networks], folder),
+        'floor': lambda: run([sys.executable, '-c', IMPORTS + networks['net']], folder),
+        'floor, networks in their quick form': lambda: run(
+            [sys.executable, '-c', IMPORTS + networks['quick'] + AT_ONCE], folder
+        ),
         'imports alone': lambda: run([sys.executable, '-c', IMPORTS], folder),
         'cold, without motion correction': lambda: segment(folder, *example, '--motion', 'none'),
         'cold, two processes': lambda: segment(folder, *example, '--nprocs', '2'),
@@ -196,13 +208,13 @@ def scan(folder: Path, slices: int, matrix: int, volumes: int) -> Path:
     return path
 
 
-def growth(folder: Path, large: bool) -> dict[str, dict[int, Run]]:
+def growth(folder: Path, sizes: dict[str, list[int]], large: bool) -> dict[str, dict[int, Run]]:
     """Measure how time and memory grow with slices, matrix and volumes."""
     found: dict[str, dict[int, Run]] = {}
     plan: list[tuple[str, int, tuple[int, int, int]]] = [
-        *(('slices', n, (n, 64, 1)) for n in (10, 40, 160, 400)),
-        *(('matrix', n, (40, n, 1)) for n in (64, 128, 256)),
-        *(('volumes', n, (40, 64, n)) for n in (1, 10, 50, 200)),
+        *(('slices', n, (n, 64, 1)) for n in sizes['slices']),
+        *(('matrix', n, (40, n, 1)) for n in sizes['matrix']),
+        *(('volumes', n, (40, 64, n)) for n in sizes['volumes']),
         *((('200 volumes of 128 × 128 × 60', 200, (60, 128, 200)),) if large else ()),
     ]
     for name, n, size in plan:
@@ -290,7 +302,9 @@ def page(
         '',
         'The *floor* is a process that imports torch and Nipype and runs the networks on as many '
         'slices as the example has: forward and guided backward of the first glance, refinement, '
-        'and the second glance with its mirror image. It reads no scan and writes nothing.',
+        'and the second glance with its mirror image. It reads no scan and writes nothing. '
+        'Below it the same with the networks as a scan runs them (batch normalisation folded, '
+        'channels side by side), ended without unloading libraries, as a call ends.',
         '',
         'On a busy machine core-seconds say more than the clock. Memory leaves out that of stages '
         'which run in processes of their own.',
@@ -357,14 +371,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--quick', action='store_true')
     parser.add_argument('--large', action='store_true')
+    parser.add_argument('--repeats', type=int, default=5)
+    for name, usual in SIZES_OF_GROWTH.items():
+        parser.add_argument(f'--{name}', type=int, nargs='*', default=usual)
     args = parser.parse_args()
+    if args.quick:
+        args.repeats, args.scans = 1, [2, 4]
+        args.slices = args.matrix = args.volumes = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        rows = single(folder, 1 if args.quick else 5)
+        rows = single(folder, args.repeats)
         segment(folder, '--subject', 'sub-01')
         took, left = stages(folder), residual(folder)
-        cohorts = cohort(folder, (2, 4) if args.quick else (1, 2, 8, 32))
-        told = {} if args.quick else growth(folder, args.large)
+        cohorts = cohort(folder, args.scans) if args.scans else {}
+        told = growth(folder, vars(args), args.large)
     text = page(rows, took, cohorts, told, left)
     PAGE.write_text(text)
     if told:
