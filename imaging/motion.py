@@ -99,10 +99,8 @@ def estimate_motion(
         if start is None:
             pulls = _coarse_pulls(pool, series, reference, size, centre)
         else:
-            pulls = [
-                np.linalg.inv(to_world) @ np.linalg.inv(matrix) @ to_world
-                for matrix in np.asarray(start, float)
-            ]
+            inverse = np.linalg.inv(to_world)
+            pulls = [inverse @ np.linalg.inv(m) @ to_world for m in np.asarray(start, float)]
         if start is None or not use_mean:
             most = FIRST_VOXELS if use_mean else FINE_VOXELS
             model = FineModel(fixed, size, centre, most, votes)
@@ -110,10 +108,8 @@ def estimate_motion(
         # The mean has less noise than any volume, so all are registered to it again; the mean is
         # recomputed if muscle motion had blurred it
         for _ in range((1 if start is None else MEANS_OF_BRAIN) if use_mean else 0):
-            if mean is None:
-                voxel_pulls = [_voxels(pull, size) for pull in pulls]
-                mean = np.mean(list(pool.map(_pull, series, voxel_pulls)), axis=0)
-            model = FineModel(np.asarray(mean), size, centre, region=votes)
+            target = _mean_of(pool, series, pulls, size) if mean is None else np.asarray(mean)
+            model = FineModel(target, size, centre, region=votes)
             before, mean = pulls, None
             pulls = list(pool.map(model.align, series, before))
             apart = residual_displacement(before, pulls, model.points)
@@ -140,6 +136,18 @@ def _coarse_pulls(
         return coarse_pull(series[t], series[reference], size, centre).round(DECIMALS)
 
     return list(pool.map(pull, range(len(series))))
+
+
+def _mean_of(
+    pool: ThreadPoolExecutor, series: list[NDArray], pulls: list[NDArray], size: NDArray
+) -> NDArray[np.float32]:
+    """Mean of volumes, each read where its pull sends the voxels."""
+    total = np.zeros(series[0].shape, np.float32)
+    # Summed as they come: a long series is not held once more
+    for moved in pool.map(_pull, series, [_voxels(pull, size) for pull in pulls]):
+        total += moved
+    total /= len(series)
+    return total
 
 
 def typical_volume(volumes: ArrayLike) -> int:
