@@ -206,7 +206,7 @@ def _cells(points: NDArray, low: NDArray, high: NDArray, sizes: tuple[int, ...])
     first, weights = zip(
         *(_basis(points[:, a], low[a], high[a], sizes[a]) for a in range(3)), strict=True
     )
-    start = np.ravel_multi_index(first, sizes)
+    start = np.asarray(np.ravel_multi_index(first, sizes))
     product = np.einsum('mi,mj,mk->mijk', *weights).reshape(len(points), -1)
     beside = np.ravel_multi_index(np.indices((4, 4, 4)).reshape(3, -1), sizes)
     order = np.argsort(start, kind='stable')
