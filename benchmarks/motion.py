@@ -155,7 +155,9 @@ def write(rows: list[tuple[float, str, float, float, float]], about: str) -> Non
         HEADING,
         '',
         f'Written by `benchmarks/motion.py --write`: {about}. Left is the mean distance of the '
-        'brain from where it belongs; *head* and *brain* are what motion is estimated on.',
+        'brain from where it belongs; *head* and *brain* are what motion is estimated on. '
+        '*embedded, brain* is all that a run does: the network that finds the brain, resampling, '
+        'and the comparison of the parts of a volume are in it. MCFLIRT is measured where FSL is.',
         '',
         '| engine | muscle moves by, mm | left, mm | worst volume, mm | core-seconds a volume |',
         '| --- | --- | --- | --- | --- |',
