@@ -13,18 +13,18 @@ def _hash(path: str, stamp: tuple[int, ...], options: tuple) -> str:
     return hash_infile(path, *options)
 
 
-def content_hash(afile, chunk_len=1 << 20, crypto=hashlib.md5, raise_notfound=False) -> str:
+def content_hash(path, chunk_len=1 << 20, crypto=hashlib.md5, raise_notfound=False) -> str:
     """Do as Nipype's ``hash_infile``, without reading again what has not changed.
 
     The engine hashes every input of every node twice, so weights and stacks are read a dozen
     times a scan.
     """
     try:
-        about = os.stat(afile)
+        about = os.stat(path)
     except OSError:
-        return hash_infile(afile, chunk_len, crypto, raise_notfound)
+        return hash_infile(path, chunk_len, crypto, raise_notfound)
     stamp = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-    return _hash(str(afile), stamp, (chunk_len, crypto))
+    return _hash(str(path), stamp, (chunk_len, crypto))
 
 
 def hash_once() -> None:
