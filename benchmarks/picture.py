@@ -69,7 +69,7 @@ def draw_slices(output, stem, picture):
 
 
 def draw_report(args):
-    """Open a report in a browser, set its viewer, and keep what is seen."""
+    """Open a report in a browser, set its viewer, and keep the picture."""
     from PIL import Image
     from playwright.sync_api import sync_playwright
 

@@ -197,7 +197,7 @@ def _scans_of_files(args, output_dir, console) -> list:
 
 
 def _each_once(scans: list, console) -> list:
-    """Leave out scans whose file is that of one before, by links or hard links, and say so."""
+    """Leave out scans that share a file with one before, by links or hard links, and say so."""
     from secondglance.files.bids import same_file
 
     found: dict = {}

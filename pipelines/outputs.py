@@ -186,7 +186,7 @@ def _reference(path: Path) -> dict[str, str]:
 
 
 def _texts(scan: Scan, method: Method, settings: dict) -> dict[str, str]:
-    """Files whose content is known before anything runs: name below the root, and text."""
+    """Files with content that is known before anything runs: name below the root, and text."""
     begin = scan.folder / scan.stem
     texts = {
         f'{begin}_dseg.tsv': labels_table(),

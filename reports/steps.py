@@ -267,7 +267,7 @@ def draw_slice(
     masks : dict of (H, W) bool arrays
         By name, as of `OUTLINES`.
     words : str
-        What is seen.
+        What the picture shows, for those who do not see it.
     marks : str
         SVG elements above, in pixels.
 

@@ -1,7 +1,7 @@
 """The verdict on a scan: its warnings, and the colour of the banner of its report.
 
 Thresholds were set on eight rats of ``benchmarks/verdict.py``; docs/report.md has the figures of
-the seven others, and says what had been seen of those before.
+the seven others, and says what was known of those before.
 """
 
 from collections.abc import Iterable, Sequence
@@ -52,7 +52,7 @@ ZIGZAG_MM = 0.25
 size of a rat, above which the animal moved between slices."""
 
 LEAST_PIXELS = 20
-"""Of brain in a slice whose intensity is judged."""
+"""Of brain in a slice, below which its intensity is not judged."""
 
 TIP = 0.1
 """Area of brain in an end slice, of the largest slice, below which it is a tip of the brain."""

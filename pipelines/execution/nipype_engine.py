@@ -63,7 +63,7 @@ LEAST_SHARE = 0.15
 
 
 class MultiProcPlugin(plugins.MultiProcPlugin):
-    """Nipype's own; a stage whose process was killed, or could write nothing, has failed.
+    """Nipype's own; a stage has failed if its process was killed, or could write nothing.
 
     Nipype drops what such a process leaves, and waits for its result for ever.
     """
