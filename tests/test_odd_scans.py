@@ -1,5 +1,6 @@
 """Whole calls on scans that are odd: read right and said, or refused in a sentence."""
 
+import html
 import json
 import shutil
 import warnings
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from secondglance.data import example_rat
+from secondglance.files.tables import read_tsv
 from secondglance.workflows import main
 
 SLICES = slice(6, 11)
@@ -143,3 +145,32 @@ def test_a_scale_that_is_no_scale_is_refused(rat, call, tmp_path, value):
     code, said, _ = call(path, f'--voxel-scale={value}')
     assert code == 2
     assert f'--voxel-scale {float(value):g}' in said
+
+
+@pytest.mark.slow
+def test_a_flag_of_the_report_is_one_of_table_cohort_page_and_summary(rat, call, tmp_path):
+    voxels, affine = rat
+    spoiled = voxels.copy()
+    spoiled[:, :, 2] = spoiled[:, :, 2] // 4
+    paths = [_save(tmp_path / 'one.nii', voxels, affine)]
+    paths.append(
+        _save(tmp_path / 'two.nii', spoiled, np.diag([1000, 1000, 1000, 1]) @ affine, 'micron')
+    )
+    code, said, _ = call(paths[0], str(paths[1]), '--nprocs', '1')
+    assert code == 0
+    out, said = tmp_path / 'out', ' '.join(said.split())
+    rows = {row['scan']: row for row in read_tsv(out / 'cohort.tsv')}
+    page = html.unescape((out / 'cohort.html').read_text())
+    for name in ('sub-one_head', 'sub-two_head'):
+        flags = json.loads((out / 'logs' / f'{name}.json').read_text())['flags']
+        report = html.unescape((out / f'{name}.html').read_text())
+        for flag in flags:
+            assert flag in report
+            assert flag in page
+            assert flag in said
+        assert ' '.join(flags) == ('' if not flags else rows[name]['flags'])
+        assert rows[name]['verdict'] in page
+    told = json.loads((out / 'logs' / 'sub-two_head.json').read_text())['flags']
+    assert any('in microns' in flag for flag in told)
+    assert any('weak' in flag for flag in told)
+    assert rows['sub-two_head']['verdict'] != 'good'
