@@ -212,3 +212,29 @@ def test_all_that_says_where_voxels_lie_is_taken_over(rng, oblique):
         np.testing.assert_array_equal(header.get_qform(), image.header.get_qform())
         np.testing.assert_array_equal(header.get_sform(), image.header.get_sform())
     assert scale_of(other) == 10
+
+
+@pytest.mark.parametrize(('sform', 'qform'), [(0, 1), (1, 0), (2, 1)])
+def test_one_of_two_forms_says_how_a_head_lies(rat, sform, qform):
+    def edit(image):
+        affine = image.affine
+        image.set_qform(affine, qform)
+        image.set_sform(affine, sform)
+
+    assert not check_geometry(rat(edit=edit)).notes
+    [note] = check_geometry(rat(edit=lambda image: _without_forms(image))).notes
+    assert 'does not say how the head lies' in note
+
+
+def _without_forms(image):
+    image.set_qform(image.affine, 0)
+    image.set_sform(image.affine, 0)
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2])
+def test_one_size_alone_that_is_ten_times_another_is_no_unit(rat, axis):
+    def edit(image):
+        image.header['pixdim'][1 + axis] *= 10
+
+    with pytest.raises(InputError, match='by its pixdim: correct its header'):
+        check_geometry(rat(edit=edit))

@@ -53,3 +53,10 @@ def test_a_head_five_times_as_long_as_wide_is_distorted(sizes, distorted):
 def test_headers_are_judged_by_the_width_of_the_head(width, field, scale):
     assert header_scale(width, field) == pytest.approx(scale)
     assert header_scale(0, field) == 1
+
+
+def test_a_head_is_as_long_as_the_slices_that_show_it():
+    volume = np.zeros((40, 40, 60))
+    volume[10:30, 12:28, 20:50] = 100
+    found = head_size(volume, (0.5, 0.5, 0.6))
+    np.testing.assert_allclose(found.sides, [10, 8, 18], atol=2.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.smooth_transform import fit_transform
+from secondglance.imaging.smooth_transform import _roughness, fit_transform
 
 
 def bent(points):
@@ -76,3 +76,18 @@ def test_folding_targets_give_a_map_that_does_not_fold(brain):
 def test_too_few_matches_are_refused():
     with pytest.raises(InputError, match='only 3 usable pixels'):
         fit_transform(np.eye(3), np.eye(3))
+
+
+def test_only_bends_are_rough():
+    """Of 5 × 4 × 6 coefficients: x² has 2 as its second difference in 3 × 4 × 6 places."""
+    x, y, z = (axis.ravel() for axis in np.indices((5, 4, 6)).astype(float))
+    # Beside a little on size
+    rough = _roughness((5, 4, 6)) - 1e-3 * np.eye(120)
+
+    def of(coefficients):
+        return coefficients @ rough @ coefficients
+
+    assert of(2 * x + 3 * y - z + 7) == pytest.approx(0, abs=1e-9)
+    assert of(x**2) == pytest.approx(4 * 3 * 4 * 6)
+    assert of(y**2) == pytest.approx(4 * 5 * 2 * 6)
+    assert of(z**2) == pytest.approx(4 * 5 * 4 * 4)

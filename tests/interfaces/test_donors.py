@@ -41,8 +41,11 @@ def test_second_subject_finds_what_the_first_computed(look, tmp_path, monkeypatc
         assert look('b', **cache) == first
     assert look('c', method='gradient', **cache) != first
     assert look('d', peak=1.0, **cache) != first
+    assert look('e', width=0.3, **cache) != first
+    assert look('f', target='WM', **cache) != first
+    assert look('g', smooth=1, **cache) != first
     left = [p.name for p in (tmp_path / 'shared' / 'donors').iterdir()]
-    assert len(left) == 3
+    assert len(left) == 6
     assert not any(name.startswith('.') for name in left)
 
 

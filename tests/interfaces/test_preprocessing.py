@@ -351,3 +351,23 @@ def test_the_brain_is_sought_in_the_mean_that_the_first_glance_gets(save, obliqu
     engine = SitkMotion(in_file=series, volumes=[0, 1, 2, 3], weights=str(default_weights()))
     mean = MeanVolume(in_file=engine.run().outputs.out_file).run().outputs.out_file
     np.testing.assert_array_equal(seen[0], nib.load(mean).get_fdata(dtype=np.float32))
+
+
+def test_a_half_turn_about_the_middle_of_the_scan_is_no_translation(fake_fsl, save, tmp_path):
+    """The middle of 8 × 9 voxels of 2.5 × 3 mm is at 8.75 and 12 mm of FSL's tenfold frame."""
+    turn = r'-1 0 0 17.5\n0 -1 0 24\n0 0 1 0\n0 0 0 1\n'
+    still = r'1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n'
+    fake = FAKE.split('for t, x')[0] + (
+        f"for t, rows in enumerate(('{still}', '{turn}', '{still}')):\n"
+        "    open(f'{out}.mat/MAT_{t:04d}', 'w').write(rows)\n"
+    )
+    (tmp_path / 'fsl/bin/mcflirt').write_text(fake)
+    head = ndimage.gaussian_filter(np.random.default_rng(2).random((8, 9, 5)), 1)
+    head += head[::-1, ::-1]
+    affine = np.diag([-0.25, 0.3, 0.9, 1.0])
+    affine[:3, 3] = 4, -3, 7
+    path = save(np.stack([head] * 3, axis=-1).astype(np.float32), affine)
+    out = McflirtMotion(in_file=path, volumes=[0, 1, 2]).run().outputs
+    row = pd.read_csv(out.confounds, sep='\t').loc[1]
+    np.testing.assert_allclose(row[list(PARAMETERS[:3])].astype(float), 0, atol=1e-4)
+    assert abs(float(row['rot_z'])) == pytest.approx(np.pi, abs=1e-4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from secondglance.imaging.intensity import normalise_slices
+from secondglance.imaging.intensity import near_head, normalise_slices
 from secondglance.models.brain_refinement import (
     CONTEXT_MM,
     FAR_MM,
@@ -17,7 +17,7 @@ from secondglance.models.brain_refinement import (
 )
 from secondglance.models.training.recipes import REFINE
 from secondglance.models.unet import UNet
-from secondglance.models.weights import REFINEMENT, load_weights, save_weights
+from secondglance.models.weights import REFINEMENT, LoadedModel, load_weights, save_weights
 
 
 @pytest.fixture
@@ -122,3 +122,34 @@ def test_of_nothing_it_makes_nothing(head, untaught):
     found = refine(untaught, np.zeros(head['images'].shape), **given)
     assert found.shape == head['images'].shape
     assert not found.any()
+
+
+@pytest.fixture
+def lively():
+    """An untrained refinement that takes air for brain."""
+    torch.manual_seed(3)
+    net = UNet((4, 6), N_CHANNELS, 1).eval()
+    with torch.no_grad():
+        net.head.weight *= 20
+        net.head.bias.fill_(9.0)
+    return LoadedModel(net, 0.3, ('brain',), '', '', {})
+
+
+def test_a_single_slice_is_refined_as_one_among_its_like(lively, rng):
+    one = [rng.random((1, 20, 24)) for _ in range(4)]
+    many = [np.repeat(values, 9, axis=0) for values in one]
+    found = refine(lively, *one, [0.0])
+    expected = refine(lively, *many, np.arange(9.0) - 4)
+    np.testing.assert_allclose(found[0], expected[4], atol=1e-5)
+    assert np.abs(expected[0] - expected[4]).max() > 1e-3
+
+
+def test_there_is_no_brain_away_from_the_head(lively, rng):
+    stack = rng.rayleigh(1, (5, 48, 40))
+    stack[:, 16:36, 12:30] += 100
+    others = [np.full(stack.shape, 0.9) for _ in range(3)]
+    found = refine(lively, stack, *others, np.arange(5.0))
+    near = near_head(stack)
+    assert 0.2 < near.mean() < 0.6
+    assert not found[~near].any()
+    assert (found[near] > 0.5).mean() > 0.5

@@ -1,5 +1,7 @@
 """The steps of the method, joined: what each is given, and that none is passed over."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,13 +10,16 @@ from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.intensity import head_mask, near_head
 from secondglance.imaging.labels import CLASSES
+from secondglance.imaging.mask.quality import EVIDENCE, SLICE_EVIDENCE
 from secondglance.imaging.placement.donors import Donor
+from secondglance.imaging.placement.similarity import transform
 from secondglance.imaging.pose import HeadStack, Pose
 from secondglance.models.brain_refinement import N_CHANNELS
 from secondglance.models.choices import SaliencyOptions
 from secondglance.models.segment import (
     FirstGlance,
     brain_probability,
+    find_brain,
     first_glance,
     gather_evidence,
     look_again,
@@ -176,3 +181,32 @@ def test_a_donor_keeps_its_mask_positions_and_name(model, scan):
     np.testing.assert_array_equal(donor.positions, [-1.5, -0.5, 0.5, 1.5])
     np.testing.assert_array_equal(donor.enhanced, glance(model, scan).enhanced)
     assert donor.animal == 'sub-7'
+
+
+@pytest.mark.parametrize(('method', 'scaled'), [('similarity', True), ('correlation', False)])
+def test_a_mask_is_scaled_where_its_method_says_so(model, scan, method, scaled):
+    voxels, brain, affine = scan
+    head = POSE.stack(POSE.grid(voxels.shape, affine), voxels, brain)
+    donor = prepare_donor(model, head)
+    larger = Donor(
+        transform(donor.enhanced, 1.2, 0.0),
+        transform(donor.mask.astype(np.float32), 1.2, 0.0) >= 0.5,
+        donor.positions,
+    )
+    torch.manual_seed(0)
+    calibration = {
+        'weights': [0.0] * (len(EVIDENCE) + 1),
+        'slice_weights': [0.0] * (len(SLICE_EVIDENCE) + 1),
+    }
+    refinement = LoadedModel(
+        UNet((4, 8), N_CHANNELS, 1).eval(),
+        0.3,
+        ('brain',),
+        '',
+        '',
+        {'calibration': json.dumps(calibration)},
+    )
+    found = find_brain(model, refinement, head, [larger], mask_method=method)
+    assert (found.placement.match.scale != 1) == scaled
+    assert found.brain.method == method
+    np.testing.assert_array_equal(found.brain.mask >= 0.5, found.placement.mask)

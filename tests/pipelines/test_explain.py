@@ -116,3 +116,23 @@ def test_region_on_another_grid_and_voxel_outside_are_refused(example, save):
         settings = Method(explain_region=region)
         with pytest.raises(InputError, match=says):
             check_scan(scan, settings)
+
+
+def test_the_voxel_that_was_asked_for_is_the_one_that_is_weighted(head):
+    image = nib.load(head)
+    grid = Pose('rat', 0.3).grid(image.shape, image.affine)
+    voxel = [40, 11, 2]
+    weights = Explain(voxel=voxel)._weights(grid, image)
+    [[n, h, w]] = np.argwhere(weights)
+    assert weights[n, h, w] == 1
+    found = nib.affines.apply_affine(grid.affine, [h, w, n])
+    expected = nib.affines.apply_affine(image.affine, voxel)
+    assert np.linalg.norm(found - expected) <= 0.3 * np.sqrt(0.5) + 1e-6
+
+
+def test_noisy_copies_are_those_that_were_asked_for(head, tmp_path, monkeypatch):
+    maps = [
+        nib.load(explain(head, tmp_path, monkeypatch, target='GM', smooth=n).out_file).get_fdata()
+        for n in (0, 2)
+    ]
+    assert np.abs(maps[0] - maps[1]).max() > 1e-3 * np.abs(maps[0]).max()

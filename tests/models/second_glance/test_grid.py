@@ -133,3 +133,17 @@ def test_cubic_weights_are_those_of_keys():
     [row] = np.flatnonzero(grid.offsets_mm(0) == 0)
     assert grid.to_grid(image)[0, row, column] == pytest.approx(9 + 9 - 2, abs=1e-4)
     assert grid.to_grid(image, linear=True)[0, row, column] == pytest.approx(16, abs=1e-4)
+
+
+@pytest.mark.parametrize('linear', [True, False])
+def test_beyond_the_grid_the_values_at_its_edge_go_on(linear):
+    mask = np.zeros((1, 200, 180), bool)
+    mask[:, 90:110, 80:100] = True
+    grid = brain_grid(mask, 0.15, 'rat')
+    rows, columns = np.indices(grid.shape, dtype=float)
+    for values, axis in ((rows, 0), (columns, 1)):
+        found = grid.to_stack(values[None], linear=linear)[0]
+        along = found[:, 90] if axis == 0 else found[100]
+        assert along[0] == pytest.approx(0, abs=1e-4)
+        assert along[-1] == pytest.approx(grid.shape[axis] - 1, abs=1e-4)
+        assert (np.diff(along) >= -1e-4).all()
