@@ -266,3 +266,12 @@ def test_libraries_say_nothing_on_the_screen(head, tmp_path, capfd, recwarn):
         read_volume(tmp_path / 'a.nii')
     assert capfd.readouterr() == ('', '')
     assert not recwarn.list
+
+
+@pytest.mark.parametrize('n_dims', [0, 8, -1])
+def test_an_image_has_one_to_seven_axes(head, tmp_path, n_dims):
+    raw = bytearray(head.to_bytes())
+    raw[40:42] = struct.pack('<h', n_dims)
+    (tmp_path / 'a.nii').write_bytes(raw)
+    with pytest.raises(InputError, match=r'a\.nii'):
+        read_volume(tmp_path / 'a.nii')

@@ -54,3 +54,10 @@ def test_a_spike_does_not_hide_the_rest_of_a_map(rng):
     spoilt = a.copy()
     spoilt[0, 25, 25] *= 1000
     assert ssim(a, spoilt)[0] > 0.9
+
+
+@pytest.mark.filterwarnings('error')
+def test_an_empty_map_is_like_an_empty_one_and_like_no_other(rng):
+    empty, noise = np.zeros((1, 20, 20)), rng.normal(size=(1, 20, 20))
+    assert ssim(empty, empty)[0] == pytest.approx(1)
+    assert ssim(empty, noise)[0] < 0.1

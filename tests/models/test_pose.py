@@ -12,7 +12,7 @@ from secondglance.files.heads import read_head
 from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.pose import Pose
 from secondglance.models import pose as pose_module
-from secondglance.models.pose import _SURER, _Look, _look, estimate_pose, find_pose
+from secondglance.models.pose import _SURER, _Look, _look, _middle, estimate_pose, find_pose
 from secondglance.models.weights import default_weights, load_weights
 
 
@@ -143,3 +143,9 @@ def test_the_section_of_a_brain_is_its_largest_in_square_millimetres(model):
     spot = stack.copy()
     spot[1, 1, 47] = 100
     assert _look(bright, spot, 0.3, 'cpu').section == pytest.approx(400 * 0.3**2)
+
+
+def test_slices_from_the_middle_three_fifths_are_looked_at():
+    assert _middle(np.arange(10)).tolist() == [2, 3, 4, 5, 6, 7]
+    assert _middle(np.arange(50)).tolist() == [10, 15, 21, 27, 33, 39]
+    assert _middle(np.arange(2)).tolist() == [0]

@@ -90,3 +90,15 @@ def test_masks_move_by_the_nearest_whole_pixels():
     mask = np.zeros((7, 7), bool)
     mask[3, 3] = True
     assert np.argwhere(place_mask(mask, (1.6, -0.6))).tolist() == [[5, 2]]
+
+
+def test_a_peak_ratio_is_of_the_highest_value_beyond_the_neighbourhood():
+    surface = np.zeros((1, 21, 21))
+    surface[0, 10, 10] = 0.8
+    # Three pixels away belong to the peak, four do not
+    surface[0, 10, 13], surface[0, 14, 10] = 0.7, 0.5
+    shift, peak, ratio = best_shift(surface)
+    assert (shift.tolist(), peak[0]) == ([[0, 0]], pytest.approx(0.8))
+    assert ratio[0] == pytest.approx(0.8 / 0.5)
+    surface[0, 14, 10] = 0
+    assert best_shift(surface)[2][0] == 1

@@ -167,3 +167,19 @@ def test_regions_come_with_any_call_that_names_an_atlas(network, straight, scan)
     np.testing.assert_array_equal(regions, 5 * mask)
     np.testing.assert_array_equal(tissues.fractions, straight.fractions)
     assert look_again('network', volume, mask, affine, RAT, **given)[1] is None
+
+
+def test_regions_between_pixels_are_those_of_the_nearest(network, scan):
+    """Voxels of 0.45 mm on pixels of 0.3 mm: between regions 5 and 60 there is no third."""
+    from secondglance.imaging.regions import Region, RegionAtlas
+
+    volume, mask, affine = scan
+    to_world = np.diag([0.6, 0.6, 0.6, 1.0])
+    to_world[:3, 3] = -15
+    labels = np.where(np.indices((50, 50, 50)).sum(0) % 7 < 3, 5, 60).astype(np.int16)
+    regions = Region(5, 'a', 'a', '#000000'), Region(60, 'b', 'b', '#ffffff')
+    atlas = RegionAtlas(labels, to_world, regions)
+    coarse = affine @ np.diag([1, 1, 1.5, 1])
+    found = glance_at_volume(volume, mask, coarse, RAT, network, atlas)
+    assert set(np.unique(found.regions[mask])) <= {0, 5, 60}
+    assert (found.regions[mask] > 0).mean() > 0.95
