@@ -199,3 +199,10 @@ def test_the_same_values_with_another_table_are_other_tissues(reference, truth):
     other = read_reference(reference(truth, labels_table(), name='b/sub-1_dseg')).labels
     np.testing.assert_array_equal(one == 1, other == 2)
     np.testing.assert_array_equal(one == 3, other == 3)
+
+
+def test_a_mask_has_no_table_whatever_lies_beside_it(tmp_path):
+    (tmp_path / 'dseg.tsv').write_text(labels_table())
+    (tmp_path / 'brain_mask.tsv').write_text(labels_table())
+    assert find_label_table(tmp_path / 'brain_mask.nii.gz') is None
+    assert find_label_table(tmp_path / 'brain.nii.gz') == tmp_path / 'dseg.tsv'

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from nibabel.affines import apply_affine
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from secondglance.simulation.atlas import read_maps
 from secondglance.simulation.diffusion import draw_motion, simulate_dwi
-from secondglance.simulation.head_volume import HeadVolume, simulate_head
+from secondglance.simulation.head_volume import SHAPE, HeadVolume, simulate_head
 
 STILL = np.eye(4)[None]
 
@@ -204,3 +205,12 @@ def test_a_coil_shades_what_it_sees_and_stays_where_it_is():
     assert np.log(field).std() == pytest.approx(0.3, abs=0.1)
     # The head was turned by half a turn; its coil was not
     np.testing.assert_allclose(field[..., 1], field[..., 0], rtol=1e-3)
+
+
+def test_motion_is_drawn_in_millimetres_and_degrees(rng):
+    motion = draw_motion(400, rng, np.eye(4), mm=0.25, deg=0.6)
+    turns = Rotation.from_matrix(motion[1:, :3, :3]).as_euler('xyz', degrees=True)
+    np.testing.assert_allclose(turns.std(axis=0), 0.6, rtol=0.15)
+    middle = (np.array(SHAPE) - 1) / 2
+    moved = motion[1:, :3, :3] @ middle + motion[1:, :3, 3] - middle
+    np.testing.assert_allclose(moved.std(axis=0), 0.25, rtol=0.15)

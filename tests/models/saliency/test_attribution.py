@@ -101,8 +101,10 @@ def difference_to_captum(found, net, images, target, method, region=None):
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-@pytest.mark.parametrize('size', [(1, 16, 16), (2, 16, 32)])
-@pytest.mark.parametrize('target', ['brain', 'WM', 'GM', 'CSF'])
+@pytest.mark.parametrize(
+    ('target', 'size'),
+    [('brain', (1, 16, 16)), *((target, (2, 16, 32)) for target in ('brain', 'WM', 'GM', 'CSF'))],
+)
 @pytest.mark.parametrize('method', ORACLES)
 @pytest.mark.parametrize('architecture', ARCHITECTURES)
 def test_map_equals_captum(architecture, method, target, size):

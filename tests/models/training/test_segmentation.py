@@ -40,9 +40,9 @@ def toy_maps(shape=(30, 16, 28)):
     }
 
 
-def write_maps(directory):
+def write_maps(directory, shape=(30, 16, 28)):
     directory.mkdir()
-    for name, values in toy_maps().items():
+    for name, values in toy_maps(shape).items():
         image = nib.Nifti1Image(values.astype(np.float32), np.diag([0.6, 0.6, 0.6, 1]))
         nib.save(image, directory / f'toy_{name}.nii.gz')
     return directory
@@ -56,6 +56,12 @@ def atlas_dir(tmp_path):
 @pytest.fixture(scope='module')
 def atlas(tmp_path_factory):
     return read_atlas(write_maps(tmp_path_factory.mktemp('toy') / 'atlas'))
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    """An atlas of so few planes that its animals are soon drawn."""
+    return read_atlas(write_maps(tmp_path_factory.mktemp('tiny') / 'atlas', (22, 8, 20)))
 
 
 @pytest.fixture
@@ -207,7 +213,7 @@ def test_too_few_animals_are_refused():
         split_animals(2, np.random.default_rng(0))
 
 
-def test_training_never_uses_validation_or_test_animals(atlas, tmp_path, monkeypatch):
+def test_training_never_uses_validation_or_test_animals(tiny, tmp_path, monkeypatch):
     numbers = []
     original = training.animal_rng
     monkeypatch.setattr(
@@ -222,7 +228,7 @@ def test_training_never_uses_validation_or_test_animals(atlas, tmp_path, monkeyp
             super().__init__(animals, *rest)
 
     monkeypatch.setattr(training, '_Batches', Spy)
-    card = run(atlas, tmp_path / 'n.safetensors', steps=1, n_animals=5)
+    card = run(tiny, tmp_path / 'n.safetensors', steps=1, n_animals=5)
     split = card['animals']
     assert sorted(numbers) == list(range(5))
     assert drawn == [len(split['train'])]
@@ -253,8 +259,8 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize('recipe', ['paper', pytest.param('robust', marks=pytest.mark.slow)])
-def test_killed_training_resumes_to_the_same_weights(atlas, scans, tmp_path, monkeypatch, recipe):
-    whole = run(atlas, tmp_path / 'whole.safetensors', recipe=recipe, scans=scans)
+def test_killed_training_resumes_to_the_same_weights(tiny, scans, tmp_path, monkeypatch, recipe):
+    whole = run(tiny, tmp_path / 'whole.safetensors', recipe=recipe, scans=scans)
     output = tmp_path / 'resumed.safetensors'
     original = loop.Progress.on_train_batch_end
 
@@ -266,7 +272,7 @@ def test_killed_training_resumes_to_the_same_weights(atlas, scans, tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(loop.Progress, 'on_train_batch_end', killing)
         with pytest.raises(Killed):
-            run(atlas, output, recipe=recipe, scans=scans)
+            run(tiny, output, recipe=recipe, scans=scans)
     starts = []
     batches = training._Batches
 
@@ -276,7 +282,7 @@ def test_killed_training_resumes_to_the_same_weights(atlas, scans, tmp_path, mon
             starts.append(self.start)
 
     monkeypatch.setattr(training, '_Batches', Spy)
-    resumed = run(atlas, output, recipe=recipe, scans=scans)
+    resumed = run(tiny, output, recipe=recipe, scans=scans)
     assert starts == [4]
     assert resumed['checksum'] == whole['checksum']
     assert resumed['test_dice'] == whole['test_dice']
@@ -327,11 +333,11 @@ def test_brain_masks_teach_the_brain_and_leave_the_tissues_open(atlas):
     assert (gradient[:, 1:, 20:, :] > 0).all()
 
 
-def test_training_starts_from_weights_of_the_same_architecture(atlas, scans, tmp_path, curves):
-    run(atlas, tmp_path / 'first.safetensors', steps=1)
+def test_training_starts_from_weights_of_the_same_architecture(tiny, scans, tmp_path, curves):
+    run(tiny, tmp_path / 'first.safetensors', steps=1)
     start = tmp_path / 'first.safetensors'
     card = run(
-        atlas,
+        tiny,
         tmp_path / 'mine.safetensors',
         recipe='fine-tune',
         steps=1,
@@ -343,6 +349,7 @@ def test_training_starts_from_weights_of_the_same_architecture(atlas, scans, tmp
     assert card['scans'] == {
         'animals': ['sub-01', 'sub-02'],
         'names': ['sub-01_T2w', 'sub-02_T2w'],
+        'digests': [],
     }
     assert (tmp_path / 'mine.png').stat().st_size > 1000
     moved, still = load_weights(tmp_path / 'mine.safetensors').net, load_weights(start).net
@@ -354,17 +361,17 @@ def test_training_starts_from_weights_of_the_same_architecture(atlas, scans, tmp
     assert 0 < change < 1e-3
 
 
-def test_what_the_first_weights_were_trained_on_is_known_of_the_last(atlas, scans, tmp_path):
+def test_what_the_first_weights_were_trained_on_is_known_of_the_last(tiny, scans, tmp_path):
     first, second = tmp_path / 'first.safetensors', tmp_path / 'second.safetensors'
-    run(atlas, first, steps=1, scans=scans[:1])
-    run(atlas, second, recipe='fine-tune', steps=1, scans=scans[1:], init_weights=first)
+    run(tiny, first, steps=1, scans=scans[:1])
+    run(tiny, second, recipe='fine-tune', steps=1, scans=scans[1:], init_weights=first)
     assert trained_on(first) == {'sub-01_T2w'}
     assert trained_on(second) == {'sub-01_T2w', 'sub-02_T2w'}
 
 
-def test_every_line_tells_loss_dice_and_the_time_left(atlas, tmp_path, monkeypatch, capsys):
+def test_every_line_tells_loss_dice_and_the_time_left(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pace, 'EVERY_SECONDS', 0)
-    run(atlas, tmp_path / 'n.safetensors', steps=3)
+    run(tiny, tmp_path / 'n.safetensors', steps=3)
     lines = capsys.readouterr().out.splitlines()
     at = lines.index('3 steps of 16 slices on cpu.')
     assert lines[at + 1].startswith('step 0/3  validation Dice WM 0.')
@@ -384,47 +391,47 @@ def test_every_line_tells_loss_dice_and_the_time_left(atlas, tmp_path, monkeypat
     ]
 
 
-def test_weights_of_another_size_are_refused(atlas, tmp_path):
+def test_weights_of_another_size_are_refused(tiny, tmp_path):
     save_weights(UNet((2, 4, 8)), tmp_path / 'other.safetensors', {'spacing': '0.75'})
     with pytest.raises(InputError, match='start from others'):
-        run(atlas, tmp_path / 'n.safetensors', init_weights=tmp_path / 'other.safetensors')
+        run(tiny, tmp_path / 'n.safetensors', init_weights=tmp_path / 'other.safetensors')
 
 
-def test_training_stops_where_nothing_is_gained(atlas, tmp_path, monkeypatch, capsys):
+def test_training_stops_where_nothing_is_gained(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, 'score', lambda *_: np.full(4, 0.5))
-    run(atlas, tmp_path / 'n.safetensors', steps=40, patience=2)
+    run(tiny, tmp_path / 'n.safetensors', steps=40, patience=2)
     lines = (tmp_path / 'n.csv').read_text().splitlines()
     assert lines[-1].split(',')[0] == '6'
     assert 'stopped' in capsys.readouterr().out
 
 
-def test_other_seed_gives_other_weights(atlas, tmp_path):
-    first = run(atlas, tmp_path / 'a.safetensors', steps=1)
-    other = run(atlas, tmp_path / 'b.safetensors', steps=1, seed=6)
+def test_other_seed_gives_other_weights(tiny, tmp_path):
+    first = run(tiny, tmp_path / 'a.safetensors', steps=1)
+    other = run(tiny, tmp_path / 'b.safetensors', steps=1, seed=6)
     assert first['checksum'] != other['checksum']
 
 
-def test_checkpoint_of_another_training_is_refused(atlas, tmp_path):
-    run(atlas, tmp_path / 'n.safetensors', steps=2)
+def test_checkpoint_of_another_training_is_refused(tiny, tmp_path):
+    run(tiny, tmp_path / 'n.safetensors', steps=2)
     with pytest.raises(InputError, match='another training'):
-        run(atlas, tmp_path / 'n.safetensors', steps=2, seed=9)
+        run(tiny, tmp_path / 'n.safetensors', steps=2, seed=9)
 
 
-def test_broken_checkpoint_is_named_and_can_be_put_aside(atlas, tmp_path):
+def test_broken_checkpoint_is_named_and_can_be_put_aside(tiny, tmp_path):
     output = tmp_path / 'n.safetensors'
-    run(atlas, output, steps=1)
+    run(tiny, output, steps=1)
     folder = tmp_path / 'n.checkpoints'
     (folder / 'last.ckpt').write_bytes(b'half a check')
     with pytest.raises(InputError, match='--no-resume'):
-        run(atlas, output, steps=1)
-    run(atlas, output, steps=1, resume=False)
+        run(tiny, output, steps=1)
+    run(tiny, output, steps=1, resume=False)
 
 
-def test_unknown_recipe_and_no_steps_are_refused(atlas, tmp_path):
+def test_unknown_recipe_and_no_steps_are_refused(tiny, tmp_path):
     with pytest.raises(InputError, match='robust'):
-        run(atlas, tmp_path / 'n.safetensors', recipe='magic')
+        run(tiny, tmp_path / 'n.safetensors', recipe='magic')
     with pytest.raises(InputError, match='0 steps'):
-        run(atlas, tmp_path / 'n.safetensors', steps=0)
+        run(tiny, tmp_path / 'n.safetensors', steps=0)
 
 
 def test_loss_falls():
