@@ -150,7 +150,7 @@ def test_a_brain_is_found_in_a_thin_slab(n_slices):
     [
         ((40, 40, 4, 3), None, '3 volumes: give one'),
         ((40, 40, 4), np.nan, 'The image has 1 voxels that are NaN'),
-        ((8, 8, 4), None, r'too small.*voxel sizes \(0\.5 × 0\.5 × 1 mm\)'),
+        ((8, 8, 4), None, r'too small.*voxel sizes \(0\.5 × 0\.5 × 1 mm'),
     ],
 )
 def test_images_that_cannot_be_segmented_are_refused(rng, shape, value, message):
