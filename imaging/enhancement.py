@@ -106,8 +106,8 @@ def enhance(
 
     Examples
     --------
-    >>> enhance(np.zeros((1, 4, 4))).max()
-    np.float32(0.0)
+    >>> float(enhance(np.zeros((1, 4, 4))).max())
+    0.0
     """
     saliency = np.asarray(saliency)
     inside = np.ones(saliency.shape, bool) if head is None else np.asarray(head, bool)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import integrate, ndimage
 from torch import nn
 
 from secondglance.imaging.enhancement import enhance
@@ -80,7 +80,7 @@ class Sanity:
 
     def area(self, kind: str, by: str) -> float:
         """Area under a curve, in [0, 1]."""
-        return float(np.trapezoid(self.curves[kind][by], SHARES))
+        return float(integrate.trapezoid(self.curves[kind][by], SHARES))
 
 
 def blocks(net: UNet) -> list[tuple[str, nn.Module]]:
