@@ -72,7 +72,10 @@ def stopping() -> Iterator[Stop]:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process at once: what large libraries do as they are unloaded takes seconds.
+    """End this process, and all below it, at once: large libraries take seconds to be unloaded.
+
+    Workers that a failure left idle are no longer told to end by the interpreter, which would
+    wait for them.
 
     Parameters
     ----------
@@ -80,6 +83,7 @@ def leave(code: int) -> NoReturn:
         Exit code.
     """
     with contextlib.suppress(Exception):
+        end_descendants()
         # Temporary folders are removed
         atexit._run_exitfuncs()
     os._exit(code)

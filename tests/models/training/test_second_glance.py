@@ -217,7 +217,7 @@ def test_training_learns_resumes_and_leaves_a_card(tmp_path, stack, monkeypatch)
     output = tmp_path / 'second.safetensors'
     asked = {'n_animals': 3, 'checkpoint_every': 5, 'recipe': recipe, 'scans': [('a', stack)]}
     card = train_second_glance([source], output, steps=10, **asked)
-    assert card['scans'] == {'animals': ['sub-1'], 'names': ['a']}
+    assert card['scans'] == {'animals': ['sub-1'], 'names': ['a'], 'digests': []}
     assert set(card['test']) == {'place', 'WM', 'GM', 'CSF', 'mean'}
     assert json.loads(output.with_suffix('.json').read_text())['checksum'] == card['checksum']
     model = load_weights(output, form=SECOND_GLANCE)
