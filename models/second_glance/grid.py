@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.species import BRAIN_SIZE
@@ -146,7 +147,16 @@ def brain_grid(
 
 
 def _apply(matrices: list[NDArray[np.float32]], stack: NDArray) -> NDArray[np.float32]:
-    return np.matmul(np.matmul(matrices[0], stack), matrices[1].T)
+    """Multiply rows and columns of a stack by matrices that are nearly empty.
+
+    Their sums are the same on every machine; those of dense products depend on its libraries.
+    """
+    for matrix in matrices:
+        # Rows become columns, and the other way round
+        ahead = np.moveaxis(stack, -2, 0)
+        found = sparse.csr_array(matrix) @ ahead.reshape(len(ahead), -1)
+        stack = np.moveaxis(found.reshape(-1, *ahead.shape[1:]), 0, -1)
+    return np.ascontiguousarray(stack)
 
 
 def _weights(
