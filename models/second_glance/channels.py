@@ -220,11 +220,11 @@ def _robust_fit(terms: list[NDArray], values: NDArray, iterations: int = 6) -> N
     coefficients = np.zeros(design.shape[1])
     for _ in range(iterations):
         weighted = design * weight[:, None]
-        # Sums of matrix products depend on how many threads take part in them
+        # The last digits of products and solutions depend on the machine's linear algebra
         normal = np.einsum('ni,nj->ij', weighted, design)
         right = np.einsum('ni,n->i', weighted, values)
-        coefficients = np.linalg.solve(normal + ridge, right)
-        away = values - design @ coefficients
+        coefficients = np.linalg.solve(normal + ridge, right).round(9)
+        away = values - np.einsum('ni,i->n', design, coefficients)
         spread = 1.4826 * np.median(np.abs(away - np.median(away))) + 1e-6
         weight = np.clip(1 - ((away - np.median(away)) / (4 * spread)) ** 2, 0, None) ** 2
     return coefficients
