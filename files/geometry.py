@@ -280,9 +280,12 @@ def _contradictions(path: str, image: spatialimages.SpatialImage, sizes: NDArray
         return []
     header, notes = image.header, []
     stored = np.abs(np.asarray(header['pixdim'][1:4], np.float64))
-    ratio = stored / sizes
+    with np.errstate(over='ignore', divide='ignore'):
+        ratio = stored / sizes
+        scale = float(np.log10(ratio.mean()))
     if np.abs(ratio - 1).max() > _SAME:
-        power = round(float(np.log10(ratio.mean())))
+        # Sizes too far apart for a number, or none at all, are no power of ten
+        power = round(scale) if np.isfinite(scale) else 0
         told = f'{_times(sizes)} mm by its affine (sform) and {_times(stored)} mm by its pixdim'
         if power == 0 or np.abs(ratio / 10.0**power - 1).max() > _SAME:
             raise InputError(
