@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import secondglance
+from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.tissues import label_tissues
@@ -57,15 +58,7 @@ def judge(path: Path, weights: Path | None):
     """Change a head in each way, and compare each result with that of the head as it is."""
     image = nib.load(path)
     voxels, affine = image.get_fdata(dtype=np.float32), image.affine
-    # Slices are thickest, or cut along posterior to anterior
-    size = nib.affines.voxel_sizes(affine)
-    canonical = nib.orientations.io_orientation(affine)[:, 0].astype(int)
-    across = (
-        int(np.argmax(size))
-        if size.max() > 1.5 * size.min()
-        else int(np.flatnonzero(canonical == 1)[0])
-    )
-    plane = [axis for axis in range(3) if axis != across]
+    plane = sorted(slice_grid(voxels.shape, affine, 1.0).in_plane)
     original = segmented(voxels, affine, weights)
     for change, changed, start in changes(voxels, original['mask'] > 0, plane):
         moved = affine.copy()

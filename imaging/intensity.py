@@ -73,8 +73,8 @@ def head_pixels(image: ArrayLike) -> NDArray[np.bool_]:
         return np.zeros(image.shape, bool)
     even = np.clip(image, 0, SPIKE * np.percentile(positive, _PERCENTILE))
     smooth = ndimage.gaussian_filter(even, SMOOTH_PX, mode='nearest')
-    lowest = np.log(FLOOR * smooth.max())
-    logarithm = np.log(np.maximum(smooth, FLOOR * smooth.max()))
+    floor = FLOOR * smooth.max()
+    logarithm = np.log(np.maximum(smooth, floor))
     if np.ptp(logarithm) == 0:
         return np.ones(smooth.shape, bool)
     threshold, dark, bright = _otsu(logarithm)
@@ -82,7 +82,7 @@ def head_pixels(image: ArrayLike) -> NDArray[np.bool_]:
         return np.ones(smooth.shape, bool)
     head = logarithm >= threshold
     shown = logarithm[head]
-    if dark - lowest < np.log(EMPTY) and np.ptp(shown) > 0:
+    if dark - np.log(floor) < np.log(EMPTY) and np.ptp(shown) > 0:
         threshold, dark, bright = _otsu(shown)
         darker = shown[shown < threshold]
         spread = 1.4826 * np.median(np.abs(darker - np.median(darker)))

@@ -224,25 +224,7 @@ def compute_donor(
 ) -> PlacedDonor:
     """Prepare a donor anew, whatever ships.
 
-    Parameters
-    ----------
-    model : LoadedModel
-        Of the first glance.
-    image, mask : path
-        Head of another animal, and the mask of its brain.
-    options : SaliencyOptions
-    device : str
-    animal : str
-        Its label; an animal is never its own donor.
-
-    Returns
-    -------
-    PlacedDonor
-
-    Raises
-    ------
-    InputError
-        If image or mask cannot be used.
+    Parameters, result and errors are those of `placed_donor`.
     """
     pose = donor_pose(model, image, mask, device)
     head, grid = read_head(image, mask, pose)

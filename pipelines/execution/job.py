@@ -23,7 +23,7 @@ from secondglance.reports.scan_result import ScanResult
 
 
 def on_device(job: ScanJob) -> ScanJob:
-    """Resolve the device ``auto`` of a job; as of `secondglance.models.inference`."""
+    """Resolve the device ``auto`` of a job; as of `secondglance.models.device`."""
     from secondglance.models.device import resolve_device
 
     device = resolve_device(job.execution.device)

@@ -238,3 +238,12 @@ def test_one_size_alone_that_is_ten_times_another_is_no_unit(rat, axis):
 
     with pytest.raises(InputError, match='by its pixdim: correct its header'):
         check_geometry(rat(edit=edit))
+
+
+def test_a_size_beyond_all_numbers_is_refused_in_a_sentence(oblique):
+    """NIfTI-2 has voxel sizes in double precision: their ratio overflows."""
+    image = nib.Nifti2Image(np.ones((9, 9, 3), 'f4'), oblique)
+    image.set_sform(oblique, 1)
+    image.header['pixdim'][2] = 1e308
+    with pytest.raises(InputError, match='by its pixdim: correct its header'):
+        check_geometry(image)
