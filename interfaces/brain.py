@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import Bunch, File, SimpleInterface, TraitedSpec, traits
 
 from secondglance.files.geometry import affine_of
 from secondglance.files.stacks import read_stack, write_like, write_stack
@@ -38,7 +38,7 @@ class Refine(SimpleInterface):
     input_spec = _RefineInputSpec
     output_spec = _RefineOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         from secondglance.models.brain_refinement import refine
         from secondglance.models.segment import brain_probability
 
@@ -82,7 +82,7 @@ class SelectMask(SimpleInterface):
     input_spec = _SelectMaskInputSpec
     output_spec = _SelectMaskOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         from secondglance.models.segment import brain_probability
 
         pose, path = Pose(**self.inputs.pose), self.inputs.placed_stack

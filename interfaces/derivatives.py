@@ -9,9 +9,11 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    Bunch,
     DynamicTraitedSpec,
     File,
     SimpleInterface,
@@ -213,7 +215,7 @@ def _uri(root: Path, output_dir: Path) -> str:
     return os.path.relpath(root, output_dir) if inside else root.as_uri()
 
 
-def _json(content) -> bytes:
+def _json(content: object) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + '\n').encode()
 
 
@@ -258,12 +260,12 @@ class Publish(SimpleInterface):
     # What was published may since have been deleted or overwritten: always compared
     _always_run = True
 
-    def __init__(self, endings: dict[str, str], **inputs):
+    def __init__(self, endings: dict[str, str], **inputs: Any):
         super().__init__(**inputs)
         self._endings = endings
         add_traits(self.inputs, list(endings))
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         folder, stem = Path(self.inputs.folder), self.inputs.stem
         files: dict[str, Path | str | bytes] = {}
         for field, ending in self._endings.items():
@@ -294,5 +296,5 @@ class Publish(SimpleInterface):
         self._results['report'] = self._results['out_files'][-1]
         return runtime
 
-    def _publish(self, files):
+    def _publish(self, files: dict[str, Path | str | bytes]) -> list[Path]:
         return publish(files, self.inputs.output_dir, (self.inputs.stem, self.inputs.suffix))

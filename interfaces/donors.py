@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from nipype.interfaces.base import (
+    Bunch,
     File,
     InputMultiObject,
     OutputMultiObject,
@@ -50,7 +51,7 @@ class DonorSaliency(SimpleInterface):
     input_spec = _DonorSaliencyInputSpec
     output_spec = _DonorSaliencyOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         self._results.update(enhanced=[], masks=[])
         shared = self._shared()
         folder = Path(runtime.cwd, 'donors')

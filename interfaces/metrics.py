@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import (
+    Bunch,
     File,
     SimpleInterface,
     TraitedSpec,
@@ -48,7 +49,7 @@ class Metrics(SimpleInterface):
     input_spec = _MetricsInputSpec
     output_spec = _MetricsOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         found = nib.load(self.inputs.dseg)
         labels = class_labels(found.dataobj)
         mask = np.asarray(nib.load(self.inputs.brain_mask).dataobj) > 0
@@ -83,7 +84,7 @@ class Metrics(SimpleInterface):
             self._results[key] = write_tsv(rows, in_cwd(self.inputs.dseg, runtime, suffix, '.tsv'))
         return runtime
 
-    def _add_first(self, rows, reference):
+    def _add_first(self, rows: list[dict], reference: np.ndarray) -> None:
         """Put the Dice of the first glance beside that of the second."""
         first = np.asarray(nib.load(self.inputs.first_probabilities).dataobj)
         labels = first.argmax(-1)

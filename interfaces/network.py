@@ -2,39 +2,11 @@
 
 import functools
 import os
-from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, traits
 
 from secondglance.models.choices import SALIENCY_METHODS, TARGETS, SaliencyOptions
 from secondglance.models.weights import FORMAT, LoadedModel
-
-
-def load_model(inputs: Any, form: str = FORMAT) -> LoadedModel:
-    """Load the node's weights on its device, with the node's number of threads.
-
-    A process loads and checks a file once, as long as its size and time stay.
-    """
-    import torch
-
-    torch.set_num_threads(inputs.num_threads)
-    about = os.stat(inputs.weights)
-    stamp = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
-    return _load(inputs.weights, device_of(inputs), form, stamp)
-
-
-@functools.lru_cache(maxsize=8)
-def _load(path: str, device: str, form: str, stamp: tuple[int, ...]) -> LoadedModel:
-    from secondglance.models.weights import load_weights
-
-    return load_weights(path, device, form)
-
-
-def device_of(inputs: Any) -> str:
-    """Device of a node."""
-    from secondglance.models.device import resolve_device
-
-    return resolve_device(inputs.device)
 
 
 class NetworkSpec(BaseInterfaceInputSpec):
@@ -65,7 +37,34 @@ class EnhanceSpec(BaseInterfaceInputSpec):
     )
 
 
-def options_of(inputs: Any) -> SaliencyOptions:
+def load_model(inputs: NetworkSpec, form: str = FORMAT) -> LoadedModel:
+    """Load the node's weights on its device, with the node's number of threads.
+
+    A process loads and checks a file once, as long as its size and time stay.
+    """
+    import torch
+
+    torch.set_num_threads(inputs.num_threads)
+    about = os.stat(inputs.weights)
+    stamp = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+    return _load(inputs.weights, device_of(inputs), form, stamp)
+
+
+@functools.lru_cache(maxsize=8)
+def _load(path: str, device: str, form: str, stamp: tuple[int, ...]) -> LoadedModel:
+    from secondglance.models.weights import load_weights
+
+    return load_weights(path, device, form)
+
+
+def device_of(inputs: NetworkSpec) -> str:
+    """Device of a node."""
+    from secondglance.models.device import resolve_device
+
+    return resolve_device(inputs.device)
+
+
+def options_of(inputs: SaliencySpec | EnhanceSpec) -> SaliencyOptions:
     """Saliency options of a node, those that it has."""
     given = inputs.get()
     names = {'method': 'method', 'target': 'target', 'copies': 'smooth', 'peak': 'peak'}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import (
+    Bunch,
     File,
     InputMultiObject,
     SimpleInterface,
@@ -46,7 +47,7 @@ class Place(SimpleInterface):
     input_spec = _PlaceInputSpec
     output_spec = _PlaceOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         pose, path = Pose(**self.inputs.pose), self.inputs.enhanced_stack
         head, affine = read_head_stack(path, pose.species)
         found = place_from_bank(

@@ -2,7 +2,7 @@
 
 import nibabel as nib
 import numpy as np
-from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import Bunch, File, SimpleInterface, TraitedSpec, traits
 
 from secondglance.files.geometry import affine_of
 from secondglance.imaging.pose import Pose
@@ -36,7 +36,7 @@ class EstimatePose(SimpleInterface):
     input_spec = _EstimatePoseInputSpec
     output_spec = _EstimatePoseOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         turn, species = self.inputs.turn, self.inputs.species
         if self.inputs.estimated:
             self._results['pose'] = self.inputs.estimated

@@ -3,17 +3,20 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    Bunch,
     File,
     SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
 )
+from numpy.typing import NDArray
 
 from secondglance.files.geometry import (
     affine_of,
@@ -76,7 +79,7 @@ class SelectB0(SimpleInterface):
     input_spec = _SelectB0InputSpec
     output_spec = _SelectB0OutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         image, voxels = read_volume(self.inputs.in_file)
         voxels = voxels.reshape(*voxels.shape[:3], -1)
         bvals = read_bvals(self.inputs.bval_file) if isdefined(self.inputs.bval_file) else None
@@ -135,15 +138,23 @@ class _MotionCorrection(SimpleInterface):
     _engine = ''
     _judges = True
 
-    def __init__(self, **inputs):
+    def __init__(self, **inputs: Any):
         # Results are cached by what goes in alone: without it, engines would share theirs
         super().__init__(engine=self._engine, **inputs)
 
-    def _estimate(self, volumes, start, region, *, affine, folder) -> MotionEstimate:
+    def _estimate(
+        self,
+        volumes: NDArray,
+        start: MotionEstimate | None,
+        region: NDArray | None,
+        *,
+        affine: NDArray,
+        folder: Path,
+    ) -> MotionEstimate:
         """Find the motion, as `secondglance.imaging.motion_correction.Estimate` says."""
         raise NotImplementedError
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         image, voxels = read_volume(self.inputs.in_file)
         voxels = voxels.reshape(*voxels.shape[:3], -1)
         affine, noise = affine_of(image), find_noise(voxels)
@@ -194,7 +205,9 @@ class _MotionCorrection(SimpleInterface):
         self._results['pose'] = pose.to_plain()
         return brain_region(model, mean, affine, pose, device)
 
-    def _write_matrices(self, image, places: list[int], found: CorrectedSeries, runtime) -> None:
+    def _write_matrices(
+        self, image: nib.Nifti1Pair, places: list[int], found: CorrectedSeries, runtime: Bunch
+    ) -> None:
         motion, scale = found.motion, scale_of(image)
         by = 'head' if found.region is None else 'brain'
         head = {} if found.by_head is None else {'head_matrices': found.by_head.tolist()}
@@ -248,7 +261,15 @@ class SitkMotion(_MotionCorrection):
 
     _engine = 'SimpleITK'
 
-    def _estimate(self, volumes, start, region, *, affine, folder):
+    def _estimate(
+        self,
+        volumes: NDArray,
+        start: MotionEstimate | None,
+        region: NDArray | None,
+        *,
+        affine: NDArray,
+        folder: Path,
+    ) -> MotionEstimate:
         import SimpleITK as sitk
 
         matrices, reference = estimate_motion(
@@ -269,7 +290,15 @@ class NoMotion(_MotionCorrection):
     _engine = 'none'
     _judges = False
 
-    def _estimate(self, volumes, start, region, *, affine, folder):
+    def _estimate(
+        self,
+        volumes: NDArray,
+        start: MotionEstimate | None,
+        region: NDArray | None,
+        *,
+        affine: NDArray,
+        folder: Path,
+    ) -> MotionEstimate:
         return MotionEstimate(np.tile(np.eye(4), (volumes.shape[3], 1, 1)), 0)
 
 
@@ -278,8 +307,16 @@ class McflirtMotion(_MotionCorrection):
 
     _engine = 'FSL MCFLIRT'
 
-    def _estimate(self, volumes, start, region, *, affine, folder):
-        if start is None:
+    def _estimate(
+        self,
+        volumes: NDArray,
+        start: MotionEstimate | None,
+        region: NDArray | None,
+        *,
+        affine: NDArray,
+        folder: Path,
+    ) -> MotionEstimate:
+        if start is None or region is None:
             return mcflirt_on_head(volumes, affine, folder)
         return mcflirt_in_region(volumes, affine, folder, start, region)
 
@@ -303,7 +340,7 @@ class Displacement(SimpleInterface):
     input_spec = _DisplacementInputSpec
     output_spec = _DisplacementOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         radius = HEAD_RADIUS_MM[Pose(**self.inputs.pose).species]
         rows = read_tsv(self.inputs.in_file)
         displacement = framewise_displacement(
@@ -344,7 +381,7 @@ class MeanVolume(SimpleInterface):
     input_spec = _MeanVolumeInputSpec
     output_spec = _MeanVolumeOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         image, volumes = read_volume(self.inputs.in_file)
         mean = volumes.reshape(*volumes.shape[:3], -1).mean(axis=3, dtype=np.float64)
         self._results['out_file'] = in_cwd(self.inputs.in_file, runtime, '_mean')
@@ -352,7 +389,9 @@ class MeanVolume(SimpleInterface):
         return runtime
 
 
-def _save_like(voxels: np.ndarray, image, path: str, scale: float | None = None) -> None:
+def _save_like(
+    voxels: np.ndarray, image: nib.Nifti1Pair, path: str, scale: float | None = None
+) -> None:
     """Write float32 voxels on the grid, and with the position and units, of an image.
 
     By how much its lengths are too large goes with it, so that it is estimated only once.

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    Bunch,
     File,
     InputMultiObject,
     SimpleInterface,
@@ -78,7 +79,7 @@ class Report(SimpleInterface):
     input_spec = _ReportInputSpec
     output_spec = _ReportOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         from secondglance.reports.render import render_report
         from secondglance.reports.verdict import level, scan_warnings
 

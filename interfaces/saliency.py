@@ -5,6 +5,7 @@ import json
 import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import (
+    Bunch,
     File,
     InputMultiObject,
     SimpleInterface,
@@ -19,6 +20,7 @@ from secondglance.files.stacks import read_stack, write_like, write_stack
 from secondglance.files.tables import write_tsv
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.grids import SliceGrid
 from secondglance.imaging.intensity import head_mask
 from secondglance.imaging.lognormality import lognormal_fit
 from secondglance.interfaces.network import (
@@ -46,7 +48,7 @@ class Saliency(SimpleInterface):
     input_spec = _SaliencyInputSpec
     output_spec = _SaliencyOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         from secondglance.models.saliency.attribution import Smoothing, saliency_stack
 
         stack, affine = read_stack(self.inputs.in_file)
@@ -93,7 +95,7 @@ class Enhance(SimpleInterface):
     input_spec = _EnhanceInputSpec
     output_spec = _EnhanceOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         saliency, affine = join_slabs(self.inputs.saliency)
         probabilities, _ = join_slabs(self.inputs.probabilities)
         images, _ = read_stack(self.inputs.stack)
@@ -113,7 +115,7 @@ class Enhance(SimpleInterface):
         self._write_fit(saliency, runtime)
         return runtime
 
-    def _write_fit(self, saliency, runtime):
+    def _write_fit(self, saliency: np.ndarray, runtime: Bunch) -> None:
         fit = lognormal_fit(saliency)
         rows = [
             {
@@ -158,7 +160,7 @@ class Explain(SimpleInterface):
     input_spec = _ExplainInputSpec
     output_spec = _ExplainOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         from secondglance.models.saliency.attribution import Smoothing, saliency_stack
 
         image = nib.load(self.inputs.in_file)
@@ -183,7 +185,7 @@ class Explain(SimpleInterface):
         )
         return runtime
 
-    def _weights(self, grid, image):
+    def _weights(self, grid: SliceGrid, image: nib.Nifti1Pair) -> np.ndarray | None:
         """Weight of each pixel's logits, (N, H, W), or None for all alike."""
         if isdefined(self.inputs.region):
             _, region = read_volume(self.inputs.region, mask=True)

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    Bunch,
     File,
     SimpleInterface,
     TraitedSpec,
@@ -52,7 +53,7 @@ class CorrectSeries(SimpleInterface):
     input_spec = _CorrectSeriesInputSpec
     output_spec = _CorrectSeriesOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         image, voxels = read_volume(self.inputs.in_file)
         voxels = voxels.reshape(*voxels.shape[:3], -1)
         n_volumes = voxels.shape[3]
@@ -112,7 +113,7 @@ class BrainImage(SimpleInterface):
     input_spec = _BrainImageInputSpec
     output_spec = _BrainImageOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         from secondglance.imaging.coil_field import remove_field
 
         image, mask = nib.load(self.inputs.in_file), nib.load(self.inputs.mask_file)

@@ -1,12 +1,12 @@
 """Interfaces between a volume's own grid, the stack of slices of a network, and slabs of it."""
 
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    Bunch,
     File,
     InputMultiObject,
     OutputMultiObject,
@@ -23,7 +23,7 @@ from secondglance.imaging.pose import HeadStack, Pose
 from secondglance.imaging.species import BRAIN_SIZE
 
 
-def in_cwd(path: str | Path, runtime: Any, suffix: str, ext: str | None = None) -> str:
+def in_cwd(path: str | Path, runtime: Bunch, suffix: str, ext: str | None = None) -> str:
     """Name a new file in the node's folder after `path`; uncompressed, as it is read once."""
     stem = fname_presuffix(str(path), suffix=suffix, newpath=runtime.cwd, use_ext=False)
     return stem + (ext or '.nii')
@@ -92,7 +92,7 @@ class ToSlabs(SimpleInterface):
     input_spec = _ToSlabsInputSpec
     output_spec = _ToSlabsOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         from secondglance.models.segment import remove_background
 
         path = self.inputs.in_file
@@ -132,7 +132,7 @@ class ToNative(SimpleInterface):
     input_spec = _ToNativeInputSpec
     output_spec = _ToNativeOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         stack, _ = join_slabs(self.inputs.in_files)
         volume = self.inputs.grid(self.inputs.like).to_native(stack)
         if np.isfinite(self.inputs.threshold or np.nan):

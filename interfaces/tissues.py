@@ -1,10 +1,13 @@
 """Interfaces of the second glance: class probabilities, labels."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import (
+    Bunch,
     Directory,
     File,
     InputMultiObject,
@@ -22,11 +25,15 @@ from secondglance.imaging.grids import voxel_volume
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import tissue_volumes
 from secondglance.imaging.pose import Pose
+from secondglance.imaging.regions import RegionAtlas
 from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.imaging.tissues import TissueMaps, tissues_inside
 from secondglance.interfaces.network import NetworkSpec, device_of, load_model
 from secondglance.interfaces.stacks import PoseSpec, in_cwd, join_slabs
 from secondglance.models.weights import SECOND_GLANCE
+
+if TYPE_CHECKING:
+    from secondglance.models.second_glance.volume import VolumeGlance
 
 
 class _SegmentInputSpec(NetworkSpec):
@@ -43,7 +50,7 @@ class Segment(SimpleInterface):
     input_spec = _SegmentInputSpec
     output_spec = _SegmentOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         from secondglance.models.inference import predict
 
         stack, affine = read_stack(self.inputs.in_file)
@@ -62,7 +69,9 @@ class _TissuesOutputSpec(TraitedSpec):
     labels_stack = File(exists=True, desc='dseg as slices, in the order WM, GM, CSF, (H, W, N)')
 
 
-def write_tissues(found: TissueMaps, like: Any, runtime: Any, results: dict[str, Any]) -> None:
+def write_tissues(
+    found: TissueMaps, like: nib.Nifti1Pair, runtime: Bunch, results: dict[str, str | list[str]]
+) -> None:
     """Write labels, fractions and volumes on the grid of an image; name them in `results`."""
     path = like.get_filename()
     results['dseg'] = write_like(file_labels(found.labels), like, in_cwd(path, runtime, '_dseg'))
@@ -90,7 +99,7 @@ class Labels(SimpleInterface):
     input_spec = _LabelsInputSpec
     output_spec = _TissuesOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         like = nib.load(self.inputs.mask_file)
         stack, affine = join_slabs(self.inputs.probabilities)
         path = in_cwd(self.inputs.mask_file, runtime, '_probabilities_stack')
@@ -133,7 +142,7 @@ class LookAgain(SimpleInterface):
     input_spec = _LookAgainInputSpec
     output_spec = _LookAgainOutputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         from secondglance.files.regions import read_region_atlas
         from secondglance.models.second_glance.volume import glance_at_volume, has_place
 
@@ -160,11 +169,11 @@ class LookAgain(SimpleInterface):
         )
         self._write(found.tissues, like, runtime)
         self._write_transform(found, image, atlas, pose.species, runtime)
-        if atlas is not None:
+        if atlas is not None and found.regions is not None:
             self._write_regions(found.regions, image, atlas, runtime)
         return runtime
 
-    def _write(self, tissues, like, runtime):
+    def _write(self, tissues: TissueMaps, like: nib.Nifti1Pair, runtime: Bunch) -> None:
         """Write the tissues on the grid of the scan, and as a stack for the report."""
         write_tissues(tissues, like, runtime, self._results)
         path = self.inputs.in_file
@@ -181,7 +190,14 @@ class LookAgain(SimpleInterface):
             in_cwd(path, runtime, '_labels_stack'),
         )
 
-    def _write_transform(self, found, image, atlas, species, runtime):
+    def _write_transform(
+        self,
+        found: VolumeGlance,
+        image: nib.Nifti1Pair,
+        atlas: RegionAtlas | None,
+        species: str,
+        runtime: Bunch,
+    ) -> None:
         import json
 
         from secondglance.files.transforms import write_itk_transform
@@ -206,7 +222,9 @@ class LookAgain(SimpleInterface):
         with open(self._results['transform_about'], 'w') as stream:
             json.dump(about, stream)
 
-    def _write_regions(self, regions, image, atlas, runtime):
+    def _write_regions(
+        self, regions: np.ndarray, image: nib.Nifti1Pair, atlas: RegionAtlas, runtime: Bunch
+    ) -> None:
         from secondglance.files.regions import region_table
         from secondglance.imaging.regions import region_volumes
 
