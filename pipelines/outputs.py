@@ -200,7 +200,7 @@ def _texts(scan: Scan, method: Method, settings: dict) -> dict[str, str]:
     return texts
 
 
-def _item(items, index):
+def _item(items: list[str], index: int) -> str:
     return items[index]
 
 

@@ -17,7 +17,8 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 from secondglance.imaging.errors import InputError
 from secondglance.pipelines.execution.environment import ASKS_NO_NETWORK, environment
@@ -25,6 +26,11 @@ from secondglance.pipelines.execution.job import for_attempt, run_job
 from secondglance.pipelines.execution.processes import METHOD, WARM, start_server
 from secondglance.pipelines.execution.scan_jobs import ScanJob
 from secondglance.reports.scan_result import ScanResult
+
+if TYPE_CHECKING:
+    from pydra import Submitter
+    from pydra.engine.task import FunctionTask
+    from pydra.engine.workers import Worker
 
 _T = TypeVar('_T')
 
@@ -189,7 +195,7 @@ def _elsewhere(work: Callable[[], _T], at_stop: Callable[[], object] = lambda: N
         raise
 
 
-def _drop(worker) -> None:
+def _drop(worker: 'Worker') -> None:
     """Start nothing more, and cancel what a batch system was given."""
     if isinstance(pool := getattr(worker, 'pool', None), ProcessPoolExecutor):
         pool.shutdown(wait=False, cancel_futures=True)
@@ -227,11 +233,11 @@ def check_worker(worker: str, worker_args: dict | None = None) -> None:
         _elsewhere(lambda: _submitter(pydra, worker, 1, arguments).close())
 
 
-def _submitter(pydra, worker: str, most: int, arguments: dict):
+def _submitter(pydra: ModuleType, worker: str, most: int, arguments: dict) -> 'Submitter':
     """Make the submitter of the tasks."""
-    plugin = worker
+    plugin: str | type[Worker] = worker
     if worker == 'cf':
-        plugin, arguments = _processes(pydra), {'n_procs': most, **arguments}
+        plugin, arguments = _processes(), {'n_procs': most, **arguments}
     try:
         return pydra.Submitter(plugin=plugin, **arguments)
     except NotImplementedError as error:
@@ -251,7 +257,7 @@ def segment_job(job: ScanJob) -> ScanResult:
         return ScanResult(job.scan.name, 'failed', reason=f'{type(error).__name__}: {reason}.')
 
 
-def load_pydra():
+def load_pydra() -> ModuleType:
     """Import Pydra without its asking the network for newer versions of itself."""
     with environment(**ASKS_NO_NETWORK):
         import pydra
@@ -259,20 +265,20 @@ def load_pydra():
     return pydra
 
 
-def _segment(pydra):
+def _segment(pydra: ModuleType) -> 'Callable[..., FunctionTask]':
     """Make the task: Pydra's decorator, without loading Pydra for those who run one scan."""
     pydra.mark.annotate({'return': {'out': ScanResult}})(segment_job)
     return pydra.mark.task(segment_job)
 
 
-def _processes(pydra):
+def _processes() -> type['Worker']:
     """Make Pydra's worker of processes, which are started afresh instead of forked."""
     from pydra.engine.workers import ConcurrentFuturesWorker, Worker
 
     class Processes(ConcurrentFuturesWorker):
         plugin_name = 'cf'
 
-        def __init__(self, n_procs=1):
+        def __init__(self, n_procs: int = 1):
             Worker.__init__(self)
             self.n_procs = n_procs
             context = multiprocessing.get_context(METHOD)

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+from collections.abc import Callable
 
 from nipype.interfaces.base import specs
 from nipype.utils.filemanip import hash_infile
@@ -13,7 +14,12 @@ def _hash(path: str, stamp: tuple[int, ...], options: tuple) -> str:
     return hash_infile(path, *options)
 
 
-def content_hash(path, chunk_len=1 << 20, crypto=hashlib.md5, raise_notfound=False) -> str:
+def content_hash(
+    path: str | os.PathLike[str],
+    chunk_len: int = 1 << 20,
+    crypto: Callable[[], object] = hashlib.md5,
+    raise_notfound: bool = False,
+) -> str:
     """Do as Nipype's ``hash_infile``, without reading again what has not changed.
 
     The engine hashes every input of every node twice, so weights and stacks are read a dozen

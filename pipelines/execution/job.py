@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nipype.pipeline.engine import Workflow
+from rich.console import Console
+
 from secondglance.files.atomic import no_room
 from secondglance.files.crashes import told_of_crash
 from secondglance.files.tables import read_tsv
@@ -30,7 +33,7 @@ def on_device(job: ScanJob) -> ScanJob:
     return replace(job, execution=replace(job.execution, device=device))
 
 
-def build(job: ScanJob, notes: Sequence[str] = ()):
+def build(job: ScanJob, notes: Sequence[str] = ()) -> Workflow:
     """Check a scan and build its graph.
 
     Parameters
@@ -68,7 +71,7 @@ def build(job: ScanJob, notes: Sequence[str] = ()):
     return workflow
 
 
-def run_job(job: ScanJob, console=None) -> ScanResult:
+def run_job(job: ScanJob, console: Console | None = None) -> ScanResult:
     """Segment one scan, unless it is finished; where another process is at it, wait for that.
 
     Parameters
@@ -85,7 +88,7 @@ def run_job(job: ScanJob, console=None) -> ScanResult:
     """
     start = time.monotonic()
 
-    def waiting():
+    def waiting() -> None:
         if console is not None:
             told = f'  Another process is at {job.scan.name}: waiting for its result.'
             console.print(told, markup=False)
@@ -117,7 +120,7 @@ def run_job(job: ScanJob, console=None) -> ScanResult:
     return ScanResult(job.scan.name, 'failed', time.monotonic() - start, reason=reason)
 
 
-def _run_alone(job: ScanJob, console, start: float) -> ScanResult:
+def _run_alone(job: ScanJob, console: Console | None, start: float) -> ScanResult:
     """Run a scan that no other process is at; record its result, or its own fault."""
     about = (job.scan, job.reference, job.recipe)
     finished = known(job)

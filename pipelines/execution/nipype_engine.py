@@ -1,5 +1,7 @@
 """How a graph is run: plugin, cache, progress, and what a failure says."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import logging
@@ -10,9 +12,10 @@ from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from traceback import format_exception
+from typing import TYPE_CHECKING, Any, Self
 
 from nipype.pipeline import plugins
-from nipype.pipeline.engine import Workflow
+from nipype.pipeline.engine import Node, Workflow
 from rich.console import Console
 
 from secondglance.files.atomic import no_room
@@ -23,6 +26,9 @@ from secondglance.pipelines.execution.content_hash import hash_once
 from secondglance.pipelines.execution.environment import environment
 from secondglance.pipelines.execution.processes import METHOD, WARM, start_server
 from secondglance.pipelines.settings import Execution
+
+if TYPE_CHECKING:
+    from networkx import DiGraph
 
 # Local jobs last milliseconds: the engine's own two seconds between two looks would be most of
 # the run. Batch systems are asked at the engine's own pace.
@@ -68,7 +74,7 @@ class MultiProcPlugin(plugins.MultiProcPlugin):
     Nipype drops what such a process leaves, and waits for its result for ever.
     """
 
-    def _get_result(self, taskid):
+    def _get_result(self, taskid: int) -> dict[str, Any] | None:
         task = self._task_obj.get(taskid)
         if task is not None and task.done() and (error := task.exception()) is not None:
             if isinstance(error, BrokenExecutor):
@@ -108,7 +114,9 @@ def configure(
         logging.getLogger(name).setLevel(level)
 
 
-def run_workflow(workflow: Workflow, execution: Execution, *, console: Console | None = None):
+def run_workflow(
+    workflow: Workflow, execution: Execution, *, console: Console | None = None
+) -> DiGraph:
     """Run a graph to its end, showing one line a stage.
 
     Parameters
@@ -328,7 +336,7 @@ def time_left(elapsed: float, done: Mapping[str, float]) -> str:
 class StageProgress:
     """One line a stage, with how many of its nodes are done; below the last, the time left."""
 
-    def __init__(self, workflow: Workflow, console):
+    def __init__(self, workflow: Workflow, console: Console | None):
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -354,15 +362,15 @@ class StageProgress:
             for stage, nodes in stages_of(workflow).items()
         }
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         # The engine writes nodes to disk, and this with them: there it has nothing to show
         return {'_tasks': {}}
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # What was cached has reported nothing
         if kind is None:
             for task in self._tasks.values():
@@ -371,7 +379,7 @@ class StageProgress:
             self._bar.update(task, left='')
         self._bar.stop()
 
-    def update(self, node, status: str) -> None:
+    def update(self, node: Node, status: str) -> None:
         """Take note of a node that started, ended or failed."""
         if status == 'end':
             seal_node(Path(node.output_dir()))

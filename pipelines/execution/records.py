@@ -136,21 +136,20 @@ def write_record(
     replaced : str, optional
         From :func:`replacement`.
     """
-    inputs = {
-        role: [str(path), *_stamp(path), _content(path)]
-        for role, path in _inputs(scan, reference).items()
-        if path.is_file()
-    }
+    paths = {role: path for role, path in _inputs(scan, reference).items() if path.is_file()}
+    digests = {role: digest_of(path) for role, path in paths.items()}
     content = {
         'scan': scan.name,
         'data_set': data_set_name(scan),
-        'key': scan_key(recipe, {role: entry[-1] for role, entry in inputs.items()}),
+        'key': scan_key(recipe, digests),
         'seconds': round(seconds, 2),
         'flags': list(flags),
         'figures': figures or {},
         'failure': failure,
         'replaced': replaced,
-        'inputs': inputs,
+        'inputs': {
+            role: [str(path), *_stamp(path), digests[role]] for role, path in paths.items()
+        },
         'outputs': {
             str(path.relative_to(folder)): [path.stat().st_size, digest_of(path)]
             for path in outputs
@@ -299,7 +298,7 @@ def find_record(folder: Path, scan: Scan, reference: Path | None, recipe: str) -
         for role, path in _inputs(scan, reference).items():
             known, *stamp, digest = content['inputs'].get(role, ('', ''))
             same = known == str(path) and stamp == _stamp(path)
-            digests[role] = digest if same else _content(path)
+            digests[role] = digest if same else digest_of(path)
         if scan_key(recipe, digests) != content['key']:
             return None
         edited = []
@@ -326,13 +325,13 @@ def _stamp(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _has_path(value) -> bool:
+def _has_path(value: object) -> bool:
     if isinstance(value, tuple | list):
         return any(_has_path(item) for item in value)
     return isinstance(value, Path)
 
 
-def _content(value):
+def _content(value: object) -> object:
     """Replace every path by the digest of its file."""
     if isinstance(value, tuple | list):
         return [_content(item) for item in value]
@@ -343,7 +342,7 @@ def _content(value):
     return value
 
 
-def _digest(content) -> str:
+def _digest(content: object) -> str:
     """Digest of plain values.
 
     Examples

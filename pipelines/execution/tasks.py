@@ -18,7 +18,7 @@ Each runs the same interface as the node of the Nipype graph, so its files are t
 import inspect
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base.traits_extension import BasePath
 
@@ -33,6 +33,9 @@ from secondglance.interfaces.stacks import ToNative, ToSlabs
 from secondglance.interfaces.tissues import Labels, Segment
 from secondglance.pipelines.execution.cohort import load_pydra
 from secondglance.pipelines.settings import absolute
+
+if TYPE_CHECKING:
+    from pydra.engine.task import FunctionTask
 
 STAGES = {
     'motion_correction': SitkMotion,
@@ -53,8 +56,8 @@ STAGES = {
 
 
 def stage(
-    name: str, *, task_name: str | None = None, cache_dir: str | Path | None = None, **inputs
-):
+    name: str, *, task_name: str | None = None, cache_dir: str | Path | None = None, **inputs: Any
+) -> 'FunctionTask':
     """Make a Pydra task of a stage.
 
     Parameters
@@ -94,7 +97,7 @@ def stage(
         if isinstance(value, str | Path) and traits[key].is_trait_type(BasePath):
             inputs[key] = str(absolute(value))
 
-    def run_stage(**given):
+    def run_stage(**given: object) -> object:
         # Pydra runs a task in the folder of its results
         found = interface(**given).run(cwd=os.getcwd()).outputs.get()
         values = tuple(found[output] for output in outputs)
