@@ -50,7 +50,7 @@ COMMANDS = ('run', 'label', 'simulate', 'train', 'evaluate', 'sanity-check', 'co
 class _Version(argparse.Action):
     """Print the version, and the checksums of the weights that ship with it."""
 
-    def __call__(self, parser, *_):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print and exit."""
         from secondglance.models import weights
 

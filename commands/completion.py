@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable
+from types import ModuleType
 
 from secondglance.files.extras import install_extra
 from secondglance.imaging.errors import InputError
@@ -31,7 +32,9 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def complete(parser_of: Callable[[str], argparse.ArgumentParser], commands: tuple) -> None:
+def complete(
+    parser_of: Callable[[str], argparse.ArgumentParser], commands: tuple[str, ...]
+) -> None:
     """Answer a shell that asks for completions, and exit; where none asks, return at once.
 
     Parameters
@@ -58,7 +61,9 @@ def complete(parser_of: Callable[[str], argparse.ArgumentParser], commands: tupl
         argcomplete.autocomplete(parser, always_complete_options=False)
 
 
-def _also(parser: argparse.ArgumentParser, commands: tuple, argcomplete) -> None:
+def _also(
+    parser: argparse.ArgumentParser, commands: tuple[str, ...], argcomplete: ModuleType
+) -> None:
     """Let the words that are no option be commands, or files."""
     files = argcomplete.FilesCompleter()
     (inputs,) = parser._get_positional_actions()
@@ -68,7 +73,7 @@ def _also(parser: argparse.ArgumentParser, commands: tuple, argcomplete) -> None
     ]
 
 
-def _argcomplete():
+def _argcomplete() -> ModuleType:
     try:
         import argcomplete
     except ImportError as error:

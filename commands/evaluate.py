@@ -1,13 +1,27 @@
 """``secondglance evaluate``: how well weights do, on labelled scans or simulated animals."""
 
+from __future__ import annotations
+
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from secondglance.commands.following import follow
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.models.choices import SECOND_GLANCES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from secondglance.files.labelled import Labelled
+    from secondglance.imaging.placement.donors import Donor
+    from secondglance.imaging.pose import Pose
+    from secondglance.models.weights import LoadedModel
+    from secondglance.reports.scores import Outlined
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +136,7 @@ def _of_volumes(line: dict) -> str:
     return f', HD95 {line["hd95_mean"]:.2f} mm, volume {error:+.1f} ± {spread:.1f} %'
 
 
-def _on_animals(model, args: argparse.Namespace) -> list[dict]:
+def _on_animals(model: LoadedModel, args: argparse.Namespace) -> list[dict]:
     import numpy as np
 
     from secondglance.data import atlas_path
@@ -153,7 +167,12 @@ def _on_animals(model, args: argparse.Namespace) -> list[dict]:
     return rows
 
 
-def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list[dict], list]:
+def _on_scans(
+    model: LoadedModel,
+    refinement: LoadedModel,
+    second: LoadedModel | None,
+    args: argparse.Namespace,
+) -> tuple[list[dict], list[Outlined]]:
     import nibabel as nib
 
     from secondglance.data import donor_paths
@@ -178,8 +197,8 @@ def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list
         grid = pose.grid(found.voxels.shape, found.affine)
         # An animal is never its own donor
         others = [donor for donor in donors if donor.animal != found.scan.subject]
-        networks = model, refinement, second
-        for condition, labels in _segmented(networks, found, pose, others, args):
+        segmented = _segmented(model, refinement, second, found, pose, others, args)
+        for condition, labels in segmented:
             for value, label in ((None, 'brain'), (1, 'WM'), (2, 'GM'), (3, 'CSF')):
                 if value is None:
                     pair = labels > 0, found.labels > 0
@@ -209,7 +228,9 @@ def _on_scans(model, refinement, second, args: argparse.Namespace) -> tuple[list
     return rows, pictures
 
 
-def _trained_on(labelled: list, with_second: bool, args: argparse.Namespace) -> set[str]:
+def _trained_on(
+    labelled: Sequence[Labelled], with_second: bool, args: argparse.Namespace
+) -> set[str]:
     """Find the animals that the weights were trained on, and say what that means."""
     from secondglance.files.digests import digest_of_voxels
     from secondglance.models.weights import default_refinement, default_second_glance, trained_on
@@ -245,21 +266,26 @@ def _trained_on(labelled: list, with_second: bool, args: argparse.Namespace) -> 
     return taught
 
 
-def _segmented(networks, found, pose, donors, args):
+def _segmented(
+    model: LoadedModel,
+    refinement: LoadedModel,
+    second: LoadedModel | None,
+    found: Labelled,
+    pose: Pose,
+    donors: Sequence[Donor],
+    args: argparse.Namespace,
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Labels of one scan under every condition: ``(condition, (X, Y, Z) labels)``."""
-    import numpy as np
-
     from secondglance.imaging.mask.selection import candidate_masks
     from secondglance.imaging.tissues import tissues_inside
     from secondglance.models.segment import first_glance, gather_evidence, look_again
 
-    model, refinement, second = networks
     device = args.device
     grid = pose.grid(found.voxels.shape, found.affine)
     head = pose.stack(grid, found.voxels, found.labels)
     first = first_glance(model, head.images, device=device)
 
-    def tissues(mask):
+    def tissues(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
         inside, _ = look_again(
             args.second_glance,
             found.voxels,
@@ -275,7 +301,7 @@ def _segmented(networks, found, pose, donors, args):
 
     volume = grid.to_native(first.probabilities)
     yield 'no mask', tissues_inside(volume, volume[..., 0] < 0.5).labels
-    masks: dict[str, np.ndarray] = {}
+    masks: dict[str, NDArray] = {}
     for similarity in (False, True):
         evidence, _ = gather_evidence(
             first, refinement, head, donors, similarity=similarity, device=device

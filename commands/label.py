@@ -5,11 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from secondglance.commands.following import follow
 from secondglance.files.extras import install_extra
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
+
+if TYPE_CHECKING:
+    import nibabel as nib
+    from numpy.typing import NDArray
+
+    from secondglance.files.bids import Scan
+    from secondglance.models.labelling.atlas_labels import AtlasLabels, LabelOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
     import_ants()
     folder = args.masks or args.bids_dir / 'derivatives' / 'reference'
     output_dir = args.output_dir or args.bids_dir / 'derivatives' / 'reference'
-    scans: list = []
+    scans: list[Scan] = []
     for subject in args.subject or find_subjects(args.bids_dir):
         try:
             scans += find_scans(args.bids_dir, subject, args.suffix)
@@ -87,7 +95,7 @@ def main(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _find_mask(folder: Path, scan) -> Path | None:
+def _find_mask(folder: Path, scan: Scan) -> Path | None:
     for stem in (scan.base, scan.stem):
         for extension in ('.nii.gz', '.nii'):
             path = folder / scan.folder / f'{stem}_desc-brain_mask{extension}'
@@ -96,7 +104,7 @@ def _find_mask(folder: Path, scan) -> Path | None:
     return None
 
 
-def _label(scan, mask_path: Path, args: argparse.Namespace, output_dir: Path) -> str:
+def _label(scan: Scan, mask_path: Path, args: argparse.Namespace, output_dir: Path) -> str:
     """Label one scan and write what was found; a line about it."""
     import numpy as np
 
@@ -143,7 +151,10 @@ def _label(scan, mask_path: Path, args: argparse.Namespace, output_dir: Path) ->
     values = np.where(mask, fractions.argmax(axis=-1) + 1, 0).astype(np.uint8)
     # The scan's own affine, whatever unit it is in: files lie on its grid
     image = read_volume(scan.path)[0]
-    volumes = [file_labels(values), *(fractions[..., k] for k in range(len(TISSUES)))]
+    volumes: list[NDArray] = [
+        file_labels(values),
+        *(fractions[..., k] for k in range(len(TISSUES))),
+    ]
     files: dict[str, Path | str | bytes] = {
         name: _nifti(volume, image) for name, volume in zip(names, volumes, strict=False)
     }
@@ -188,7 +199,7 @@ def _refuse_others(output_dir: Path, names: list[str], card: str) -> None:
             )
 
 
-def _nifti(volume, image) -> bytes:
+def _nifti(volume: NDArray, image: nib.Nifti1Pair) -> bytes:
     import gzip
 
     import nibabel as nib
@@ -203,7 +214,15 @@ def _nifti(volume, image) -> bytes:
     return gzip.compress(made.to_bytes(), compresslevel=6, mtime=0)
 
 
-def _about(scan, mask_path: Path, atlas: Path, args, labels, species: str, options) -> dict:
+def _about(
+    scan: Scan,
+    mask_path: Path,
+    atlas: Path,
+    args: argparse.Namespace,
+    labels: AtlasLabels,
+    species: str,
+    options: LabelOptions,
+) -> dict:
     from dataclasses import asdict
 
     from secondglance import __version__
@@ -254,7 +273,7 @@ def _card(about: dict, files: dict) -> bytes:
     return (json.dumps({**about, 'Digests': digests}, indent=2) + '\n').encode()
 
 
-def _picture(voxels, labels, affine) -> bytes:
+def _picture(voxels: NDArray, labels: NDArray, affine: NDArray) -> bytes:
     """Draw up to 24 slices, as they are and with their labels, as a PNG."""
     import io
 

@@ -1,5 +1,7 @@
 """``secondglance run``: every scan of the subjects named, side by side where they are many."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import math
@@ -8,6 +10,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from secondglance.commands.folders import (
     check_output,
@@ -17,6 +20,15 @@ from secondglance.commands.folders import (
 )
 from secondglance.commands.run_cohort import DONE, FAILED, run_many, write_cohort, write_group
 from secondglance.imaging.errors import InputError
+
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Workflow
+    from rich.console import Console
+
+    from secondglance.files.bids import Scan
+    from secondglance.pipelines.execution.scan_jobs import ScanJob
+    from secondglance.pipelines.settings import Execution, Method
+    from secondglance.reports.scan_result import ScanResult
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     args.work_dir = _work_dir(args, output_dir, bids_dir, reference, console)
     if args.group:
         return write_group(output_dir, console)
-    lost: list = []
-    if args.image:
+    lost: list[ScanResult] = []
+    if bids_dir is None:
         scans = _scans_of_files(args, output_dir, console)
     else:
         scans, lost = scans_of_subjects(args, bids_dir, console)
@@ -103,7 +115,7 @@ def _check_graph(path: Path | None, dry_run: bool) -> None:
         raise InputError(f'--graph {path} needs Graphviz, which is not installed: give a .dot.')
 
 
-def _run_one(args, job, console) -> int:
+def _run_one(args: argparse.Namespace, job: ScanJob, console: Console) -> int:
     """Run the one scan that was asked for, with one line a stage."""
     from rich.markup import escape
 
@@ -149,7 +161,7 @@ def _run_one(args, job, console) -> int:
     return DONE
 
 
-def _tell_stages(name: str, workflow, console) -> None:
+def _tell_stages(name: str, workflow: Workflow, console: Console) -> None:
     """Print the stages of a scan, and the nodes of each."""
     from secondglance.pipelines.execution.nipype_engine import STAGES, stages_of
 
@@ -158,7 +170,7 @@ def _tell_stages(name: str, workflow, console) -> None:
         console.print(f'  {STAGES[stage]:<28} {", ".join(nodes)}', markup=False)
 
 
-def _draw_graph(workflow, path: Path) -> None:
+def _draw_graph(workflow: Workflow, path: Path) -> None:
     """Draw a graph; Graphviz draws all but its own text form."""
     kind = path.suffix.removeprefix('.')
     drawn = workflow.write_graph(
@@ -168,7 +180,7 @@ def _draw_graph(workflow, path: Path) -> None:
         Path(drawn).replace(path)
 
 
-def _failed(name: str, reason: str, console) -> int:
+def _failed(name: str, reason: str, console: Console) -> int:
     from rich.markup import escape
 
     console.print(f'[red]{escape(name)} failed:[/] ', end='')
@@ -176,7 +188,7 @@ def _failed(name: str, reason: str, console) -> int:
     return FAILED
 
 
-def _scans_of_files(args, output_dir, console) -> list:
+def _scans_of_files(args: argparse.Namespace, output_dir: Path, console: Console) -> list[Scan]:
     """Take every image that was named; no two results may lie in one place."""
     from secondglance.files.bids import scan_of_file
 
@@ -184,7 +196,7 @@ def _scans_of_files(args, output_dir, console) -> list:
         raise InputError(
             '--session, --run and --bids-filter-file choose in a data set; an --image is one file.'
         )
-    found: dict = {}
+    found: dict[str, Scan] = {}
     for path in dict.fromkeys(Path(os.path.abspath(path)) for path in args.image):
         scan = scan_of_file(path, args.suffix)
         if scan.name in found:
@@ -196,11 +208,11 @@ def _scans_of_files(args, output_dir, console) -> list:
     return _each_once(list(found.values()), console)
 
 
-def _each_once(scans: list, console) -> list:
+def _each_once(scans: list[Scan], console: Console) -> list[Scan]:
     """Leave out scans that share a file with one before, by links or hard links, and say so."""
     from secondglance.files.bids import same_file
 
-    found: dict = {}
+    found: dict[object, Scan] = {}
     kept = []
     for scan in scans:
         # What is not here is refused later, by its name
@@ -217,7 +229,7 @@ _LONGEST_NAME = 150
 """Bytes of a scan's name; names of results are up to 100 longer, and file systems allow 255."""
 
 
-def _check_names(paths: list[Path], scans: list) -> None:
+def _check_names(paths: list[Path], scans: list[Scan]) -> None:
     """Refuse paths that no record can hold, and names that no result can have."""
     for path in paths:
         try:
@@ -233,11 +245,11 @@ def _check_names(paths: list[Path], scans: list) -> None:
             )
 
 
-def check_apart(scans: list, output_dir: Path) -> None:
+def check_apart(scans: list[Scan], output_dir: Path) -> None:
     """Refuse scans with results in the same place, or in the place of another scan's results."""
     from secondglance.pipelines.execution.records import image_of_record
 
-    found: dict = {}
+    found: dict[Path, Scan] = {}
     for scan in scans:
         where = scan.folder / scan.stem
         if where in found:
@@ -253,7 +265,9 @@ def check_apart(scans: list, output_dir: Path) -> None:
             )
 
 
-def scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
+def scans_of_subjects(
+    args: argparse.Namespace, bids_dir: Path, console: Console
+) -> tuple[list[Scan], list[ScanResult]]:
     """Find every scan; a subject without one is an outcome, unless it is the only one."""
     from secondglance.files.bids import find_scans, find_subjects, usual_suffix
     from secondglance.files.bids_filters import fits, read_filters
@@ -289,29 +303,36 @@ def scans_of_subjects(args, bids_dir, console) -> tuple[list, list]:
     return _each_once(scans, console), lost
 
 
-def _jobs(args, scans, method, execution, output_dir, reference) -> list:
+def _jobs(
+    args: argparse.Namespace,
+    scans: list[Scan],
+    method: Method,
+    execution: Execution,
+    output_dir: Path,
+    reference: Path | None,
+) -> list[ScanJob]:
     """List the scans to segment, each with its reference."""
     from secondglance.files.bids import find_reference
     from secondglance.pipelines.execution.cache import open_cache
     from secondglance.pipelines.execution.records import recipe
     from secondglance.pipelines.execution.scan_jobs import ScanJob
 
-    common = {
-        'method': method,
-        'execution': execution,
-        'output_dir': output_dir,
-        'work_dir': open_cache(args.work_dir),
-        'recipe': recipe(method),
-    }
+    work_dir, digest = open_cache(args.work_dir), recipe(method)
     return [
         ScanJob(
-            scan=scan, reference=find_reference(reference, scan) if reference else None, **common
+            scan=scan,
+            method=method,
+            execution=execution,
+            output_dir=output_dir,
+            work_dir=work_dir,
+            recipe=digest,
+            reference=find_reference(reference, scan) if reference else None,
         )
         for scan in scans
     ]
 
 
-def _tell_labels(jobs: list, console) -> None:
+def _tell_labels(jobs: list[ScanJob], console: Console) -> None:
     """Say once how labels of references are read where no table says what they are."""
     from secondglance.files.labels import WITHOUT_TABLE, find_label_table, read_reference
 
@@ -324,7 +345,9 @@ def _tell_labels(jobs: list, console) -> None:
             console.print(WITHOUT_TABLE.format(path=path), markup=False)
 
 
-def folders_of(args, console) -> tuple[Path | None, Path, Path | None]:
+def folders_of(
+    args: argparse.Namespace, console: Console
+) -> tuple[Path | None, Path, Path | None]:
     """Resolve data set, output folder and reference; make the example where none is named."""
     bids_dir = None
     if args.image:
@@ -363,7 +386,13 @@ def folders_of(args, console) -> tuple[Path | None, Path, Path | None]:
     return bids_dir, Path(output_dir).resolve(), reference
 
 
-def _work_dir(args, output_dir, bids_dir, reference, console) -> Path:
+def _work_dir(
+    args: argparse.Namespace,
+    output_dir: Path,
+    bids_dir: Path | None,
+    reference: Path | None,
+    console: Console,
+) -> Path:
     """Place the work folder, and say so where it is not the usual one."""
     work_dir = place_work(args.work_dir, output_dir, bids_dir, reference)
     if args.work_dir is None and work_dir != Path('work').resolve():
@@ -372,7 +401,7 @@ def _work_dir(args, output_dir, bids_dir, reference, console) -> Path:
     return work_dir
 
 
-def _method(args):
+def _method(args: argparse.Namespace) -> Method:
     """Turn the options that change the result into a method, every default resolved."""
     from secondglance.data import donor_paths
     from secondglance.files.bids import find_donor
@@ -434,7 +463,7 @@ def _method(args):
     )
 
 
-def _execution(args):
+def _execution(args: argparse.Namespace) -> Execution:
     """Turn the options that do not change the result into an execution."""
     from secondglance.pipelines.execution.processes import available_cores
     from secondglance.pipelines.settings import Execution, read_arguments
@@ -463,7 +492,7 @@ def _execution(args):
     )
 
 
-def _region(args) -> Path | tuple[int, int, int] | None:
+def _region(args: argparse.Namespace) -> Path | tuple[int, int, int] | None:
     """Read ``--explain-region``: a mask's path, or a voxel."""
     text = args.explain_region
     if text is None:

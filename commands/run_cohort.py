@@ -1,11 +1,22 @@
 """Many scans in one call: what is to be done, its progress, and what became of each."""
 
+from __future__ import annotations
+
+import argparse
 import csv
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from secondglance.imaging.errors import InputError, SurroundingsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from secondglance.pipelines.execution.scan_jobs import ScanJob
+    from secondglance.reports.scan_result import ScanResult
 
 DONE, FAILED = 0, 1
 
@@ -35,7 +46,13 @@ FIGURES = (
 )
 
 
-def run_many(args, jobs: list, lost: list, output_dir: Path, console) -> int:
+def run_many(
+    args: argparse.Namespace,
+    jobs: list[ScanJob],
+    lost: list[ScanResult],
+    output_dir: Path,
+    console: Console,
+) -> int:
     """Run what is not yet finished, and write ``cohort.tsv`` and ``cohort.html``.
 
     Parameters
@@ -76,7 +93,7 @@ def run_many(args, jobs: list, lost: list, output_dir: Path, console) -> int:
     return FAILED if any(outcome.status == 'failed' for outcome in ordered) else DONE
 
 
-def _run(args, todo: list, console) -> list:
+def _run(args: argparse.Namespace, todo: list[ScanJob], console: Console) -> list[ScanResult]:
     from dataclasses import replace
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -110,7 +127,7 @@ def _run(args, todo: list, console) -> list:
     with Progress(*columns, *clocks, console=console, speed_estimate_period=3600) as bar:
         task = bar.add_task('scans', total=len(todo))
 
-        def told(outcome):
+        def told(outcome: ScanResult) -> None:
             bar.advance(task)
             if outcome.status == 'failed':
                 say = f'  {outcome.scan} failed: secondglance: {outcome.reason}'
@@ -122,7 +139,12 @@ def _run(args, todo: list, console) -> list:
         return run_cohort(todo, worker=worker, at_once=at_once, worker_args=arguments, told=told)
 
 
-def _plan(jobs, lost, outcomes, console) -> int:
+def _plan(
+    jobs: list[ScanJob],
+    lost: list[ScanResult],
+    outcomes: Mapping[str, ScanResult],
+    console: Console,
+) -> int:
     """Print what would be done."""
     lines = [
         (job.scan.name, outcomes[job.scan.name].status if job.scan.name in outcomes else 'to do')
@@ -140,7 +162,9 @@ def _plan(jobs, lost, outcomes, console) -> int:
     return FAILED if lost else DONE
 
 
-def write_cohort(outcomes: list, output_dir: Path) -> tuple[Path, dict]:
+def write_cohort(
+    outcomes: list[ScanResult], output_dir: Path
+) -> tuple[Path, dict[str, ScanResult]]:
     """Write a row a scan of the output folder, and a page that shows them all.
 
     Echoes of one scan are one row, that of the first: an animal is counted once.
@@ -172,7 +196,9 @@ def write_cohort(outcomes: list, output_dir: Path) -> tuple[Path, dict]:
         ) from error
 
 
-def _write_table_and_page(outcomes: list, path: Path) -> tuple[Path, dict]:
+def _write_table_and_page(
+    outcomes: list[ScanResult], path: Path
+) -> tuple[Path, dict[str, ScanResult]]:
     from secondglance.files.atomic import write_whole
     from secondglance.reports.cohort import flag_outliers, verdict_of, write_cohort_page
 
@@ -197,7 +223,7 @@ def _write_table_and_page(outcomes: list, path: Path) -> tuple[Path, dict]:
     return write_cohort_page(outcomes, path.parent), {one.scan: one for one in outcomes}
 
 
-def _count_once(outcomes: list) -> list:
+def _count_once(outcomes: list[ScanResult]) -> list[ScanResult]:
     """Leave out the later echoes of scans of which an earlier one is there; no failure is.
 
     Examples
@@ -208,7 +234,7 @@ def _count_once(outcomes: list) -> list:
     ['sub-1_echo-2_bold', 'sub-1_run-2_echo-2_bold']
     """
 
-    def echo(outcome) -> tuple[str, int]:
+    def echo(outcome: ScanResult) -> tuple[str, int]:
         found = re.search(r'_echo-(\d+)', outcome.scan)
         number = int(found[1]) if found else 0
         return re.sub(r'_echo-\d+', '', outcome.scan), number
@@ -219,7 +245,7 @@ def _count_once(outcomes: list) -> list:
     return [o for o in outcomes if o.status == 'failed' or first[echo(o)[0]] == echo(o)[1]]
 
 
-def write_group(output_dir: Path, console) -> int:
+def write_group(output_dir: Path, console: Console) -> int:
     """Write the table and the page of an output folder, as the group level of a BIDS App.
 
     Raises
@@ -238,7 +264,7 @@ def write_group(output_dir: Path, console) -> int:
     return DONE
 
 
-def _of_other_calls(outcomes: list, path: Path) -> list:
+def _of_other_calls(outcomes: list[ScanResult], path: Path) -> list[ScanResult]:
     """List what other calls made of an output folder's scans, by its records and its table."""
     from secondglance.files.tables import read_tsv
     from secondglance.pipelines.execution.records import finished_scans
@@ -265,7 +291,7 @@ def _of_other_calls(outcomes: list, path: Path) -> list:
     return others
 
 
-def _summarise(outcomes: list, page: Path, console, tried: set[str]) -> None:
+def _summarise(outcomes: list[ScanResult], page: Path, console: Console, tried: set[str]) -> None:
     counts = Counter(outcome.status for outcome in outcomes)
     flagged = [outcome for outcome in outcomes if outcome.flags]
     told = [f'{counts[status]} {status}' for status in ('done', 'cached', 'failed')]

@@ -1,13 +1,20 @@
 """``secondglance sanity-check``: whether the saliency of some weights can be trusted."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from secondglance.commands.following import follow
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.models.choices import SALIENCY_METHODS, TARGETS
+
+if TYPE_CHECKING:
+    from secondglance.imaging.pose import HeadStack
+    from secondglance.models.weights import LoadedModel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,8 +109,13 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _read_subject(
-    model, image_path: Path, brain_path: Path | None, species: str, slice_axis: str, device: str
-) -> tuple:
+    model: LoadedModel,
+    image_path: Path,
+    brain_path: Path | None,
+    species: str,
+    slice_axis: str,
+    device: str,
+) -> tuple[HeadStack, str]:
     """Read the head, its brain from a mask or else from the network, and tell its species."""
     from dataclasses import replace
 

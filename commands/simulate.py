@@ -261,7 +261,9 @@ class _new_folder:
             ) from error
         return self.temporary
 
-    def __exit__(self, kind, error, _):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
         if kind is None:
             try:
                 self.temporary.chmod(0o755)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 STOPPED = 'secondglance: stopped; the same call goes on from here.'
@@ -47,7 +48,7 @@ def stopping() -> Iterator[Stop]:
     """
     told = Stop()
 
-    def stop(number: int, frame) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         told.code = 128 + number
         # A second signal ends at once
         for other in taken:

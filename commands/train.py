@@ -8,10 +8,13 @@ import shlex
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.models.training.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from secondglance.simulation.atlas import Atlas
 
 SIGMA = (
     'SIGMA version 2 (GPL-3.0), Barrière et al. 2019, Nature Communications, '
@@ -208,7 +211,7 @@ def _digests(args: argparse.Namespace) -> list[str]:
     return [digest_of_voxels(one.voxels) for one in found]
 
 
-def _refine(args: argparse.Namespace, atlas, given: dict) -> dict:
+def _refine(args: argparse.Namespace, atlas: Atlas, given: dict) -> dict:
     """Train a refinement."""
     from secondglance.data import donor_paths
     from secondglance.models.donors import read_donors
@@ -226,7 +229,7 @@ def _refine(args: argparse.Namespace, atlas, given: dict) -> dict:
     return card
 
 
-def _second_glance(args: argparse.Namespace, atlas, given: dict) -> dict:
+def _second_glance(args: argparse.Namespace, atlas: Atlas, given: dict) -> dict:
     """Train a second glance on simulated animals of an atlas, or two, and on labelled scans."""
     from secondglance.files.regions import read_frame
     from secondglance.models.training.placed_scans import read_placed_scans

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from secondglance.imaging.errors import InputError
 
@@ -21,7 +21,9 @@ class Parser(argparse.ArgumentParser):
         """Print one sentence and exit with code 2."""
         self.exit(2, f'secondglance: {message}: see {self.prog} --help.\n')
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
         """Parse, an option's underscores being hyphens, as BIDS Apps write them."""
         words = [self._hyphened(word) for word in args] if args is not None else None
         for word in words or ():
@@ -31,13 +33,13 @@ class Parser(argparse.ArgumentParser):
                 )
         return super().parse_known_args(words, namespace)
 
-    def _get_values(self, action, arg_strings):
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         # Before Python 3.13 an option that is given -- gets nothing at all
         if action.option_strings and list(arg_strings) == ['--']:
             raise argparse.ArgumentError(action, '-- is no value')
         return super()._get_values(action, arg_strings)
 
-    def _hyphened(self, word):
+    def _hyphened(self, word: str) -> str:
         if word[:1] == '-' and word not in self._option_string_actions and Path(word).is_file():
             # A file with such a name is no option
             return f'./{word}'
