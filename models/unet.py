@@ -73,7 +73,7 @@ def folded(net: UNet) -> UNet:
             if isinstance(layer, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
                 block[index] = fuse_conv_bn_eval(layer, after)
                 block[index + 1] = nn.Identity()
-    return quick.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return quick.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 class UNet(nn.Module):

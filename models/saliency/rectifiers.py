@@ -68,7 +68,7 @@ class GuidedReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *arriving: torch.Tensor) -> torch.Tensor:
         (rectified,) = ctx.saved_tensors
-        return _relu_backward(_relu(arriving[0]), rectified, 0)  # type: ignore[no-any-return]
+        return _relu_backward(_relu(arriving[0]), rectified, 0)
 
 
 class DeconvnetReLU(torch.autograd.Function):
@@ -76,11 +76,11 @@ class DeconvnetReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: torch.Tensor) -> torch.Tensor:
-        return _relu(features)  # type: ignore[no-any-return]
+        return _relu(features)
 
     @staticmethod
     def backward(ctx: Any, *arriving: torch.Tensor) -> torch.Tensor:
-        return _relu(arriving[0])  # type: ignore[no-any-return]
+        return _relu(arriving[0])
 
 
 class Rectifier(nn.Module):
@@ -93,7 +93,7 @@ class Rectifier(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         self.calls += 1
-        return self.function.apply(features)  # type: ignore[no-any-return]
+        return self.function.apply(features)
 
 
 class RefuseFunctionalReLU(TorchFunctionMode):
