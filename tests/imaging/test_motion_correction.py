@@ -71,6 +71,30 @@ def test_the_brain_decides_where_it_moves_otherwise_than_the_head(series, region
     np.testing.assert_allclose(found.apart, [0, apart, 0], atol=1e-9)
 
 
+def test_on_the_brain_the_target_is_the_mean_of_all_volumes(series, region):
+    """Of brightness 1, 2 and 6, brought together: three times the head."""
+    asked = []
+
+    def estimate(volumes, start, region):
+        asked.append(start)
+        return MotionEstimate(shifted(0.5), 0)
+
+    correct_motion(series * [1, 2, 6], AFFINE, estimate, lambda corrected: region)
+    assert asked[0] is None
+    np.testing.assert_allclose(asked[1].mean[2:-2], 3 * series[2:-2, ..., 0], rtol=1e-4)
+    np.testing.assert_array_equal(asked[1].matrices, shifted(0.5))
+
+
+@pytest.mark.parametrize('reference', [0, 2])
+def test_the_reference_counts_however_unlike_the_mean_it_is(series, rng, reference):
+    """All others were brought to it: it is where it belongs."""
+    noise = rng.random(series.shape[:3]).astype(np.float32)
+    volumes = np.stack([noise, *np.moveaxis(series, -1, 0), series[..., 0]], axis=-1)
+    still = MotionEstimate(np.tile(np.eye(4), (5, 1, 1)), reference)
+    found = correct_motion(volumes, AFFINE, lambda *_: still)
+    assert found.lost.tolist() == [reference != 0, False, False, False, False]
+
+
 def test_without_a_brain_the_head_decides(series):
     found = correct_motion(series, AFFINE, by_step(0.5, 0.9), lambda corrected: None)
     assert found.motion.matrices[1, 0, 3] == 0.5

@@ -59,6 +59,20 @@ def test_pose_and_mirror_keep_fractions_and_place_together(atlas, seed):
     assert max(right.mean(), mirrored.mean()) > 0.95
 
 
+def test_left_is_left_in_mirrored_heads_too(atlas):
+    """The network learns one sense of left to right, from animals and their mirror images."""
+    mirrored = set()
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        animal = draw_animal(atlas, rng, 0.4, 32, coordinates=True)
+        stack = draw_placed(animal, rng, thickness=1.0, perfect=True)
+        sure = (stack.known > 0.5) & (stack.fractions.sum(axis=1) > 0.999)
+        across, rows = stack.coordinates[:, 0][sure], np.nonzero(sure)[1]
+        assert np.corrcoef(across, rows)[0, 1] > 0.9
+        mirrored.add(bool(np.corrcoef(across, stack.fractions[:, 0][sure])[0, 1] < 0))
+    assert mirrored == {False, True}
+
+
 def test_fractions_sum_to_one_where_known(atlas):
     rng = np.random.default_rng(1)
     animal = draw_animal(atlas, rng, 0.4, 32, coordinates=True)
