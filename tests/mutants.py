@@ -158,15 +158,30 @@ def mutants_of(path: str) -> Iterator[Mutant]:
 
 
 def tests_of(path: str) -> list[list[str]]:
-    """Tests that judge a file: those of its own name, those that name it, the folder's others."""
+    """Tests that judge a file, in turn.
+
+    Those of its own name, those that name it, the folder's others, and those of other folders
+    that import it.
+    """
     top, stem = path.split('/')[0], Path(path).stem
-    every = sorted((ROOT / 'tests' / top).rglob('test_*.py'))
-    where = [f for f in every if not {'training', 'labelling'} & set(f.parts)]
+    where = tests_below(top)
     own = [f for name in (stem, 'docstrings') for f in where if f.name == f'test_{name}.py']
     word = re.compile(rf'\b{stem}\b')
     near = [f for f in where if f not in own and word.search(f.read_text(encoding='utf-8'))]
-    rounds = [own, near, [f for f in where if f not in own and f not in near]]
+    module = f'from secondglance.{path.removesuffix(".py").replace("/", ".")} import'
+    afar = [
+        f
+        for f in sorted((ROOT / 'tests').glob('*/**/test_*.py'))
+        if f.relative_to(ROOT).parts[1] != top and module in f.read_text(encoding='utf-8')
+    ]
+    rounds = [own, near, [f for f in where if f not in own and f not in near], afar]
     return [[str(f.relative_to(ROOT)) for f in files] for files in rounds if files]
+
+
+def tests_below(top: str) -> list[Path]:
+    """Tests of a folder; those of trainings have no say."""
+    every = sorted((ROOT / 'tests' / top).rglob('test_*.py'))
+    return [f for f in every if not {'training', 'labelling'} & set(f.parts)]
 
 
 def copy_tree(folder: Path) -> Path:
@@ -291,6 +306,11 @@ def main() -> int:
         os.environ['PYTHONPATH'] = scratch
         sys.path[:] = [place for place in sys.path if Path(place or '.').resolve() != ROOT.parent]
         load_libraries()
+        for top in sorted({folder.split('/')[0] for folder, _ in chosen}):
+            # A test that fails anyhow would catch every bug
+            tests = [str(f.relative_to(ROOT)) for f in tests_below(top)]
+            if not passes(tree, tests, 5 * args.timeout):
+                parser.error(f'tests/{top} fails, or takes too long, without any bug')
         for folder, mutant in chosen:
             key = (mutant.path, mutant.operator, mutant.occurrence)
             if key not in known:

@@ -68,6 +68,23 @@ def test_absent_image_is_answered_with_the_images_there_are(study):
         find_scans(study, '01', 'T2w')
 
 
+def test_absent_session_and_run_are_answered_with_those_there_are(study):
+    """A folder of a session counts, whatever images it holds; a run is one of such an image."""
+    (study / 'sub-02' / 'ses-empty').mkdir()
+    with pytest.raises(InputError, match=r'with ses-z .*; sessions: a, b, empty\.'):
+        find_scans(study, '02', session='z')
+    with pytest.raises(InputError, match=r'with run-9 .*; runs: 1, 2\.'):
+        find_scans(study, '02', run='9')
+
+
+def test_a_suffix_of_the_filters_is_no_entity(study):
+    filters = {'suffix': ['dwi'], 'ses': ['z']}
+    assert len(find_scans(study, '02', 'dwi', filters={'suffix': ['dwi'], 'run': ['2']})) == 1
+    with pytest.raises(InputError, match=r'_dwi\.nii\.gz with ses-z in '):
+        find_scans(study, '02', 'dwi', filters=filters)
+    assert filters == {'suffix': ['dwi'], 'ses': ['z']}
+
+
 @pytest.mark.parametrize('label', ['../etc', 'sub-../..', 'a/b', '', '01*'])
 def test_label_cannot_leave_the_folder(study, label):
     with pytest.raises(InputError, match='letters and digits'):

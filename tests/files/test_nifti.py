@@ -275,3 +275,14 @@ def test_an_image_has_one_to_seven_axes(head, tmp_path, n_dims):
     (tmp_path / 'a.nii').write_bytes(raw)
     with pytest.raises(InputError, match=r'a\.nii'):
         read_volume(tmp_path / 'a.nii')
+
+
+@pytest.mark.parametrize('n_dims', [4, 5, 6, 7])
+def test_further_axes_of_one_are_a_single_volume(head, tmp_path, n_dims):
+    raw = bytearray(head.to_bytes())
+    raw[40:42] = struct.pack('<h', n_dims)
+    raw[48:56] = struct.pack('<4h', 1, 1, 1, 1)
+    (tmp_path / 'a.nii').write_bytes(raw)
+    image, voxels = read_volume(tmp_path / 'a.nii')
+    np.testing.assert_array_equal(voxels, np.asarray(head.dataobj, np.float32))
+    np.testing.assert_allclose(image.affine, head.affine, atol=1e-6)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from secondglance.files.transforms import write_itk_transform
-from secondglance.imaging.smooth_transform import fit_transform
+from secondglance.imaging.smooth_transform import SmoothTransform, fit_transform
 
 TO_POINTS = np.array([[0, 1, 0, 3.0], [-1, 0, 0, 1], [0, 0, 1, -2], [0, 0, 0, 1]])
 FROM_TARGET = np.array([[0.5, 0, 0, 1.0], [0, 0.5, 0, 2], [0, 0, 0.5, 3], [0, 0, 0, 1]])
@@ -47,6 +47,23 @@ def test_itk_maps_points_of_the_scan_to_the_atlas(written, world):
     found = np.array([transform.TransformPoint((p * flip).tolist()) for p in world]) * flip
     assert np.abs(found - expected).max() < 0.06
     assert np.abs(found - world).max() > 1
+
+
+def test_itk_bends_where_the_splines_do(rng, world, tmp_path):
+    """Splines of no symmetry at all, up to a millimetre: no axis of the field can be turned."""
+    import SimpleITK as sitk
+
+    points = nib.affines.apply_affine(TO_POINTS, world)
+    low, high = points.min(axis=0), points.max(axis=0)
+    affine = np.column_stack([np.diag([1.1, 0.9, 1.2]), [0.3, -0.2, 0.1]])
+    transform = SmoothTransform(affine, low, high, rng.uniform(-1, 1, (3, 5, 6, 4)))
+    places = {'to_points': TO_POINTS, 'from_target': FROM_TARGET, 'corners': world}
+    path = write_itk_transform(transform, tmp_path / 'a.h5', **places, spacing=0.25)
+    expected = nib.affines.apply_affine(FROM_TARGET, transform.apply(points))
+    itk, flip = sitk.ReadTransform(path), np.array([-1.0, -1.0, 1.0])
+    within = ((world > world.min(axis=0)) & (world < world.max(axis=0))).all(axis=1)
+    found = np.array([itk.TransformPoint((p * flip).tolist()) for p in world[within]]) * flip
+    assert np.abs(found - expected[within]).max() < 0.02
 
 
 @pytest.mark.slow

@@ -262,3 +262,21 @@ def test_edges_are_named_by_the_header():
     assert edge_letters(coronal) == ('L', 'R', 'D', 'V')
     assert edge_letters(coronal[[0, 2, 1, 3]]) == ('L', 'R', 'A', 'P')
     assert edge_letters(coronal * [[-1], [1], [1], [1]]) == ('R', 'L', 'D', 'V')
+
+
+@pytest.mark.parametrize(('size', 'spacing'), [(0.5, 0.55), (0.5, 0.5)])
+def test_a_ramp_of_the_world_is_one_of_the_stack(size, spacing):
+    """The stack has as many pixels as the volume has voxels, or begins where it does."""
+    n = 16 if size != spacing else 20
+    affine = np.diag([size, size, 1, 1.0])
+    affine[:3, 3] = [0.4, 0.4, 0] if size != spacing else [size / 2, size / 2, 0]
+    world = affine[0, 3] + size * np.arange(n)
+    volume = np.broadcast_to(world[:, None, None], (n, n, 3)).astype(np.float32)
+    grid = slice_grid(volume.shape, affine, spacing, 'k')
+    stack = grid.to_stack(volume)
+    assert stack.shape == grid.stack_shape
+    assert (stack.shape[1:] == (n, n)) == (size != spacing)
+    rows = grid.affine[0, 3] + spacing * np.arange(stack.shape[1])
+    inside = (rows > world[2]) & (rows < world[-3])
+    np.testing.assert_allclose(stack[1, inside, 8], rows[inside], atol=1e-5)
+    assert not stack[:, rows > world[-1] + size].any()

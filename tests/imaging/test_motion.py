@@ -23,6 +23,7 @@ from secondglance.imaging.motion import (
     unlike_mean,
     within_volume_motion,
 )
+from secondglance.imaging.registration import FineModel
 from secondglance.imaging.species import HEAD_RADIUS_MM
 
 SHAPE = (37, 32, 26)
@@ -483,3 +484,20 @@ def test_the_volume_moved_most_is_found_among_those_kept():
     assert moved_most(rows, 10.0) == (1, 5, pytest.approx(0.5))
     assert moved_most(rows, 20.0) == (2, 6, pytest.approx(0.8))
     assert moved_most(rows[:2], 10.0) is None
+
+
+def test_two_volumes_have_a_measure_each_that_is_zero(rng):
+    volumes = rng.random((8, 7, 6, 2))
+    found = within_volume_motion(volumes, np.eye(4), np.tile(np.eye(4), (2, 1, 1)), 2)
+    np.testing.assert_array_equal(found, [0, 0])
+
+
+def test_what_does_not_show_the_head_is_left_where_it_is(rng):
+    """A volume with dark and bright turned round has no positive gain at any place."""
+    phantom = Phantom(rng, oblique())
+    fixed = phantom.scan(np.eye(4))
+    moved = phantom.scan(rigid(phantom.affine, [0.02, 0, 0], [0.6, -0.4, 0]))
+    size = nib.affines.voxel_sizes(phantom.affine)
+    model = FineModel(fixed, size, (np.array(SHAPE) - 1) / 2 * size)
+    assert np.abs(model.align(moved, np.eye(4)) - np.eye(4)).max() > 0.2
+    np.testing.assert_array_equal(model.align(200 - moved, np.eye(4)), np.eye(4))

@@ -162,3 +162,10 @@ def test_b_values_as_far_apart_as_a_shell_is_wide_are_of_one():
     assert [group.tolist() for group in shells(bvals, bvals > 50)] == [[1, 2], [3]]
     bvals[2] += 1
     assert [group.tolist() for group in shells(bvals, bvals > 50)] == [[1], [2], [3]]
+
+
+def test_a_mask_over_nothing_stays_nothing():
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, k) for k in (20, 18, 8)), indexing='ij')
+    mask = x**2 + y**2 + z**2 < 0.8
+    found = remove_field(np.zeros(mask.shape), mask, (0.3, 0.3, 1.0))
+    np.testing.assert_array_equal(found, 0)

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.smooth_transform import _roughness, fit_transform
+from secondglance.imaging.smooth_transform import (
+    SmoothTransform,
+    _roughness,
+    _tukey,
+    fit_transform,
+)
 
 
 def bent(points):
@@ -91,3 +96,32 @@ def test_only_bends_are_rough():
     assert of(x**2) == pytest.approx(4 * 3 * 4 * 6)
     assert of(y**2) == pytest.approx(4 * 5 * 2 * 6)
     assert of(z**2) == pytest.approx(4 * 5 * 4 * 4)
+
+
+def test_change_of_volume_is_told_beside_that_of_the_affine_map(brain):
+    """A map that doubles every length, and nothing more, changes no volume beside itself."""
+    straight = np.column_stack([2 * np.eye(3), np.zeros(3)])
+    box = np.array([-7.0, -10, -5]), np.array([7.0, 10, 5])
+    empty = SmoothTransform(straight, *box, np.zeros((3, 5, 5, 5)))
+    assert empty.least_jacobian() == pytest.approx(1)
+    # Control points that move with their place by a tenth of it: one axis grows from 2 to 2.2
+    ramp = np.zeros((3, 5, 5, 5))
+    ramp[0] += (np.arange(5.0) - 2)[:, None, None] * 7 * 0.2
+    assert SmoothTransform(straight, *box, ramp).least_jacobian() == pytest.approx(1.1, abs=1e-6)
+
+
+@pytest.mark.parametrize('size', [1.0, 3.0])
+def test_knots_lie_apart_in_millimetres_of_the_target(brain, size):
+    """A box of 14 × 20 × 10 mm of the target, whatever the points are measured in."""
+    found = fit_transform(brain / size, brain, knots_mm=5)
+    box = np.ptp(brain, axis=0)
+    assert found.splines.shape == (3, *(int(n) + 3 for n in np.ceil(box / 5)))
+
+
+def test_matches_count_less_the_farther_they_are_off_and_nothing_beyond_three_deviations():
+    """Of residuals of a median of 1.54 mm: a deviation of 1 mm, an end at 4.62 mm."""
+    away = np.array([0, 1.54, 1.54, 2.31, 4.7])
+    by_hand = [1, (1 - 1 / 9) ** 2, (1 - 1 / 9) ** 2, (1 - 1 / 4) ** 2, 0]
+    assert _tukey(away) == pytest.approx(by_hand)
+    # Good matches are taken to spread by a tenth of a millimetre at least
+    assert _tukey(np.array([0, 0, 0, 0.231])) == pytest.approx([1, 1, 1, (1 - 1 / 4) ** 2])

@@ -8,7 +8,7 @@ import pytest
 
 from secondglance.imaging.errors import InputError
 from secondglance.interfaces import derivatives
-from secondglance.interfaces.derivatives import publish
+from secondglance.interfaces.derivatives import Publish, publish
 
 
 def listing(folder):
@@ -183,3 +183,59 @@ def test_what_another_attempt_writes_meanwhile_is_not_taken_for_a_persons(
     monkeypatch.setattr(derivatives, '_sweep', other)
     publish({'mask.nii': third}, out, SCAN)
     assert (out / 'mask.nii').read_bytes() == third.read_bytes()
+
+
+def test_a_scan_is_published_with_side_cars_of_what_is_there(tmp_path, save):
+    image = save(np.ones((3, 3, 3), np.float32), name='in/mask.nii')
+    (tmp_path / 'in/pose.json').write_text('{"Species": "rat", "Threshold": 2}')
+    figures = tmp_path / 'in/figures'
+    figures.mkdir()
+    (figures / 'b.png').write_bytes(b'b')
+    (figures / 'a.png').write_bytes(b'a')
+    (tmp_path / 'in/sub-1.html').write_text('report')
+    out = tmp_path / 'out'
+    publish_scan = Publish(
+        {'mask': 'mask.nii.gz', 'about': 'pose.json', 'other': 'dseg.nii.gz'},
+        output_dir=str(out),
+        folder='sub-1/anat',
+        stem='sub-1_desc-x',
+        suffix='T2w',
+        sidecars={
+            'mask.json': {'Type': 'Brain'},
+            'pose.json': {'Threshold': 1, 'Units': 'mm'},
+            'dseg.json': {'of': 'nothing'},
+        },
+        texts={'logs/a.toml': 'µ = 1'},
+        dataset_links={'raw': str(tmp_path)},
+        report=str(tmp_path / 'in/sub-1.html'),
+        report_figures=str(figures),
+    )
+    publish_scan.inputs.mask = str(image)
+    publish_scan.inputs.about = str(tmp_path / 'in/pose.json')
+    found = publish_scan.run().outputs
+    assert [name for name in listing(out) if name.startswith('sub-1/anat/')] == [
+        'sub-1/anat/sub-1_desc-x_mask.json',
+        'sub-1/anat/sub-1_desc-x_mask.nii.gz',
+        'sub-1/anat/sub-1_desc-x_pose.json',
+    ]
+    assert [name[-5:] for name in listing(out) if name.endswith('.png')] == ['a.png', 'b.png']
+    # A report that is there speaks of files that are there
+    assert found.report == found.out_files[-1] == str(out / 'sub-1.html')
+    assert {name for name in listing(out) if not name.startswith('logs/')} | {'logs/a.toml'} == {
+        os.path.relpath(path, out) for path in found.out_files
+    }
+    # What was found of the scan takes precedence over what is known beforehand
+    about = json.loads((out / 'sub-1/anat/sub-1_desc-x_pose.json').read_text())
+    assert about == {'Threshold': 2, 'Units': 'mm', 'Species': 'rat'}
+    assert json.loads((out / 'sub-1/anat/sub-1_desc-x_mask.json').read_text()) == {'Type': 'Brain'}
+    assert (out / 'logs/a.toml').read_text(encoding='utf-8') == 'µ = 1'
+    description = json.loads((out / 'dataset_description.json').read_text())
+    assert description['DatasetLinks'] == {'raw': '..'}
+
+
+def test_links_of_data_sets_are_relative_from_inside_and_whole_from_elsewhere(tmp_path):
+    made = derivatives.dataset_files(
+        tmp_path / 'raw/derivatives/x', {'raw': str(tmp_path / 'raw'), 'b': str(tmp_path / 'b')}
+    )
+    links = json.loads(made['dataset_description.json'])['DatasetLinks']
+    assert links == {'raw': '../..', 'b': (tmp_path / 'b').as_uri()}

@@ -310,6 +310,17 @@ def test_volumes_without_a_head_are_left_out_of_the_mean_and_named(rng, save, ob
     assert [words.split('volumes ')[1] for words in out.notes[1:]] == ['6.', '2.', '5.']
 
 
+def test_without_a_correction_no_volume_is_judged_by_its_likeness(rng, save, oblique):
+    head = ndimage.gaussian_filter(rng.random((20, 18, 16)), 2) * 1000
+    volumes = np.stack([head] * 5, axis=-1) + rng.normal(0, 1, (20, 18, 16, 5))
+    volumes[..., 3] = ndimage.gaussian_filter(rng.random((20, 18, 16)), 2) * 1000
+    path = save(volumes.astype(np.float32), oblique)
+    out = NoMotion(in_file=path, volumes=[*range(5)]).run().outputs
+    table = pd.read_csv(out.confounds, sep='\t', keep_default_na=False)
+    assert table['excluded'].tolist() == ['n/a'] * 5
+    np.testing.assert_array_equal(nib.load(out.out_file).get_fdata(), nib.load(path).get_fdata())
+
+
 @pytest.mark.slow
 def test_the_head_says_less_than_the_brain_where_muscle_moves(tmp_path, save):
     from nibabel.affines import apply_affine

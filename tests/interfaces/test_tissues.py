@@ -106,7 +106,9 @@ def test_the_volume_of_a_brain_is_that_of_its_voxels(scan, tmp_path):
     files['probabilities_stack'] = write_stack(classes, grid.affine, tmp_path / 'first.nii')
     rows = '\n'.join(f'{n}\t0.5' for n in range(len(mask)))
     (tmp_path / 'placement.tsv').write_text(f'slice\tpeak\n{rows}\n')
-    calibration = Calibration((1.0,) * (len(EVIDENCE) + 1), (1.0,) * (len(SLICE_EVIDENCE) + 1))
+    # How usual the volume is, and a constant of 1
+    weights = tuple(float(name == 'size') for name in EVIDENCE)
+    calibration = Calibration((*weights, 1.0), (1.0,) * (len(SLICE_EVIDENCE) + 1))
     save_weights(
         UNet((4, 8), 14, 1),
         tmp_path / 'r.safetensors',
@@ -131,6 +133,9 @@ def test_the_volume_of_a_brain_is_that_of_its_voxels(scan, tmp_path):
     assert told['BrainVolume'] == pytest.approx(90 * 0.3 * 0.4 * 0.7, rel=1e-4)
     assert told['Method'] == 'correlation'
     # Of a stack of known volume: the pixels are 0.3 mm, 0.7 mm apart
-    assert told['Confidence'] == pytest.approx(told['ConfidenceOfMethods']['correlation'])
+    volume = (read_stack(found.mask_stack)[0] >= 0.5).sum() * 0.3**2 * 0.7
+    by_hand = 1 / (1 + np.exp(np.log(1900 / (volume + 1)) - 1))
+    assert told['Confidence'] == pytest.approx(by_hand, rel=1e-4)
+    assert told['Confidence'] == told['ConfidenceOfMethods']['correlation']
     agreed = pd.read_csv(found.placement, sep='\t')
     assert agreed['agreement'].tolist() == [1.0] * len(mask)

@@ -142,3 +142,19 @@ def test_across_a_lost_slice_the_distance_is_that_of_both(lost):
     spur = one_brain(stack, 0.3, 0.6)[5, 19:21] >= 0.5
     assert spur[:, edge + 6].all()
     assert spur[:, edge + 7].all() == lost
+
+
+def test_a_slice_that_was_emptied_ends_no_other_slices_cut():
+    """Forward, a slice loses all it had; backward, a spur that reaches too far is cut yet."""
+    h, w = np.mgrid[-20:20, -20:20] * 0.3
+    stack = np.array([(np.hypot(h, w) < 3.05) * 0.9] * 7)
+    placed = stack > 0
+    stack[5], stack[5, 20, 2:38] = 0, 0.9
+    stack[6, :6, :6] = 0.9
+    stack[0, 18:22, 30:38] = 0.9
+    edge = np.flatnonzero(stack[3, 20])[-1]
+    found = one_brain(stack, 0.3, 0.6, placed) >= 0.5
+    assert not found[5].any()
+    # Behind it there is what the placed mask knows, and no more
+    np.testing.assert_array_equal(found[6], placed[6])
+    assert not found[0, 19:21, edge + 7].any()

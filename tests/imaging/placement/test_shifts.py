@@ -93,3 +93,11 @@ def test_a_slice_without_weight_takes_the_line_however_near_its_own_shift_is():
     assert np.flatnonzero(replaced).tolist() == [4]
     assert kept[4, 0] == 0
     assert confidence[4] == 0
+
+
+def test_trust_in_a_slope_is_that_in_both_its_slices():
+    """Slopes 5, 1 and 3 mm by trust 1 × 1, 1 × 4 and 1 × 4 × 2 mm: half of 13 lies below 3."""
+    shifts = np.array([[0.0, 0], [5, 0], [6, 0]])
+    kept, replaced, _ = reconcile(shifts, [1, 1, 4], [0.0, 1, 2], tolerance_px=1.5)
+    np.testing.assert_allclose(kept[:, 0], [0, 3, 6])
+    assert replaced.tolist() == [False, True, False]

@@ -23,7 +23,8 @@ def animal(rng):
 
 
 @pytest.mark.parametrize(
-    ('scale', 'degrees'), [(1.0, 0.0), (1.15, 0.0), (0.85, 0.0), (1.0, 8.0), (1.08, -5.0)]
+    ('scale', 'degrees'),
+    [(1.0, 0.0), (1.15, 0.0), (0.85, 0.0), (1.0, 8.0), (1.08, -5.0), (0.9, -12.0), (1.2, 13.0)],
 )
 def test_known_scale_and_rotation_are_found(animal, scale, degrees, rng):
     edges, masks = animal
@@ -60,3 +61,7 @@ def test_mask_of_another_size_and_angle_is_placed_as_translation_cannot(animal):
 def test_a_donor_that_shows_nothing_stays_as_it_is():
     empty = np.zeros((3, 20, 20))
     assert align(empty, rim_kernels(empty, empty > 0)) == (1.0, 0.0)
+
+
+def test_a_subject_that_shows_nothing_changes_no_donor(animal):
+    assert align(np.zeros_like(animal[0]), rim_kernels(*animal)) == (1.0, 0.0)

@@ -205,3 +205,11 @@ def test_a_single_slice_alike_is_no_match_of_two_stacks(rng):
     match = match_slices(subject, POSITIONS, donor, POSITIONS)
     assert (match.nearest >= 0).sum() >= 8
     assert abs(match.offset_mm) <= 8
+
+
+def test_the_end_slice_serves_a_millimetre_beyond_half_its_own(donor):
+    """Slices 1 mm apart: the last one's half ends at 8 mm, what may still take it at 9 mm."""
+    for beyond, taken in ((8.75, 15), (9.5, -1)):
+        positions, subject = np.r_[POSITIONS, beyond], np.concatenate([donor, donor[-1:]])
+        match = match_slices(subject, positions, donor, POSITIONS)
+        assert match.nearest.tolist() == [*range(16), taken]

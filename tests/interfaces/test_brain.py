@@ -1,0 +1,131 @@
+"""Interfaces from the first glance to the refined brain: what functions make of the same stacks."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from secondglance.files.stacks import read_stack, write_stack
+from secondglance.imaging.enhancement import enhance
+from secondglance.imaging.intensity import head_mask
+from secondglance.imaging.lognormality import lognormal_fit
+from secondglance.imaging.pose import Pose
+from secondglance.interfaces.brain import Refine
+from secondglance.interfaces.saliency import Enhance, Saliency
+from secondglance.interfaces.tissues import Segment
+from secondglance.models.brain_refinement import refine
+from secondglance.models.inference import predict
+from secondglance.models.saliency.attribution import Smoothing, saliency_stack
+from secondglance.models.segment import brain_probability
+from secondglance.models.weights import (
+    REFINEMENT,
+    default_refinement,
+    default_weights,
+    load_weights,
+)
+
+POSE = Pose('mouse', 0.25, 'k')
+
+
+@pytest.fixture
+def head(rng, tmp_path, monkeypatch):
+    """A head of 40 × 34 × 4 voxels: its file, its stack, and the stack's file and affine."""
+    monkeypatch.chdir(tmp_path)
+    x, y, _ = np.indices((40, 34, 4)) - np.array([19, 17, 0])[:, None, None, None]
+    voxels = rng.normal(20, 3, x.shape) + 200 * ((x / 15) ** 2 + (y / 12) ** 2 < 1)
+    affine = np.diag([0.25, 0.25, 0.6, 1])
+    affine[:3, 3] = -5, -4, -1
+    path = tmp_path / 'head.nii'
+    nib.save(nib.Nifti1Image(voxels.astype(np.float32), affine), path)
+    grid = POSE.grid(voxels.shape, affine)
+    stack = grid.to_stack(voxels)
+    return path, stack, write_stack(stack, grid.affine, tmp_path / 'stack.nii'), grid
+
+
+def test_saliency_is_of_the_options_that_are_asked_for(head):
+    _, stack, path, grid = head
+    asked = {'method': 'gradient', 'target': 'GM', 'smooth': 2}
+    found = Saliency(in_file=path, weights=str(default_weights()), **asked).run().outputs
+    expected = saliency_stack(
+        load_weights(default_weights()), stack, 'GM', 'gradient', smoothing=Smoothing(2)
+    )
+    for name, values in zip(('saliency', 'probabilities'), expected, strict=True):
+        written, affine = read_stack(getattr(found, name))
+        np.testing.assert_array_equal(written, values)
+        np.testing.assert_allclose(affine, grid.affine, atol=1e-6)
+
+
+def test_probabilities_are_those_of_the_network(head):
+    _, stack, path, grid = head
+    found = Segment(in_file=path, weights=str(default_weights())).run().outputs.out_file
+    written, affine = read_stack(found)
+    np.testing.assert_array_equal(written, predict(load_weights(default_weights()), stack))
+    np.testing.assert_allclose(affine, grid.affine, atol=1e-6)
+
+
+def test_slabs_are_joined_enhanced_and_brought_back_to_the_volume(head, rng):
+    like, stack, path, grid = head
+    saliency = rng.lognormal(size=stack.shape).astype(np.float32) * np.sign(stack - 100)
+    probabilities = rng.random((len(stack), 4, *stack.shape[1:]), dtype=np.float32)
+    slabs = {
+        name: [write_stack(v[part], grid.affine, f'{name}{part.start}.nii') for part in parts]
+        for parts in [(slice(0, 3), slice(3, 4))]
+        for name, v in {'saliency': saliency, 'probabilities': probabilities}.items()
+    }
+    found = (
+        Enhance(**slabs, stack=path, like=str(like), pose=POSE.to_plain(), peak=1.5, width=0.7)
+        .run()
+        .outputs
+    )
+    enhanced = enhance(saliency, head_mask(stack), peak=1.5, width=0.7)
+    assert np.abs(enhanced - enhance(saliency, head_mask(stack))).max() > 0.1
+    for name, values in (
+        ('saliency', saliency),
+        ('enhanced', enhanced),
+        ('probabilities', probabilities),
+    ):
+        np.testing.assert_array_equal(read_stack(getattr(found, f'{name}_stack'))[0], values)
+        native = nib.load(getattr(found, name))
+        np.testing.assert_allclose(native.get_fdata(), grid.to_native(values), atol=1e-6)
+        np.testing.assert_allclose(native.affine, nib.load(like).affine)
+    fit, rows = lognormal_fit(saliency), pd.read_csv(found.lognormal_slices, sep='\t')
+    assert rows['slice'].tolist() == [0, 1, 2, 3]
+    assert rows['best'].tolist() == fit.best()
+    for name in ('mu', 'sigma', 'ks_distance', 'anderson_darling'):
+        np.testing.assert_allclose(rows[name], getattr(fit, name), rtol=1e-3)
+    with open(found.lognormal) as stream:
+        told = json.load(stream)
+    np.testing.assert_allclose(told['observed'], fit.observed)
+    assert told['best'] == fit.best()
+
+
+def test_the_refinement_gets_each_stack_as_what_it_is(head, rng):
+    """A mouse: slices 0.6 mm apart are 0.92 mm of a rat."""
+    _, stack, path, grid = head
+    first = rng.dirichlet(np.ones(4), stack.shape).astype(np.float32).transpose(0, 3, 1, 2)
+    enhanced, placed = rng.random((2, *stack.shape), dtype=np.float32)
+    files = {
+        name: write_stack(values, grid.affine, f'{name}.nii')
+        for name, values in {
+            'probabilities_stack': first,
+            'enhanced_stack': enhanced,
+            'placed_stack': placed,
+        }.items()
+    }
+    weights = str(default_refinement())
+    found = Refine(stack=path, weights=weights, pose=POSE.to_plain(), **files).run().outputs
+    positions = (np.arange(4) - 1.5) * 0.6 / 0.65
+    expected = refine(
+        load_weights(weights, form=REFINEMENT),
+        stack,
+        brain_probability(first, stack),
+        enhanced,
+        placed,
+        positions,
+    )
+    written, affine = read_stack(found.refined_stack)
+    np.testing.assert_allclose(written, expected, atol=1e-5)
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(affine, grid.affine, atol=1e-6)
