@@ -1,4 +1,4 @@
-"""Interfaces from the first glance to the refined brain: what functions make of the same stacks."""
+"""Interfaces from first glance to refined brain: they give what functions make of the stacks."""
 
 import json
 
