@@ -82,6 +82,8 @@ def simulate_head(
     rng: np.random.Generator,
     affine: ArrayLike | None = None,
     shape: tuple[int, int, int] = SHAPE,
+    *,
+    eyes: Mapping[str, tuple[float, float, float, float]] = EYE_MM,
 ) -> HeadVolume:
     """Draw an animal of another size, shape and pose than the atlas, with a head around its brain.
 
@@ -95,6 +97,8 @@ def simulate_head(
     affine : (4, 4) array, optional
         Of the scan; by default :func:`oblique_affine`.
     shape : tuple of int
+    eyes : dict of tuples
+        Where eyeball and lens are, and their radius, as of `EYE_MM`.
 
     Returns
     -------
@@ -143,7 +147,7 @@ def simulate_head(
     tissue = fractions['WM'] + fractions['GM'] + fractions['CSF']
     gap = ndimage.distance_transform_edt(tissue < 0.5, sampling=voxel_sizes(affine))
     where = np.moveaxis(where.reshape(3, *shape), 0, -1)
-    fractions |= _around(where / wide, rest, gap, rng)
+    fractions |= _around(where / wide, rest, gap, rng, eyes)
     parts: dict[str, NDArray[np.float32]] = {
         name: np.asarray(part, np.float32) for name, part in fractions.items()
     }
@@ -160,7 +164,11 @@ ATLAS_NAMES = {'WM': 'wm', 'GM': 'gm', 'CSF': 'csf', 'skull': 'skull'}
 
 
 def _around(
-    where: NDArray, rest: NDArray, gap: NDArray, rng: np.random.Generator
+    where: NDArray,
+    rest: NDArray,
+    gap: NDArray,
+    rng: np.random.Generator,
+    eyes: Mapping[str, tuple[float, float, float, float]],
 ) -> dict[str, NDArray]:
     """Muscle, skin, ears and eyes where the atlas has nothing.
 
@@ -186,7 +194,7 @@ def _around(
         ears = np.maximum(ears, special.expit((1 - flap) / 0.1))
     parts = {}
     for name in ('lens', 'eye'):
-        right, front, up, ball = EYE_MM[name]
+        right, front, up, ball = eyes[name]
         distance = np.sqrt((np.abs(x) - right) ** 2 + (y - front) ** 2 + (z - up) ** 2)
         parts[name] = rest * special.expit((ball - distance) / 0.1)
         rest = rest - parts[name]

@@ -214,3 +214,18 @@ def test_motion_is_drawn_in_millimetres_and_degrees(rng):
     middle = (np.array(SHAPE) - 1) / 2
     moved = motion[1:, :3, :3] @ middle + motion[1:, :3, 3] - middle
     np.testing.assert_allclose(moved.std(axis=0), 0.25, rtol=0.15)
+
+
+def test_eyes_lie_where_they_are_put(heads):
+    eyes = {'eye': (5.0, 11.2, 0.5, 2.6), 'lens': (5.5, 11.6, 0.5, 1.6)}
+    near = simulate_head(*read_maps(), np.random.default_rng(1), eyes=eyes)
+    apart = []
+    for head in (heads[0], near):
+        ball = np.argwhere(head.fractions['eye'] + head.fractions['lens'] > 0.5)
+        across = np.abs((ball[:, 0] - (SHAPE[0] - 1) / 2) * 0.375)
+        apart.append(across.mean())
+        assert not head.brain_mask[tuple(ball.T)].any()
+    # 7.6 and 5 mm from the middle; heads are up to a quarter larger or smaller
+    assert apart == pytest.approx([7.6, 5.0], rel=0.27)
+    assert apart[1] / apart[0] == pytest.approx(5.0 / 7.6, rel=0.05)
+    np.testing.assert_array_equal(near.labels, heads[0].labels)
