@@ -166,11 +166,17 @@ def judge_ill(args, model):
     print(f'\n{args.ill} animals, {args.contrast}; Dice, in brackets of the healthy animal')
     print(f'| illness | mask | by | near: {told} | elsewhere: {told} | as seen | as in health |')
     for (ill, mask, kind), found in rows.items():
-        pairs = np.nanmean([near + elsewhere for near, elsewhere, _ in found], axis=0)
-        cells = [f'{now:.3f} ({before:.3f})' for now, before in pairs]
+        pairs = np.array([near + elsewhere for near, elsewhere, _ in found])
+        cells = [f'{mean(now)} ({mean(before)})' for now, before in pairs.transpose(1, 2, 0)]
         shares = np.array([share for *_, share in found])
         cells += [f'{m:.3f} ± {s:.3f}' for m, s in zip(*spread(shares), strict=True)]
         print(f'| {ill} | {mask} | {kind} | ' + ' | '.join(cells) + ' |')
+
+
+def mean(values):
+    """Mean over the animals that have the tissue there, as it is printed."""
+    known = values[np.isfinite(values)]
+    return f'{known.mean():.3f}' if len(known) else '–'
 
 
 def spread(values):
@@ -219,6 +225,8 @@ def compare(healthy, ill, spacing):
             [
                 tuple(
                     dice((labels == k) & part, (truth == k) & part)
+                    if ((truth == k) & part).any()
+                    else np.nan
                     for labels, truth in ((found, now), (healthy[1][way], before))
                 )
                 for k in range(1, len(TISSUES) + 1)
