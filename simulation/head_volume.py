@@ -148,10 +148,7 @@ def simulate_head(
     gap = ndimage.distance_transform_edt(tissue < 0.5, sampling=voxel_sizes(affine))
     where = np.moveaxis(where.reshape(3, *shape), 0, -1)
     fractions |= _around(where / wide, rest, gap, rng, eyes)
-    parts: dict[str, NDArray[np.float32]] = {
-        name: np.asarray(part, np.float32) for name, part in fractions.items()
-    }
-
+    parts = {name: np.asarray(part, np.float32) for name, part in fractions.items()}
     classes = np.stack([parts[name] for name in ('WM', 'GM', 'CSF')])
     labels = np.where(classes.sum(0) > BRAIN_SHARE, classes.argmax(0) + 1, 0).astype(np.uint8)
     # One brain: crumbs of the maps are no tissue
