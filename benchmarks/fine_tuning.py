@@ -32,7 +32,7 @@ from secondglance.models.donors import read_donors
 from secondglance.models.segment import brain_probability, first_glance, prepare_donor
 from secondglance.models.training.refinement import train_refinement
 from secondglance.models.training.scans import read_labelled_scans
-from secondglance.models.training.segmentation import train
+from secondglance.models.training.segmentation import train_segmentation
 from secondglance.models.weights import REFINEMENT, load_weights
 from secondglance.simulation.atlas import read_atlas
 
@@ -83,7 +83,7 @@ def main():
             scans = read_labelled_scans(args.bids_dir, args.suffix, 0.3, known)
             weights = args.work / f'{name}.safetensors'
             if not weights.with_suffix('.json').exists():
-                train(
+                train_segmentation(
                     atlas,
                     weights,
                     recipe='fine-tune',

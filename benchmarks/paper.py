@@ -46,7 +46,7 @@ from secondglance.models.training.loop import SeededBatches, TrainingRun
 from secondglance.models.training.plan import Plan
 from secondglance.models.training.recipes import RECIPES
 from secondglance.models.training.scans import frame, read_labelled_scans
-from secondglance.models.training.segmentation import SegmentationTraining, train
+from secondglance.models.training.segmentation import SegmentationTraining, train_segmentation
 from secondglance.models.training.split import animal_rng, split_animals
 from secondglance.models.weights import (
     REFINEMENT,
@@ -119,7 +119,7 @@ def repeat(args, atlas, split):
     """Train and test as the paper did."""
     weights = args.work / 'paper.safetensors'
     if not weights.with_suffix('.json').exists():
-        train(
+        train_segmentation(
             atlas,
             weights,
             recipe='paper',

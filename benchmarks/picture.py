@@ -15,7 +15,7 @@ import numpy as np
 
 from secondglance.files.labels import class_labels
 from secondglance.imaging.grids import slice_grid
-from secondglance.reports.figures import grey, heat, mosaic, save_png, tissues
+from secondglance.reports.figures import grey, heat, mosaic, save_png, tissue_overlay
 
 WIDTH, COLOURS = 1000, 256
 """Pixels and colours of a report's picture: it stays below 200 kB."""
@@ -58,7 +58,7 @@ def draw_slices(output, stem, picture):
         (base, None),
         (heat(base, stack('desc-enhanced_saliency')), None),
         (base, mask),
-        (tissues(base, class_labels(stack('dseg', 0).round())), None),
+        (tissue_overlay(base, class_labels(stack('dseg', 0).round())), None),
     )
     chosen = np.linspace(2, len(base) - 2, 6).astype(int)
     pictures = [

@@ -22,7 +22,7 @@ import torch
 
 from secondglance.data import atlas_path
 from secondglance.models.training.recipes import RECIPES
-from secondglance.models.training.segmentation import train
+from secondglance.models.training.segmentation import train_segmentation
 from secondglance.models.unet import UNet
 from secondglance.simulation.atlas import read_atlas
 
@@ -70,7 +70,7 @@ def learn(name, atlas, args):
     output = args.work / f'{name.replace(" ", "-")}-{args.steps}.safetensors'
     if not output.with_suffix('.json').exists():
         RECIPES[name] = replace(RECIPES['robust'], name=name, channels=SIZES[name])
-        train(
+        train_segmentation(
             atlas,
             output,
             recipe=name,

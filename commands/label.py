@@ -281,7 +281,7 @@ def _picture(voxels: NDArray, labels: NDArray, affine: NDArray) -> bytes:
     import numpy as np
     from PIL import Image
 
-    from secondglance.reports.figures import grey, mosaic, tissues
+    from secondglance.reports.figures import grey, mosaic, tissue_overlay
 
     stacks = [
         nib.as_closest_canonical(nib.Nifti1Image(np.asarray(one, np.float32), affine))
@@ -297,7 +297,7 @@ def _picture(voxels: NDArray, labels: NDArray, affine: NDArray) -> bytes:
     shown, marked = shown[chosen][:, *window], np.rint(marked[chosen][:, *window])
     base = grey(shown)
     rest = np.delete(sizes, axis)
-    both = (base, tissues(base, marked))
+    both = (base, tissue_overlay(base, marked))
     rows = [mosaic(one, aspect=rest[1] / rest[0], columns=8) for one in both]
     stream = io.BytesIO()
     Image.fromarray(np.concatenate(rows)).save(stream, format='PNG')

@@ -18,7 +18,7 @@ from secondglance.commands.folders import (
     data_set_of,
     place_work,
 )
-from secondglance.commands.run_cohort import DONE, FAILED, run_many, write_cohort, write_group
+from secondglance.commands.run_many import DONE, FAILED, run_many, write_cohort, write_group
 from secondglance.imaging.errors import InputError
 
 if TYPE_CHECKING:
@@ -163,11 +163,11 @@ def _run_one(args: argparse.Namespace, job: ScanJob, console: Console) -> int:
 
 def _tell_stages(name: str, workflow: Workflow, console: Console) -> None:
     """Print the stages of a scan, and the nodes of each."""
-    from secondglance.pipelines.execution.nipype_engine import STAGES, stages_of
+    from secondglance.pipelines.execution.nipype_engine import STAGE_TITLES, stages_of
 
     console.print(f'{name}: nothing was run. Its stages:', markup=False)
     for stage, nodes in stages_of(workflow).items():
-        console.print(f'  {STAGES[stage]:<28} {", ".join(nodes)}', markup=False)
+        console.print(f'  {STAGE_TITLES[stage]:<28} {", ".join(nodes)}', markup=False)
 
 
 def _draw_graph(workflow: Workflow, path: Path) -> None:

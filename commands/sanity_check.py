@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
     from secondglance.files.heads import read_head
     from secondglance.models.device import resolve_device
     from secondglance.models.donors import donor_pose
-    from secondglance.models.saliency.sanity import check, steps, verdicts
+    from secondglance.models.saliency.sanity import check, check_names, verdicts
     from secondglance.models.weights import default_weights, load_weights, read_header
     from secondglance.reports.sanity import write_sanity
 
@@ -72,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
         for pair in map(find_donor, args.donor or donor_paths())
     ]
     console = Console()
-    following = follow(steps(model.net), 'check', named=str)
+    following = follow(check_names(model.net), 'check', named=str)
     found = check(
         model,
         head,

@@ -141,7 +141,7 @@ def main(args: argparse.Namespace) -> int:
         ) from error
     from secondglance.models.device import resolve_device
     from secondglance.models.training.scans import read_labelled_scans
-    from secondglance.models.training.segmentation import train
+    from secondglance.models.training.segmentation import train_segmentation
     from secondglance.models.weights import default_weights
     from secondglance.simulation.atlas import read_atlas
 
@@ -188,7 +188,7 @@ def main(args: argparse.Namespace) -> int:
     elif chosen.trains == 'second glance':
         _second_glance(args, read_atlas(atlas), given)
     else:
-        card = train(read_atlas(atlas), args.output, recipe=recipe, **given)
+        card = train_segmentation(read_atlas(atlas), args.output, recipe=recipe, **given)
         for mask, values in card['test_dice'].items():
             tissues = ', '.join(
                 f'{name} {v["mean"]:.3f} ± {v["sd"]:.3f}'

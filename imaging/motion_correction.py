@@ -23,7 +23,7 @@ from secondglance.imaging.motion import (
 PARAMETERS = ('trans_x', 'trans_y', 'trans_z', 'rot_x', 'rot_y', 'rot_z')
 """Columns of rigid motion: mm, and radians, about the middle of the field of view."""
 
-COLUMNS = ('volume', *PARAMETERS, 'head_against_brain', 'within_volume', 'excluded')
+MOTION_COLUMNS = ('volume', *PARAMETERS, 'head_against_brain', 'within_volume', 'excluded')
 """Columns of the table of motion."""
 
 
@@ -175,14 +175,16 @@ def motion_table(
     Returns
     -------
     list of dict
-        A row of `COLUMNS` a volume, in the order of the scan; ``excluded`` is ``n/a`` for those
-        in the mean, and what is not known of a volume is None.
+        A row of `MOTION_COLUMNS` a volume, in the order of the scan; ``excluded`` is ``n/a`` for
+        those in the mean, and what is not known of a volume is None.
     """
-    rows = {place: dict.fromkeys(COLUMNS) | {'excluded': why} for place, why in left_out.items()}
+    rows = {
+        place: dict.fromkeys(MOTION_COLUMNS) | {'excluded': why} for place, why in left_out.items()
+    }
     for t, (place, values) in enumerate(
         zip(places, motion_parameters(found.motion.matrices, middle), strict=True)
     ):
-        rows[place] = dict.fromkeys(COLUMNS) | {'excluded': 'n/a'}
+        rows[place] = dict.fromkeys(MOTION_COLUMNS) | {'excluded': 'n/a'}
         if found.lost[t]:
             rows[place]['excluded'] = 'registration'
             continue

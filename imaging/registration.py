@@ -29,7 +29,7 @@ SMALLEST_SPREAD = 1e-3
 GAIN = 6
 """The column of the gain, after three rotations and three translations."""
 
-BLOCK = 512
+BLOCK_VOXELS = 512
 """Voxels with products that are summed at once: for so few, BLAS starts no threads of its own,
 which would fight with those over volumes."""
 
@@ -302,12 +302,12 @@ class FineModel:
 
 
 def in_blocks(rows: NDArray) -> NDArray[np.float64]:
-    """Cut rows (..., N) into blocks (B, ..., `BLOCK`), the last filled up with zeros."""
+    """Cut rows (..., N) into blocks (B, ..., `BLOCK_VOXELS`), the last filled up with zeros."""
     *lead, n = rows.shape
-    count = -(-n // BLOCK)
-    filled = np.zeros((*lead, count * BLOCK))
+    count = -(-n // BLOCK_VOXELS)
+    filled = np.zeros((*lead, count * BLOCK_VOXELS))
     filled[..., :n] = rows
-    return np.ascontiguousarray(np.moveaxis(filled.reshape(*lead, count, BLOCK), -2, 0))
+    return np.ascontiguousarray(np.moveaxis(filled.reshape(*lead, count, BLOCK_VOXELS), -2, 0))
 
 
 def _step(

@@ -14,7 +14,7 @@ from secondglance.models.inference import predict
 from secondglance.models.segment import brain_probability
 from secondglance.models.weights import LoadedModel
 
-MARGIN_MM = 0.3
+REGION_MARGIN_MM = 0.3
 """By which the brain of a rat is dilated: its edge tells of motion, the muscle beyond does not."""
 
 LEAST_VOXELS = 1000
@@ -40,8 +40,8 @@ def brain_region(
     Returns
     -------
     (X, Y, Z) bool array or None
-        The largest piece of brain, dilated by `MARGIN_MM` in the size of a rat; None where fewer
-        than `LEAST_VOXELS` are brain.
+        The largest piece of brain, dilated by `REGION_MARGIN_MM` in the size of a rat; None where
+        fewer than `LEAST_VOXELS` are brain.
     """
     volume = np.asarray(voxels, np.float32)
     grid = pose.grid(volume.shape, affine)
@@ -52,4 +52,4 @@ def brain_region(
         return None
     brain = ndimage.binary_fill_holes(brain)
     far = ndimage.distance_transform_edt(~brain, sampling=voxel_sizes(np.asarray(affine, float)))
-    return far <= MARGIN_MM * BRAIN_SIZE[pose.species]
+    return far <= REGION_MARGIN_MM * BRAIN_SIZE[pose.species]

@@ -32,7 +32,7 @@ _REGION: dict[str, dict[str, Any]] = {
     'abbreviation': {'Description': 'short name'},
 }
 
-COLUMNS: dict[str, dict[str, dict[str, Any]]] = {
+TABLE_COLUMNS: dict[str, dict[str, dict[str, Any]]] = {
     'desc-confounds_timeseries': {
         'volume': {'Description': 'of the series, 0 the first'},
         **{f'trans_{a}': {'Description': f'translation along {a}', 'Units': 'mm'} for a in 'xyz'},
@@ -237,7 +237,7 @@ def sidecars(scan: Scan, settings: dict[str, Any], explained: list[str]) -> dict
         'SkullStripped': True,
         'Description': 'mean inside the brain mask, without coil field (N4)',
     }
-    for ending, columns in COLUMNS.items():
+    for ending, columns in TABLE_COLUMNS.items():
         found[ending] = {**sources, 'Description': TABLES[ending], **columns}
     return {f'{ending}.json': content for ending, content in found.items()}
 

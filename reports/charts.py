@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import ArrayLike
 
-WIDTH, HEIGHT = 400, 270
+CHART_WIDTH, CHART_HEIGHT = 400, 270
 """Of a panel, pixels."""
 
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 30, 46
@@ -116,10 +116,11 @@ def chart(panel: Panel, words: str) -> Markup:
         An SVG element for a page.
     """
     legend, below = _legend(panel, LEFT)
-    height = HEIGHT + below + (NAMES_HEIGHT if _slanted(panel) else 0)
+    height = CHART_HEIGHT + below + (NAMES_HEIGHT if _slanted(panel) else 0)
     drawn = legend + _panel(panel, height, TOP + below)
     return Markup(
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {WIDTH} {height}" '
+        '<svg xmlns="http://www.w3.org/2000/svg" class="chart" '
+        f'viewBox="0 0 {CHART_WIDTH} {height}" '
         f'role="img" aria-label="{escape(words)}">{drawn}</svg>'
     )
 
@@ -169,7 +170,9 @@ def _range(
 
 def _slanted(panel: Panel) -> bool:
     """Whether names below the x axis need more room than they have side by side."""
-    return any(CHARACTER * len(name) > (WIDTH - LEFT) / len(panel.names) for name in panel.names)
+    return any(
+        CHARACTER * len(name) > (CHART_WIDTH - LEFT) / len(panel.names) for name in panel.names
+    )
 
 
 def _panel(panel: Panel, height: int, top: int) -> str:
@@ -178,7 +181,7 @@ def _panel(panel: Panel, height: int, top: int) -> str:
     x_low, x_high = _range([*(line.x for line in panel.lines), *edges])
     y_low, y_high = _range([*(line.y for line in panel.lines), *counts], panel.limits)
     slanted = _slanted(panel)
-    x0, x1, y1 = LEFT, WIDTH - RIGHT, top
+    x0, x1, y1 = LEFT, CHART_WIDTH - RIGHT, top
     y0 = height - BOTTOM - (NAMES_HEIGHT if slanted else 0)
 
     def across(value: float) -> float:
@@ -262,7 +265,7 @@ def _legend(panel: Panel, left: float) -> tuple[str, int]:
         if not line.label:
             continue
         width = 21 + CHARACTER * len(line.label)
-        if x > left and x + width > WIDTH:
+        if x > left and x + width > CHART_WIDTH:
             x, y = float(left), y + 18
         parts.append(f'<path class="line c{line.colour}" d="M{x:.0f} {y - 4}h16"/>')
         parts.append(_text(x + 21, y, line.label, 'start'))

@@ -30,7 +30,7 @@ LEAST_TILE = 40
 """Pixels of a slice in a mosaic below which numbers would cover it."""
 
 MASK_COLOUR = (255, 212, 59)
-WIDTH = 1400
+PICTURE_WIDTH = 1400
 """Of a mosaic, pixels."""
 QUALITY = 85
 """Of pictures inside a page, WebP's 1 to 100."""
@@ -118,7 +118,9 @@ def heat(base: NDArray[np.uint8], stack: NDArray) -> NDArray[np.uint8]:
     return ((1 - part) * 0.8 * base + part * colour).astype(np.uint8)
 
 
-def tissues(base: NDArray[np.uint8], labels: NDArray, opacity: float = 0.6) -> NDArray[np.uint8]:
+def tissue_overlay(
+    base: NDArray[np.uint8], labels: NDArray, opacity: float = 0.6
+) -> NDArray[np.uint8]:
     """Lay labels over grey slices.
 
     Parameters
@@ -185,7 +187,7 @@ def mosaic(
     """
     n, height, width = slices.shape[:3]
     columns = columns or _columns(n)
-    zoom = max(1, round(WIDTH / columns / height))
+    zoom = max(1, round(PICTURE_WIDTH / columns / height))
     rows = -(-n // columns)
     tile_h, tile_w = max(1, round(width * zoom * aspect)), height * zoom
     canvas = np.zeros((rows * (tile_h + 2), columns * (tile_w + 2), 3), np.uint8)
@@ -306,7 +308,7 @@ def data_uri(path: Path, picture: NDArray[np.uint8] | None = None, quality: int 
     picture : (rows, columns, 3) uint8 array, optional
         What the file holds, where it is at hand.
     quality : int
-        Of WebP, 1 to 100. Below `QUALITY`, the picture is also made at most `WIDTH` wide.
+        Of WebP, 1 to 100. Below `QUALITY`, the picture is also made at most `PICTURE_WIDTH` wide.
 
     Returns
     -------
@@ -316,8 +318,10 @@ def data_uri(path: Path, picture: NDArray[np.uint8] | None = None, quality: int 
 
     shown = Image.open(path) if picture is None else Image.fromarray(picture)
     with shown:
-        if quality < QUALITY and shown.width > WIDTH:
-            shown = shown.resize((WIDTH, max(1, shown.height * WIDTH // shown.width)))
+        if quality < QUALITY and shown.width > PICTURE_WIDTH:
+            shown = shown.resize(
+                (PICTURE_WIDTH, max(1, shown.height * PICTURE_WIDTH // shown.width))
+            )
         if max(shown.size) <= WEBP_SIDE:
             return webp_uri(np.asarray(shown.convert('RGB')), quality)
     return f'data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}'

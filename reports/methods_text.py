@@ -3,12 +3,12 @@
 from secondglance.imaging.mask.methods import METHODS
 from secondglance.models.saliency.methods import DEFAULT, saliency_methods
 
-ENGINES = {
+ENGINE_CITATIONS = {
     'FSL MCFLIRT': 'FSL MCFLIRT (Jenkinson et al. 2002, doi 10.1006/nimg.2002.1132)',
     'SimpleITK': 'SimpleITK (Lowekamp et al. 2013, doi 10.3389/fninf.2013.00045)',
 }
 
-TISSUES = {
+TISSUE_SENTENCES = {
     'network': (
         'White matter, grey matter and cerebrospinal fluid were segmented by a network (weights '
         '{second}) from the whole head, the brain mask and the predicted place in an atlas.'
@@ -71,7 +71,7 @@ def image_caption(volumes: str, engine: dict) -> str:
     """
     if engine['n_b0'] == 1:
         return 'The image as it was.'
-    corrected = 'corrected' if engine['engine'] in ENGINES else 'not corrected'
+    corrected = 'corrected' if engine['engine'] in ENGINE_CITATIONS else 'not corrected'
     return f'Mean of {engine["n_b0"]} {volumes}, {corrected} for motion.'
 
 
@@ -94,8 +94,8 @@ def methods_text(version: str, engine: dict, settings: dict, volumes: str = 'b0 
     str
     """
     name = engine.get('engine', '')
-    if name in ENGINES:
-        moved = f'corrected for motion with {ENGINES[name]} and averaged'
+    if name in ENGINE_CITATIONS:
+        moved = f'corrected for motion with {ENGINE_CITATIONS[name]} and averaged'
     elif engine.get('n_b0', 1) > 1:
         moved = 'averaged without motion correction'
     else:
@@ -123,5 +123,5 @@ def methods_text(version: str, engine: dict, settings: dict, volumes: str = 'b0 
         'under a log-normal model. A brain mask of another animal was placed where the '
         'cross-correlation of the enhanced saliency with that of the other animal was highest. '
         f'{found}'
-        f'{TISSUES[settings["second_glance"]].format(second=second)}'
+        f'{TISSUE_SENTENCES[settings["second_glance"]].format(second=second)}'
     )

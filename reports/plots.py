@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports.charts import Line, Panel, chart
 
-COLOURS = (0, 1, 2, 4, 3)
+LINE_COLOURS = (0, 1, 2, 4, 3)
 """Of conditions that are compared, as of `Line`."""
 
 
@@ -209,7 +209,7 @@ def score_boxes(rows: list[dict]) -> Markup:
     rng = np.random.default_rng(0)
     lines = []
     for c, condition in enumerate(conditions):
-        colour = COLOURS[c % len(COLOURS)]
+        colour = LINE_COLOURS[c % len(LINE_COLOURS)]
         name = condition if len(conditions) > 1 else ''
         for k, label in enumerate(labels):
             dice = np.array(

@@ -91,9 +91,9 @@ def _mosaics(
 ) -> dict[str, tuple[Callable[[], NDArray], NDArray | None]]:
     """Slices of each mosaic, as a call that colours them, and their outline."""
     return {
-        'tissues': (lambda: figures.tissues(base, data.labels), None),
+        'tissues': (lambda: figures.tissue_overlay(base, data.labels), None),
         'mask': (lambda: base, data.mask),
-        'first': (lambda: figures.tissues(base, data.first_labels), None),
+        'first': (lambda: figures.tissue_overlay(base, data.first_labels), None),
         'changed': (
             lambda: figures.changed(base, changes(data.first_labels, data.labels)),
             data.mask,

@@ -77,7 +77,7 @@ def write_sanity(
 
 def _charts_of(found: Sanity) -> dict[str, list[Markup]]:
     """Charts of the randomised weights, and of faithfulness."""
-    from secondglance.models.saliency.sanity import SHARES
+    from secondglance.models.saliency.sanity import CHANGED_SHARES
 
     rows = found.of('trained') + found.of('cascade')
     (edges,) = found.of('control', 'edges')
@@ -88,5 +88,5 @@ def _charts_of(found: Sanity) -> dict[str, list[Markup]]:
             {key: [row[key] for row in rows] for key in keys},
             {key: edges[key] for key in keys},
         ),
-        'curves': share_charts(SHARES, found.curves, found.area),
+        'curves': share_charts(CHANGED_SHARES, found.curves, found.area),
     }

@@ -14,14 +14,13 @@ from secondglance.files.tables import table_text
 from secondglance.reports.figures import grey
 from secondglance.reports.page import page_templates
 from secondglance.reports.plots import score_boxes
-from secondglance.reports.steps import OUTLINES as STEP_OUTLINES
-from secondglance.reports.steps import draw_slice
+from secondglance.reports.steps import OUTLINES, draw_slice
 
 FAILED = 0.9
 """Dice below which a brain mask is a failure: its tissues are of no use."""
 
 FOUND, REFERENCE = 'final mask', 'reference'
-OUTLINES = {name: STEP_OUTLINES[name] for name in (FOUND, REFERENCE)}
+COMPARED_OUTLINES = {name: OUTLINES[name] for name in (FOUND, REFERENCE)}
 """Outlines of the worst slices."""
 
 
@@ -121,7 +120,7 @@ def write_scores_page(
         .render(
             chart=score_boxes(rows),
             worst=worst_slices(pictures),
-            outlines=OUTLINES,
+            outlines=COMPARED_OUTLINES,
             summary=summary,
         )
     )

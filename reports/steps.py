@@ -16,7 +16,7 @@ from secondglance.reports import figures
 from secondglance.reports.charts import Histogram, Line, Panel, chart
 from secondglance.reports.data import ReportData
 
-MOST_SLICES = 24
+MOST_SLICES_SHOWN = 24
 """Slices of which the steps are shown; of more, these are spread evenly over the brain."""
 
 BINS = 40
@@ -69,7 +69,7 @@ def slice_steps(data: ReportData) -> list[SliceSteps]:
     Returns
     -------
     list of SliceSteps
-        Of at most `MOST_SLICES` slices; empty where no placement is known.
+        Of at most `MOST_SLICES_SHOWN` slices; empty where no placement is known.
     """
     if data.kernels is None or data.placed is None:
         return []
@@ -110,7 +110,7 @@ def slices_shown(mask: NDArray) -> list[int]:
     Returns
     -------
     list of int
-        Ascending, at most `MOST_SLICES`.
+        Ascending, at most `MOST_SLICES_SHOWN`.
 
     Examples
     --------
@@ -120,8 +120,8 @@ def slices_shown(mask: NDArray) -> list[int]:
     areas = mask.sum((1, 2))
     inside = np.flatnonzero(areas) if areas.any() else np.arange(len(areas))
     chosen = inside[0] + np.arange(inside[-1] + 1 - inside[0])
-    if len(chosen) > MOST_SLICES:
-        chosen = chosen[np.linspace(0, len(chosen) - 1, MOST_SLICES).round().astype(int)]
+    if len(chosen) > MOST_SLICES_SHOWN:
+        chosen = chosen[np.linspace(0, len(chosen) - 1, MOST_SLICES_SHOWN).round().astype(int)]
         largest = int(areas.argmax()) if areas.any() else len(areas) // 2
         chosen[np.abs(chosen - largest).argmin()] = largest
     return [int(n) for n in chosen]

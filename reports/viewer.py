@@ -13,10 +13,10 @@ from secondglance.reports import figures
 from secondglance.reports.data import ReportData
 from secondglance.reports.steps import OUTLINES
 
-MOST_PIXELS = 2_500_000
+VIEWER_PIXELS = 2_500_000
 """Of one layer of the whole stack; more are thinned in plane, so that a page can be mailed."""
 
-LEAST_PIXELS = 400
+LEAST_SLICE_PIXELS = 400
 """Of a slice: it is not thinned further."""
 
 TISSUE_NAMES = dict(zip(TISSUES, ('white matter', 'grey matter', 'CSF'), strict=True))
@@ -27,7 +27,7 @@ CHANGE_NAMES = ('removed', 'added', 'relabelled')
 """In the order of the values of :func:`secondglance.imaging.glance_changes.changes`."""
 
 
-def viewer_data(data: ReportData, quality: int = 85, most_pixels: float = MOST_PIXELS) -> dict:
+def viewer_data(data: ReportData, quality: int = 85, most_pixels: float = VIEWER_PIXELS) -> dict:
     """Gather the layers of a scan for the viewer.
 
     Parameters
@@ -186,7 +186,7 @@ def viewer_within(data: ReportData, most_bytes: int, told: dict | None = None) -
     while True:
         size = sum(map(len, (*told['sheets'].values(), *told['labels'].values())))
         pixels = told['n'] * told['width'] * told['height']
-        if size <= most_bytes or pixels <= LEAST_PIXELS * told['n']:
+        if size <= most_bytes or pixels <= LEAST_SLICE_PIXELS * told['n']:
             return told
         told = viewer_data(data, 70, 0.9 * pixels * most_bytes / size)
 

@@ -25,7 +25,7 @@ from secondglance.simulation.scanner import (
     cut_off,
     field_of_view,
     log_bias,
-    scan,
+    simulate_scanner,
 )
 
 BEYOND_MM = 4.0
@@ -117,7 +117,7 @@ def render_heads(
     # How bright the rest of the head is beside the brain: fat saturation, distance to the coil
     around = around * column(np.exp(rng.uniform(np.log(0.2), np.log(1.6), b)))
     image = brain_signal(maps, rng, contrast) + (1 - tissue) * around
-    image = scan(image, rng, spacing)
+    image = simulate_scanner(image, rng, spacing)
     # Where the coil does not reach there is noise alone, and no label
     lost = torch.from_numpy(rng.random(b) < _LOST)[:, None, None, None]
     noise = add_rician_noise(torch.zeros(b, 1, h, w), 1.0, rng)

@@ -121,7 +121,9 @@ def cut_off(image: torch.Tensor, spacing: float, voxel: float) -> torch.Tensor:
     return torch.fft.irfft2(torch.fft.rfft2(image) * torch.exp(-0.9 * reach**2), s=(h, w)).abs()
 
 
-def scan(image: torch.Tensor, rng: np.random.Generator, spacing: float) -> torch.Tensor:
+def simulate_scanner(
+    image: torch.Tensor, rng: np.random.Generator, spacing: float
+) -> torch.Tensor:
     """Apply a random coil and random artefacts to slices.
 
     Parameters

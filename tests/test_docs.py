@@ -226,7 +226,7 @@ def test_every_file_that_is_written_is_on_the_page_of_outputs():
     from secondglance.pipelines.outputs import result_endings
 
     text = (DOCS / 'outputs.md').read_text() + ' '.join(
-        f'{ending}.tsv' for ending in secondglance.pipelines.sidecars.COLUMNS
+        f'{ending}.tsv' for ending in secondglance.pipelines.sidecars.TABLE_COLUMNS
     )
     named = result_endings(Method(save_preproc=True), 'dwi').values()
     plain = {ending.removesuffix('.json') for ending in named}

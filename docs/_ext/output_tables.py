@@ -3,7 +3,7 @@
 from docutils import nodes
 from docutils.parsers.rst import Directive
 
-from secondglance.pipelines.sidecars import COLUMNS, TABLES
+from secondglance.pipelines.sidecars import TABLE_COLUMNS, TABLES
 
 
 def _table(rows: list[tuple[str, str, str]]) -> nodes.table:
@@ -31,7 +31,7 @@ class Columns(Directive):
     def run(self):
         """Make the nodes."""
         made = []
-        for ending, columns in COLUMNS.items():
+        for ending, columns in TABLE_COLUMNS.items():
             words = nodes.paragraph()
             words += [nodes.literal(text=f'…_{ending}.tsv'), nodes.Text(f': {TABLES[ending]}')]
             rows = [

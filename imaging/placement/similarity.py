@@ -8,7 +8,7 @@ from scipy import fft, ndimage
 
 from secondglance.imaging.placement.correlation import standardise
 
-SCALES = (0.8, 0.9, 1.0, 1.1, 1.2)
+IN_PLANE_SCALES = (0.8, 0.9, 1.0, 1.1, 1.2)
 
 
 DEGREES = (-12.0, -6.0, 0.0, 6.0, 12.0)
@@ -93,10 +93,10 @@ def align(enhanced: NDArray, rim: NDArray) -> tuple[float, float]:
 
     # What is no better than the donor as it is does not change it
     best = (1.0, 0.0)
-    for scale, degrees in product(SCALES, DEGREES):
+    for scale, degrees in product(IN_PLANE_SCALES, DEGREES):
         if score(scale, degrees) > score(*best):
             best = (scale, degrees)
-    steps = (SCALES[1] - SCALES[0], DEGREES[1] - DEGREES[0])
+    steps = (IN_PLANE_SCALES[1] - IN_PLANE_SCALES[0], DEGREES[1] - DEGREES[0])
     for _ in range(REFINEMENTS):
         steps = (steps[0] / 2, steps[1] / 2)
         middle = best

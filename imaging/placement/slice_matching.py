@@ -12,7 +12,7 @@ REVERSED = 0.95
 chance matches."""
 
 
-SCALES = np.linspace(0.85, 1.15, 13)
+SPACING_SCALES = np.linspace(0.85, 1.15, 13)
 """Donor millimetres per subject millimetre along the slices that are tried."""
 
 
@@ -145,7 +145,7 @@ def _best_line(table: NDArray, positions: NDArray, donor: NDArray) -> tuple[floa
     reach = (np.ptp(positions) + np.ptp(donor)) / 2
     offsets = np.arange(-reach, reach + OFFSET_STEP / 2, OFFSET_STEP)
     best = (-np.inf, 0.0, 1.0)
-    scales = np.asarray(SCALES) if n > 1 and m > 1 else np.ones(1)
+    scales = np.asarray(SPACING_SCALES) if n > 1 and m > 1 else np.ones(1)
     for scale in (*scales, *-scales) if n > 2 and m > 2 else scales:
         index = (scale * positions + offsets[:, None] - donor[0]) / _spacing(donor)
         inside = (index >= -0.5) & (index <= m - 0.5)

@@ -29,7 +29,7 @@ from secondglance.models.saliency.attribution import saliency_stack
 from secondglance.models.unet import UNet
 from secondglance.models.weights import LoadedModel
 
-SHARES = np.linspace(0, 1, 11)
+CHANGED_SHARES = np.linspace(0, 1, 11)
 """Of the pixels of a slice that are deleted, or inserted."""
 
 
@@ -65,7 +65,8 @@ class Sanity:
         that it places with the brain (NaN where no mask was placed).
     curves : dict of (11,) arrays
         ``deletion`` and ``insertion`` by ``saliency``, ``edges`` and ``chance``: share of the
-        tissue that is still found, at the shares of deleted or inserted pixels in `SHARES`.
+        tissue that is still found, at the shares of deleted or inserted pixels in
+        `CHANGED_SHARES`.
     maps : dict of (N, H, W) arrays
         Those to be shown.
     """
@@ -80,7 +81,7 @@ class Sanity:
 
     def area(self, kind: str, by: str) -> float:
         """Area under a curve, in [0, 1]."""
-        return float(integrate.trapezoid(self.curves[kind][by], SHARES))
+        return float(integrate.trapezoid(self.curves[kind][by], CHANGED_SHARES))
 
 
 def blocks(net: UNet) -> list[tuple[str, nn.Module]]:
@@ -129,7 +130,7 @@ def randomised(net: UNet, names: Sequence[str], seed: int = 0) -> UNet:
     return other
 
 
-def edges(stack: NDArray) -> NDArray[np.float32]:
+def edge_maps(stack: NDArray) -> NDArray[np.float32]:
     """Sobel magnitude of each slice: what needs no network.
 
     Parameters
@@ -146,7 +147,7 @@ def edges(stack: NDArray) -> NDArray[np.float32]:
     return np.hypot(ndimage.sobel(images, axis=1), ndimage.sobel(images, axis=2))
 
 
-def steps(net: UNet) -> list[str]:
+def check_names(net: UNet) -> list[str]:
     """Name the steps of :func:`check`, in order; each takes about as long as any other.
 
     Parameters
@@ -190,7 +191,7 @@ def check(
     seed : int
         Of the random weights.
     progress : callable
-        Called with the name of each step as it begins, in the order of :func:`steps`.
+        Called with the name of each step as it begins, in the order of :func:`check_names`.
 
     Returns
     -------
@@ -206,7 +207,7 @@ def check(
     progress('controls')
     rng = np.random.default_rng(seed)
     heads = (subject, comparison.donor)
-    comparison.record('control', 'edges', *(edges(head.images) for head in heads))
+    comparison.record('control', 'edges', *(edge_maps(head.images) for head in heads))
     comparison.record('control', 'chance', *(rng.normal(size=h.images.shape) for h in heads))
     for name in TISSUES:
         if name != target:
@@ -235,7 +236,7 @@ class _Comparison:
         enhanced = enhance(self.maps, self.inside)
         self.donor = donors[place_from_bank(enhanced, subject.positions, bank).match.index]
         self.with_brain = subject.brain.any(axis=(1, 2))
-        self.found = Sanity(maps={'trained': self.maps, 'edges': edges(subject.images)})
+        self.found = Sanity(maps={'trained': self.maps, 'edges': edge_maps(subject.images)})
 
     def _attribute(self, net: UNet, head: HeadStack, target: str) -> tuple[NDArray, NDArray]:
         model = replace(self.model, net=net)
@@ -268,7 +269,7 @@ class _Comparison:
         chosen = np.sort(np.argsort(-self.subject.brain.sum(axis=(1, 2)))[:N_CURVE_SLICES])
         orders = {
             'saliency': np.abs(self.maps[chosen]),
-            'edges': edges(images)[chosen],
+            'edges': edge_maps(images)[chosen],
             'chance': rng.random(self.maps[chosen].shape),
         }
         for kind in CURVES:
@@ -330,7 +331,7 @@ def _curve(
 
 
 def _chosen(rank: NDArray, pixels: int) -> Iterator[NDArray[np.bool_]]:
-    for share in SHARES:
+    for share in CHANGED_SHARES:
         yield rank < round(share * pixels)
 
 

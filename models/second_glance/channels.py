@@ -30,7 +30,7 @@ CHANNELS: tuple[str, ...] = (
 )
 """Names of the channels."""
 
-ACROSS, UP, FROM_BACK, FROM_FRONT, SPECIES, WIDTH, APART = range(2 * N_IMAGES, len(CHANNELS))
+ACROSS, UP, FROM_BACK, FROM_FRONT, SPECIES, BRAIN_WIDTH, APART = range(2 * N_IMAGES, len(CHANNELS))
 
 TYPICAL_HALF_MM = (7.3, 5.2)
 """Half the width and half the height of a rat's brain, mm."""

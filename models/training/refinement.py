@@ -30,7 +30,7 @@ from secondglance.models.training.plan import Plan
 from secondglance.models.training.recipes import REFINE, Recipe
 from secondglance.models.training.refinement_samples import (
     RefinementSample,
-    draw_samples,
+    draw_refinement_samples,
     load_sample,
     rescan,
     sample_of_head,
@@ -69,7 +69,7 @@ class _RefinementBatches(SeededBatches):
     def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw input channels and truth of one step."""
         recipe = self.recipe
-        return draw_samples(
+        return draw_refinement_samples(
             self.heads, rng, recipe.batch_size, recipe.side, self.known, recipe.scan_share
         )
 

@@ -28,7 +28,7 @@ from secondglance.models.weights import LoadedModel
 from secondglance.simulation.head_slices import random_grid
 from secondglance.simulation.head_stack import along_head
 from secondglance.simulation.random_fields import smooth_noise
-from secondglance.simulation.scanner import scan
+from secondglance.simulation.scanner import simulate_scanner
 
 _N_CONTEXT = len(CONTEXT_MM)
 
@@ -149,12 +149,12 @@ def rescan(one: LabelledScan, rng: np.random.Generator, spacing: float, side: in
     grid, _ = random_grid((1, side, side), rng, spacing)
     posed = functional.grid_sample(slices, grid.expand(n, -1, -1, -1), align_corners=False)
     along = along_head(rng, one.positions)
-    image = scan(recolour(posed[:, :1], along), along, spacing)
+    image = simulate_scanner(recolour(posed[:, :1], along), along, spacing)
     inside = (posed[:, 1] > 0.5).numpy()
     return HeadStack(image[:, 0].numpy(), one.positions, spacing, inside.astype(np.uint8))
 
 
-def draw_samples(
+def draw_refinement_samples(
     heads: Sequence[RefinementSample],
     rng: np.random.Generator,
     batch_size: int,

@@ -19,7 +19,7 @@ from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.simulation.brains import imperfect_masks
 from secondglance.simulation.head_slices import random_grid
 from secondglance.simulation.random_fields import column, smooth_noise
-from secondglance.simulation.scanner import field_of_view, scan
+from secondglance.simulation.scanner import field_of_view, simulate_scanner
 
 UNKNOWN = -1
 """Label of a brain pixel of unknown tissue, from a brain mask."""
@@ -98,7 +98,7 @@ def draw_scans(
     kinds = torch.tensor([1, 2, 3, UNKNOWN])
     labels = torch.where(brain > 0.5, kinds[shares.argmax(dim=1, keepdim=True)], 0)
 
-    image = scan(recolour(image, rng), rng, spacing)
+    image = simulate_scanner(recolour(image, rng), rng, spacing)
     stripped = torch.from_numpy(rng.random(batch_size) < background_free)[:, None, None, None]
     shape = (batch_size, side, side)
     mask = torch.where(stripped, imperfect_masks(brain, rng), field_of_view(shape, rng))

@@ -22,7 +22,7 @@ from secondglance.models.training.plan import Plan
 from secondglance.models.training.recipes import SECOND_GLANCE as RECIPE
 from secondglance.models.training.recipes import Recipe
 from secondglance.models.training.second_glance_samples import (
-    draw_samples,
+    draw_second_glance_samples,
     lay_out,
     load_samples,
     redraw_placed,
@@ -64,7 +64,7 @@ class _Batches(SeededBatches):
     def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw input channels and targets of one step."""
         torch.set_num_threads(1)
-        return draw_samples(self.pools, rng, self.recipe.batch_size)
+        return draw_second_glance_samples(self.pools, rng, self.recipe.batch_size)
 
 
 class SecondGlanceTraining(AveragedTraining):

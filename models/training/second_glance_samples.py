@@ -27,7 +27,7 @@ from secondglance.simulation.deformation import pose_grid, resample
 from secondglance.simulation.head_stack import along_head
 from secondglance.simulation.placed_stack import PlacedStack, upright_grid
 from secondglance.simulation.random_fields import column
-from secondglance.simulation.scanner import log_bias, scan
+from secondglance.simulation.scanner import log_bias, simulate_scanner
 
 FRAME = (80, 64)
 """Height and width of training slices, pixels of the network's grid."""
@@ -78,7 +78,7 @@ def redraw_placed(
     if not as_it_is:
         images = recolour(images, along)
         if rng.random() < 0.7:
-            images = scan(images, along, spacing)
+            images = simulate_scanner(images, along, spacing)
     if rng.random() < (0.5 if not as_it_is else 0.0):
         mask = imperfect_masks(mask.float(), along)
     if rng.random() < 0.2:
@@ -181,7 +181,7 @@ def _line(values: torch.Tensor, n: int, held: int) -> torch.Tensor:
     return values[0] + step * (torch.arange(n) - before)
 
 
-def draw_samples(
+def draw_second_glance_samples(
     pools: Sequence[tuple[float, Sequence[torch.Tensor]]],
     rng: np.random.Generator,
     batch_size: int,

@@ -102,7 +102,7 @@ class SegmentationTraining(AveragedTraining):
         return loss
 
 
-def train(
+def train_segmentation(
     atlas: Atlas,
     output: Path,
     *,

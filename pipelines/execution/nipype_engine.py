@@ -41,7 +41,7 @@ _SLURM_PLUGINS = ('SLURM', 'SLURMGraph')
 _LOCAL_PLUGINS = ('Linear', 'MultiProc', 'LegacyMultiProc')
 
 
-STAGES = {
+STAGE_TITLES = {
     'preproc_wf': 'motion correction, mean',
     'brain_wf': 'first glance, brain mask',
     'tissues_wf': 'second glance',
@@ -288,17 +288,17 @@ def _crashed(crash_dir: Path, name: str, began: float) -> tuple[str, Path]:
     if first is None:
         return '', crash_dir
     stage, _, node = first[1].partition('.')
-    return f'the stage {STAGES.get(stage, stage)!r} ({node})', first[2]
+    return f'the stage {STAGE_TITLES.get(stage, stage)!r} ({node})', first[2]
 
 
 def stages_of(workflow: Workflow) -> dict[str, list[str]]:
-    """List the nodes of each stage, by the name of its sub-workflow, in the order of `STAGES`."""
+    """List the nodes of each stage, by its sub-workflow's name, in the order of `STAGE_TITLES`."""
     nodes: dict[str, list[str]] = {}
     for name in workflow.list_node_names():
         stage, _, node = name.partition('.')
-        if stage in STAGES and node not in ('', 'inputnode', 'outputnode'):
+        if stage in STAGE_TITLES and node not in ('', 'inputnode', 'outputnode'):
             nodes.setdefault(stage, []).append(node)
-    return {stage: nodes[stage] for stage in STAGES if stage in nodes}
+    return {stage: nodes[stage] for stage in STAGE_TITLES if stage in nodes}
 
 
 def time_left(elapsed: float, done: Mapping[str, float]) -> str:
@@ -358,7 +358,7 @@ class StageProgress:
             refresh_per_second=REFRESHES,
         )
         self._tasks = {
-            stage: self._bar.add_task(STAGES[stage], total=len(nodes), left='')
+            stage: self._bar.add_task(STAGE_TITLES[stage], total=len(nodes), left='')
             for stage, nodes in stages_of(workflow).items()
         }
 

@@ -6,7 +6,7 @@ import pytest
 
 from secondglance.data import example_rat
 from secondglance.models import pace
-from secondglance.models.saliency.sanity import steps
+from secondglance.models.saliency.sanity import check_names
 from secondglance.models.weights import default_weights, load_weights
 from secondglance.workflows import main
 
@@ -18,7 +18,7 @@ def test_page_and_figures_say_the_same(tmp_path, capsys, monkeypatch):
     assert main(['sanity-check', '--output', str(folder)]) == 0
     said = capsys.readouterr()
     # Plain lines, as it is redirected: every step by its name, in order
-    names = steps(load_weights(default_weights()).net)
+    names = check_names(load_weights(default_weights()).net)
     lines = said.err.splitlines()
     assert [line.split(', ')[0] for line in lines] == [
         f'check {n} of {len(names)}: {name}' for n, name in enumerate(names, 1)

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from secondglance.imaging.motion_correction import (
-    COLUMNS,
+    MOTION_COLUMNS,
     MotionEstimate,
     correct_motion,
     find_noise,
@@ -118,7 +118,7 @@ def test_the_table_has_every_volume_in_the_order_of_the_scan(series):
     found = correct_motion(series, AFFINE, by_step(0.5, 0.5))
     rows = motion_table(found, [7, 2, 9], np.zeros(3), {4: 'zeros'})
     assert [row['volume'] for row in rows] == [2, 4, 7, 9]
-    assert all(tuple(row) == COLUMNS for row in rows)
+    assert all(tuple(row) == MOTION_COLUMNS for row in rows)
     moved, empty = rows[:2]
     assert (moved['trans_x'], moved['excluded']) == (0.5, 'n/a')
     assert (empty['trans_x'], empty['excluded']) == (None, 'zeros')

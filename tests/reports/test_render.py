@@ -33,7 +33,7 @@ def test_page_holds_its_pictures_and_needs_no_other_file(data, render):
         assert kind == 'data:image/webp'
         with Image.open(BytesIO(base64.b64decode(content, validate=True))) as picture:
             picture.load()
-            assert picture.size[0] > figures.WIDTH / 2
+            assert picture.size[0] > figures.PICTURE_WIDTH / 2
 
 
 def test_picture_inside_the_page_equals_the_file(tmp_path, rng):
@@ -133,7 +133,7 @@ def test_dorsal_is_up_and_left_is_left():
 
 def test_tissues_have_their_colours():
     base = np.zeros((1, 1, 4, 3), np.uint8)
-    shown = figures.tissues(base, np.array([[[0, 1, 2, 3]]]), opacity=1)
+    shown = figures.tissue_overlay(base, np.array([[[0, 1, 2, 3]]]), opacity=1)
     assert shown[0, 0].tolist() == [[0, 0, 0], *map(list, figures.COLOURS.values())]
 
 

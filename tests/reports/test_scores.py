@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from secondglance.models.saliency.sanity import SHARES, Sanity, Verdict
+from secondglance.models.saliency.sanity import CHANGED_SHARES, Sanity, Verdict
 from secondglance.reports.plots import score_boxes
 from secondglance.reports.sanity import write_sanity
 from secondglance.reports.scores import Outlined, summary_of, worst_slices, write_scores_page
@@ -81,7 +81,7 @@ def test_page_of_a_sanity_check_holds_its_charts(rng, tmp_path):
             ('control', 'edges', 0.3, 0.1),
         )
     ]
-    curve = {by: np.linspace(0, 1, len(SHARES)) for by in ('saliency', 'edges', 'chance')}
+    curve = {by: np.linspace(0, 1, len(CHANGED_SHARES)) for by in ('saliency', 'edges', 'chance')}
     found = Sanity(
         rows, {'deletion': curve, 'insertion': curve}, {'trained': rng.normal(size=(12, 9, 8))}
     )

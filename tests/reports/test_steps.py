@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from secondglance.reports.steps import MOST_SLICES, outline, slice_steps, slices_shown
+from secondglance.reports.steps import MOST_SLICES_SHOWN, outline, slice_steps, slices_shown
 
 SVG = '{http://www.w3.org/2000/svg}'
 
@@ -129,7 +129,7 @@ def test_many_slices_are_thinned_and_the_largest_stays():
     mask[10:90, 2:5, 2:5] = True
     mask[37, 1:7, 1:7] = True
     shown = slices_shown(mask)
-    assert len(shown) == len(set(shown)) == MOST_SLICES
+    assert len(shown) == len(set(shown)) == MOST_SLICES_SHOWN
     assert shown == sorted(shown)
     assert 37 in shown
     assert (shown[0], shown[-1]) == (10, 89)

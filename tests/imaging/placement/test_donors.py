@@ -94,7 +94,7 @@ def test_slices_without_brain_beyond_the_donor_stay_empty(rng):
 
 
 def test_end_slice_is_used_beyond_the_donor_where_it_correlates(rng, monkeypatch):
-    monkeypatch.setattr('secondglance.imaging.placement.slice_matching.SCALES', (1.0,))
+    monkeypatch.setattr('secondglance.imaging.placement.slice_matching.SPACING_SCALES', (1.0,))
     donor = animal(rng)
     short = Donor(donor.enhanced[2:], donor.mask[2:], POSITIONS[2:])
     # Half a slice and 1 mm beyond its end, no farther; the brain there is like the last slice

@@ -181,7 +181,7 @@ def test_of_equal_matches_the_one_without_offset_and_scale_is_taken():
     (0.4, False, True), (1.4, True, True), (1.4, False, False), (1.6, True, False),
 ])  # fmt: skip
 def test_reach_of_the_last_donor_slice(donor, rng, monkeypatch, far, alike, reached):
-    monkeypatch.setattr('secondglance.imaging.placement.slice_matching.SCALES', (1.0,))
+    monkeypatch.setattr('secondglance.imaging.placement.slice_matching.SPACING_SCALES', (1.0,))
     last = donor[-1] if alike else rng.random(donor.shape[1:])
     subject = np.concatenate([donor, last[None]])
     match = match_slices(subject, [*POSITIONS, POSITIONS[-1] + far], donor, POSITIONS)
@@ -191,7 +191,7 @@ def test_reach_of_the_last_donor_slice(donor, rng, monkeypatch, far, alike, reac
 
 def test_beyond_the_end_is_counted_in_millimetres(donor, monkeypatch):
     """Slices of 2 mm: half a slice and 1 mm are 2 mm."""
-    monkeypatch.setattr('secondglance.imaging.placement.slice_matching.SCALES', (1.0,))
+    monkeypatch.setattr('secondglance.imaging.placement.slice_matching.SPACING_SCALES', (1.0,))
     subject = np.concatenate([donor, donor[-1:], donor[-1:]])
     ends = [2 * POSITIONS[-1] + 1.9, 2 * POSITIONS[-1] + 2.6]
     match = match_slices(subject, [*(2 * POSITIONS), *ends], donor, 2 * POSITIONS)

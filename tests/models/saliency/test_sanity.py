@@ -12,9 +12,9 @@ from secondglance.models.saliency.sanity import (
     Sanity,
     blocks,
     check,
-    edges,
+    check_names,
+    edge_maps,
     randomised,
-    steps,
     verdicts,
 )
 from secondglance.models.unet import UNet
@@ -68,7 +68,7 @@ def test_only_the_named_blocks_are_randomised_and_the_network_is_unchanged(model
 
 def test_a_map_that_ignores_the_network_is_found_out(model, head, monkeypatch):
     def edges_of(model, stack, *_, **__):
-        return edges(stack), np.full((len(stack), 4, *stack.shape[1:]), 0.25, np.float32)
+        return edge_maps(stack), np.full((len(stack), 4, *stack.shape[1:]), 0.25, np.float32)
 
     monkeypatch.setattr(sanity, 'saliency_stack', edges_of)
     found = check(model, head, [head])
@@ -127,7 +127,7 @@ def test_faithful_order_empties_the_curve_first(model, monkeypatch, rng):
 def test_every_block_is_randomised_in_turn_and_by_itself(model, head):
     said: list[str] = []
     found = check(model, head, [head], progress=said.append)
-    assert said == steps(model.net)
+    assert said == check_names(model.net)
     names = [name for name, _ in blocks(model.net)]
     for test in ('cascade', 'single block'):
         assert [row['what'] for row in found.of(test)] == names

@@ -7,13 +7,13 @@ from scipy import ndimage
 from secondglance.models.second_glance.channels import (
     ACROSS,
     APART,
+    BRAIN_WIDTH,
     CHANNELS,
     FROM_BACK,
     FROM_FRONT,
     N_IMAGES,
     SPECIES,
     UP,
-    WIDTH,
     between_slices,
     brain_input,
     normalise_inside,
@@ -124,7 +124,7 @@ def test_place_and_width_of_a_box_worked_by_hand():
     channels = found.channels
     brain = channels[2, N_IMAGES + 1] > 0.5
     # Half the width beside half that of a rat, 7.3 mm
-    assert channels[0, WIDTH, 0, 0] == pytest.approx(np.log(5 / 7.3), abs=0.04)
+    assert channels[0, BRAIN_WIDTH, 0, 0] == pytest.approx(np.log(5 / 7.3), abs=0.04)
     for channel in (ACROSS, UP):
         values = channels[2, channel][brain]
         assert values.max() == pytest.approx(1, abs=0.06)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from secondglance.imaging.regions import Region, RegionAtlas
-from secondglance.models.second_glance.channels import WIDTH, brain_input
+from secondglance.models.second_glance.channels import BRAIN_WIDTH, brain_input
 from secondglance.models.second_glance.glance import predict_brain, second_glance
 from secondglance.models.second_glance.network import N_CHANNELS, split_outputs
 
@@ -104,7 +104,7 @@ def test_place_runs_forward_and_up(network, head, found):
     # As wide as the rat atlas' brain is beside this one, 1 mm of the head is longer
     width = np.nanpercentile(found.coordinates[..., 0], [1, 99]) / 7.3
     given = brain_input(*head, POSITIONS, 0.25, 'rat', network.spacing)
-    half = 7.3 * np.exp(given.channels[0, WIDTH, 0, 0])
+    half = 7.3 * np.exp(given.channels[0, BRAIN_WIDTH, 0, 0])
     assert np.allclose(width, [-1, 1], atol=0.1)
     assert np.allclose(np.diff(middles), 7.3 / half, atol=0.02)
     assert np.median(middles) == pytest.approx(-2, abs=0.4)

@@ -20,7 +20,7 @@ from secondglance.models.training import refinement_samples as samples
 from secondglance.models.training.recipes import REFINE
 from secondglance.models.training.refinement_samples import (
     RefinementSample,
-    draw_samples,
+    draw_refinement_samples,
     load_sample,
     rescan,
     sample_of_head,
@@ -165,7 +165,7 @@ def test_refinement_learns_what_the_first_glance_misses(rng):
     module = refining.RefinementTraining(dataclasses.replace(REFINE, channels=(4, 8)), 250)
     optimiser = torch.optim.Adam(module.net.parameters(), 1e-2)
     for step in range(250):
-        channels, truth = draw_samples(heads, np.random.default_rng(step), 8, SIDE)
+        channels, truth = draw_refinement_samples(heads, np.random.default_rng(step), 8, SIDE)
         loss = module.training_step((channels, truth), step)
         optimiser.zero_grad()
         loss.backward()

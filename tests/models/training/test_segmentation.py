@@ -18,7 +18,7 @@ from secondglance.models.training import segmentation as training
 from secondglance.models.training.evaluation import dice_per_class
 from secondglance.models.training.recipes import RECIPES
 from secondglance.models.training.scans import UNKNOWN, LabelledScan, draw_scans
-from secondglance.models.training.segmentation import train
+from secondglance.models.training.segmentation import train_segmentation
 from secondglance.models.training.split import split_animals
 from secondglance.models.unet import UNet
 from secondglance.models.weights import load_weights, save_weights, trained_on
@@ -81,7 +81,7 @@ def small(request, monkeypatch):
 
 def run(atlas, output, steps=6, **more):
     given = {'n_animals': 3, 'checkpoint_every': 2, 'seed': 5, **more}
-    return train(atlas, output, steps=steps, **given)
+    return train_segmentation(atlas, output, steps=steps, **given)
 
 
 @pytest.fixture

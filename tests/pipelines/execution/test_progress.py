@@ -9,7 +9,7 @@ from nipype.pipeline.engine import Node, Workflow
 from rich.console import Console
 
 from secondglance.pipelines.execution.nipype_engine import (
-    STAGES,
+    STAGE_TITLES,
     USUAL_SHARES,
     StageProgress,
     configure,
@@ -41,7 +41,7 @@ def test_stages_are_in_order_and_have_their_nodes(scan):
 
 
 def test_every_stage_has_a_usual_share():
-    assert set(USUAL_SHARES) == set(STAGES)
+    assert set(USUAL_SHARES) == set(STAGE_TITLES)
     assert sum(USUAL_SHARES.values()) == pytest.approx(1)
 
 
@@ -73,8 +73,8 @@ def test_a_log_has_a_plain_line_a_stage(scan):
     run_workflow(scan, LOCAL, console=Console(file=log, width=100))
     lines = [line for line in log.getvalue().splitlines() if line.strip()]
     assert [line.split('  ')[1].strip() for line in lines] == [
-        STAGES['preproc_wf'],
-        STAGES['brain_wf'],
+        STAGE_TITLES['preproc_wf'],
+        STAGE_TITLES['brain_wf'],
     ]
     assert '3/3' in lines[0]
     assert '\x1b' not in log.getvalue()

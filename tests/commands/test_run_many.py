@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from secondglance.commands.run_cohort import write_cohort, write_group
+from secondglance.commands.run_many import write_cohort, write_group
 from secondglance.files.bids import Scan
 from secondglance.files.tables import write_tsv
 from secondglance.pipelines.execution.job import figures_of
