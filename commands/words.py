@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse, an option's underscores being hyphens, as BIDS Apps write them."""
-        words = [self._hyphened(word) for word in args] if args is not None else None
+        words = [self.hyphened(word) for word in args] if args is not None else None
         for word in words or ():
             if not word or (word[:2] == '--' and word[-1] == '='):
                 self.error(
@@ -39,7 +39,8 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, '-- is no value')
         return super()._get_values(action, arg_strings)
 
-    def _hyphened(self, word: str) -> str:
+    def hyphened(self, word: str) -> str:
+        """Write an option's underscores as hyphens, if that makes it an option."""
         if word[:1] == '-' and word not in self._option_string_actions and Path(word).is_file():
             # A file with such a name is no option
             return f'./{word}'

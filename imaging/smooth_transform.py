@@ -161,10 +161,12 @@ def fit_transform(
     )
     empty = SmoothTransform(affine, low, high, np.zeros((3, *sizes)))
     cells = _cells(at, low, high, sizes)
-    penalty = _roughness(sizes) * len(at) / np.prod(sizes)
+    penalty = roughness(sizes) * len(at) / np.prod(sizes)
     splines = np.zeros((len(penalty), 3))
     for _ in range(iterations):
-        spline_trust = given * _tukey(np.linalg.norm(left - _read(cells, splines, left), axis=1))
+        spline_trust = given * tukey_weight(
+            np.linalg.norm(left - _read(cells, splines, left), axis=1)
+        )
         splines = _solve(cells, spline_trust, left, penalty * smooth)
     for _ in range(4):
         found = replace(empty, splines=splines.T.reshape(3, *sizes))
@@ -187,7 +189,7 @@ def _fit_affine(at: NDArray, goal: NDArray, given: NDArray) -> tuple[NDArray, ND
     for _ in range(8):
         weighted = design * trust[:, None]
         solved = np.linalg.solve(weighted.T @ design + ridge, weighted.T @ goal + ridge @ prior)
-        trust = given * _tukey(np.linalg.norm(goal - design @ solved, axis=1))
+        trust = given * tukey_weight(np.linalg.norm(goal - design @ solved, axis=1))
     affine = np.column_stack([solved[:3].T, solved[3] - solved[:3].T @ middle])
     return affine, goal - design @ solved
 
@@ -232,7 +234,7 @@ def _solve(cells: list[_Cell], trust: NDArray, values: NDArray, penalty: NDArray
     return linalg.solve(normal, right, assume_a='pos', overwrite_a=True, overwrite_b=True)
 
 
-def _tukey(away: NDArray) -> NDArray:
+def tukey_weight(away: NDArray) -> NDArray:
     # The median length of a normal residual in three dimensions is 1.54 standard deviations
     spread = max(float(np.median(away)) / 1.54, _LEAST_SPREAD_MM)
     return np.clip(1 - (away / (_OUTLIER * 1.54 * spread)) ** 2, 0, None) ** 2
@@ -265,7 +267,7 @@ def _matrix(where: NDArray, low: float, high: float, size: int) -> NDArray:
     return full
 
 
-def _roughness(sizes: Sequence[int]) -> NDArray:
+def roughness(sizes: Sequence[int]) -> NDArray:
     """Penalty on second differences along each axis, and a little on size."""
     total = 1e-3 * np.eye(int(np.prod(sizes)))
     for axis, size in enumerate(sizes):

@@ -29,7 +29,7 @@ def resolve_device(name: str) -> str:
     """
     if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', name):
         raise InputError(f'--device {name} is not known: give auto, cpu, cuda or cuda:N.')
-    if name == 'cpu' or (name == 'auto' and _built_for_processors()):
+    if name == 'cpu' or (name == 'auto' and built_for_processors()):
         return 'cpu'
     import torch
 
@@ -45,7 +45,7 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def _built_for_processors() -> bool:
+def built_for_processors() -> bool:
     """Tell whether torch knows no graphics cards, without the second that its import takes."""
     found = importlib.util.find_spec('torch')
     if found is None or found.origin is None:

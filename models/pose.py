@@ -18,7 +18,7 @@ _SLICES = 6
 """Slices that are segmented, from the middle three fifths of a stack."""
 
 
-_SURER = 0.85
+TURN_BELOW = 0.85
 """A head is turned if that reduces the network's uncertainty to this share or less."""
 
 
@@ -27,8 +27,16 @@ _SEEN = 0.01
 
 
 @dataclass(frozen=True)
-class _Look:
-    """Result of the network on a few slices in one pose."""
+class PoseFit:
+    """How well a few slices fit a network in one pose.
+
+    Attributes
+    ----------
+    doubt : float
+        Mean cross-entropy of the most probable class near the brain; infinite without a brain.
+    section : float
+        Of the brain, its largest, mm².
+    """
 
     doubt: float
     section: float
@@ -66,12 +74,12 @@ def find_pose(
         If uncertain: not turned, and a rat.
     """
     asked = range(4) if quarter_turns is None else (quarter_turns,)
-    looks: dict[str, dict[int, _Look]] = {}
+    looks: dict[str, dict[int, PoseFit]] = {}
     for name in BRAIN_SIZE if species == AUTO else (species,):
         at = model.spacing * BRAIN_SIZE[name]
-        few = _middle(stack_at(at))
+        few = middle_slices(stack_at(at))
         few = few[:, *window_of_head(few, model.stride)]
-        looks[name] = {k: _look(model, np.rot90(few, k, (1, 2)), at, device) for k in asked}
+        looks[name] = {k: fit_of_pose(model, np.rot90(few, k, (1, 2)), at, device) for k in asked}
     best = {name: min(of.values(), key=lambda look: look.doubt) for name, of in looks.items()}
     surest = min(best, key=lambda name: best[name].doubt)
     if species == AUTO:
@@ -82,7 +90,7 @@ def find_pose(
         return Pose(species, spacing, quarter_turns=quarter_turns)
     doubts = [looks[species][k].doubt for k in asked]
     turns = int(np.argmin(doubts))
-    upright = turns if doubts[turns] < _SURER * doubts[0] else 0
+    upright = turns if doubts[turns] < TURN_BELOW * doubts[0] else 0
     return Pose(species, spacing, quarter_turns=upright)
 
 
@@ -127,13 +135,13 @@ def estimate_pose(
     return replace(found, slice_axis=slice_axis)
 
 
-def _middle(stack: NDArray) -> NDArray:
+def middle_slices(stack: NDArray) -> NDArray:
     """A few slices from the middle of a stack."""
     n = len(stack)
     return stack[np.unique(np.linspace(0.2 * n, 0.8 * n - 1, _SLICES).clip(0, n - 1).astype(int))]
 
 
-def _look(model: LoadedModel, stack: NDArray, spacing: float, device: str) -> _Look:
+def fit_of_pose(model: LoadedModel, stack: NDArray, spacing: float, device: str) -> PoseFit:
     """Mean cross-entropy of the most probable class near the brain, and the brain's section."""
     stack = np.ascontiguousarray(stack)
     probabilities = predict(model, stack, device)
@@ -142,7 +150,7 @@ def _look(model: LoadedModel, stack: NDArray, spacing: float, device: str) -> _L
     brain = (probabilities[:, 0] < 0.5) & near
     section = float(brain.sum(axis=(1, 2)).max()) * spacing**2
     if not brain.any() or brain.sum() < _SEEN * near.sum():
-        return _Look(np.inf, section)
+        return PoseFit(np.inf, section)
     maybe = (probabilities[:, 0] < 0.95) & near
     doubt = float(-np.log(probabilities.max(axis=1)[maybe].clip(1e-6)).mean())
-    return _Look(doubt, section)
+    return PoseFit(doubt, section)

@@ -140,3 +140,64 @@ def test_no_function_changes_the_environment_or_a_global(folder):
 )
 def test_changes_from_afar_by_hand(source, found):
     assert list(changed_from_afar(source)) == found
+
+
+PACKAGE = [name for name in FOLDERS if name not in ('benchmarks', 'docker', 'docs', 'tests')]
+
+SHARED_NAMES = {
+    'add_arguments': 'of every command',
+    'main': 'of every command',
+    'attribute': 'of every saliency method',
+}
+"""Functions that several files have because another calls them by this name."""
+
+
+def test_no_function_or_class_has_the_name_of_another():
+    homes: dict[str, list[str]] = {}
+    for folder in PACKAGE:
+        for path in sorted((ROOT / folder).rglob('*.py')):
+            for node in ast.parse(path.read_text(encoding='utf-8')).body:
+                if isinstance(node, Function | ast.ClassDef) and node.name[0] != '_':
+                    homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name for name, paths in homes.items() if len(paths) > 1} == set(SHARED_NAMES)
+
+
+def private_names(source: str) -> Iterator[str]:
+    """Name what a test takes of the package that is not public."""
+    ours: set[str] = set()
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('secondglance'):
+            ours |= {one.asname or one.name for one in node.names}
+            yield from (one.name for one in node.names if re.match('_[a-z]', one.name, re.I))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and re.match('_[a-z]', node.attr, re.I):
+            name = ast.unparse(node.value)
+            if name in ours or name.startswith('secondglance.'):
+                yield f'{name}.{node.attr}'
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r'^secondglance\.[\w.]*\._[a-z]\w*$', node.value)
+
+
+def test_tests_take_public_names_alone():
+    found = [
+        f'{path.relative_to(ROOT)}: {what}'
+        for path in sorted((ROOT / 'tests').rglob('*.py'))
+        for what in private_names(path.read_text(encoding='utf-8'))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ('source', 'found'),
+    [
+        ('from secondglance.a import _b, c', ['_b']),
+        ('from secondglance import a\na._b(1)', ['a._b']),
+        ('from secondglance import a as d\nd._b(1)', ['d._b']),
+        ("monkeypatch.setattr('secondglance.a._b', 1)", ['secondglance' + '.a._b']),
+        ('from numpy import a\na._b(1)\na.__doc__', []),
+        ('from secondglance import a\na.__doc__', []),
+    ],
+)
+def test_private_names_by_hand(source, found):
+    assert list(private_names(source)) == found

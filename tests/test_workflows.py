@@ -315,7 +315,7 @@ def test_interrupted_without_a_traceback(monkeypatch, capsys):
     def interrupted(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('secondglance.workflows._run', interrupted)
+    monkeypatch.setattr('secondglance.commands.run.run', interrupted)
     assert main(['--subject', '01']) == 130
     assert 'stopped' in capsys.readouterr().err
 
@@ -323,12 +323,13 @@ def test_interrupted_without_a_traceback(monkeypatch, capsys):
 CLOSED = """
 import os, sys
 from secondglance import workflows
+from secondglance.commands import run as command
 
 def run(arguments):
     print('said', file=sys.stderr)
     return 10 + os.open(os.devnull, os.O_RDONLY)
 
-workflows._run = run
+command.run = run
 sys.argv = ['secondglance', 'rat.nii']
 sys.exit(workflows.main())
 """
@@ -367,7 +368,7 @@ def test_a_full_disk_ends_without_a_traceback(monkeypatch, capsys, path):
     def run(arguments):
         raise OSError(errno.ENOSPC, 'No space left on device', path)
 
-    monkeypatch.setattr('secondglance.workflows._run', run)
+    monkeypatch.setattr('secondglance.commands.run.run', run)
     assert main(['--subject', '01']) == 1
     said = capsys.readouterr().err
     assert said.startswith(f'secondglance: {path or "A file"} cannot be used (No space left')

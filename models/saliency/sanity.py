@@ -276,7 +276,7 @@ class _Comparison:
             curves = self.found.curves.setdefault(kind, {})
             for by in ORDERS:
                 progress(f'{kind} by {by}')
-                curves[by] = _curve(
+                curves[by] = change_curve(
                     self.model, images[chosen], self.first[chosen], orders[by], kind, self.device
                 )
 
@@ -307,7 +307,7 @@ def _as_donor(maps: NDArray, donor: HeadStack) -> Donor:
     return Donor(enhance(maps, head_mask(donor.images)), donor.brain, donor.positions)
 
 
-def _curve(
+def change_curve(
     model: LoadedModel,
     stack: NDArray,
     first: NDArray,

@@ -137,7 +137,7 @@ def glance_at_volume(
     shares = np.where(brain[..., None], shares, 0)
     missing = brain & (shares.sum(axis=-1) < 0.05)
     if missing.any():
-        shares[missing] = _nearest(shares, brain & ~missing)[missing]
+        shares[missing] = fill_from_nearest(shares, brain & ~missing)[missing]
     shares /= np.maximum(shares.sum(axis=-1, keepdims=True), 1e-6)
     regions = None
     if found.regions is not None:
@@ -145,7 +145,7 @@ def glance_at_volume(
     return VolumeGlance(shares.astype(np.float32), regions, found, grid)
 
 
-def _nearest(values: NDArray, known: NDArray[np.bool_]) -> NDArray:
+def fill_from_nearest(values: NDArray, known: NDArray[np.bool_]) -> NDArray:
     """Values (X, Y, Z, C) of the nearest voxel where they are known."""
     from scipy import ndimage
 

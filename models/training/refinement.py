@@ -52,7 +52,7 @@ SCANS_EACH = 5
 """Samples of each labelled scan: one as it is, the others through simulated scanners."""
 
 
-class _RefinementBatches(SeededBatches):
+class RefinementBatches(SeededBatches):
     """Slices of simulated heads and of labelled scans, with their first glance."""
 
     def __init__(
@@ -150,11 +150,11 @@ def train_refinement(
     parts, scans = _Pool(kept, first, donors, plan.device).gather(atlas, plan)
 
     def judge(net: UNet) -> dict[str, float]:
-        found = _scores(net, parts['validation'])
+        found = brain_scores(net, parts['validation'])
         return {name: float(values.mean()) for name, values in found.items()}
 
     net = training.fit(
-        _RefinementBatches(parts['train'], scans, seed, REFINE, training.start), judge
+        RefinementBatches(parts['train'], scans, seed, REFINE, training.start), judge
     )
     training.save(net)
     judged = list(_judged(split.validation, atlas, seed, first, output, donors, plan.device))
@@ -169,7 +169,7 @@ def train_refinement(
     }
     tested = {
         name: {'n_animals': len(split.test), 'n_heads': len(values), **spread(values)}
-        for name, values in _scores(net, parts['test'], 'test: head').items()
+        for name, values in brain_scores(net, parts['test'], 'test: head').items()
     }
     return plan.write_card(REFINE, net, checksum, what, {'test_dice': tested})
 
@@ -270,7 +270,7 @@ def _judged(
                 yield from judge_masks(first, found, head, bank, device)
 
 
-def _scores(
+def brain_scores(
     net: UNet, heads: Sequence[RefinementSample], what: str = ''
 ) -> dict[str, NDArray[np.float64]]:
     """Brain Dice of whole heads: by the first glance, and refined; `what` is said on the way."""

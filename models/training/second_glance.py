@@ -50,7 +50,9 @@ _PLACE_WEIGHT = 0.5
 """Weight of the coordinates' loss, in mm, beside that of the tissues."""
 
 
-class _Batches(SeededBatches):
+class SecondGlanceBatches(SeededBatches):
+    """Slices of laid-out stacks: each pool with its share of a batch, and its stacks."""
+
     def __init__(
         self,
         pools: Sequence[tuple[float, Sequence[torch.Tensor]]],
@@ -278,7 +280,7 @@ def train_second_glance(
     def judge(net: UNet) -> dict[str, float]:
         return {name: float(values.mean()) for name, values in judge_stacks(net, held).items()}
 
-    net = training.fit(_Batches(pools, plan.seed, recipe, training.start), judge)
+    net = training.fit(SecondGlanceBatches(pools, plan.seed, recipe, training.start), judge)
     checksum = training.save(net)
     what = {
         'what': 'secondglance second glance: fractions of WM, GM and CSF and atlas coordinates '

@@ -29,7 +29,7 @@ from secondglance.simulation.brains import draw_batch
 from secondglance.simulation.head_slices import draw_heads
 
 
-class _Batches(SeededBatches):
+class SegmentationBatches(SeededBatches):
     """Slices of simulated animals, and of labelled scans where there are any."""
 
     def __init__(
@@ -159,7 +159,7 @@ def train_segmentation(
         scores = np.mean([score(net, *pair) for pair in validation], axis=0)
         return dict(zip((*TISSUES, 'brain'), map(float, scores), strict=True))
 
-    batches = _Batches(animals('train'), list(plan.scans), seed, chosen, training.start)
+    batches = SegmentationBatches(animals('train'), list(plan.scans), seed, chosen, training.start)
     net = training.fit(batches, judge if validation else None)
     tested = list(zip(split.test, animals('test'), strict=True))
     scores: dict[str, list] = {background: [] for background in BACKGROUNDS}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nipype.pipeline import plugins
 from nipype.pipeline.engine import Node, Workflow
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from secondglance.files.atomic import no_room
 from secondglance.imaging.errors import InputError, SurroundingsError
@@ -365,6 +365,9 @@ class StageProgress:
     def __getstate__(self) -> dict[str, Any]:
         # The engine writes nodes to disk, and this with them: there it has nothing to show
         return {'_tasks': {}}
+
+    def __rich__(self) -> RenderableType:
+        return self._bar.get_renderable()
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -1,3 +1,4 @@
+import gzip
 import json
 import re
 
@@ -140,10 +141,10 @@ def test_maps_in_percent_are_refused(save, tmp_path):
 
 
 def test_a_full_disk_ends_in_a_sentence_and_leaves_nothing(tmp_path, monkeypatch, capsys):
-    def full(*_):
+    def full(*_, **how):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr('secondglance.commands.simulate._write_nifti', full)
+    monkeypatch.setattr(gzip, 'compress', full)
     few = ['--subjects', '1', '--b0-volumes', '1', '--dwi-volumes', '0']
     assert main(['simulate', '--output', str(tmp_path / 'o'), *few]) == 2
     assert 'No space left on device' in capsys.readouterr().err

@@ -20,6 +20,7 @@ BUSY = """
 import multiprocessing, subprocess, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from secondglance import workflows
+from secondglance.commands import run as command
 from secondglance.pipelines.execution.processes import start_server
 
 def run(arguments):
@@ -34,7 +35,7 @@ def run(arguments):
         print('busy', flush=True)
         tasks[0].result()
 
-workflows._run = run
+command.run = run
 if __name__ == '__main__':
     sys.argv = ['secondglance', '--subject', '01']
     sys.exit(workflows.main())
@@ -109,6 +110,7 @@ def test_a_signal_ends_every_process(started, tmp_path, number, code, whole_grou
 ODD_END = """
 import sys, time
 from secondglance import workflows
+from secondglance.commands import run as command
 
 class Library:
     def __del__(self):
@@ -122,7 +124,7 @@ def run(arguments):
     except KeyboardInterrupt:
         raise ImportError('half of a library')
 
-workflows._run = run
+command.run = run
 if __name__ == '__main__':
     sys.argv = ['secondglance', '--subject', '01']
     sys.exit(workflows.main())

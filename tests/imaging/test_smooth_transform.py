@@ -6,9 +6,9 @@ import pytest
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.smooth_transform import (
     SmoothTransform,
-    _roughness,
-    _tukey,
     fit_transform,
+    roughness,
+    tukey_weight,
 )
 
 
@@ -87,7 +87,7 @@ def test_only_bends_are_rough():
     """Of 5 × 4 × 6 coefficients: x² has 2 as its second difference in 3 × 4 × 6 places."""
     x, y, z = (axis.ravel() for axis in np.indices((5, 4, 6)).astype(float))
     # Beside a little on size
-    rough = _roughness((5, 4, 6)) - 1e-3 * np.eye(120)
+    rough = roughness((5, 4, 6)) - 1e-3 * np.eye(120)
 
     def of(coefficients):
         return coefficients @ rough @ coefficients
@@ -122,6 +122,6 @@ def test_matches_count_less_the_farther_they_are_off_and_nothing_beyond_three_de
     """Of residuals of a median of 1.54 mm: a deviation of 1 mm, an end at 4.62 mm."""
     away = np.array([0, 1.54, 1.54, 2.31, 4.7])
     by_hand = [1, (1 - 1 / 9) ** 2, (1 - 1 / 9) ** 2, (1 - 1 / 4) ** 2, 0]
-    assert _tukey(away) == pytest.approx(by_hand)
+    assert tukey_weight(away) == pytest.approx(by_hand)
     # Good matches are taken to spread by a tenth of a millimetre at least
-    assert _tukey(np.array([0, 0, 0, 0.231])) == pytest.approx([1, 1, 1, (1 - 1 / 4) ** 2])
+    assert tukey_weight(np.array([0, 0, 0, 0.231])) == pytest.approx([1, 1, 1, (1 - 1 / 4) ** 2])

@@ -1,6 +1,7 @@
 import json
 import os
 import subprocess
+import tempfile
 
 import nibabel as nib
 import numpy as np
@@ -174,13 +175,14 @@ def test_what_another_attempt_writes_meanwhile_is_not_taken_for_a_persons(
     )
     out = tmp_path / 'out'
     publish({'mask.nii': first}, out, SCAN)
-    sweep = derivatives._sweep
+    make_folder = tempfile.mkdtemp
 
-    def other(folder):
-        monkeypatch.setattr(derivatives, '_sweep', sweep)
+    def other(**how):
+        monkeypatch.setattr(tempfile, 'mkdtemp', make_folder)
         publish({'mask.nii': second}, out, SCAN)
+        return make_folder(**how)
 
-    monkeypatch.setattr(derivatives, '_sweep', other)
+    monkeypatch.setattr(tempfile, 'mkdtemp', other)
     publish({'mask.nii': third}, out, SCAN)
     assert (out / 'mask.nii').read_bytes() == third.read_bytes()
 

@@ -13,12 +13,12 @@ from secondglance.models.device import resolve_device
 
 def test_the_build_of_torch_is_read_and_not_guessed():
     built = torch.version.cuda is None and torch.version.hip is None
-    assert device._built_for_processors() is built
+    assert device.built_for_processors() is built
 
 
 @pytest.mark.parametrize('name', ['auto', 'cpu'])
 def test_a_processor_is_chosen_without_loading_torch(name):
-    if name == 'auto' and not device._built_for_processors():
+    if name == 'auto' and not device.built_for_processors():
         pytest.skip('this torch must be asked for its cards')
     told = (
         'import sys; from secondglance.models.device import resolve_device; '
@@ -31,7 +31,7 @@ def test_a_processor_is_chosen_without_loading_torch(name):
 
 
 def test_a_graphics_card_is_one_of_those_that_are_there(monkeypatch):
-    monkeypatch.setattr(device, '_built_for_processors', lambda: False)
+    monkeypatch.setattr(device, 'built_for_processors', lambda: False)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     assert [resolve_device(name) for name in ('auto', 'cuda', 'cuda:1', 'cpu')] == [

@@ -12,7 +12,14 @@ from secondglance.files.heads import read_head
 from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.pose import Pose
 from secondglance.models import pose as pose_module
-from secondglance.models.pose import _SURER, _Look, _look, _middle, estimate_pose, find_pose
+from secondglance.models.pose import (
+    TURN_BELOW,
+    PoseFit,
+    estimate_pose,
+    find_pose,
+    fit_of_pose,
+    middle_slices,
+)
 from secondglance.models.weights import default_weights, load_weights
 
 
@@ -115,10 +122,10 @@ def test_every_species_is_looked_at_with_its_own_pixels(model):
     assert asked == pytest.approx([model.spacing * 0.65])
 
 
-@pytest.mark.parametrize(('share', 'turns'), [(_SURER + 0.01, 0), (_SURER - 0.01, 2)])
+@pytest.mark.parametrize(('share', 'turns'), [(TURN_BELOW + 0.01, 0), (TURN_BELOW - 0.01, 2)])
 def test_a_head_is_turned_where_that_is_clearly_surer(model, monkeypatch, share, turns):
-    looks = iter([_Look(0.4, 90), _Look(0.5, 90), _Look(0.4 * share, 90), _Look(0.9, 90)])
-    monkeypatch.setattr(pose_module, '_look', lambda *_: next(looks))
+    looks = iter([PoseFit(0.4, 90), PoseFit(0.5, 90), PoseFit(0.4 * share, 90), PoseFit(0.9, 90)])
+    monkeypatch.setattr(pose_module, 'fit_of_pose', lambda *_: next(looks))
     found = find_pose(model, lambda _: np.ones((5, 16, 16), np.float32), species='rat')
     assert found.quarter_turns == turns
 
@@ -139,14 +146,14 @@ def test_the_section_of_a_brain_is_its_largest_in_square_millimetres(model):
     for n, side in enumerate((10, 20, 14)):
         stack[n, 20 : 20 + side, 15 : 15 + side] = 100
     bright = replace(model, net=Bright())
-    assert _look(bright, stack, 0.3, 'cpu').section == pytest.approx(400 * 0.3**2)
+    assert fit_of_pose(bright, stack, 0.3, 'cpu').section == pytest.approx(400 * 0.3**2)
     # What shines in air is no brain
     spot = stack.copy()
     spot[1, 1, 47] = 100
-    assert _look(bright, spot, 0.3, 'cpu').section == pytest.approx(400 * 0.3**2)
+    assert fit_of_pose(bright, spot, 0.3, 'cpu').section == pytest.approx(400 * 0.3**2)
 
 
 def test_slices_from_the_middle_three_fifths_are_looked_at():
-    assert _middle(np.arange(10)).tolist() == [2, 3, 4, 5, 6, 7]
-    assert _middle(np.arange(50)).tolist() == [10, 15, 21, 27, 33, 39]
-    assert _middle(np.arange(2)).tolist() == [0]
+    assert middle_slices(np.arange(10)).tolist() == [2, 3, 4, 5, 6, 7]
+    assert middle_slices(np.arange(50)).tolist() == [10, 15, 21, 27, 33, 39]
+    assert middle_slices(np.arange(2)).tolist() == [0]

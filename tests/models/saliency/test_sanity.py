@@ -109,11 +109,11 @@ def test_faithful_order_empties_the_curve_first(model, monkeypatch, rng):
     found = Sanity(
         curves={
             'deletion': {
-                by: sanity._curve(model, stack, first, o, 'deletion', 'cpu')
+                by: sanity.change_curve(model, stack, first, o, 'deletion', 'cpu')
                 for by, o in order.items()
             },
             'insertion': {
-                by: sanity._curve(model, stack, first, o, 'insertion', 'cpu')
+                by: sanity.change_curve(model, stack, first, o, 'insertion', 'cpu')
                 for by, o in order.items()
             },
         }

@@ -140,14 +140,14 @@ def test_a_head_that_lies_otherwise_is_turned_upright(network, straight, scan, t
 
 
 def test_voxels_that_no_pixel_reaches_take_their_neighbours_tissue():
-    from secondglance.models.second_glance.volume import _nearest
+    from secondglance.models.second_glance.volume import fill_from_nearest
 
     values = np.zeros((4, 1, 1, 3))
     values[0, 0, 0], values[3, 0, 0] = (1, 0, 0), (0, 0.5, 0.5)
     known = np.array([True, False, False, True]).reshape(4, 1, 1)
-    found = _nearest(values, known)[:, 0, 0]
+    found = fill_from_nearest(values, known)[:, 0, 0]
     assert found.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0.5, 0.5], [0, 0.5, 0.5]]
-    assert np.allclose(_nearest(values, known & False), 1 / 3)
+    assert np.allclose(fill_from_nearest(values, known & False), 1 / 3)
 
 
 def test_regions_come_with_any_call_that_names_an_atlas(network, straight, scan):

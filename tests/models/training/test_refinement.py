@@ -170,7 +170,7 @@ def test_refinement_learns_what_the_first_glance_misses(rng):
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    found = refining._scores(module.net, heads)
+    found = refining.brain_scores(module.net, heads)
     assert found['first'][0] < 0.75
     assert found['refined'][0] > 0.93
 

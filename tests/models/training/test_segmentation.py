@@ -220,14 +220,14 @@ def test_training_never_uses_validation_or_test_animals(tiny, tmp_path, monkeypa
         training, 'animal_rng', lambda s, n: (numbers.append(n), original(s, n))[1]
     )
     drawn = []
-    batches = training._Batches
+    batches = training.SegmentationBatches
 
     class Spy(batches):
         def __init__(self, animals, *rest):
             drawn.append(len(animals))
             super().__init__(animals, *rest)
 
-    monkeypatch.setattr(training, '_Batches', Spy)
+    monkeypatch.setattr(training, 'SegmentationBatches', Spy)
     card = run(tiny, tmp_path / 'n.safetensors', steps=1, n_animals=5)
     split = card['animals']
     assert sorted(numbers) == list(range(5))
@@ -274,14 +274,14 @@ def test_killed_training_resumes_to_the_same_weights(tiny, scans, tmp_path, monk
         with pytest.raises(Killed):
             run(tiny, output, recipe=recipe, scans=scans)
     starts = []
-    batches = training._Batches
+    batches = training.SegmentationBatches
 
     class Spy(batches):
         def __init__(self, *given):
             super().__init__(*given)
             starts.append(self.start)
 
-    monkeypatch.setattr(training, '_Batches', Spy)
+    monkeypatch.setattr(training, 'SegmentationBatches', Spy)
     resumed = run(tiny, output, recipe=recipe, scans=scans)
     assert starts == [4]
     assert resumed['checksum'] == whole['checksum']

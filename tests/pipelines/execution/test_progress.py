@@ -34,6 +34,13 @@ def scan(tmp_path):
     return workflow
 
 
+def shown(progress):
+    """Lines of the bar, as they stand."""
+    text = io.StringIO()
+    Console(file=text, width=120).print(progress)
+    return text.getvalue().splitlines()
+
+
 def test_stages_are_in_order_and_have_their_nodes(scan):
     found = stages_of(scan)
     assert list(found) == ['preproc_wf', 'brain_wf']
@@ -56,15 +63,15 @@ def test_time_left_shrinks_with_what_is_done():
 
 def test_time_left_stands_beside_the_stage_that_runs(scan):
     progress = StageProgress(scan, Console(file=io.StringIO(), force_terminal=True))
-    tasks = progress._tasks
     with progress:
-        for _ in range(3):
-            progress._bar.advance(tasks['preproc_wf'])
-        progress._tell_left()
-        left = {stage: progress._bar.tasks[task].fields['left'] for stage, task in tasks.items()}
-        assert left['preproc_wf'] == ''
-        assert re.fullmatch(r'about \d+ s left', left['brain_wf'])
-    assert all(task.fields['left'] == '' for task in progress._bar.tasks)
+        for name in ('select', 'align', 'mean'):
+            progress.update(scan.get_node(f'preproc_wf.{name}'), 'end')
+        first, second = shown(progress)
+        assert first.startswith(f'  {STAGE_TITLES["preproc_wf"]}')
+        assert ' 3/3 ' in first
+        assert 'left' not in first
+        assert re.search(r' 0/1 .*about \d+ s left', second)
+    assert not any('left' in line for line in shown(progress))
 
 
 def test_a_log_has_a_plain_line_a_stage(scan):
