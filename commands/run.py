@@ -190,7 +190,7 @@ def _failed(name: str, reason: str, console: Console) -> int:
 
 def _scans_of_files(args: argparse.Namespace, output_dir: Path, console: Console) -> list[Scan]:
     """Take every image that was named; no two results may lie in one place."""
-    from secondglance.files.bids import scan_of_file
+    from secondglance.files.bids import each_once, scan_of_file
 
     if args.session or args.run or args.bids_filter_file:
         raise InputError(
@@ -205,23 +205,10 @@ def _scans_of_files(args: argparse.Namespace, output_dir: Path, console: Console
                 'rename it, or give each its own --output-dir.'
             )
         found[scan.name] = scan
-    return _each_once(list(found.values()), console)
-
-
-def _each_once(scans: list[Scan], console: Console) -> list[Scan]:
-    """Leave out scans that share a file with one before, by links or hard links, and say so."""
-    from secondglance.files.bids import same_file
-
-    found: dict[object, Scan] = {}
-    kept = []
-    for scan in scans:
-        # What is not here is refused later, by its name
-        about = scan.path.stat() if scan.path.exists() else None
-        key = (about.st_dev, about.st_ino) if about else str(scan.path)
-        if (first := found.setdefault(key, scan)) is scan:
-            kept.append(scan)
-        else:
-            console.print(f'  {same_file(scan.path, first.path)}', markup=False)
+    notes: list[str] = []
+    kept = each_once(list(found.values()), notes)
+    for note in notes:
+        console.print(f'  {note}', markup=False)
     return kept
 
 
@@ -269,7 +256,7 @@ def scans_of_subjects(
     args: argparse.Namespace, bids_dir: Path, console: Console
 ) -> tuple[list[Scan], list[ScanResult]]:
     """Find every scan; a subject without one is an outcome, unless it is the only one."""
-    from secondglance.files.bids import find_scans, find_subjects, usual_suffix
+    from secondglance.files.bids import each_once, find_scans, find_subjects, usual_suffix
     from secondglance.files.bids_filters import fits, read_filters
 
     everyone = args.subject == ['all']
@@ -298,9 +285,10 @@ def scans_of_subjects(
 
             name = f'sub-{subject.removeprefix("sub-")}'
             lost.append(ScanResult(name, 'failed', reason=str(error)))
+    scans = each_once(scans, notes)
     for note in notes:
         console.print(f'  {note}', markup=False)
-    return _each_once(scans, console), lost
+    return scans, lost
 
 
 def _jobs(

@@ -224,6 +224,46 @@ def inherited(path: Path, bids_dir: Path, extension: str) -> Path | None:
         folder = folder.parent
 
 
+class FilesMet:
+    """Files by the first path that leads to each: links and hard links lead to the same.
+
+    Parameters
+    ----------
+    notes : list of str, optional
+        Takes a sentence for each path that is left out.
+    """
+
+    def __init__(self, notes: list[str] | None = None) -> None:
+        self._first: dict[object, Path] = {}
+        self._notes = notes
+
+    def again(self, path: Path) -> bool:
+        """Tell whether a path leads to a file that was added before, and note that."""
+        first = self._first.get(self._identity(path))
+        if first is not None and self._notes is not None:
+            self._notes.append(f'{path} is the same file as {first} and is left out.')
+        return first is not None
+
+    def add(self, path: Path) -> None:
+        """Remember where a path leads."""
+        self._first.setdefault(self._identity(path), path)
+
+    def _identity(self, path: Path) -> object:
+        # What is not here is refused later, by its name
+        about = path.stat() if path.exists() else None
+        return (about.st_dev, about.st_ino) if about else str(path)
+
+
+def each_once(scans: Sequence[Scan], notes: list[str] | None = None) -> list[Scan]:
+    """Leave out scans of a file that one before them is of, with a note of each."""
+    met, kept = FilesMet(notes), []
+    for scan in scans:
+        if not met.again(scan.path):
+            met.add(scan.path)
+            kept.append(scan)
+    return kept
+
+
 def find_scans(
     bids_dir: str | Path,
     subject: str,
@@ -268,18 +308,16 @@ def find_scans(
     wanted = _wanted(session, run, filters)
     found: dict[str, Scan] = {}
     left_out = ''
-    real: dict[str, Path] = {}
+    met = FilesMet(notes)
     for path in _links_last(_images(folder)):
         if not re.fullmatch(rf'(?s).*_{suffix}\.nii(\.gz)?', path.name):
             continue
-        if (first := real.get(os.path.realpath(path))) is not None:
-            if notes is not None:
-                notes.append(same_file(path, first))
+        if met.again(path):
             continue
         scan = _scan(path, label, suffix, bids_dir)
         if not fits(scan.entities, wanted):
             continue
-        real[os.path.realpath(path)] = path
+        met.add(path)
         if scan.entities.get('part', 'mag') != 'mag' and 'part' not in wanted:
             left_out = f'{path.name} is not a magnitude image and is left out.'
             if notes is not None:
@@ -296,11 +334,6 @@ def find_scans(
             raise InputError(f'sub-{label} has no other image in {folder}: {left_out}')
         raise _no_image(folder, suffix, wanted)
     return sorted(found.values(), key=lambda scan: scan.path)
-
-
-def same_file(path: Path, first: Path) -> str:
-    """Say that one file was found under two names, and is taken once."""
-    return f'{path} is the same file as {first} and is left out.'
 
 
 def _links_last(paths: list[Path]) -> list[Path]:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from secondglance.files.bids import (
+    each_once,
     find_donor,
     find_reference,
     find_scans,
@@ -246,3 +247,25 @@ def test_the_usual_suffix_is_not_that_of_a_mask(tmp_path):
     for suffix in ('T2w', 'mask'):
         (anat / f'sub-1_{suffix}.nii').touch()
     assert usual_suffix(tmp_path, '1') == 'T2w'
+
+
+def test_hard_links_are_one_scan_within_a_subject_and_between_two(tmp_path):
+    for label in ('1', '2'):
+        (tmp_path / f'sub-{label}' / 'anat').mkdir(parents=True)
+    first = tmp_path / 'sub-1' / 'anat' / 'sub-1_T2w.nii'
+    first.touch()
+    for name in ('sub-1/anat/sub-1_acq-again_T2w.nii', 'sub-2/anat/sub-2_T2w.nii'):
+        (tmp_path / name).hardlink_to(first)
+    notes: list[str] = []
+    within = find_scans(tmp_path, '1', 'T2w', notes=notes)
+    assert len(within) == len(notes) == 1
+    other = find_scans(tmp_path, '2', 'T2w', notes=notes)
+    assert len(other) == 1
+    kept = each_once([*within, *other], notes)
+    assert kept == within
+    assert notes[1] == f'{other[0].path} is the same file as {within[0].path} and is left out.'
+
+
+def test_files_that_are_not_there_are_told_apart_by_their_paths(tmp_path):
+    scans = [scan_of_file(tmp_path / name, 'T2w') for name in ('a.nii', 'b.nii')]
+    assert each_once(scans) == scans
