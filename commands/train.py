@@ -176,7 +176,6 @@ def main(args: argparse.Namespace) -> int:
         'resume': not args.no_resume,
         'checkpoint_every': args.checkpoint_every,
         'scans': scans,
-        'digests': _digests(args),
         'init_weights': args.init_weights,
         'patience': args.patience,
         'device': resolve_device(args.device),
@@ -198,17 +197,6 @@ def main(args: argparse.Namespace) -> int:
             print(f'Test Dice of {values["n_animals"]} animals, {mask}: {tissues}')
     print(f'Weights: {args.output}')
     return 0
-
-
-def _digests(args: argparse.Namespace) -> list[str]:
-    """Digests of the scans to train on, by which `evaluate` recognises copies of other names."""
-    from secondglance.files.digests import digest_of_voxels
-    from secondglance.files.labelled import find_labelled
-
-    if not args.bids_dir:
-        return []
-    found = find_labelled(args.bids_dir, args.suffix, args.subject, args.reference)
-    return [digest_of_voxels(one.voxels) for one in found]
 
 
 def _refine(args: argparse.Namespace, atlas: Atlas, given: dict) -> dict:

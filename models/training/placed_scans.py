@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secondglance.files.bids import find_reference
+from secondglance.files.digests import digest_of_voxels
 from secondglance.files.labelled import Labelled, find_labelled
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.grids import ANTERIOR, slice_grid
@@ -19,13 +21,36 @@ from secondglance.imaging.species import AUTO
 from secondglance.simulation.placed_stack import PlacedStack
 
 
+@dataclass(frozen=True)
+class PlacedScan:
+    """A labelled scan on its own pixels.
+
+    Attributes
+    ----------
+    name : str
+    stack : PlacedStack
+    digest : str
+        Of the voxels of its file, by which a copy of another name is recognised; empty where it
+        is of no file.
+    """
+
+    name: str
+    stack: PlacedStack
+    digest: str = ''
+
+    @property
+    def animal(self) -> str:
+        """The animal that was scanned."""
+        return self.stack.animal
+
+
 def read_placed_scans(
     bids_dir: Path,
     suffix: str,
     subjects: Sequence[str] | None = None,
     reference: Path | None = None,
     species: str = AUTO,
-) -> list[tuple[str, PlacedStack]]:
+) -> list[PlacedScan]:
     """Read scans with tissue labels as stacks of coronal slices on their own pixels.
 
     Beside labels (``_dseg``), fractions (``_label-WM_probseg`` and so on) are used where they
@@ -41,7 +66,7 @@ def read_placed_scans(
 
     Returns
     -------
-    list of (name, PlacedStack)
+    list of PlacedScan
 
     Raises
     ------
@@ -53,7 +78,8 @@ def read_placed_scans(
     for one in find_labelled(bids_dir, suffix, subjects, reference):
         path = find_reference(folder, one.scan)
         if one.tissues and path is not None:
-            found.append((one.scan.name, _placed(one, path, species)))
+            stack = _placed(one, path, species)
+            found.append(PlacedScan(one.scan.name, stack, digest_of_voxels(one.voxels)))
     if not found:
         raise InputError(
             f'No …_{suffix} image in {bids_dir} has tissue labels (_dseg) in {folder}; make them '

@@ -16,6 +16,7 @@ import secondglance
 from secondglance.files.atomic import write_whole
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.intensity import NORMALISATION
+from secondglance.models.training.placed_scans import PlacedScan
 from secondglance.models.training.recipes import Recipe
 from secondglance.models.training.scans import LabelledScan
 from secondglance.models.training.split import Split, split_animals
@@ -45,8 +46,6 @@ class Plan:
         Steps between checkpoints, validation and preliminary weights.
     scans : sequence of LabelledScan
         Real scans to train on, beside the simulated animals.
-    digests : sequence of str
-        Of their voxels, for the model card.
     patience : int
         Checkpoints without gain after which to stop; 0 never stops early.
     device : str
@@ -68,7 +67,6 @@ class Plan:
     resume: bool = True
     checkpoint_every: int = 200
     scans: Sequence[LabelledScan] = ()
-    digests: Sequence[str] = ()
     patience: int = 0
     device: str = 'cpu'
     source: str = ''
@@ -179,11 +177,7 @@ class Plan:
         card = {
             **first,
             'animals': asdict(self.split),
-            'scans': {
-                'animals': sorted({one.animal for one in self.scans}),
-                'names': sorted(one.name for one in self.scans),
-                'digests': sorted(self.digests),
-            },
+            'scans': named_on_card(self.scans),
             'in_plane_spacing_mm': recipe.spacing,
             'normalisation': NORMALISATION,
             'recipe': asdict(recipe),
@@ -209,6 +203,15 @@ class Plan:
         text = json.dumps(card, indent=2, ensure_ascii=False) + '\n'
         write_whole(self.output.with_suffix('.json'), text)
         return card
+
+
+def named_on_card(scans: Sequence[LabelledScan | PlacedScan]) -> dict[str, list[str]]:
+    """Animals, names and digests of scans, as a model card has them."""
+    return {
+        'animals': sorted({one.animal for one in scans}),
+        'names': sorted(one.name for one in scans),
+        'digests': sorted(one.digest for one in scans if one.digest),
+    }
 
 
 def weights_to_start_from(

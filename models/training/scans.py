@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from secondglance.files.digests import digest_of_voxels
 from secondglance.files.labelled import find_labelled
 from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.head_size import species_of_brain
@@ -40,6 +41,9 @@ class LabelledScan:
         Places in `CLASSES`, or `UNKNOWN` throughout the brain.
     positions : (N,) array
         Of the slices, mm, ascending.
+    digest : str
+        Of the voxels of its file, by which a copy of another name is recognised; empty where it
+        is of no file.
     """
 
     animal: str
@@ -47,6 +51,7 @@ class LabelledScan:
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
     positions: NDArray[np.float64]
+    digest: str = ''
 
 
 def draw_scans(
@@ -170,7 +175,7 @@ def read_labelled_scans(
     subjects: Sequence[str] | None = None,
     reference: Path | None = None,
     species: str = AUTO,
-) -> list:
+) -> list[LabelledScan]:
     """Read the labelled scans of a data set as stacks to train on.
 
     Parameters
@@ -185,10 +190,8 @@ def read_labelled_scans(
 
     Returns
     -------
-    list of secondglance.models.training.scans.LabelledScan
+    list of LabelledScan
     """
-    from secondglance.models.training.scans import UNKNOWN, LabelledScan
-
     scans = []
     for found in find_labelled(bids_dir, suffix, subjects, reference):
         inside = found.labels > 0
@@ -208,6 +211,7 @@ def read_labelled_scans(
                 images=grid.to_stack(found.voxels),
                 labels=labels.astype(np.int64),
                 positions=grid.positions / relative_size,
+                digest=digest_of_voxels(found.voxels),
             )
         )
     return scans

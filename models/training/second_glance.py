@@ -18,7 +18,8 @@ from secondglance.models.pace import paced
 from secondglance.models.second_glance.network import N_CHANNELS, OUTPUTS, split_outputs
 from secondglance.models.training.evaluation import dice_per_class, spread
 from secondglance.models.training.loop import AveragedTraining, SeededBatches, TrainingRun
-from secondglance.models.training.plan import Plan
+from secondglance.models.training.placed_scans import PlacedScan
+from secondglance.models.training.plan import Plan, named_on_card
 from secondglance.models.training.recipes import SECOND_GLANCE as RECIPE
 from secondglance.models.training.recipes import Recipe
 from secondglance.models.training.second_glance_samples import (
@@ -232,7 +233,7 @@ def train_second_glance(
     sources: Sequence[Source],
     output: Path,
     *,
-    scans: Sequence[tuple[str, PlacedStack]] = (),
+    scans: Sequence[PlacedScan] = (),
     init_weights: Path | None = None,
     pool_folder: Path | None = None,
     recipe: Recipe = RECIPE,
@@ -246,7 +247,7 @@ def train_second_glance(
         Atlases to simulate from.
     output : path
         Weights, ``.safetensors``; the model card goes beside it, ``.json``.
-    scans : sequence of (name, PlacedStack)
+    scans : sequence of PlacedScan
     init_weights : path, optional
         Second glance to go on from.
     pool_folder : path, optional
@@ -268,7 +269,7 @@ def train_second_glance(
     """
     plan = Plan(output, **{'steps': recipe.steps, 'n_animals': recipe.n_animals, **asked})
     split = plan.split
-    names = ' '.join(sorted(name for name, _ in scans))
+    names = ' '.join(sorted(one.name for one in scans))
     training = TrainingRun(
         SecondGlanceTraining, plan, recipe, init_weights, SECOND_GLANCE, names=names
     )
@@ -290,23 +291,20 @@ def train_second_glance(
         **training.origin,
     }
     tested = pool.animals(sources, split.test, 'test', 2)
-    trained_on = {
-        'animals': sorted({one.animal for _, one in scans}),
-        'names': sorted(name for name, _ in scans),
-        'digests': sorted(plan.digests),
-    }
     scores = {
         name: spread(values)
         for name, values in judge_stacks(net, paced(tested, 'test: stack')).items()
     }
-    return plan.write_card(recipe, net, checksum, what, {'scans': trained_on, 'test': scores})
+    return plan.write_card(
+        recipe, net, checksum, what, {'scans': named_on_card(scans), 'test': scores}
+    )
 
 
 def _pools(
     pool: SamplePool,
     sources: Sequence[Source],
     animals: Sequence[int],
-    scans: Sequence[tuple[str, PlacedStack]],
+    scans: Sequence[PlacedScan],
     scan_share: float,
 ) -> list[tuple[float, list[torch.Tensor]]]:
     """Share of each batch, and the stacks it is drawn from: of each source, then each species."""
@@ -319,15 +317,15 @@ def _pools(
         for source in sources
     ]
     # Every species counts alike, however many were scanned
-    by_species = sorted({one.species for _, one in scans})
+    by_species = sorted({one.stack.species for one in scans})
     for species in by_species:
-        of_species = [(name, one) for name, one in scans if one.species == species]
+        of_species = [one for one in scans if one.stack.species == species]
         laid = [
             stack
-            for name, one in paced(
-                of_species, f'laying out a {species}: scan', named=lambda p: p[0]
+            for one in paced(
+                of_species, f'laying out a {species}: scan', named=lambda one: one.name
             )
-            for stack in pool.scan(one, name)
+            for stack in pool.scan(one.stack, one.name)
         ]
         pools.append((scan_share / len(by_species), laid))
     return pools

@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from secondglance.files.digests import digest_of_voxels
 from secondglance.files.labelled import find_labelled
 from secondglance.files.labels import labels_table
 from secondglance.imaging.errors import InputError
@@ -63,6 +64,9 @@ def test_stacks_to_train_on_say_what_is_known(data_set):
     assert set(np.unique(known.labels)) == {0, 1, 2, 3}
     assert set(np.unique(masked.labels)) == {0, UNKNOWN}
     assert (known.labels > 0).sum() == (masked.labels == UNKNOWN).sum() == 20 * 20 * 5
+    read = find_labelled(data_set, 'T2w', ['01', '02'])
+    digests = [digest_of_voxels(one.voxels) for one in read]
+    assert [known.digest, masked.digest] == digests
 
 
 def test_a_smaller_species_is_seen_with_smaller_pixels(data_set):

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from secondglance.data import atlas_path
+from secondglance.files.digests import digest_of_voxels
+from secondglance.files.labelled import find_labelled
 from secondglance.files.labels import file_labels
 from secondglance.models.second_glance.channels import ACROSS, CHANNELS, FROM_BACK, N_IMAGES
 from secondglance.models.training import second_glance as training
-from secondglance.models.training.placed_scans import read_placed_scans
+from secondglance.models.training.placed_scans import PlacedScan, read_placed_scans
 from secondglance.models.training.recipes import SECOND_GLANCE as RECIPE
 from secondglance.models.training.second_glance import (
     Source,
@@ -178,8 +180,11 @@ def data_set(tmp_path, stack):
 
 
 def test_labels_of_a_data_set_become_stacks(data_set, stack):
-    ((name, found),) = read_placed_scans(data_set[0], 'T2w')
-    assert name == 'sub-1_T2w'
+    (scan,) = read_placed_scans(data_set[0], 'T2w')
+    found = scan.stack
+    assert (scan.name, scan.animal) == ('sub-1_T2w', 'sub-1')
+    (read,) = find_labelled(data_set[0], 'T2w')
+    assert scan.digest == digest_of_voxels(read.voxels)
     assert (found.species, found.animal) == ('rat', 'sub-1')
     # The frame is filled up to whole blocks of pixels
     part = np.s_[..., : stack.images.shape[1], : stack.images.shape[2]]
@@ -199,7 +204,7 @@ def test_fractions_and_coordinates_beside_labels_are_used(data_set, stack):
         nib.save(nib.Nifti1Image(share, affine), labels / f'sub-1_label-{tissue}_probseg.nii.gz')
     places = (stack.coordinates * stack.mask[:, None]).transpose(2, 0, 3, 1)
     nib.save(nib.Nifti1Image(places, affine), labels / 'sub-1_desc-coordinates_map.nii.gz')
-    ((_, found),) = read_placed_scans(root, 'T2w')
+    found = read_placed_scans(root, 'T2w')[0].stack
     part = np.s_[..., : stack.images.shape[1], : stack.images.shape[2]]
     assert np.allclose(found.fractions[part], stack.fractions, atol=1e-5)
     sure = found.placed[part] > 0.5
@@ -215,9 +220,14 @@ def test_training_learns_resumes_and_leaves_a_card(tmp_path, stack, monkeypatch)
     recipe = dataclasses.replace(RECIPE, channels=(4, 6, 8, 8, 8), batch_size=4)
     source = Source('rat', read_atlas(atlas_path()))
     output = tmp_path / 'second.safetensors'
-    asked = {'n_animals': 3, 'checkpoint_every': 5, 'recipe': recipe, 'scans': [('a', stack)]}
+    asked = {
+        'n_animals': 3,
+        'checkpoint_every': 5,
+        'recipe': recipe,
+        'scans': [PlacedScan('a', stack, 'voxels:1')],
+    }
     card = train_second_glance([source], output, steps=10, **asked)
-    assert card['scans'] == {'animals': ['sub-1'], 'names': ['a'], 'digests': []}
+    assert card['scans'] == {'animals': ['sub-1'], 'names': ['a'], 'digests': ['voxels:1']}
     assert set(card['test']) == {'place', 'WM', 'GM', 'CSF', 'mean'}
     assert json.loads(output.with_suffix('.json').read_text())['checksum'] == card['checksum']
     model = load_weights(output, form=SECOND_GLANCE)

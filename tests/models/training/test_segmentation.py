@@ -92,7 +92,8 @@ def scans():
     labels[:, 8:22, 8:24], labels[:, 12:18, 12:20] = 2, 1
     heads = [50 + 40 * labels + rng.normal(0, 3, labels.shape) for _ in range(2)]
     where = np.array([-1.0, 0.0, 1.0])
-    known = LabelledScan('sub-01', 'sub-01_T2w', heads[0].astype(np.float32), labels, where)
+    head = heads[0].astype(np.float32)
+    known = LabelledScan('sub-01', 'sub-01_T2w', head, labels, where, 'voxels:7')
     masked = np.where(labels > 0, UNKNOWN, 0)
     return [
         known,
@@ -349,7 +350,7 @@ def test_training_starts_from_weights_of_the_same_architecture(tiny, scans, tmp_
     assert card['scans'] == {
         'animals': ['sub-01', 'sub-02'],
         'names': ['sub-01_T2w', 'sub-02_T2w'],
-        'digests': [],
+        'digests': ['voxels:7'],
     }
     assert (tmp_path / 'mine.png').stat().st_size > 1000
     moved, still = load_weights(tmp_path / 'mine.safetensors').net, load_weights(start).net
@@ -365,8 +366,8 @@ def test_what_the_first_weights_were_trained_on_is_known_of_the_last(tiny, scans
     first, second = tmp_path / 'first.safetensors', tmp_path / 'second.safetensors'
     run(tiny, first, steps=1, scans=scans[:1])
     run(tiny, second, recipe='fine-tune', steps=1, scans=scans[1:], init_weights=first)
-    assert trained_on(first) == {'sub-01_T2w'}
-    assert trained_on(second) == {'sub-01_T2w', 'sub-02_T2w'}
+    assert trained_on(first) == {'sub-01_T2w', 'voxels:7'}
+    assert trained_on(second) == {'sub-01_T2w', 'sub-02_T2w', 'voxels:7'}
 
 
 def test_every_line_tells_loss_dice_and_the_time_left(tiny, tmp_path, monkeypatch, capsys):
