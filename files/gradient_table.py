@@ -7,7 +7,7 @@ import numpy as np
 from secondglance.files.nifti import check_there
 from secondglance.imaging.errors import InputError
 
-_LARGEST_FILE = 1 << 22
+LARGEST_TABLE = 1 << 22
 """Bytes; a hundred thousand volumes have fewer."""
 
 
@@ -27,8 +27,8 @@ def read_bvals(path: str | Path) -> np.ndarray:
     check_there(Path(path))
     try:
         with Path(path).open('rb') as stream:
-            content = stream.read(_LARGEST_FILE + 1)
-        if len(content) > _LARGEST_FILE:
+            content = stream.read(LARGEST_TABLE + 1)
+        if len(content) > LARGEST_TABLE:
             raise InputError(f'{path} is too large to hold b-values: is it the right file?')
         # Spreadsheets put a mark at the beginning, and commas in between
         words = content.decode('utf-8-sig').replace(',', ' ').split()

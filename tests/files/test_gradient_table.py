@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from secondglance.files.gradient_table import _LARGEST_FILE, read_bvals, read_bvecs
+from secondglance.files.gradient_table import LARGEST_TABLE, read_bvals, read_bvecs
 from secondglance.imaging.errors import InputError
 
 
@@ -39,8 +39,8 @@ def test_directions_of_other_volumes_are_refused(tmp_path, text):
 
 def test_a_table_of_b_values_is_read_to_a_mebibyte(tmp_path):
     path = tmp_path / 'a.bval'
-    path.write_bytes(b'5 1000'.ljust(_LARGEST_FILE))
+    path.write_bytes(b'5 1000'.ljust(LARGEST_TABLE))
     assert read_bvals(path).tolist() == [5, 1000]
-    path.write_bytes(b'5 1000'.ljust(_LARGEST_FILE + 1))
+    path.write_bytes(b'5 1000'.ljust(LARGEST_TABLE + 1))
     with pytest.raises(InputError, match='too large'):
         read_bvals(path)
