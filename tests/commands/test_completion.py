@@ -1,6 +1,8 @@
 """What a shell completes."""
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -70,6 +72,72 @@ def test_bash_takes_the_script(capsys):
     script = capsys.readouterr().out + '\ncomplete -p secondglance'
     told = subprocess.run(['bash', '-c', script], capture_output=True, text=True, check=True)
     assert '_python_argcomplete' in told.stdout
+
+
+@pytest.fixture
+def shell_environment(tmp_path):
+    """Make a folder with a scan in which a shell finds the program."""
+    program = tmp_path / 'bin' / 'secondglance'
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-c", CALL])} "$@"\n')
+    program.chmod(0o755)
+    (tmp_path / 'rat.nii.gz').touch()
+    return {
+        **os.environ,
+        'PATH': f'{program.parent}{os.pathsep}{os.environ["PATH"]}',
+        'PYTHONPATH': os.pathsep.join(sys.path),
+        'TERM': 'dumb',
+        'HOME': str(tmp_path),
+    }
+
+
+ASKED = {
+    'secondglance eva': 'evaluate',
+    'secondglance train --pat': '--patience',
+    'secondglance rat.nii.gz --second-glance ma': 'masked',
+    'secondglance ra': 'rat.nii.gz',
+}
+"""What was typed when Tab was hit, and the word that it becomes."""
+
+
+@pytest.mark.skipif(not shutil.which('fish'), reason='no fish here')
+def test_fish_completes(shell_environment, tmp_path):
+    script = 'secondglance completion fish | source; ' + '; '.join(
+        f'complete -C {shlex.quote(line)}' for line in ASKED
+    )
+    told = subprocess.run(
+        ['fish', '--no-config', '-c', script],
+        **{'capture_output': True, 'text': True, 'check': True, 'timeout': 60},
+        env=shell_environment,
+        cwd=tmp_path,
+    )
+    assert [line.split('\t')[0] for line in told.stdout.splitlines()] == list(ASKED.values())
+
+
+ZSH = """
+zmodload zsh/zpty || exit 7
+zpty shell zsh -f -i
+zpty -w shell 'autoload -U compinit; compinit -u -D; eval "$(secondglance completion zsh)"'
+zpty -n -w shell {line}$'\\t'
+# The word in full, as it stands on the line of the shell
+zpty -r shell told {pattern} && print -r -- completed
+zpty -d shell
+"""
+
+
+@pytest.mark.skipif(not shutil.which('zsh'), reason='no zsh here')
+@pytest.mark.parametrize('line', ASKED)
+def test_zsh_completes(line, shell_environment, tmp_path):
+    """In a terminal of its own: zsh completes where a person types alone."""
+    word = ASKED[line]
+    script = ZSH.format(line=shlex.quote(line), pattern=f"'*{word}*'")
+    told = subprocess.run(
+        ['zsh', '-f', '-c', script],
+        **{'capture_output': True, 'text': True, 'timeout': 60},
+        env=shell_environment,
+        cwd=tmp_path,
+    )
+    assert told.stdout.strip() == 'completed', told.stderr
 
 
 def test_without_the_extra_its_name_is_told(monkeypatch, capsys):
