@@ -36,9 +36,7 @@ def changes(first: NDArray, second: NDArray) -> NDArray[np.uint8]:
     return out
 
 
-def compare_glances(
-    first: NDArray, second: NDArray, labels: NDArray, mask: NDArray, voxel_volume: float
-) -> list[dict]:
+def compare_glances(first: NDArray, second: NDArray, labels: NDArray, mask: NDArray) -> list[dict]:
     """Compare both glances, tissue by tissue.
 
     Parameters
@@ -49,25 +47,24 @@ def compare_glances(
         Of the second glance: 0 background, 1 WM, 2 GM, 3 CSF.
     mask : (N, H, W) bool array
         Brain.
-    voxel_volume : float
-        mm³.
 
     Returns
     -------
     list of dict
-        A row a tissue and one for the ``brain``: ``first_mm3`` and ``second_mm3``; ``same``, the
-        Dice of the two; ``first_certainty`` and ``second_certainty``, the mean probability of the
-        label inside the mask where it was given (NaN where it was not).
+        A row a tissue and one for the ``brain``: ``first_share`` and ``second_share``, of the
+        voxels in the mask (NaN where it is empty); ``same``, the Dice of the two;
+        ``first_certainty`` and ``second_certainty``, the mean probability of the label inside the
+        mask where it was given (NaN where it was not).
     """
-    before = first.argmax(1)
+    before, inside = first.argmax(1), int(mask.sum())
     rows = []
     for value, name in [*enumerate(TISSUES, start=1), (0, 'brain')]:
         was = before == value if value else before > 0
         now = labels == value if value else labels > 0
         row = {
             'label': name,
-            'first_mm3': float(was.sum() * voxel_volume),
-            'second_mm3': float(now.sum() * voxel_volume),
+            'first_share': float(was.sum() / inside) if inside else float('nan'),
+            'second_share': float(now.sum() / inside) if inside else float('nan'),
             'same': dice(was, now),
         }
         for glance, probabilities, where in (

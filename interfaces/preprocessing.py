@@ -180,7 +180,7 @@ class _MotionCorrection(SimpleInterface):
         table = motion_table(found, kept, middle, left_out)
         path = in_cwd(self.inputs.in_file, runtime, '_confounds', '.tsv')
         self._results['confounds'] = write_tsv(table, path, digits=8)
-        self._results['notes'] = [*self.inputs.notes, *_motion_notes(table)]
+        self._results['notes'] = [*self.inputs.notes, *motion_notes(table)]
         self._write_matrices(image, kept, found, runtime)
         return runtime
 
@@ -239,7 +239,7 @@ class _MotionCorrection(SimpleInterface):
         Path(path).write_text(itk_text(motion.matrices, scale))
 
 
-def _motion_notes(table: list[dict]) -> list[str]:
+def motion_notes(table: list[dict]) -> list[str]:
     """Sentences on volumes that were left out, or moved while they were scanned."""
     notes = []
     for reason, words in LEFT_OUT.items():

@@ -21,7 +21,6 @@ from secondglance import __version__
 from secondglance.files.geometry import grid_of
 from secondglance.files.stacks import read_stack
 from secondglance.files.tables import columns_of, read_tsv
-from secondglance.imaging.grids import voxel_volume
 from secondglance.imaging.mask.methods import METHODS
 from secondglance.imaging.motion import moved_most
 from secondglance.imaging.pose import Pose
@@ -96,7 +95,7 @@ class Report(SimpleInterface):
             mask=mask,
             **geometry_of(affine, record.pose),
             **self._stacks(),
-            **self._glances(first, mask, affine),
+            **self._glances(first, mask),
             **self._regions(record.pose),
             **self._texts(record, stack, mask, affine),
             **self._against_reference(),
@@ -142,7 +141,7 @@ class Report(SimpleInterface):
             'kernels': read_stack(self.inputs.kernel_stack)[0],
         }
 
-    def _glances(self, first: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> dict:
+    def _glances(self, first: np.ndarray, mask: np.ndarray) -> dict:
         """Tissues of both glances, and what the second changed."""
         from secondglance.imaging.glance_changes import compare_glances
 
@@ -152,7 +151,7 @@ class Report(SimpleInterface):
             'first_labels': first.argmax(1),
             'labels': labels,
             'probabilities': second,
-            'glances': compare_glances(first, second, labels, mask, voxel_volume(affine)),
+            'glances': compare_glances(first, second, labels, mask),
         }
 
     def _texts(

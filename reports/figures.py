@@ -118,6 +118,28 @@ def heat(base: NDArray[np.uint8], stack: NDArray) -> NDArray[np.uint8]:
     return ((1 - part) * 0.8 * base + part * colour).astype(np.uint8)
 
 
+def ramp(kind: str) -> str:
+    """Give a colour map as a gradient of CSS, from its lowest value to its highest.
+
+    Parameters
+    ----------
+    kind : {'heat', 'signed'}
+        Of :func:`heat` over black, or of :func:`diverging`.
+
+    Examples
+    --------
+    >>> ramp('signed')
+    'linear-gradient(to right, rgb(70, 160, 255), rgb(0, 0, 0), rgb(255, 176, 60))'
+    """
+    if kind == 'signed':
+        colours: list[tuple[int, ...]] = [COLD, (0, 0, 0), WARM]
+    else:
+        levels = np.linspace(0, 1, 9)[None, None]
+        shown = heat(np.zeros((*levels.shape, 3), np.uint8), levels)
+        colours = [tuple(colour) for colour in shown[0, 0].tolist()]
+    return f'linear-gradient(to right, {", ".join(f"rgb{colour}" for colour in colours)})'
+
+
 def tissue_overlay(
     base: NDArray[np.uint8], labels: NDArray, opacity: float = 0.6
 ) -> NDArray[np.uint8]:

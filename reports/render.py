@@ -75,6 +75,7 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
             changes=dict(zip(CHANGE_NAMES, figures.CHANGES.values(), strict=True)),
             viewer=viewer,
             charts=charts,
+            ramps={kind: figures.ramp(kind) for kind in ('heat', 'signed')},
             steps=steps,
             step=min(
                 (one.number for one in steps), key=lambda n: abs(n - viewer['start']), default=0

@@ -46,6 +46,8 @@ class SliceSteps:
         Magnitude, its logarithm, standard score, enhanced saliency.
     kernel, surface : Markup
         Empty where the donor does not reach.
+    highest : float
+        Correlation in the drawing of the surface, at its brightest.
     masks : Markup
     words : str
         Figures of the slice, in a sentence.
@@ -55,6 +57,7 @@ class SliceSteps:
     histograms: list[Markup]
     kernel: Markup
     surface: Markup
+    highest: float
     masks: Markup
     words: str
 
@@ -91,6 +94,7 @@ def slice_steps(data: ReportData) -> list[SliceSteps]:
                 histograms=_histograms(data, n, heads[n]),
                 kernel=_kernel(data, n) if reached else Markup(),
                 surface=_surface(data, surface, first, row) if reached else Markup(),
+                highest=float(_middle(surface)[0].max()),
                 masks=draw_slice(
                     grey[n], data.aspect, masks, f'Slice {n} with the outlines of its masks'
                 ),
@@ -217,10 +221,8 @@ def _about(stack: NDArray, margin: int = 6) -> NDArray:
 
 def _surface(data: ReportData, surface: NDArray, first: NDArray, row: dict) -> Markup:
     """Draw the middle half of the shifts, with a cross at the highest correlation."""
-    height, width = surface.shape
-    low_h, low_w = height // 4, width // 4
-    part = surface[low_h : height - low_h, low_w : width - low_w]
-    first = first + np.array([low_h, low_w])
+    part, low = _middle(surface)
+    first = first + low
     colours = figures.heat(np.zeros((*part.shape, 3), np.uint8), part / max(part.max(), 1e-9))
     marks = []
     for kind, start in (('cross', 'found'), ('ring', 'shift')):
@@ -241,6 +243,13 @@ def _surface(data: ReportData, surface: NDArray, first: NDArray, row: dict) -> M
             marks.append(f'<circle class="mark" cx="{right:.1f}" cy="{down:.1f}" r="4.5"/>')
     words = f'Correlation at every shift; {_peak_words(row)}'
     return draw_slice(colours, data.aspect, {}, words, ''.join(marks))
+
+
+def _middle(surface: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
+    """Take the middle half of the shifts, and where it begins."""
+    low = np.array(surface.shape) // 4
+    high = np.array(surface.shape) - low
+    return surface[low[0] : high[0], low[1] : high[1]], low
 
 
 def _peak_words(row: dict) -> str:

@@ -356,13 +356,38 @@ def placement_warnings(
         beyond = len(rows) - len(matched)
         if beyond:
             warnings.append(f'{beyond} slices lie beyond the donor and have no mask.')
-        replaced = [row['slice'] for row in matched if row['replaced']]
-        if replaced:
-            warnings.append(
-                f'{len(replaced)} of {len(matched)} slices had an outlier shift of the donor mask '
-                f'that was replaced: {ranges(replaced)}.'
-            )
-    return warnings
+    return [*warnings, *overruled_slices(rows, confidence['Method'])]
+
+
+def overruled_slices(rows: list[dict], method: str) -> list[str]:
+    """Name slices of which the own shift of the donor's mask was replaced, where it is the mask.
+
+    Parameters
+    ----------
+    rows : list of dict
+        A row a slice, with ``slice``, ``donor_slice`` and ``replaced``.
+    method : str
+        Of the mask.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none.
+
+    Examples
+    --------
+    >>> rows = [{'slice': n, 'donor_slice': n, 'replaced': n == 3} for n in range(9)]
+    >>> overruled_slices(rows, 'network'), overruled_slices(rows, 'correlation')[0][:35]
+    ([], '1 of 9 slices had an outlier shift ')
+    """
+    matched = [row for row in rows if row['donor_slice'] >= 0]
+    replaced = [row['slice'] for row in matched if row['replaced']]
+    if not replaced or not is_placed(method):
+        return []
+    return [
+        f'{len(replaced)} of {len(matched)} slices had an outlier shift of the donor mask '
+        f'that was replaced: slice{"s" * (len(replaced) > 1)} {ranges(replaced)}.'
+    ]
 
 
 def doubtful_slices(placement: list[dict], mask: NDArray) -> list[str]:

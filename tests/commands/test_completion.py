@@ -107,7 +107,10 @@ def test_fish_completes(shell_environment, tmp_path):
     )
     told = subprocess.run(
         ['fish', '--no-config', '-c', script],
-        **{'capture_output': True, 'text': True, 'check': True, 'timeout': 60},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
         env=shell_environment,
         cwd=tmp_path,
     )
@@ -133,7 +136,9 @@ def test_zsh_completes(line, shell_environment, tmp_path):
     script = ZSH.format(line=shlex.quote(line), pattern=f"'*{word}*'")
     told = subprocess.run(
         ['zsh', '-f', '-c', script],
-        **{'capture_output': True, 'text': True, 'timeout': 60},
+        capture_output=True,
+        text=True,
+        timeout=60,
         env=shell_environment,
         cwd=tmp_path,
     )

@@ -27,15 +27,15 @@ def test_glances_side_by_side_worked_by_hand():
     rows = {
         row['label']: row
         for row in compare_glances(
-            certain(first, 0.75), certain(second, 0.875), np.where(mask, second, 0), mask, 0.5
+            certain(first, 0.75), certain(second, 0.875), np.where(mask, second, 0), mask
         )
     }
-    assert rows['WM']['first_mm3'] == 1.0
-    assert rows['WM']['second_mm3'] == 0.5
+    assert rows['WM']['first_share'] == 2 / 5
+    assert rows['WM']['second_share'] == 1 / 5
     assert rows['WM']['same'] == pytest.approx(2 * 1 / (2 + 1))
-    assert rows['GM']['first_mm3'] == 1.5
+    assert rows['GM']['first_share'] == 3 / 5
     # The last one lies outside the mask
-    assert rows['GM']['second_mm3'] == 1.5
+    assert rows['GM']['second_share'] == 3 / 5
     assert rows['GM']['same'] == pytest.approx(2 * 2 / (3 + 3))
     assert rows['GM']['second_certainty'] == 0.875
     assert np.isnan(rows['CSF']['first_certainty'])
@@ -50,11 +50,11 @@ def test_certainty_is_that_of_the_label_inside_the_mask():
     first = np.array([[[0.1, 0.9, 0, 0], [0.4, 0.6, 0, 0], [0.8, 0.1, 0.1, 0]]]).transpose(0, 2, 1)
     first, mask = first[:, :, None], np.array([[[True, False, True]]])
     labels = np.array([[[1, 0, 0]]])
-    rows = {row['label']: row for row in compare_glances(first, first, labels, mask, 1.0)}
+    rows = {row['label']: row for row in compare_glances(first, first, labels, mask)}
     assert rows['WM']['first_certainty'] == pytest.approx(0.9)
     assert rows['brain']['first_certainty'] == pytest.approx(0.9)
-    assert rows['WM']['first_mm3'] == 2
-    assert rows['WM']['second_mm3'] == 1
+    assert rows['WM']['first_share'] == 2 / 2
+    assert rows['WM']['second_share'] == 1 / 2
 
 
 def test_brain_of_the_second_glance_is_what_it_labelled():
@@ -62,5 +62,5 @@ def test_brain_of_the_second_glance_is_what_it_labelled():
     labels = np.array([[[1, 2, 0, 0]]])
     mask = np.array([[[True, True, True, False]]])
     probabilities = certain(first, 1.0)
-    brain = compare_glances(probabilities, probabilities, labels, mask, 0.5)[-1]
-    assert (brain['label'], brain['first_mm3'], brain['second_mm3']) == ('brain', 1.5, 1.0)
+    brain = compare_glances(probabilities, probabilities, labels, mask)[-1]
+    assert (brain['label'], brain['first_share'], brain['second_share']) == ('brain', 3 / 3, 2 / 3)

@@ -71,7 +71,10 @@ def full(data, rng):
         slice_scores=[
             {'slice': n, 'label': 'brain', 'dsc': 0.9, 'precision': 0.8} for n in range(5)
         ],
-        compared={'volume 3 before': data.image[:, ::-1], 'volume 3 after': data.image},
+        compared={
+            f'Volume 3 {when} its correction by 0.25 mm': image
+            for when, image in (('before', data.image[:, ::-1]), ('after', data.image))
+        },
         spacing=(0.3, 0.3),
         summary={'Species': 'rat'},
         warnings=['The mask is doubtful.'],
