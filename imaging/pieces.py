@@ -1,4 +1,6 @@
-"""Connected pieces of a mask."""
+"""Pieces of a mask: connected ones, and those that are thick."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,3 +29,34 @@ def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if n_pieces < 2:
         return mask
     return pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()
+
+
+def opened(
+    mask: NDArray[np.bool_], radius: float, spacing: Sequence[float] | None = None
+) -> NDArray[np.bool_]:
+    """Open a mask with a disc, or a ball: keep what it fits into.
+
+    Parameters
+    ----------
+    mask : bool array
+        Of any number of axes.
+    radius : float
+        In pixels, or in the unit of `spacing`. Beyond the frame there is no edge.
+    spacing : sequence of float, optional
+        Of the pixels along each axis.
+
+    Returns
+    -------
+    bool array
+        Empty where the disc fits nowhere.
+
+    Examples
+    --------
+    >>> row = np.array([[0, 1, 1, 1, 1, 1, 0, 1, 0]], bool)
+    >>> opened(np.repeat(row, 3, axis=0), 2)[1].astype(int).tolist()
+    [0, 1, 1, 1, 1, 1, 0, 0, 0]
+    """
+    core = ndimage.distance_transform_edt(mask, sampling=spacing) > radius
+    if not core.any():
+        return np.zeros_like(mask)
+    return mask & (ndimage.distance_transform_edt(~core, sampling=spacing) <= radius)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from secondglance.imaging.pieces import largest_piece
+from secondglance.imaging.pieces import largest_piece, opened
 
 _CRUMB_MM = 0.3
 """Thinner pieces of brain than twice this are crumbs or sheets of dura, mm."""
@@ -47,7 +47,7 @@ def tidy_maps(maps: NDArray[np.float32], spacing: tuple[float, float, float]) ->
     """
     maps = np.array(maps, np.float32)
     labels = maps.argmax(axis=0)
-    brain = largest_piece(_open((labels > 0) & (labels < 4), _CRUMB_MM, spacing))
+    brain = largest_piece(opened((labels > 0) & (labels < 4), _CRUMB_MM, spacing))
     brain = ndimage.binary_fill_holes(brain)
     # What is less than one voxel outside keeps its share: edges stay soft
     outside = ~ndimage.binary_dilation(brain)
@@ -55,7 +55,7 @@ def tidy_maps(maps: NDArray[np.float32], spacing: tuple[float, float, float]) ->
     maps[1:4] *= ~outside
 
     white = (maps.argmax(axis=0) == 1) & brain
-    thick = _open(white, _CRUMB_MM, spacing)
+    thick = opened(white, _CRUMB_MM, spacing)
     reach = max(1, round(1.5 * _CRUMB_MM / min(spacing)))
     thick = ndimage.binary_dilation(thick, iterations=reach, mask=white)
     depth = ndimage.distance_transform_edt(brain, sampling=spacing)
@@ -89,7 +89,7 @@ def continue_cord(maps: NDArray[np.float32], spacing: tuple[float, float, float]
     radius = _CORD_RADIUS * np.sqrt(brain.sum(axis=(0, 2)).max() * pixel / np.pi)
     for last in np.flatnonzero(brain.any(axis=(0, 2))):
         section = brain[:, last]
-        core = _open(section, radius, (spacing[0], spacing[2]))
+        core = opened(section, radius, (spacing[0], spacing[2]))
         if core.sum() >= _SOUND * section.sum():
             break
     else:
@@ -98,9 +98,3 @@ def continue_cord(maps: NDArray[np.float32], spacing: tuple[float, float, float]
     end = np.zeros_like(cord[:, :, :1])
     end[0] = 1.0
     return np.concatenate([end, cord, maps[:, :, last:]], axis=2)
-
-
-def _open(mask: NDArray, radius: float, spacing: tuple[float, ...]) -> NDArray:
-    """Opening by a ball: what a ball of this radius, in mm, fits into."""
-    inside = ndimage.distance_transform_edt(mask, sampling=spacing) > radius
-    return mask & (ndimage.distance_transform_edt(~inside, sampling=spacing) <= radius)

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from secondglance.imaging.pieces import opened
+
 BRIDGE_MM = 0.4
 """Half the width of the bridges, to an eye or an ear tube, that are cut, mm."""
 
@@ -84,7 +86,9 @@ def _one_piece(
 ) -> NDArray[np.float32]:
     """`one_brain` of slices that all hold some; `apart` mm from the one before."""
     inside = probability >= _SOLID
-    cut = np.stack([_open(image, BRIDGE_MM / spacing) for image in inside])
+    # Beyond the frame there is no brain
+    framed = np.pad(inside, ((0, 0), (1, 1), (1, 1)))
+    cut = np.stack([opened(image, BRIDGE_MM / spacing) for image in framed])[:, 1:-1, 1:-1]
     # Neighbouring slices touch where their pieces overlap, thick as they may be
     pieces, n_pieces = ndimage.label(cut)
     if n_pieces == 0:
@@ -126,16 +130,6 @@ def expected_dice(mask: ArrayLike, probability: ArrayLike) -> float:
     mask, probability = np.asarray(mask, bool), np.asarray(probability, float)
     total = mask.sum() + probability.sum()
     return float(2 * probability[mask].sum() / total) if mask.any() else 0.0
-
-
-def _open(image: NDArray, radius: float) -> NDArray:
-    """Open one slice with a disc; a brain smaller than the disc stays."""
-    padded = np.pad(image, 1)
-    core = ndimage.distance_transform_edt(padded) > radius
-    if not core.any():
-        return np.zeros_like(image)
-    grown = ndimage.distance_transform_edt(~core) <= radius
-    return (padded & grown)[1:-1, 1:-1]
 
 
 def _continue(brain: NDArray, spacing: float, apart: NDArray, placed: NDArray | None) -> NDArray:
