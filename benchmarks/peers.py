@@ -16,7 +16,8 @@ Every scan that has a mask drawn by hand is masked by
   one template. Needs the extra ``label``;
 - ``Otsu``: N4, Otsu's threshold in four classes, opening, the largest piece, closing: what is left
   without template or network;
-- ``BET``: FSL's, on voxel sizes times ten, where FSLDIR has it.
+- ``BET``: FSL's, on voxel sizes times ten, where FSLDIR has its ``bin/bet2``; from the centre
+  that it finds itself, with the threshold that suits it best on the first scan.
 
 Each method runs in a process of its own, with one thread: seconds are those of the processor, per
 scan, without start; memory is the most that the process and what it called held.
@@ -61,6 +62,9 @@ MOUSE_PIXEL, PATCH, THRESHOLD, CLIP = 0.08, 128, 0.3, 20
 
 RAT_SIZE = 1.6
 """Cube root of the volumes of a rat's and a mouse's brain, 1800 and 440 mm³."""
+
+BET_THRESHOLDS, BET_RUNS = ('0.3', '0.5', '0.7'), 10
+"""Fractional intensities that BET is tried with, and how often it looks for the centre."""
 
 OPEN_MM, CLOSE_MM = 0.5, 1.0
 """Of Otsu's mask: what is cut off, and what is closed."""
@@ -396,23 +400,47 @@ def morph(operation, mask, size, radius):
 
 
 def bet(args, scans):
-    """FSL's brain extraction, robust centre, on voxel sizes times ten."""
-    program = Path(os.environ.get('FSLDIR', '/nowhere')) / 'bin' / 'bet'
+    """FSL's brain extraction, on voxel sizes times ten, from the centre that it finds itself.
+
+    As its option ``-R`` does, it is run again from the middle of the brain that it found. Of
+    `BET_THRESHOLDS` it is given the one that suits it best on the first scan.
+    """
+    program = Path(os.environ.get('FSLDIR', '/nowhere')) / 'bin' / 'bet2'
     if not program.is_file():
         raise LookupError('FSLDIR has no BET')
 
-    def mask(found):
+    def mask(found, threshold):
         with tempfile.TemporaryDirectory() as folder:
             affine = np.diag([10.0, 10.0, 10.0, 1.0]) @ found.affine
-            nib.save(nib.Nifti1Image(found.voxels, affine), f'{folder}/head.nii.gz')
-            subprocess.run(
-                [program, f'{folder}/head', f'{folder}/brain', '-m', '-n', '-R'],
-                check=True,
-                env={**os.environ, 'FSLOUTPUTTYPE': 'NIFTI_GZ'},
+            there = nib.as_closest_canonical(nib.Nifti1Image(found.voxels, affine))
+            nib.save(there, f'{folder}/head.nii.gz')
+            voxels, centre = there.get_fdata(), None
+            for _ in range(BET_RUNS):
+                at = [] if centre is None else ['-c', *(f'{value:.2f}' for value in centre)]
+                subprocess.run(
+                    [program, f'{folder}/head', f'{folder}/brain', '-m', '-f', threshold, *at],
+                    check=True,
+                    env={**os.environ, 'FSLOUTPUTTYPE': 'NIFTI_GZ'},
+                )
+                brain = nib.load(f'{folder}/brain_mask.nii.gz')
+                weight = voxels * (brain.get_fdata() > 0.5)
+                before = centre
+                centre = np.array(
+                    [np.average(g, weights=weight) for g in np.indices(weight.shape)]
+                )
+                if before is not None and np.abs(centre - before).max() < 1:
+                    break
+            back = nib.orientations.ornt_transform(
+                nib.io_orientation(brain.affine), nib.io_orientation(affine)
             )
-            return nib.load(f'{folder}/brain_mask.nii.gz').get_fdata() > 0.5
+            return nib.orientations.apply_orientation(brain.get_fdata() > 0.5, back) > 0
 
-    return mask
+    best = max(
+        BET_THRESHOLDS,
+        key=lambda f: scores(mask(scans[0], f), scans[0].labels > 0, np.ones(3))['dsc'],
+    )
+    print(f'# BET with -f {best}', flush=True)
+    return lambda found: mask(found, best)
 
 
 METHODS = {

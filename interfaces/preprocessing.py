@@ -29,6 +29,7 @@ from secondglance.files.nifti import check_values, read_volume, reading_notes
 from secondglance.files.tables import read_tsv, write_tsv
 from secondglance.imaging.diffusion import B0_THRESHOLD, leave_out_empty, select_b0
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.motion import (
     WITHIN_VOLUME_MM,
     estimate_motion,
@@ -205,6 +206,13 @@ class _MotionCorrection(SimpleInterface):
         self._results['pose'] = pose.to_plain()
         return brain_region(model, mean, affine, pose, device)
 
+    def _pixel_mm(self, image: nib.Nifti1Pair) -> float:
+        """Shorter side of a pixel in its slice, mm of the animal."""
+        grid = slice_grid(
+            image.shape[:3], affine_of(image), 1.0, slice_axis=self.inputs.slice_axis
+        )
+        return min(grid.voxel_size[axis] for axis in grid.in_plane)
+
     def _write_matrices(
         self, image: nib.Nifti1Pair, places: list[int], found: CorrectedSeries, runtime: Bunch
     ) -> None:
@@ -228,6 +236,7 @@ class _MotionCorrection(SimpleInterface):
                 'n_b0': len(places),
                 'b0_volumes': list(self.inputs.volumes),
                 'header_scale': scale,
+                'pixel_mm': self._pixel_mm(image),
                 'estimated_on': by,
             },
         }

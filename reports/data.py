@@ -64,7 +64,7 @@ class RunRecord:
     pose : Pose
     engine : dict
         What corrected the motion: ``engine``, ``engine_version``, ``n_b0``, ``b0_volumes``,
-        ``header_scale``.
+        ``header_scale``, and ``pixel_mm``, the shorter side of a pixel of the scan.
     donor : dict
         The ``donor`` taken, by its place in ``settings['donors']``; ``scale`` of its slices,
         negative where they run against the header; ``scores`` of all, correlations.

@@ -187,6 +187,7 @@ def scan_warnings(
             confounds=record.confounds,
             volumes=record.volumes,
             pixel_mm=float(np.linalg.norm(affine[:3, 0])),
+            scan_pixel_mm=record.engine['pixel_mm'],
             relative_size=size,
         ),
     ]
@@ -200,6 +201,7 @@ def result_warnings(
     confounds: list[dict],
     volumes: list[dict],
     pixel_mm: float,
+    scan_pixel_mm: float,
     relative_size: float = 1.0,
 ) -> list[str]:
     """Warn of what may be wrong in the results of a scan.
@@ -217,6 +219,8 @@ def result_warnings(
         fractions are known, ``volume_from_fractions_mm3``.
     pixel_mm : float
         Side of a pixel of the stack.
+    scan_pixel_mm : float
+        Side of a pixel of the scan, mm of the animal.
     relative_size : float
         Of the species, beside a rat's.
 
@@ -232,7 +236,7 @@ def result_warnings(
         *dark_slices(image, mask),
         *displaced_slices(mask, pixel_mm / relative_size),
         *cut_brain(image, mask),
-        *jumps(confounds, pixel_mm),
+        *jumps(confounds, scan_pixel_mm),
         *unusual_tissues(volumes),
     ]
 

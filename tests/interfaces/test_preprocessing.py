@@ -288,7 +288,10 @@ def test_motion_is_in_millimetres_of_the_animal(save, oblique, tmp_path):
         path = save(series, np.diag([scale, scale, scale, 1]) @ oblique, f'series{scale}.nii.gz')
         out = SitkMotion(in_file=path, volumes=[0, 1, 2]).run().outputs
         tables.append(pd.read_csv(out.confounds, sep='\t'))
-        assert json.loads(Path(out.engine).read_text())['header_scale'] == scale
+        engine = json.loads(Path(out.engine).read_text())
+        assert engine['header_scale'] == scale
+        size = nib.affines.voxel_sizes(oblique)
+        assert engine['pixel_mm'] == pytest.approx(min(size), rel=1e-4)
         np.testing.assert_allclose(nib.load(out.out_file).affine, nib.load(path).affine)
     np.testing.assert_allclose(tables[0], tables[1], atol=1e-4)
 

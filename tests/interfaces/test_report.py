@@ -71,7 +71,7 @@ def given(stacks, tmp_path):
     plain = {
         'transforms': {'matrices': []},
         'engine': {'engine': 'SimpleITK', 'engine_version': '2', 'n_b0': 3}
-        | {'b0_volumes': [0, 2, 3, 5], 'header_scale': 1.0},
+        | {'b0_volumes': [0, 2, 3, 5], 'header_scale': 1.0, 'pixel_mm': 0.3},
         'donor': {'donor': 0, 'scores': [0.5] * len(settings['donors']), 'scale': 1.0},
         'lognormal': {
             'theoretical': [0.0, 1.0],

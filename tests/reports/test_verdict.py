@@ -55,6 +55,7 @@ def _all(image, mask, probability=0.9, moved=0.1, volumes=USUAL):
         ],
         volumes=volumes,
         pixel_mm=0.3,
+        scan_pixel_mm=0.3,
     )
 
 
@@ -273,7 +274,7 @@ def test_a_placed_mask_is_judged_by_its_slices():
     rows = [ROW, {**ROW, 'slice': 1, 'replaced': True}, {**ROW, 'slice': 2, 'donor_slice': -1}]
     beyond, overruled = placement_warnings(rows, placed)
     assert overruled.startswith('1 of 2 slices had an outlier shift')
-    assert overruled.endswith(': 1.')
+    assert overruled.endswith(': slice 1.')
     # The network's mask does not depend on the shifts
     assert placement_warnings(rows, FINE) == []
     assert '1 slices lie beyond' in beyond
@@ -317,7 +318,7 @@ def _record(**changes):
     fields = {
         'settings': {'turn': 'auto'},
         'pose': Pose('rat', 0.3),
-        'engine': {'header_scale': 1.0},
+        'engine': {'header_scale': 1.0, 'pixel_mm': 0.4},
         'donor': {'donor': 0, 'scale': 1.0, 'scores': [0.8]},
         'confidence': FINE,
         'placement': [{**ROW, 'slice': k, 'probability': 0.9} for k in range(n)],
@@ -344,11 +345,12 @@ def test_a_sound_run_has_no_warning(head):
         (
             {
                 'confidence': {**FINE, 'BrainVolume': 225.0},
-                'engine': {'header_scale': 10.0},
+                'engine': {'header_scale': 10.0, 'pixel_mm': 0.4},
             },
             '--voxel-scale 0.2 ',
         ),
-        ({'confounds': [{'volume': 3, 'framewise_displacement': 0.2}]}, '(0.15 mm) before'),
+        # Half a pixel of the scan, not of the stack
+        ({'confounds': [{'volume': 3, 'framewise_displacement': 0.21}]}, '(0.2 mm) before'),
     ],
 )
 def test_each_part_of_a_run_is_warned_of(head, changes, said):
