@@ -183,9 +183,9 @@ def main(args: argparse.Namespace) -> int:
         'command': shlex.join(_call(args, recipe, atlas)),
     }
     if chosen.trains == 'refinement':
-        card = _refine(args, read_atlas(atlas), given)
+        card = _refine(args, read_atlas(atlas), {'recipe': chosen, **given})
     elif chosen.trains == 'second glance':
-        _second_glance(args, read_atlas(atlas), given)
+        _second_glance(args, read_atlas(atlas), {'recipe': chosen, **given})
     else:
         card = train_segmentation(read_atlas(atlas), args.output, recipe=recipe, **given)
         for mask, values in card['test_dice'].items():

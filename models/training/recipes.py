@@ -68,7 +68,7 @@ class Recipe:
     from_shipped: bool = False
 
 
-ROBUST = Recipe(
+_ROBUST = Recipe(
     'robust',
     'whole heads of every contrast',
     16,
@@ -84,53 +84,47 @@ ROBUST = Recipe(
     steps=10000,
 )
 
-
-FINE_TUNE = replace(
-    ROBUST,
-    name='fine-tune',
-    summary='the same from --init-weights, at a lower learning rate',
-    learning_rate=5e-4,
-    average=0.99,
-    steps=500,
-    n_animals=12,
-    from_shipped=True,
-)
-
-
-# Section 3.2
-PAPER = Recipe('paper', 'as Matos et al. 2019', 5, 3e-4, 0.0, 'sgd', decay=1.5e-6)
-
-
-REFINE = replace(
-    ROBUST,
-    name='refine',
-    summary='the refinement of the brain mask, from the first glance of --first',
-    learning_rate=2e-3,
-    average=0.995,
-    channels=(16, 32, 64, 96),
-    steps=3000,
-    n_animals=60,
-    trains='refinement',
-)
-
-
-SECOND_GLANCE = replace(
-    ROBUST,
-    name='second-glance',
-    summary='tissues and place in the atlas inside a brain mask',
-    learning_rate=2e-3,
-    average=0.998,
-    spacing=0.2,
-    side=80,
-    channels=(20, 40, 80, 128, 160),
-    scan_share=0.5,
-    steps=8000,
-    n_animals=120,
-    trains='second glance',
-)
-
-
 RECIPES: dict[str, Recipe] = {
-    one.name: one for one in (ROBUST, FINE_TUNE, PAPER, REFINE, SECOND_GLANCE)
+    one.name: one
+    for one in (
+        _ROBUST,
+        replace(
+            _ROBUST,
+            name='fine-tune',
+            summary='the same from --init-weights, at a lower learning rate',
+            learning_rate=5e-4,
+            average=0.99,
+            steps=500,
+            n_animals=12,
+            from_shipped=True,
+        ),
+        # Section 3.2
+        Recipe('paper', 'as Matos et al. 2019', 5, 3e-4, 0.0, 'sgd', decay=1.5e-6),
+        replace(
+            _ROBUST,
+            name='refine',
+            summary='the refinement of the brain mask, from the first glance of --first',
+            learning_rate=2e-3,
+            average=0.995,
+            channels=(16, 32, 64, 96),
+            steps=3000,
+            n_animals=60,
+            trains='refinement',
+        ),
+        replace(
+            _ROBUST,
+            name='second-glance',
+            summary='tissues and place in the atlas inside a brain mask',
+            learning_rate=2e-3,
+            average=0.998,
+            spacing=0.2,
+            side=80,
+            channels=(20, 40, 80, 128, 160),
+            scan_share=0.5,
+            steps=8000,
+            n_animals=120,
+            trains='second glance',
+        ),
+    )
 }
-"""Recipes by name."""
+"""Recipes by name: an entry each."""

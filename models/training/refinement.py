@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from secondglance.models.training.calibration import Judged, calibrate, judge_ma
 from secondglance.models.training.evaluation import spread
 from secondglance.models.training.loop import AveragedTraining, SeededBatches, TrainingRun
 from secondglance.models.training.plan import Plan
-from secondglance.models.training.recipes import REFINE, Recipe
+from secondglance.models.training.recipes import RECIPES, Recipe
 from secondglance.models.training.refinement_samples import (
     RefinementSample,
     draw_refinement_samples,
@@ -110,6 +110,7 @@ def train_refinement(
     first: LoadedModel,
     donors: Sequence[Donor],
     init_weights: Path | None = None,
+    recipe: Recipe = RECIPES['refine'],
     **asked: Any,
 ) -> dict[str, Any]:
     """Train a refinement on simulated heads, and on labelled scans.
@@ -125,6 +126,8 @@ def train_refinement(
         Prepared with `first`; an animal is never its own donor.
     init_weights : path, optional
         Refinement to go on from.
+    recipe : Recipe
+        One that trains a refinement.
     **asked
         Attributes of `secondglance.models.training.plan.Plan`; the heads are kept with the
         checkpoints.
@@ -140,24 +143,25 @@ def train_refinement(
         For too few animals or steps, weights to start from that do not fit, or a checkpoint of
         another training.
     """
-    plan = Plan(output, **{'steps': REFINE.steps, 'n_animals': REFINE.n_animals, **asked})
+    plan = Plan(output, **{'steps': recipe.steps, 'n_animals': recipe.n_animals, **asked})
     seed, split = plan.seed, plan.split
     training = TrainingRun(
-        RefinementTraining, plan, REFINE, init_weights, REFINEMENT, first=first.checksum
+        RefinementTraining, plan, recipe, init_weights, REFINEMENT, first=first.checksum
     )
     training.metadata['first'] = first.checksum
     kept = plan.folder / f'heads-{first.checksum[:12]}-{seed}'
-    parts, scans = _Pool(kept, first, donors, plan.device).gather(atlas, plan)
+    parts, scans = _Pool(kept, first, donors, plan.device, recipe).gather(atlas, plan)
 
     def judge(net: UNet) -> dict[str, float]:
-        found = brain_scores(net, parts['validation'])
+        found = brain_scores(net, parts['validation'], recipe.spacing)
         return {name: float(values.mean()) for name, values in found.items()}
 
     net = training.fit(
-        RefinementBatches(parts['train'], scans, seed, REFINE, training.start), judge
+        RefinementBatches(parts['train'], scans, seed, recipe, training.start), judge
     )
     training.save(net)
-    judged = list(_judged(split.validation, atlas, seed, first, output, donors, plan.device))
+    validation = {n: _animal(atlas, seed, n, recipe)[0] for n in split.validation}
+    judged = list(_judged(validation, seed, first, output, donors, plan.device))
     training.metadata['calibration'] = json.dumps(calibrate(judged).to_plain())
     checksum = training.save(net)
     what = {
@@ -169,9 +173,9 @@ def train_refinement(
     }
     tested = {
         name: {'n_animals': len(split.test), 'n_heads': len(values), **spread(values)}
-        for name, values in brain_scores(net, parts['test'], 'test: head').items()
+        for name, values in brain_scores(net, parts['test'], recipe.spacing, 'test: head').items()
     }
-    return plan.write_card(REFINE, net, checksum, what, {'test_dice': tested})
+    return plan.write_card(recipe, net, checksum, what, {'test_dice': tested})
 
 
 class _Pool:
@@ -183,8 +187,10 @@ class _Pool:
         first: LoadedModel,
         donors: Sequence[Donor],
         device: str,
+        recipe: Recipe,
     ) -> None:
         self.folder, self.first, self.donors, self.device = folder, first, donors, device
+        self.recipe = recipe
         folder.mkdir(parents=True, exist_ok=True)
 
     def gather(
@@ -211,7 +217,7 @@ class _Pool:
         """Heads of one simulated animal."""
         paths = [self.folder / f'animal-{number:03d}-{j}.npz' for j in range(HEADS_EACH)]
         if not all(path.exists() for path in paths):
-            drawn, rng = _animal(atlas, seed, number)
+            drawn, rng = _animal(atlas, seed, number, self.recipe)
             for path in paths:
                 self._look(draw_head(drawn, rng), path)
         return [load_sample(path) for path in paths]
@@ -225,12 +231,12 @@ class _Pool:
                 HeadStack(
                     one.images,
                     one.positions,
-                    REFINE.spacing,
+                    self.recipe.spacing,
                     (one.labels != 0).astype(np.uint8),
                 )
             ]
             for _ in paths[1:]:
-                heads.append(rescan(one, rng, REFINE.spacing, REFINE.side))
+                heads.append(rescan(one, rng, self.recipe.spacing, self.recipe.side))
             for head, path in zip(heads, paths, strict=True):
                 self._look(head, path, one.animal)
         return [load_sample(path) for path in paths]
@@ -240,15 +246,16 @@ class _Pool:
         save_sample(sample_of_head(self.first, head, others, self.device), path)
 
 
-def _animal(atlas: Atlas, seed: int, number: int) -> tuple[Animal, np.random.Generator]:
+def _animal(
+    atlas: Atlas, seed: int, number: int, recipe: Recipe
+) -> tuple[Animal, np.random.Generator]:
     """One animal of the cohort; not one that the first glance was trained on with this seed."""
     rng = np.random.default_rng([seed, 8, number])
-    return draw_animal(atlas, rng, REFINE.spacing, REFINE.side), rng
+    return draw_animal(atlas, rng, recipe.spacing, recipe.side), rng
 
 
 def _judged(
-    numbers: Sequence[int],
-    atlas: Atlas,
+    animals: Mapping[int, Animal],
     seed: int,
     first: LoadedModel,
     refinement: Path,
@@ -258,8 +265,7 @@ def _judged(
     """Masks of simulated heads, intact and with every acquisition failure."""
     found = load_weights(refinement, form=REFINEMENT)
     bank = list(donors)
-    for number in paced(numbers, 'calibration: animal'):
-        animal, _ = _animal(atlas, seed, number)
+    for number, animal in paced(list(animals.items()), 'calibration: animal'):
         rng = np.random.default_rng([seed, 7, number])
         for _ in range(HEADS_EACH // 2):
             heads = [draw_head(animal, rng) for _ in range(2)]
@@ -271,7 +277,7 @@ def _judged(
 
 
 def brain_scores(
-    net: UNet, heads: Sequence[RefinementSample], what: str = ''
+    net: UNet, heads: Sequence[RefinementSample], spacing: float, what: str = ''
 ) -> dict[str, NDArray[np.float64]]:
     """Brain Dice of whole heads: by the first glance, and refined; `what` is said on the way."""
     found: dict[str, list[float]] = {'first': [], 'refined': []}
@@ -284,6 +290,6 @@ def brain_scores(
             ('first', head.probability.astype(np.float32)),
             ('refined', refine_channels(net, channels)),
         ):
-            brain = one_brain(probability, REFINE.spacing, apart, head.placed) >= 0.5
+            brain = one_brain(probability, spacing, apart, head.placed) >= 0.5
             found[name].append(dice(brain, head.brain))
     return {name: np.array(values) for name, values in found.items()}

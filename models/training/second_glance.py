@@ -20,8 +20,7 @@ from secondglance.models.training.evaluation import dice_per_class, spread
 from secondglance.models.training.loop import AveragedTraining, SeededBatches, TrainingRun
 from secondglance.models.training.placed_scans import PlacedScan
 from secondglance.models.training.plan import Plan, named_on_card
-from secondglance.models.training.recipes import SECOND_GLANCE as RECIPE
-from secondglance.models.training.recipes import Recipe
+from secondglance.models.training.recipes import RECIPES, Recipe
 from secondglance.models.training.second_glance_samples import (
     draw_second_glance_samples,
     lay_out,
@@ -236,7 +235,7 @@ def train_second_glance(
     scans: Sequence[PlacedScan] = (),
     init_weights: Path | None = None,
     pool_folder: Path | None = None,
-    recipe: Recipe = RECIPE,
+    recipe: Recipe = RECIPES['second-glance'],
     **asked: Any,
 ) -> dict[str, Any]:
     """Train a second glance on simulated animals, and on scans with tissue labels.
@@ -253,6 +252,7 @@ def train_second_glance(
     pool_folder : path, optional
         Where laid-out stacks are kept; by default with the checkpoints.
     recipe : Recipe
+        One that trains a second glance.
     **asked
         Attributes of `secondglance.models.training.plan.Plan`.
 

@@ -15,7 +15,7 @@ from secondglance.models.brain_refinement import (
     refine,
     refinement_channels,
 )
-from secondglance.models.training.recipes import REFINE
+from secondglance.models.training.recipes import RECIPES
 from secondglance.models.unet import UNet
 from secondglance.models.weights import REFINEMENT, LoadedModel, load_weights, save_weights
 
@@ -68,7 +68,7 @@ def test_a_single_slice_has_no_neighbours(head):
 
 @pytest.fixture
 def untaught(tmp_path):
-    net = UNet(REFINE.channels, N_CHANNELS, 1)
+    net = UNet(RECIPES['refine'].channels, N_CHANNELS, 1)
     torch.nn.init.zeros_(net.head.weight)
     torch.nn.init.zeros_(net.head.bias)
     path = tmp_path / 'r.safetensors'

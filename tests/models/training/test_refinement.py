@@ -17,7 +17,7 @@ from secondglance.models.brain_refinement import N_CHANNELS
 from secondglance.models.training import loop
 from secondglance.models.training import refinement as refining
 from secondglance.models.training import refinement_samples as samples
-from secondglance.models.training.recipes import REFINE
+from secondglance.models.training.recipes import RECIPES
 from secondglance.models.training.refinement_samples import (
     RefinementSample,
     draw_refinement_samples,
@@ -46,11 +46,13 @@ def atlas():
     return read_atlas(atlas_path())
 
 
+RECIPE = dataclasses.replace(RECIPES['refine'], channels=(2, 4), spacing=0.75, side=SIDE)
+"""So small that a test can train it."""
+
+
 @pytest.fixture(autouse=True)
-def small(monkeypatch):
-    """A recipe so small that a test can train it."""
-    recipe = dataclasses.replace(REFINE, channels=(2, 4), spacing=0.75, side=SIDE)
-    monkeypatch.setattr(refining, 'REFINE', recipe)
+def few(monkeypatch):
+    """Few samples of each animal and scan."""
     monkeypatch.setattr(refining, 'HEADS_EACH', 2)
     monkeypatch.setattr(refining, 'SCANS_EACH', 2)
 
@@ -83,7 +85,7 @@ def scan(rng):
 def run(atlas, output, first, donors, steps=6, **more):
     given = {'n_animals': 3, 'checkpoint_every': 2, 'seed': 5, **more}
     return refining.train_refinement(
-        atlas, output, first=first, donors=donors, steps=steps, **given
+        atlas, output, first=first, donors=donors, steps=steps, recipe=RECIPE, **given
     )
 
 
@@ -162,7 +164,7 @@ def test_refinement_learns_what_the_first_glance_misses(rng):
         )
     ]
     torch.manual_seed(0)
-    module = refining.RefinementTraining(dataclasses.replace(REFINE, channels=(4, 8)), 250)
+    module = refining.RefinementTraining(dataclasses.replace(RECIPE, channels=(4, 8)), 250)
     optimiser = torch.optim.Adam(module.net.parameters(), 1e-2)
     for step in range(250):
         channels, truth = draw_refinement_samples(heads, np.random.default_rng(step), 8, SIDE)
@@ -170,7 +172,7 @@ def test_refinement_learns_what_the_first_glance_misses(rng):
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    found = refining.brain_scores(module.net, heads)
+    found = refining.brain_scores(module.net, heads, RECIPE.spacing)
     assert found['first'][0] < 0.75
     assert found['refined'][0] > 0.93
 
@@ -208,7 +210,7 @@ def test_a_scan_is_seen_through_another_scanner_with_its_brain(scan):
 
 
 def test_the_brain_moves_with_the_image(scan, monkeypatch):
-    monkeypatch.setattr(samples, 'scan', lambda image, *_: image)
+    monkeypatch.setattr(samples, 'simulate_scanner', lambda image, *_: image)
     monkeypatch.setattr(samples, 'recolour', lambda image, *_: image)
     for number in range(12):
         moved = rescan(scan, np.random.default_rng(number), 0.75, SIDE)

@@ -15,7 +15,7 @@ from secondglance.files.labels import file_labels
 from secondglance.models.second_glance.channels import ACROSS, CHANNELS, FROM_BACK, N_IMAGES
 from secondglance.models.training import second_glance as training
 from secondglance.models.training.placed_scans import PlacedScan, read_placed_scans
-from secondglance.models.training.recipes import SECOND_GLANCE as RECIPE
+from secondglance.models.training.recipes import RECIPES
 from secondglance.models.training.second_glance import (
     Source,
     second_glance_loss,
@@ -217,7 +217,7 @@ def test_fractions_and_coordinates_beside_labels_are_used(data_set, stack):
 def test_training_learns_resumes_and_leaves_a_card(tmp_path, stack, monkeypatch):
     monkeypatch.setattr(training, 'HEADS_EACH', 2)
     monkeypatch.setattr(training, 'SCANS_EACH', 2)
-    recipe = dataclasses.replace(RECIPE, channels=(4, 6, 8, 8, 8), batch_size=4)
+    recipe = dataclasses.replace(RECIPES['second-glance'], channels=(4, 6, 8, 8, 8), batch_size=4)
     source = Source('rat', read_atlas(atlas_path()))
     output = tmp_path / 'second.safetensors'
     asked = {
