@@ -238,6 +238,8 @@ class _PublishInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
     )
     report = File(desc='HTML report', exists=True)
     report_figures = traits.Directory(desc="the report's figures", exists=True)
+    citation_md = File(desc='methods paragraph and references', exists=True)
+    citation_bib = File(desc='the references as BibTeX', exists=True)
 
 
 class _PublishOutputSpec(TraitedSpec):
@@ -285,6 +287,10 @@ class Publish(SimpleInterface):
             found = json.loads(Path(known).read_text()) if isinstance(known, str | Path) else {}
             files[name] = _json({**content, **found})
         files |= dataset_files(Path(self.inputs.output_dir), self.inputs.dataset_links)
+        for kind in ('md', 'bib'):
+            citation = getattr(self.inputs, f'citation_{kind}')
+            if isdefined(citation):
+                files[f'logs/{stem}_{self.inputs.suffix}_CITATION.{kind}'] = citation
         if isdefined(self.inputs.report):
             report = Path(self.inputs.report)
             figures = Path(self.inputs.report_figures)

@@ -70,6 +70,8 @@ class _ReportOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc='the page')
     figures = traits.Directory(exists=True, desc='its figures')
     warnings = traits.List(traits.Str(), desc='warnings, a sentence each')
+    citation_md = File(exists=True, desc='methods paragraph and references')
+    citation_bib = File(exists=True, desc='the references as BibTeX')
 
 
 class Report(SimpleInterface):
@@ -115,8 +117,21 @@ class Report(SimpleInterface):
         page = Path(runtime.cwd) / f'{self.inputs.scan_name}.html'
         figures = Path(runtime.cwd) / 'figures'
         render_report(data, page, figures)
+        self._write_citations(data, runtime)
         self._results.update(out_file=str(page), figures=str(figures), warnings=data.warnings)
         return runtime
+
+    def _write_citations(self, data: ReportData, runtime: Bunch) -> None:
+        """Write the methods paragraph, and its references as BibTeX, beside the page."""
+        from secondglance.reports.citations import bibtex, citation_text
+
+        for name, text in (
+            ('citation_md', citation_text(data.methods)),
+            ('citation_bib', bibtex(data.methods, __version__)),
+        ):
+            path = Path(runtime.cwd) / f'CITATION.{name.rpartition("_")[2]}'
+            path.write_text(text, encoding='utf-8')
+            self._results[name] = str(path)
 
     def _record(self) -> RunRecord:
         """What the stages wrote down beside their images."""

@@ -141,6 +141,7 @@ def init_outputs_wf(
         (displacement, publish, [('out_file', 'displacement'), ('about', 'displacement_about')]),
         (inputnode, publish, same(*PUBLISHED, *second, *series)),
         (report, publish, [('out_file', 'report'), ('figures', 'report_figures')]),
+        (report, publish, same('citation_md', 'citation_bib')),
         (publish, outputnode, same('report', 'out_files')),
     ]
     for index, tissue in enumerate(TISSUES):

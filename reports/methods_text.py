@@ -24,6 +24,11 @@ TISSUE_SENTENCES = {
 }
 """How the tissues were segmented, by ``--second-glance``."""
 
+REGION_SENTENCE = (
+    'Regions of the atlas were looked up through a smooth transform that was fitted to the '
+    'predicted places (Gopinath et al. 2024, doi 10.1007/978-3-031-73480-9_17).'
+)
+
 
 def volumes_of(suffix: str) -> str:
     """Name the volumes that are averaged; only diffusion scans have b0 volumes.
@@ -113,6 +118,8 @@ def methods_text(version: str, engine: dict, settings: dict, volumes: str = 'b0 
     )
     method = saliency_methods()[settings.get('saliency', DEFAULT)]
     second = str(settings.get('second_checksum', ''))[:12]
+    looked_up = settings['second_glance'] == 'network' and settings.get('regions')
+    regions = f' {REGION_SENTENCE}' if looked_up else ''
     return (
         f'Brain tissue was segmented with secondglance {version}, which implements Matos et al. '
         f'2019 (doi 10.1007/978-3-030-19823-7_25). {volumes} {moved}. A U-Net (Ronneberger et '
@@ -124,4 +131,5 @@ def methods_text(version: str, engine: dict, settings: dict, volumes: str = 'b0 
         'cross-correlation of the enhanced saliency with that of the other animal was highest. '
         f'{found}'
         f'{TISSUE_SENTENCES[settings["second_glance"]].format(second=second)}'
+        f'{regions}'
     )

@@ -13,6 +13,7 @@ from secondglance.files.atomic import write_whole
 from secondglance.imaging.glance_changes import changes
 from secondglance.imaging.labels import TISSUES
 from secondglance.reports import figures
+from secondglance.reports.citations import bibtex
 from secondglance.reports.data import ReportData
 from secondglance.reports.page import page_templates
 from secondglance.reports.plots import (
@@ -75,6 +76,7 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
             changes=dict(zip(CHANGE_NAMES, figures.CHANGES.values(), strict=True)),
             viewer=viewer,
             charts=charts,
+            references=bibtex(data.methods, data.versions.get('secondglance', '')),
             ramps={kind: figures.ramp(kind) for kind in ('heat', 'signed')},
             steps=steps,
             step=min(

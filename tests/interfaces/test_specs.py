@@ -10,7 +10,7 @@ from nipype.interfaces.base import BaseInterface
 import secondglance.interfaces
 
 OPTIONAL = {
-    'Publish': {'report', 'report_figures'},
+    'Publish': {'report', 'report_figures', 'citation_md', 'citation_bib'},
     'DonorSaliency': {'cache_dir'},
     'Metrics': {'label_table', 'first_probabilities'},
     'SelectB0': {'bval_file', 'voxel_scale'},
