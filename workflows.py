@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gc
 import importlib
 import os
 import sys
@@ -42,6 +43,10 @@ from secondglance.models.choices import (
     TURNS,
 )
 from secondglance.pipelines.execution.environment import ASKS_NO_NETWORK, environment
+
+COLLECT_FROM = 100_000
+"""New objects after which Python looks for cycles: libraries make half a million while they are
+imported, which would be looked through time and again, a fifth of what importing takes."""
 
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = ('run', 'label', 'simulate', 'train', 'evaluate', 'sanity-check', 'completion')
@@ -252,6 +257,7 @@ def main(argv: list[str] | None = None) -> int:
         return _main(list(argv))
     complete(_parser_of, COMMANDS)
     # The process is ours, and all that run below it are
+    gc.set_threshold(COLLECT_FROM)
     _open_streams()
     with stopping() as stop:
         try:

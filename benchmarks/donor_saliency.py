@@ -17,7 +17,7 @@ def main() -> None:
     model = load_weights(default_weights())
     arrays = {}
     for image, mask in map(find_donor, donor_paths()):
-        key = donor_key(model, image, mask, AS_PUBLISHED)
+        key = donor_key(model.checksum, model.spacing, image, mask, AS_PUBLISHED)
         for part, array in donor_arrays(compute_donor(model, image, mask)).items():
             arrays[f'{key}-{part}'] = array
     np.savez_compressed(donor_saliency_path(), allow_pickle=False, **arrays)

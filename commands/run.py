@@ -137,9 +137,9 @@ def _run_one(args: argparse.Namespace, job: ScanJob, console: Console) -> int:
     console.print(f'[bold]{escape(name)}[/]  {escape(job.scan.path.name)}')
     outcome = known(job)
     if outcome is None or outcome.status != 'cached' or args.clean:
-        from secondglance.pipelines.execution.job import on_device, run_job
+        from secondglance.pipelines.execution.job import in_one_process, on_device, run_job
 
-        job = on_device(job)
+        job = in_one_process(on_device(job))
         told = f'  motion correction by {job.method.motion}, network on {job.execution.device}'
         console.print(told, markup=False)
         outcome = run_job(job, console)

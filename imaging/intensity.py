@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
@@ -91,6 +94,32 @@ def head_pixels(image: ArrayLike) -> NDArray[np.bool_]:
     return head
 
 
+def _remembered(
+    find: Callable[[NDArray], NDArray[np.bool_]],
+) -> Callable[[ArrayLike], NDArray[np.bool_]]:
+    """Keep what a function found in the last stack: most stages of a scan ask for the same one."""
+
+    @functools.lru_cache(maxsize=1)
+    def known(content: bytes, shape: tuple[int, ...], dtype: str) -> NDArray[np.bool_]:
+        return find(np.frombuffer(content, dtype).reshape(shape))
+
+    @functools.wraps(find)
+    def found(stack: ArrayLike) -> NDArray[np.bool_]:
+        stack = np.asarray(stack)
+        return known(stack.tobytes(), stack.shape, stack.dtype.str).copy()
+
+    return found
+
+
+@_remembered
+def _heads(stack: NDArray) -> NDArray[np.bool_]:
+    """`head_pixels` of each slice of a stack."""
+    heads = np.zeros(stack.shape, bool)
+    for image, out in zip(stack, heads, strict=True):
+        out[:] = head_pixels(image)
+    return heads
+
+
 def _otsu(logarithm: NDArray[np.float64]) -> tuple[float, float, float]:
     """Otsu's threshold, and the mean of what lies below and above it."""
     counts, edges = np.histogram(logarithm, 128)
@@ -104,6 +133,7 @@ def _otsu(logarithm: NDArray[np.float64]) -> tuple[float, float, float]:
     return float(edges[1 + at]), float(dark), float(bright)
 
 
+@_remembered
 def head_mask(stack: ArrayLike) -> NDArray[np.bool_]:
     """Find the head in each slice.
 
@@ -117,13 +147,10 @@ def head_mask(stack: ArrayLike) -> NDArray[np.bool_]:
     (N, H, W) bool array
         Of `head_pixels`, gaps of a few pixels closed, islands removed, holes filled.
     """
-    stack = np.asarray(stack)
-    mask = np.zeros(stack.shape, bool)
+    mask = _heads(stack)
     # Within slices alone
     near = ndimage.generate_binary_structure(2, 2)[None]
     across = ndimage.generate_binary_structure(2, 1)[None]
-    for image, out in zip(stack, mask, strict=True):
-        out[:] = head_pixels(image)
     closed = ndimage.binary_closing(np.pad(mask, [(0, 0), (3, 3), (3, 3)]), near, iterations=3)
     opened = ndimage.binary_opening(closed, near)
     kept = np.where(opened.any(axis=(1, 2), keepdims=True), opened, closed)
@@ -165,8 +192,8 @@ def normalise_slices(stack: NDArray) -> NDArray[np.float32]:
     1.0
     """
     scaled = np.zeros(stack.shape, np.float32)
-    for image, out in zip(stack, scaled, strict=True):
-        inside = image[head_pixels(image) & (image > 0)]
+    for image, head, out in zip(stack, _heads(stack), scaled, strict=True):
+        inside = image[head & (image > 0)]
         if inside.size:
             scale = np.percentile(inside, _PERCENTILE)
             np.clip(image / scale, 0.0, _CEILING, out=out, casting='same_kind')

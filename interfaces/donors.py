@@ -28,6 +28,7 @@ from secondglance.interfaces.network import (
     load_model,
     options_of,
 )
+from secondglance.models.weights import read_header, weights_spacing
 
 
 class _DonorSaliencyInputSpec(SaliencySpec, EnhanceSpec):
@@ -80,12 +81,17 @@ class DonorSaliency(SimpleInterface):
         return Path(self.inputs.cache_dir, digest.hexdigest()[:24])
 
     def _compute(self, folder: Path) -> None:
-        from secondglance.models.donors import placed_donor
+        from secondglance.models.donors import compute_donor, shipped_donor
 
-        model, device = load_model(self.inputs), device_of(self.inputs)
+        weights, options = self.inputs.weights, options_of(self.inputs)
+        made_with = read_header(weights).get('checksum', ''), weights_spacing(weights)
         pairs = zip(self.inputs.images, self.inputs.masks, strict=True)
-        for index, (image, mask) in enumerate(pairs):
-            found = placed_donor(model, Path(image), Path(mask), options_of(self.inputs), device)
+        for index, files in enumerate(pairs):
+            image, mask = map(Path, files)
+            found = shipped_donor(*made_with, image, mask, options)
+            if found is None:
+                model, device = load_model(self.inputs), device_of(self.inputs)
+                found = compute_donor(model, image, mask, options, device)
             stacks = {'enhanced': found.donor.enhanced, 'masks': found.donor.mask}
             for name, voxels in stacks.items():
                 write_stack(voxels, found.affine, folder / f'donor-{index:02d}_{name}.nii')

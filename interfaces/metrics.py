@@ -67,8 +67,8 @@ class Metrics(SimpleInterface):
         by_slice = partial(per_slice_metrics, axis=grid.slice_axis, backwards=grid.flips[0])
         for function in (segmentation_metrics, by_slice):
             # The brain is judged by the mask, the tissues by the labels
-            rows = function(mask.astype(int), (reference > 0).astype(int), voxel_size)
-            rows = [row for row in rows if row['label'] == 'brain']
+            brain = mask.astype(int), (reference > 0).astype(int)
+            rows = function(*brain, voxel_size, labels=CLASSES[:1])
             if read.tissues:
                 rows += [
                     row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import nibabel as nib
@@ -167,10 +168,12 @@ class LookAgain(SimpleInterface):
             atlas,
             device=device_of(self.inputs),
         )
-        self._write(found.tissues, like, runtime)
-        self._write_transform(found, image, atlas, pose.species, runtime)
-        if atlas is not None and found.regions is not None:
-            self._write_regions(found.regions, image, atlas, runtime)
+        with ThreadPoolExecutor(1) as pool:
+            aside = pool.submit(self._write_transform, found, image, atlas, pose.species, runtime)
+            self._write(found.tissues, like, runtime)
+            if atlas is not None and found.regions is not None:
+                self._write_regions(found.regions, image, atlas, runtime)
+            aside.result()
         return runtime
 
     def _write(self, tissues: TissueMaps, like: nib.Nifti1Pair, runtime: Bunch) -> None:

@@ -22,8 +22,6 @@ from secondglance.files.nifti import read_volume
 from secondglance.imaging.placement.donors import Donor
 from secondglance.imaging.pose import Pose
 from secondglance.models.choices import AS_PUBLISHED, SaliencyOptions
-from secondglance.models.pose import estimate_pose
-from secondglance.models.segment import prepare_donor
 from secondglance.models.weights import LoadedModel
 
 
@@ -41,6 +39,8 @@ def donor_pose(model: LoadedModel, image: Path, mask: Path, device: str = 'cpu')
     -------
     Pose
     """
+    from secondglance.models.pose import estimate_pose
+
     species = species_of_mask(mask)
     # Those that ship lie upright
     if _ships(image):
@@ -74,13 +74,17 @@ _PARTS = ('enhanced', 'mask', 'positions', 'affine')
 """Names of a donor's arrays in the file that ships."""
 
 
-def donor_key(model: LoadedModel, image: Path, mask: Path, options: SaliencyOptions) -> str:
+def donor_key(
+    checksum: str, spacing: float, image: Path, mask: Path, options: SaliencyOptions
+) -> str:
     """Digest of all that a donor that ships, with its saliency, depends on.
 
     Parameters
     ----------
-    model : LoadedModel
-        Its tensors and its spacing count.
+    checksum : str
+        Of the tensors of the first glance.
+    spacing : float
+        In plane, mm, that its slices must have.
     image, mask : Path
         Their contents count.
     options : SaliencyOptions
@@ -91,7 +95,7 @@ def donor_key(model: LoadedModel, image: Path, mask: Path, options: SaliencyOpti
         Hexadecimal, after the name of the donor.
     """
     files = digest_of(Path(image)), digest_of(Path(mask))
-    text = repr((model.checksum, model.spacing, *files, astuple(options)))
+    text = repr((checksum, spacing, *files, astuple(options)))
     return f'{Path(image).parent.name}-{hashlib.sha256(text.encode()).hexdigest()}'
 
 
@@ -112,7 +116,8 @@ def donor_arrays(placed: PlacedDonor) -> dict[str, NDArray]:
 
 
 def shipped_donor(
-    model: LoadedModel,
+    checksum: str,
+    spacing: float,
     image: Path,
     mask: Path,
     options: SaliencyOptions = AS_PUBLISHED,
@@ -122,8 +127,8 @@ def shipped_donor(
 
     Parameters
     ----------
-    model, image, mask, options
-        As of `donor_key`.
+    checksum, spacing, image, mask, options
+        As of `donor_key`; the network itself is not needed.
     animal : str
         Label of the animal with its prefix.
 
@@ -135,7 +140,7 @@ def shipped_donor(
     if not _ships(image):
         return None
     try:
-        key = donor_key(model, image, mask, options)
+        key = donor_key(checksum, spacing, image, mask, options)
         with np.load(donor_saliency_path()) as arrays:
             enhanced, brain, positions, affine = (arrays[f'{key}-{part}'] for part in _PARTS)
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
@@ -210,7 +215,7 @@ def placed_donor(
     InputError
         If image or mask cannot be used.
     """
-    shipped = shipped_donor(model, image, mask, options, animal)
+    shipped = shipped_donor(model.checksum, model.spacing, image, mask, options, animal)
     return shipped or compute_donor(model, image, mask, options, device, animal)
 
 
@@ -226,6 +231,8 @@ def compute_donor(
 
     Parameters, result and errors are those of `placed_donor`.
     """
+    from secondglance.models.segment import prepare_donor
+
     pose = donor_pose(model, image, mask, device)
     head, grid = read_head(image, mask, pose)
     affine = np.diag([1 / pose.relative_size] * 3 + [1.0]) @ grid.affine

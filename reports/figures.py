@@ -358,8 +358,10 @@ def webp_uri(picture: NDArray[np.uint8], quality: int = QUALITY) -> str:
     quality : int
         1 to 100.
     """
-    from PIL import Image
+    # Without its module, Pillow imports those of all formats
+    from PIL import Image, WebPImagePlugin
 
     buffer = BytesIO()
-    Image.fromarray(picture).save(buffer, 'WEBP', quality=quality, method=1)
+    kind = WebPImagePlugin.WebPImageFile.format
+    Image.fromarray(picture).save(buffer, kind, quality=quality, method=1)
     return f'data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}'

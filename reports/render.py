@@ -53,9 +53,9 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     mosaics = _mosaics(data, base)
     made = {name: figures_dir / f'{prefix}_{name}.png' for name in mosaics}
     with ThreadPoolExecutor(ENCODERS) as pool:
-        # Encoding leaves the interpreter free for what is drawn meanwhile
-        drawn = {name: pool.submit(_draw, data, *mosaics[name], made[name]) for name in mosaics}
+        # Encoding leaves the interpreter free for what is drawn meanwhile; the longest first
         layers = pool.submit(viewer_data, data)
+        drawn = {name: pool.submit(_draw, data, *mosaics[name], made[name]) for name in mosaics}
         # The cohort page alone shows it
         small = figures.thumbnail(base, data.mask, data.aspect)
         figures.save_png(small, figures_dir / f'{prefix}_thumbnail.png')

@@ -33,6 +33,18 @@ def on_device(job: ScanJob) -> ScanJob:
     return replace(job, execution=replace(job.execution, device=device))
 
 
+def in_one_process(job: ScanJob) -> ScanJob:
+    """Give the cores of a job's processes to threads of one, unless there is work for several.
+
+    The stages of a scan wait for each other. Threads share slices, volumes and donors, and need
+    no libraries or networks loaded again; processes pay where slices are cut into jobs.
+    """
+    how = job.execution
+    if how.plugin is not None or how.slices_per_job:
+        return job
+    return replace(job, execution=replace(how, nprocs=1, threads=how.nprocs * how.threads))
+
+
 def build(job: ScanJob, notes: Sequence[str] = ()) -> Workflow:
     """Check a scan and build its graph.
 

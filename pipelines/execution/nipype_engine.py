@@ -24,7 +24,7 @@ from secondglance.models.pace import duration
 from secondglance.pipelines.execution.cache import remove_broken, seal_node, seal_workflow
 from secondglance.pipelines.execution.content_hash import hash_once
 from secondglance.pipelines.execution.environment import environment
-from secondglance.pipelines.execution.processes import METHOD, WARM, start_server
+from secondglance.pipelines.execution.processes import METHOD, WARM, import_aside, start_server
 from secondglance.pipelines.settings import Execution
 
 if TYPE_CHECKING:
@@ -166,8 +166,10 @@ def run_workflow(
     began = time.time()
     try:
         with environment(**variables), progress:
-            # Before the first of its processes, which hands on what it has read
-            if plugin in _LOCAL_PLUGINS and plugin != 'Linear':
+            if plugin == 'Linear':
+                import_aside(WARM)
+            elif plugin in _LOCAL_PLUGINS:
+                # Before the first of its processes, which hands on what it has read
                 start_server(WARM)
             runner = MultiProcPlugin(arguments) if plugin == 'MultiProc' else plugin
             graph = workflow.run(plugin=runner, plugin_args=arguments)

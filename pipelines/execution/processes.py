@@ -1,5 +1,7 @@
-"""Other processes of a call, which are started afresh instead of forked."""
+"""Processes and threads of a call beside the first; processes are not forks of it."""
 
+import contextlib
+import importlib
 import multiprocessing
 import multiprocessing.forkserver
 import os
@@ -18,8 +20,8 @@ WARM = (
     'secondglance.models.second_glance.volume',
     'secondglance.reports.render',
 )
-"""What every process that segments imports: the server does so once for all. Nothing of it runs
-there, so no thread is lost in a fork."""
+"""What every process that segments imports: the server of processes does so once for all. Nothing
+of it runs there, so no thread is lost in a fork."""
 
 
 def available_cores() -> int:
@@ -47,3 +49,21 @@ def start_server(preload: Sequence[str] = ()) -> None:
         multiprocessing.forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def import_aside(modules: Sequence[str]) -> None:
+    """Import modules in a thread, while the first stages work: torch alone takes a second.
+
+    Whoever needs one before it is there waits for it, and is told what is wrong with it.
+
+    Parameters
+    ----------
+    modules : sequence of str
+    """
+
+    def run() -> None:
+        for name in modules:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+
+    threading.Thread(target=run, daemon=True).start()
