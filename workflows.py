@@ -214,11 +214,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument_group('how it runs').add_argument
     add('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    add('--slices-per-job', type=int, default=0, metavar='N', help='default: one slab a process')
+    add('--slices-per-job', type=int, default=0, metavar='N', help='slab of a process (all)')
     add(
         '--nprocs',
         type=int,
-        help='processes: of one scan (1, with all threads), or scans at a time (one a core)',
+        help='scans at a time (one a core); of one scan processes, with --slices-per-job (1)',
     )
     add('--mem-gb', type=float, help='memory that the plugin may use')
     add('--plugin', help='Nipype plugin; default: Linear for one process, else MultiProc')

@@ -43,6 +43,8 @@ def start(heads, tmp_path):
         call = [sys.executable, str(ROOT / 'workflows.py')]
         call += [str(heads / f'{name}.nii.gz') for name in names or ('one',)]
         call += ['--motion', 'none', '--donor', str(donor_paths()[0]), '--nprocs', str(nprocs)]
+        # One scan has processes where its slices are cut
+        call += ['--slices-per-job', '2']
         process = subprocess.Popen(
             [*call, '-o', 'out', '-w', work],
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -51,7 +51,7 @@ def start_server(preload: Sequence[str] = ()) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def import_aside(modules: Sequence[str]) -> None:
+def import_aside(modules: Sequence[str]) -> threading.Thread:
     """Import modules in a thread, while the first stages work: torch alone takes a second.
 
     Whoever needs one before it is there waits for it, and is told what is wrong with it.
@@ -59,6 +59,11 @@ def import_aside(modules: Sequence[str]) -> None:
     Parameters
     ----------
     modules : sequence of str
+
+    Returns
+    -------
+    threading.Thread
+        The call ends without waiting for it.
     """
 
     def run() -> None:
@@ -66,4 +71,6 @@ def import_aside(modules: Sequence[str]) -> None:
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
 
-    threading.Thread(target=run, daemon=True).start()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread

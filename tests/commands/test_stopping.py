@@ -189,7 +189,7 @@ def run_until_busy(started, call, folder, prefix=()):
 
 
 ONE = ('--subject', '02', '--nprocs', '1')
-SHARED = ('--subject', '02', '--nprocs', '2')
+SHARED = ('--subject', '02', '--nprocs', '2', '--slices-per-job', '9')
 MANY = ('--subject', 'all', '--nprocs', '2')
 
 

@@ -15,6 +15,19 @@ def slices(rng):
     return np.stack([head, head]), np.stack([image, 1e-3 * image])
 
 
+def test_what_is_remembered_of_a_stack_is_not_changed_from_outside(slices):
+    _, images = slices
+    found = head_mask(images)
+    known = found.copy()
+    found[:] = False
+    np.testing.assert_array_equal(head_mask(images), known)
+    images[0] = images[0, ::-1, ::-1]
+    np.testing.assert_array_equal(head_mask(images)[1], known[1])
+    assert not np.array_equal(head_mask(images), known)
+    # The same bytes are another stack in another shape
+    assert head_mask(images.reshape(2, 56, 64)).shape == (2, 56, 64)
+
+
 def test_the_head_is_found_in_any_unit_to_its_edge(slices):
     head, images = slices
     found = head_mask(images)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,7 +23,7 @@ from secondglance.imaging.pose import Pose
 from secondglance.interfaces.preprocessing import Displacement
 from secondglance.pipelines import Execution, Method
 from secondglance.pipelines.execution import job as module
-from secondglance.pipelines.execution.job import ScanJob, known, run_job
+from secondglance.pipelines.execution.job import ScanJob, in_one_process, known, run_job
 from secondglance.pipelines.execution.lock import alone
 from secondglance.pipelines.execution.nipype_engine import configure, fault_of, run_workflow
 from secondglance.pipelines.execution.records import write_record
@@ -36,6 +37,19 @@ def job(tmp_path):
     image.write_bytes(b'voxels')
     scan = Scan(image, {'sub': '01'}, 'T2w', 'anat')
     return ScanJob(scan, Method(), Execution(), tmp_path / 'out', tmp_path / 'work', 'recipe')
+
+
+@pytest.mark.parametrize(
+    ('asked', 'given'),
+    [
+        (Execution(nprocs=4, threads=2), Execution(threads=8)),
+        (Execution(threads=3), Execution(threads=3)),
+        (Execution(nprocs=4, slices_per_job=9), Execution(nprocs=4, slices_per_job=9)),
+        (Execution(nprocs=4, plugin='SLURM'), Execution(nprocs=4, plugin='SLURM')),
+    ],
+)
+def test_one_scan_has_processes_where_its_slices_are_cut(job, asked, given):
+    assert in_one_process(replace(job, execution=asked)).execution == given
 
 
 def failing(monkeypatch, error):
