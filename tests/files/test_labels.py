@@ -206,3 +206,14 @@ def test_a_mask_has_no_table_whatever_lies_beside_it(tmp_path):
     (tmp_path / 'brain_mask.tsv').write_text(labels_table())
     assert find_label_table(tmp_path / 'brain_mask.nii.gz') is None
     assert find_label_table(tmp_path / 'brain.nii.gz') == tmp_path / 'dseg.tsv'
+
+
+@pytest.mark.parametrize(
+    ('column', 'value', 'place'),
+    [('mapping', '2', 'WM'), ('tissue', 'CSF', 'CSF'), ('abbreviation', 'WM', 'WM')],
+)
+def test_what_a_table_says_of_the_tissue_counts_more_than_a_name(reference, column, value, place):
+    """A name may be of anything, grey too; the standard's number counts more than words."""
+    table = f'index\tname\t{column}\n3\tgrey\t{value}\n'
+    found = read_reference(reference(np.full((4, 4, 4), 3), table))
+    assert np.unique(found.labels).tolist() == [CLASSES.index(place)]

@@ -88,3 +88,18 @@ def test_volumes_are_counts_times_voxel_volume():
     assert [(r['label'], r['volume_mm3']) for r in rows] == [
         ('WM', 1.0), ('GM', 1.5), ('CSF', 0.5), ('brain', 3.0),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2])
+def test_distances_in_a_slice_are_in_the_millimetres_of_its_own_axes(axis):
+    """Points 3 and 4 voxels apart along the two axes of a slice, of 0.5, 1 and 2 mm."""
+    found, true = np.zeros((2, 6, 6, 6), int)
+    size = [0.5, 1.0, 2.0]
+    place = [1, 1, 1]
+    found[tuple(place)] = 1
+    first, second = (a for a in range(3) if a != axis)
+    place[first], place[second] = 4, 5
+    true[tuple(place)] = 1
+    rows = per_slice_metrics(found, true, size, axis)
+    (distance,) = (r['hd95_mm'] for r in rows if r['slice'] == 1 and r['label'] == 'brain')
+    assert distance == pytest.approx(np.hypot(3 * size[first], 4 * size[second]))

@@ -101,6 +101,20 @@ def test_without_a_brain_the_head_decides(series):
     assert found.by_head is None
 
 
+def test_lost_volumes_have_no_part_in_what_others_are_compared_with(rng):
+    """Five of a head with a slice moved in each, and two of something else."""
+    shape = (24, 22, 18)
+    head, other = (100 * ndimage.gaussian_filter(rng.random(shape), 2) for _ in range(2))
+    volumes = np.stack([head] * 5 + [other] * 2, axis=-1) + rng.normal(0, 0.2, (*shape, 7))
+    still = MotionEstimate(np.tile(np.eye(4), (7, 1, 1)), 0)
+    found = correct_motion(volumes, AFFINE, lambda *_: still)
+    assert found.lost.tolist() == [False] * 5 + [True] * 2
+    alone = MotionEstimate(np.tile(np.eye(4), (5, 1, 1)), 0)
+    expected = correct_motion(volumes[..., :5], AFFINE, lambda *_: alone).within
+    assert expected.min() > 0
+    np.testing.assert_allclose(found.within[:5], expected, rtol=1e-9)
+
+
 def test_a_single_volume_asks_no_engine(series):
     found = correct_motion(series[..., :1], AFFINE, None, None)
     np.testing.assert_array_equal(found.motion.matrices, np.eye(4)[None])

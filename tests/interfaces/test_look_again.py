@@ -121,6 +121,28 @@ def test_without_an_atlas_there_are_no_regions(look):
     assert json.loads(Path(out.transform_about).read_text())['Atlas'] == 'rat'
 
 
+def test_the_transform_leads_to_the_world_of_the_atlas_that_was_given(look, tmp_path):
+    """A place of the rat atlas is at half of it, and 3 mm farther on, in another's world."""
+    folder = tmp_path / 'other'
+    folder.mkdir()
+    affine = np.eye(4)
+    affine[:3, 3] = -12
+    labels = np.ones((25, 25, 25), np.int16)
+    labels[0] = 0
+    nib.save(nib.Nifti1Image(labels, affine), folder / 'regions.nii.gz')
+    (folder / 'regions.tsv').write_text('index\tname\n1\tall\n')
+    to_rat = np.diag([2.0, 2, 2, 1])
+    to_rat[1, 3] = -6
+    (folder / 'frame.json').write_text(json.dumps({'to_rat': to_rat.tolist()}))
+    plain, given = look()[0], look(factor=1, atlases={'rat': str(folder)})[0]
+    of_rat, of_other = (sitk.ReadTransform(out.transform) for out in (plain, given))
+    lps = np.array([-1, -1, 1])
+    for point in np.array([[0.0, 0, 0], [3, -2, 1], [-4, 1, -3]]):
+        rat = np.array(of_rat.TransformPoint(point.tolist())) * lps
+        other = np.array(of_other.TransformPoint(point.tolist())) * lps
+        np.testing.assert_allclose(other, rat / 2 + [0, 3, 0], atol=0.02)
+
+
 def test_headers_in_other_millimetres_give_the_same_place_and_volumes(look):
     """A header with voxel sizes multiplied by 10 (human software)."""
     plain, scaled = look()[0], look(factor=10.0)[0]

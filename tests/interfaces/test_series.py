@@ -58,6 +58,17 @@ def test_every_volume_comes_to_the_reference_with_its_gradient(inputs, tmp_path,
     assert len(matrices) == 4
 
 
+@pytest.mark.parametrize(('threshold', 'kept'), [(50.0, True), (10.0, False)])
+def test_a_little_weighting_makes_no_volume_a_weighted_one(inputs, tmp_path, threshold, kept):
+    """Motion of what was b0 is what it was found to be; of others it is estimated."""
+    _, files = inputs
+    (tmp_path / 'a.bval').write_text('0 20 1000 1000\n')
+    given = json.loads((tmp_path / 'hmc.json').read_text())['matrices'][1]
+    found = CorrectSeries(estimate=True, threshold=threshold, **files).run(cwd=str(tmp_path))
+    matrices = json.loads(Path(found.outputs.about).read_text())['MotionMatrices']
+    assert np.allclose(matrices[1], given, atol=1e-9) == kept
+
+
 def test_one_image_has_no_gradients(inputs, save, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     still, files = inputs

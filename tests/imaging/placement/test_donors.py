@@ -184,3 +184,16 @@ def test_a_brain_at_the_edge_of_its_head_is_reached(rng, off):
     subject = move(donor.enhanced, np.tile(off, (9, 1)))
     placed = place_stack(subject, POSITIONS, donor)
     assert dice(placed.mask, move(donor.mask, np.tile(off, (9, 1))) > 0.5) > 0.97
+
+
+def test_the_size_of_a_mask_is_found_by_the_donor_that_is_taken(rng):
+    """One of the bank does not look like the subject, and its slices lie farther apart."""
+    donor = animal(rng)
+    other = animal(rng)
+    other = Donor(other.enhanced[::-1], other.mask[::-1] & (np.arange(28) < 14), 3 * POSITIONS)
+    subject = ndimage.zoom(donor.enhanced, (1, 1.1, 1.1), order=1)
+    alone = place_from_bank(subject, POSITIONS, [donor], similarity=True)
+    of_two = place_from_bank(subject, POSITIONS, [other, donor], similarity=True)
+    assert of_two.match.index == 1
+    np.testing.assert_array_equal(of_two.mask, alone.mask)
+    assert of_two.match.scale == alone.match.scale
