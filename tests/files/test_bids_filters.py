@@ -101,3 +101,12 @@ def test_scans_are_chosen_by_a_filter(study):
     assert names({'part': ['phase'], 'ses': ['mid']}) == ['sub-1_ses-mid_part-phase']
     with pytest.raises(InputError, match='no acq'):
         names({'acq': [None], 'run': ['7']})
+
+
+@pytest.mark.parametrize(
+    ('content', 'says'),
+    [({'T1w': {}, 'bold': {}}, 'has T1w, bold: name it dwi'), ({}, 'has none: name it dwi')],
+)
+def test_a_query_that_is_not_there_is_answered_with_those_that_are(write, content, says):
+    with pytest.raises(InputError, match=says):
+        read_filters(write(content), None)

@@ -280,3 +280,22 @@ def test_a_ramp_of_the_world_is_one_of_the_stack(size, spacing):
     inside = (rows > world[2]) & (rows < world[-3])
     np.testing.assert_allclose(stack[1, inside, 8], rows[inside], atol=1e-5)
     assert not stack[:, rows > world[-1] + size].any()
+
+
+@pytest.mark.parametrize('n', [15, 16, 17, 31, 32, 33])
+@pytest.mark.parametrize('offset', [-0.3, 0.1, 0.25, 0.5])
+def test_every_block_holds_the_middle_of_a_pixel_in_the_volume(n, offset):
+    """The first and the last: what holds none costs time, and a network has nothing to see."""
+    affine = np.diag([0.5, 0.5, 1, 1.0])
+    affine[:3, 3] = offset, -4 + offset, 0
+    grid = slice_grid((n, n, 2), affine, 0.4, 'k')
+    for axis in (0, 1):
+        edges = affine[axis, 3] + 0.5 * np.array([-0.5, n - 0.5])
+        middles = grid.affine[axis, 3] + 0.4 * np.arange(grid.stack_shape[1 + axis])
+        held = (middles > edges[0] - 1e-3) & (middles < edges[1] + 1e-3)
+        assert len(held) % BLOCK == 0
+        assert held[:BLOCK].any()
+        assert held[-BLOCK:].any()
+        # None that lies in the volume is missing
+        assert middles[0] < edges[0] + 0.4
+        assert middles[-1] > edges[1] - 0.4

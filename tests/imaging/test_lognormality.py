@@ -88,3 +88,15 @@ def test_quantiles_are_those_of_the_standardised_logarithm(rng):
     np.testing.assert_allclose(fit.theoretical, stats.norm.ppf((np.arange(32) + 0.5) / 32))
     z = (np.log(values) - np.log(values).mean()) / np.log(values).std()
     np.testing.assert_allclose(fit.observed[0], np.quantile(z, (np.arange(32) + 0.5) / 32))
+
+
+@pytest.mark.parametrize('shape', [0.2, 1.0, 6.0])
+@pytest.mark.parametrize('name', ['weibull', 'gamma'])
+def test_fits_are_at_the_maximum_however_skewed_the_values_are(rng, name, shape):
+    """No shape near that of the fit has a higher likelihood."""
+    kinds = {'weibull': stats.weibull_min, 'gamma': stats.gamma}
+    values = kinds[name].rvs(shape, scale=3.0, size=(1, 40, 40), random_state=rng)
+    found = -(lognormal_fit(values).aic[name][0] - 4 / values.size) / 2
+    fitted = kinds[name].fit(values.ravel(), floc=0)
+    best = kinds[name].logpdf(values, *fitted).mean()
+    assert found == pytest.approx(best, abs=1e-7)
