@@ -7,10 +7,10 @@ becomes each of the `SERIES`, in which the head moves by a known amount. Of ever
 keeps what the verdict is made from, and the truth; copies that are there are not made again.
 Animals alternate between a half on which thresholds are chosen and a half on which they are
 tested. A scan is good if its mask has a Dice of at least 0.95, at most a twentieth of the brain
-lies beyond the field of view, no signal was taken away, and the head lay still. Printed, for each
-half: the verdicts of each copy; how often the flag that it is for is raised on it, and on good
-scans; and how well slices and volumes are named. ``--write`` puts the tables of the half that is
-tested into docs/report.md.
+lies beyond the field of view, no signal was taken away, no slice moved, and the head lay still.
+Printed, for each half: the verdicts of each copy; how often the flag that it is for is raised on
+it, and on good scans; and how well slices and volumes are named. ``--write`` puts the tables of
+the half that is tested into docs/report.md.
 """
 
 import argparse
@@ -160,8 +160,8 @@ SPOILS = {
 PLACED = 'three slices aside, mask placed'
 """The donor's mask on slices of which three contradict the others."""
 
-FADED = ('slices lost', 'drop-out')
-"""Copies from which signal was taken away."""
+FAULTY = ('slices lost', 'drop-out', 'motion', PLACED)
+"""Copies that are no good scans, whatever their Dice: signal was taken away, or slices moved."""
 
 STILL, PIXEL = 0.2, 0.5
 """Framewise displacement, in pixels, up to which a head at rest moves; and from which on that is
@@ -484,7 +484,7 @@ def judgement(path):
         **told,
         'flags': raised,
         'verdict': level(raised, sure, volume),
-        'good': told['dice'] >= GOOD_DICE and told['lost'] <= LOST and told['copy'] not in FADED,
+        'good': told['dice'] >= GOOD_DICE and told['lost'] <= LOST and told['copy'] not in FAULTY,
         'slices': [
             (alike, row['probability'])
             for alike, row, there in zip(told['slice_dice'], told['rows'], held, strict=True)
@@ -556,7 +556,7 @@ def sentences(scans):
     told = moved[:, 1] > 0
     return [
         'Scans that are not good (a Dice below 0.95, more than a twentieth of the brain beyond '
-        f'the field of view, signal taken away, or a head that moved): '
+        f'the field of view, signal taken away, slices or a head that moved): '
         f'{sum(s["verdict"] != "good" for s in bad)} of {len(bad)} are not green. Good scans: '
         f'{sum(s["verdict"] == "good" for s in good)} of {len(good)} are green.',
         f'Slices by the probability of their mask: of those with a Dice below {WRONG_SLICE}, '
