@@ -42,6 +42,7 @@ from secondglance.models.choices import (
     TARGETS,
     TURNS,
 )
+from secondglance.models.saliency.methods import saliency_methods
 from secondglance.pipelines.execution.environment import ASKS_NO_NETWORK, environment
 
 COLLECT_FROM = 100_000
@@ -200,7 +201,12 @@ def build_parser() -> argparse.ArgumentParser:
         help='regions.nii.gz and regions.tsv of another atlas, with frame.json if its '
         "coordinates are not the rat atlas' (default: rat or mouse, by species)",
     )
-    add('--saliency', choices=SALIENCY_METHODS, default='guided')
+    add(
+        '--saliency',
+        choices=SALIENCY_METHODS,
+        default=SALIENCY_METHODS[0],
+        help='; '.join(f'{name}: {one.words}' for name, one in saliency_methods().items()),
+    )
     add('--target', choices=TARGETS, default='brain', help='class to explain')
     add('--smooth', type=int, default=0, metavar='N', help='mean saliency of N noisy copies')
     add('--enhance-peak', type=float, default=2.0, metavar='Z', help='standard score kept (2)')

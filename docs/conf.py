@@ -21,6 +21,7 @@ extensions = [
     'command_line',
     'mathml',
     'output_tables',
+    'registries',
     'workflow_graph',
 ]
 exclude_patterns = ['_build', '_ext', 'examples']

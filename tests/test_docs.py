@@ -4,6 +4,7 @@ import ast
 import inspect
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from secondglance.imaging.mask.methods import METHODS
 from secondglance.models.saliency.methods import saliency_methods
 from secondglance.models.training.recipes import RECIPES
 from secondglance.pipelines import Method
+from secondglance.simulation.contrast import CONTRASTS
 from secondglance.workflows import COMMANDS, build_parser, main
 
 ROOT = Path(__file__).parents[1]
@@ -29,17 +31,25 @@ PAGES = [ROOT / 'README.md', *sorted(DOCS.glob('*.md'))]
 
 
 @pytest.mark.parametrize(
-    ('page', 'names'),
+    ('page', 'kind', 'names'),
     [
-        ('placement.md', METHODS),
-        ('saliency.md', saliency_methods()),
-        ('models.md', RECIPES),
-        ('command-line.md', COMMANDS),
+        ('placement.md', 'masks', METHODS),
+        ('saliency.md', 'saliency', saliency_methods()),
+        ('models.md', 'recipes', RECIPES),
+        ('models.md', 'contrasts', CONTRASTS),
     ],
 )
-def test_page_names_every_entry_of_the_registry(page, names):
-    text = (DOCS / page).read_text()
-    assert [name for name in names if f'`{name}`' not in text and f' {name}' not in text] == []
+def test_a_page_lists_every_entry_of_the_registry(page, kind, names):
+    tables = runpy.run_path(str(DOCS / '_ext' / 'registry_rows.py'))['REGISTRIES']
+    titles, rows = tables[kind]()
+    assert [row[0] for row in rows] == list(names)
+    assert {len(row) for row in rows} == {len(titles)}
+    assert f'```{{registry}} {kind}\n```' in (DOCS / page).read_text()
+
+
+def test_the_page_of_the_command_line_names_every_command():
+    text = (DOCS / 'command-line.md').read_text()
+    assert [name for name in COMMANDS if f'`{name}`' not in text and f' {name}' not in text] == []
 
 
 # Commands

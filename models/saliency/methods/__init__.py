@@ -36,6 +36,11 @@ class SaliencyMethod:
     citation: str
     module: str
 
+    @property
+    def words(self) -> str:
+        """The citation without its source, for ``--help``."""
+        return self.citation.partition(' (')[0]
+
     def load(self) -> ModuleType:
         """Import the file of the method."""
         return importlib.import_module(f'{__name__}.{self.module}')
