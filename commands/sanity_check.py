@@ -121,9 +121,9 @@ def _read_subject(
 
     import numpy as np
 
-    from secondglance.files.geometry import check_geometry
     from secondglance.files.heads import read_head
     from secondglance.files.nifti import read_volume
+    from secondglance.files.nifti_header import check_geometry
     from secondglance.imaging.mask.cleaning import one_brain
     from secondglance.models.inference import predict
     from secondglance.models.pose import estimate_pose

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from secondglance.files.geometry import check_geometry
 from secondglance.files.nifti import check_donor, check_values, read_volume
+from secondglance.files.nifti_header import check_geometry
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.grids import SliceGrid
 from secondglance.imaging.pose import HeadStack, Pose

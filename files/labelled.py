@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secondglance.files.bids import Scan, find_reference, find_scans, find_subjects
-from secondglance.files.geometry import check_geometry
 from secondglance.files.gradient_table import read_bvals
 from secondglance.files.labels import WITHOUT_TABLE, find_label_table, read_reference
 from secondglance.files.nifti import check_values, read_volume
+from secondglance.files.nifti_header import check_geometry
 from secondglance.imaging.diffusion import select_b0
 from secondglance.imaging.errors import InputError
 

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import Bunch, File, SimpleInterface, TraitedSpec, traits
 
-from secondglance.files.geometry import affine_of
+from secondglance.files.nifti_header import affine_of
 from secondglance.files.stacks import read_stack, write_like, write_stack
 from secondglance.files.tables import read_tsv, write_tsv
 from secondglance.imaging.grids import voxel_volume

@@ -13,8 +13,8 @@ from nipype.interfaces.base import (
     isdefined,
 )
 
-from secondglance.files.geometry import affine_of, grid_of
 from secondglance.files.labels import class_labels, read_reference
+from secondglance.files.nifti_header import affine_of, grid_of
 from secondglance.files.stacks import write_stack
 from secondglance.files.tables import write_tsv
 from secondglance.imaging.labels import CLASSES

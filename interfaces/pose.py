@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import Bunch, File, SimpleInterface, TraitedSpec, traits
 
-from secondglance.files.geometry import affine_of
+from secondglance.files.nifti_header import affine_of
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.interfaces.network import NetworkSpec, device_of, load_model

@@ -18,14 +18,14 @@ from nipype.interfaces.base import (
 )
 from numpy.typing import NDArray
 
-from secondglance.files.geometry import (
+from secondglance.files.gradient_table import read_bvals
+from secondglance.files.nifti import check_values, read_volume, reading_notes
+from secondglance.files.nifti_header import (
     affine_of,
     check_geometry,
     scale_of,
     with_position,
 )
-from secondglance.files.gradient_table import read_bvals
-from secondglance.files.nifti import check_values, read_volume, reading_notes
 from secondglance.files.tables import read_tsv, write_tsv
 from secondglance.imaging.diffusion import B0_THRESHOLD, leave_out_empty, select_b0
 from secondglance.imaging.errors import InputError

@@ -18,7 +18,7 @@ from nipype.interfaces.base import (
 )
 
 from secondglance import __version__
-from secondglance.files.geometry import grid_of
+from secondglance.files.nifti_header import grid_of
 from secondglance.files.stacks import read_stack
 from secondglance.files.tables import columns_of, read_tsv
 from secondglance.imaging.mask.methods import METHODS

@@ -14,8 +14,8 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from secondglance.files.geometry import affine_of
 from secondglance.files.nifti import read_volume
+from secondglance.files.nifti_header import affine_of
 from secondglance.files.stacks import read_stack, write_like, write_stack
 from secondglance.files.tables import write_tsv
 from secondglance.imaging.enhancement import enhance

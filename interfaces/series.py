@@ -15,9 +15,9 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from secondglance.files.geometry import affine_of, scale_of, with_position
 from secondglance.files.gradient_table import read_bvals, read_bvecs
 from secondglance.files.nifti import read_volume
+from secondglance.files.nifti_header import affine_of, scale_of, with_position
 from secondglance.files.stacks import write_like
 from secondglance.imaging.diffusion import B0_THRESHOLD, rotate_bvecs
 from secondglance.imaging.motion import resample_motion

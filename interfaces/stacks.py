@@ -16,7 +16,7 @@ from nipype.interfaces.base import (
 )
 from nipype.utils.filemanip import fname_presuffix
 
-from secondglance.files.geometry import grid_of
+from secondglance.files.nifti_header import grid_of
 from secondglance.files.stacks import read_stack, write_like, write_stack
 from secondglance.imaging.grids import SliceGrid
 from secondglance.imaging.pose import HeadStack, Pose

@@ -18,8 +18,8 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from secondglance.files.geometry import affine_of, scale_of
 from secondglance.files.labels import file_labels
+from secondglance.files.nifti_header import affine_of, scale_of
 from secondglance.files.stacks import read_stack, write_like, write_stack
 from secondglance.files.tables import write_tsv
 from secondglance.imaging.grids import voxel_volume

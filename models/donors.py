@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from secondglance.data import donor_paths, donor_saliency_path
 from secondglance.files.bids import find_donor
 from secondglance.files.digests import digest_of
-from secondglance.files.geometry import check_geometry, species_of_mask
 from secondglance.files.heads import read_head
 from secondglance.files.nifti import read_volume
+from secondglance.files.nifti_header import check_geometry, species_of_mask
 from secondglance.imaging.placement.donors import Donor
 from secondglance.imaging.pose import Pose
 from secondglance.models.choices import AS_PUBLISHED, SaliencyOptions

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from secondglance.data import donor_paths, regions_path
 from secondglance.files.bids import find_donor
-from secondglance.files.geometry import check_geometry, with_position
 from secondglance.files.labels import file_labels
 from secondglance.files.nifti import check_donor, check_values, read_volume, reading_notes
+from secondglance.files.nifti_header import check_geometry, with_position
 from secondglance.files.regions import read_region_atlas
 from secondglance.files.stacks import image_like
 from secondglance.imaging.errors import InputError

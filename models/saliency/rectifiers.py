@@ -49,38 +49,11 @@ _OTHER_RECTIFIERS = (
 )
 
 
-# The operators themselves, which `RefuseFunctionalReLU` does not intercept
-_relu = torch.ops.aten.relu.default
+relu = torch.ops.aten.relu.default
+"""The operator itself, for the rules of methods: `RefuseFunctionalReLU` does not intercept it."""
 
-
-_relu_backward = torch.ops.aten.threshold_backward.default
-
-
-class GuidedReLU(torch.autograd.Function):
-    """ReLU that passes the gradient only where input and arriving gradient are positive."""
-
-    @staticmethod
-    def forward(ctx: Any, features: torch.Tensor) -> torch.Tensor:
-        rectified: torch.Tensor = _relu(features)
-        ctx.save_for_backward(rectified)
-        return rectified
-
-    @staticmethod
-    def backward(ctx: Any, *arriving: torch.Tensor) -> torch.Tensor:
-        (rectified,) = ctx.saved_tensors
-        return _relu_backward(_relu(arriving[0]), rectified, 0)
-
-
-class DeconvnetReLU(torch.autograd.Function):
-    """ReLU that passes the gradient only where the arriving gradient is positive."""
-
-    @staticmethod
-    def forward(ctx: Any, features: torch.Tensor) -> torch.Tensor:
-        return _relu(features)
-
-    @staticmethod
-    def backward(ctx: Any, *arriving: torch.Tensor) -> torch.Tensor:
-        return _relu(arriving[0])
+relu_backward = torch.ops.aten.threshold_backward.default
+"""From arriving gradient, rectified input and 0 to the gradient of a ReLU; likewise."""
 
 
 class Rectifier(nn.Module):

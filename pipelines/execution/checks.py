@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from secondglance.files.bids import Scan
-from secondglance.files.geometry import check_geometry
 from secondglance.files.gradient_table import read_bvals, read_bvecs
 from secondglance.files.labels import read_reference
 from secondglance.files.nifti import check_values, read_volume
+from secondglance.files.nifti_header import check_geometry
 from secondglance.imaging.diffusion import leave_out_empty, select_b0
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.pose import Pose

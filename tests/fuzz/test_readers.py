@@ -31,10 +31,10 @@ from secondglance.files.bids import (
 )
 from secondglance.files.bids_filters import read_filters
 from secondglance.files.digests import is_intact
-from secondglance.files.geometry import check_geometry
 from secondglance.files.gradient_table import read_bvals, read_bvecs
 from secondglance.files.labels import read_label_table
 from secondglance.files.nifti import read_volume, reading_notes
+from secondglance.files.nifti_header import check_geometry
 from secondglance.files.regions import read_frame, read_region_names
 from secondglance.imaging.diffusion import leave_out_empty, select_b0
 from secondglance.imaging.errors import InputError

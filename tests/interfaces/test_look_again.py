@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from secondglance.files.geometry import mark_scale
+from secondglance.files.nifti_header import mark_scale
 from secondglance.files.stacks import read_stack
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.tissues import LookAgain

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from secondglance.files.geometry import mark_scale
+from secondglance.files.nifti_header import mark_scale
 from secondglance.files.stacks import read_stack, write_stack
 from secondglance.imaging.mask.quality import EVIDENCE, SLICE_EVIDENCE, Calibration
 from secondglance.imaging.pose import Pose

@@ -12,7 +12,7 @@ from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
 from secondglance.models.inference import predict
 from secondglance.models.saliency.attribution import Smoothing, saliency, saliency_stack
-from secondglance.models.saliency.rectifiers import GuidedReLU
+from secondglance.models.saliency.methods.guided import GuidedReLU
 from secondglance.models.unet import UNet
 from secondglance.models.weights import LoadedModel
 

@@ -1,4 +1,4 @@
-"""Geometry of NIfTI files: lengths checked against each other, slice grid, species of a mask."""
+"""Headers of NIfTI files: lengths checked against each other, slice grid, species of a mask."""
 
 from __future__ import annotations
 

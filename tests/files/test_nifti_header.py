@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from secondglance.files.geometry import affine_of, check_geometry, scale_of, with_position
 from secondglance.files.nifti import read_volume
+from secondglance.files.nifti_header import affine_of, check_geometry, scale_of, with_position
 from secondglance.imaging.errors import InputError
 
 
