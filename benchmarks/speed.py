@@ -131,7 +131,7 @@ def single(folder: Path, repeats: int) -> dict[str, list[Run]]:
         ),
         'imports alone': lambda: run([sys.executable, '-c', IMPORTS], folder),
         'cold, without motion correction': lambda: segment(folder, *example, '--motion', 'none'),
-        'cold, two processes': lambda: segment(folder, *example, '--nprocs', '2'),
+        'cold, `--nprocs 2`': lambda: segment(folder, *example, '--nprocs', '2'),
         'cold': lambda: segment(folder, *example),
         'cached': lambda: segment(folder, *example, fresh=False),
         '`--help`': lambda: run([*COMMAND, '--help'], folder),
