@@ -434,7 +434,7 @@ def series_judgement(told):
     """Raise the flags of a series."""
     flags = {
         'head moved': jumps(told['rows'], told['pixel']),
-        'volume torn': motion_notes(told['rows']),
+        'volume torn': motion_notes(told['rows'], told['pixel']),
     }
     truth = np.array(told['truth'], float)
     return {

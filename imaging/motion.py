@@ -31,8 +31,9 @@ NOISE_LIKENESS = 0.2
 LEAST_LIKENESS = 0.5
 """Share of the usual correlation with the mean below which a volume was not registered."""
 
-WITHIN_VOLUME_MM = 0.12
-"""Distance between parts of a volume from which on it is reported; at rest it is 0.01 to 0.03."""
+WITHIN_VOLUME = 0.24
+"""Of a pixel: distance between parts of a volume from which on it is reported; at rest it is 0.01
+to 0.1."""
 
 PART_VOXELS = 36_000
 """On which the parts of a volume are compared."""

@@ -31,7 +31,7 @@ from secondglance.imaging.diffusion import B0_THRESHOLD, leave_out_empty, select
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.grids import slice_grid
 from secondglance.imaging.motion import (
-    WITHIN_VOLUME_MM,
+    WITHIN_VOLUME,
     estimate_motion,
     framewise_displacement,
     itk_text,
@@ -181,7 +181,7 @@ class _MotionCorrection(SimpleInterface):
         table = motion_table(found, kept, middle, left_out)
         path = in_cwd(self.inputs.in_file, runtime, '_confounds', '.tsv')
         self._results['confounds'] = write_tsv(table, path, digits=8)
-        self._results['notes'] = [*self.inputs.notes, *motion_notes(table)]
+        self._results['notes'] = [*self.inputs.notes, *motion_notes(table, self._pixel_mm(image))]
         self._write_matrices(image, kept, found, runtime)
         return runtime
 
@@ -248,14 +248,33 @@ class _MotionCorrection(SimpleInterface):
         Path(path).write_text(itk_text(motion.matrices, scale))
 
 
-def motion_notes(table: list[dict]) -> list[str]:
-    """Sentences on volumes that were left out, or moved while they were scanned."""
+def motion_notes(table: list[dict], pixel_mm: float) -> list[str]:
+    """Tell of volumes that were left out, or moved while they were scanned.
+
+    Parameters
+    ----------
+    table : list of dict
+        A row a volume, of `secondglance.imaging.motion_correction.COLUMNS`.
+    pixel_mm : float
+        Side of a pixel of the scan, mm of the animal.
+
+    Returns
+    -------
+    list of str
+        A sentence each.
+
+    Examples
+    --------
+    >>> table = [{'volume': 3, 'excluded': 'n/a', 'within_volume': 0.1}]
+    >>> len(motion_notes(table, 0.25)), len(motion_notes(table, 0.5))
+    (1, 0)
+    """
     notes = []
     for reason, words in LEFT_OUT.items():
         found = [str(row['volume']) for row in table if row['excluded'] == reason]
         if found:
             notes.append(f'Left out of the mean ({words}): volumes {", ".join(found)}.')
-    moved = [row for row in table if (row['within_volume'] or 0) > WITHIN_VOLUME_MM]
+    moved = [row for row in table if (row['within_volume'] or 0) > WITHIN_VOLUME * pixel_mm]
     if moved:
         notes.append(
             'The head moved while these volumes were scanned, so that their slices do not fit '

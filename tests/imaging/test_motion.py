@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from secondglance.imaging.motion import (
-    WITHIN_VOLUME_MM,
+    WITHIN_VOLUME,
     estimate_motion,
     framewise_displacement,
     itk_text,
@@ -30,7 +30,11 @@ SHAPE = (37, 32, 26)
 BAR_MM = 0.02
 
 
-def oblique(flip: int = 1, voxel=(0.5, 0.55, 0.7)) -> np.ndarray:
+PIXEL = 0.5
+"""Of the phantom, mm."""
+
+
+def oblique(flip: int = 1, voxel=(PIXEL, 0.55, 0.7)) -> np.ndarray:
     """An affine tilted by 20°, off the origin; `flip` is the sign of its determinant."""
     tilt = Rotation.from_rotvec([0.2, -0.25, 0.15]).as_matrix()
     linear = tilt @ np.diag([flip, 1, 1]) @ np.diag(voxel)
@@ -309,7 +313,7 @@ def test_slices_that_moved_while_others_did_not_are_noticed(rng, part):
     volumes[:, :, part, 3] = moved[:, :, part]
     matrices, _ = estimate_motion(volumes, affine, reference=0)
     within = within_volume_motion(volumes, affine, matrices, 2)
-    assert within[3] > WITHIN_VOLUME_MM
+    assert within[3] > WITHIN_VOLUME * PIXEL
     assert np.delete(within, 3).max() < 0.7 * within[3]
 
 
@@ -399,8 +403,8 @@ def test_parts_that_moved_do_not_make_still_volumes_seem_to_move(rng):
     volumes[:, :, ::2, 1] = moved[:, :, ::2]
     still = np.tile(np.eye(4), (3, 1, 1))
     within = within_volume_motion(volumes, affine, still, 2)
-    assert within[1] > WITHIN_VOLUME_MM
-    assert within[[0, 2]].max() < 0.5 * WITHIN_VOLUME_MM
+    assert within[1] > WITHIN_VOLUME * PIXEL
+    assert within[[0, 2]].max() < 0.5 * WITHIN_VOLUME * PIXEL
     # Twice as bright a volume is as far apart
     bright = volumes * np.array([1.0, 3.0, 1.0])
     np.testing.assert_allclose(
@@ -416,7 +420,7 @@ def test_parts_are_those_of_the_slices(rng):
     volumes[:18, :, :, 3] = moved[:18]
     still = np.tile(np.eye(4), (5, 1, 1))
     along, across = (within_volume_motion(volumes, affine, still, axis)[3] for axis in (0, 2))
-    assert along > WITHIN_VOLUME_MM
+    assert along > WITHIN_VOLUME * PIXEL
     assert across < 0.85 * along
 
 
@@ -429,7 +433,7 @@ def test_parts_are_compared_where_their_volume_lies(rng):
     )
     volumes = np.stack([phantom.scan(matrix, rng, 30) for matrix in matrices], axis=-1)
     within = within_volume_motion(volumes, affine, matrices, 2)
-    assert within.max() < 0.6 * WITHIN_VOLUME_MM
+    assert within.max() < 0.6 * WITHIN_VOLUME * PIXEL
 
 
 def test_rotations_are_about_x_then_y_then_z():
