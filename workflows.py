@@ -145,25 +145,42 @@ def build_parser() -> argparse.ArgumentParser:
         '<output-dir>-work where the current folder holds raw data',
     )
     add = parser.add_argument_group('how it is done').add_argument
-    add('--motion', choices=('auto', 'fsl', 'sitk', 'none'), default='auto')
+    add(
+        '--motion',
+        choices=('auto', 'fsl', 'sitk', 'none'),
+        default='auto',
+        help="FSL's MCFLIRT, the embedded engine (SimpleITK), or none; default: FSL where it is "
+        'installed',
+    )
     add(
         '--voxel-scale',
         type=float,
         metavar='F',
         help='multiply the lengths of the header by F to have mm; default: checked and estimated',
     )
-    add('--b0-threshold', type=float, default=50.0, metavar='B', help='s/mm² (50)')
+    add(
+        '--b0-threshold',
+        type=float,
+        default=50.0,
+        metavar='B',
+        help='largest b-value of a b0 volume, s/mm² (50)',
+    )
     add('--all-b0', action='store_true', help='every volume is b0: an EPI time series')
     add('--species', choices=(AUTO, *BRAIN_SIZE), default=AUTO, help='default: estimated')
-    add('--slice-axis', choices=('auto', 'i', 'j', 'k'), default='auto')
+    add(
+        '--slice-axis',
+        choices=('auto', 'i', 'j', 'k'),
+        default='auto',
+        help='voxel axis from slice to slice; default: estimated',
+    )
     add(
         '--turn',
         choices=TURNS,
         default=TURNS[0],
         help='degrees by which slices are turned to be upright; default: estimated',
     )
-    add('--weights', type=Path, help='weights of the network, safetensors')
-    add('--refinement', type=Path, help='weights of the refinement of its mask, safetensors')
+    add('--weights', type=Path, help='of the first glance, .safetensors; default: those that ship')
+    add('--refinement', type=Path, help='weights of the refinement of the mask; likewise')
     add(
         '--donor',
         type=Path,
@@ -186,7 +203,7 @@ def build_parser() -> argparse.ArgumentParser:
         help='tissues by a second network, from head, mask and position in the brain; by the '
         'first network on the masked image, as in the paper; or by the first glance',
     )
-    add('--second-weights', type=Path, help='weights of the second glance, safetensors')
+    add('--second-weights', type=Path, help='weights of the second glance; likewise')
     add(
         '--save-preproc',
         action='store_true',
@@ -207,10 +224,16 @@ def build_parser() -> argparse.ArgumentParser:
         default=SALIENCY_METHODS[0],
         help='; '.join(f'{name}: {one.words}' for name, one in saliency_methods().items()),
     )
-    add('--target', choices=TARGETS, default='brain', help='class to explain')
+    add('--target', choices=TARGETS, default='brain', help='class to explain (brain)')
     add('--smooth', type=int, default=0, metavar='N', help='mean saliency of N noisy copies')
     add('--enhance-peak', type=float, default=2.0, metavar='Z', help='standard score kept (2)')
-    add('--enhance-width', type=float, default=0.5, metavar='Z', help='width of it (0.5)')
+    add(
+        '--enhance-width',
+        type=float,
+        default=0.5,
+        metavar='Z',
+        help='width of the range kept (0.5)',
+    )
     add = parser.add_argument_group('further saliency maps').add_argument
     add('--explain', nargs='+', choices=TARGETS, default=[], help='saliency of these as well')
     add(
@@ -220,20 +243,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument_group('how it runs').add_argument
     add('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    add('--slices-per-job', type=int, default=0, metavar='N', help='slab of a process (all)')
+    add('--slices-per-job', type=int, default=0, metavar='N', help='slices of one job (all)')
     add(
         '--nprocs',
         type=int,
         help='scans at a time (one a core); of one scan processes, with --slices-per-job (1)',
     )
-    add('--mem-gb', type=float, help='memory that the plugin may use')
+    add('--mem-gb', type=float, help='memory to use at most, GB')
     add('--plugin', help='Nipype plugin; default: Linear for one process, else MultiProc')
     add('--plugin-args', type=Path, metavar='FILE.yml', help='arguments of the plugin')
-    add('--worker', metavar='NAME', help='who runs many scans: cf (default), slurm, sge, dask …')
+    add('--worker', metavar='NAME', help='what runs many scans: cf (default), slurm, sge, dask …')
     add('--worker-args', type=Path, metavar='FILE.yml', help='arguments of the worker')
-    add('--retry-failed', action='store_true', help='try again what failed before')
+    add('--retry-failed', action='store_true', help='run scans again that failed before')
     add('--clean', action='store_true', help='remove the cache of each scan that is finished')
-    add('--stop-on-first-crash', action='store_true')
+    add('--stop-on-first-crash', action='store_true', help='start no other scan after a failure')
     add('--dry-run', action='store_true', help='print what would be done, run nothing')
     add(
         '--graph',

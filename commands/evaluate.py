@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         'Judge weights by scans that a person has labelled (--bids-dir), or by simulated animals. '
         'Every scan is segmented without a mask, with the mask of each method, and, where its '
-        'tissues are labelled, with the mask drawn by hand. Inside a mask the second glance tells '
-        'the tissues, as in `run`. Simulated animals judge the network of the first glance alone.'
+        'tissues are labelled, with the mask drawn by hand. Inside a mask the second glance '
+        'segments the tissues, as in `run`. Simulated animals judge the network of the first '
+        'glance alone.'
     )
     parser.add_argument('--weights', type=Path, help='default: those that ship')
     parser.add_argument('--refinement', type=Path, help='default: that which ships')

@@ -36,7 +36,10 @@ B_VALUE = 1000.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.description = __doc__
+    parser.description = (
+        'Simulate a BIDS data set of rats: diffusion series with motion, and their truth, brain '
+        'mask and tissue labels.'
+    )
     parser.add_argument('--output', type=Path, required=True, help='folder of the new data set')
     parser.add_argument('--subjects', type=int, default=4, help='how many animals (4)')
     parser.add_argument('--seed', type=int, default=0, help='same seed, same animals (0)')

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``secondglance train``."""
     parser.description = (
         'Train a network on labelled scans (--bids-dir) and simulated animals, or on these alone. '
-        'A line every few seconds tells loss, validation Dice and the time left; the same call '
+        'A line every few seconds has loss, validation Dice and the time left; the same call '
         'goes on where it was stopped. On two CPU cores fine-tune takes 5 to 10 minutes, robust '
         'one and a half to three hours; a GPU is used where there is one. Needs the extra: pip '
         "install 'secondglance[train]'."

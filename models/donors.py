@@ -227,7 +227,7 @@ def compute_donor(
     device: str = 'cpu',
     animal: str = '',
 ) -> PlacedDonor:
-    """Prepare a donor anew, whatever ships.
+    """Compute the saliency of a donor, even of one that ships.
 
     Parameters, result and errors are those of `placed_donor`.
     """

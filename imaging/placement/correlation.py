@@ -82,7 +82,7 @@ def peaks_with(images: NDArray[np.float32]) -> Callable[[NDArray, NDArray], NDAr
 
 
 def centre_on(mask: NDArray, shape: tuple[int, int], *stacks: NDArray) -> tuple[NDArray, ...]:
-    """Frame stacks anew, with the middle of a mask's bounding box in the middle.
+    """Frame stacks again, with the middle of a mask's bounding box in the middle.
 
     Parameters
     ----------

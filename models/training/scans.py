@@ -62,7 +62,7 @@ def draw_scans(
     side: int,
     background_free: float = 0.35,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw slices of labelled scans: each animal as often, posed anew, through another scanner.
+    """Draw slices of labelled scans: each animal as often, in a new pose, by another scanner.
 
     Parameters
     ----------

@@ -164,8 +164,8 @@ def image_of_record(folder: Path, scan: Scan) -> str | None:
     """Find the other animal's image if results under a scan's name were made from one.
 
     An image of another path and content is another's. So is one of the same path, as of two
-    containers, if its data set has another name; without one it may be the same scan anew, which
-    :func:`replacement` is to say.
+    containers, if its data set has another name; without one it may be a new export of the same
+    scan, which :func:`replacement` is to say.
 
     Parameters
     ----------
