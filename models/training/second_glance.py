@@ -38,7 +38,7 @@ HEADS_EACH = 8
 """Stacks that are drawn of every simulated animal."""
 
 SCANS_EACH = 12
-"""Samples of each labelled scan: one as it is, the others in other poses and contrasts."""
+"""Samples of each labelled scan: half as it is, half in other poses and contrasts."""
 
 SIZES = (0.78, 1.08)
 """Sizes of simulated animals beside the atlas."""
@@ -185,13 +185,16 @@ class SamplePool:
         ]
 
     def scan(self, one: PlacedStack, name: str, variants: int = SCANS_EACH) -> list[torch.Tensor]:
-        """One labelled scan, as it is and in other poses and contrasts."""
+        """One labelled scan, half of the times as it is, else in another pose and contrast.
+
+        A network that meets a scan mostly in other contrasts learns little of the one that it has.
+        """
         paths = [self._path('scans', f'{name}-{j}') for j in range(variants)]
         for j, path in enumerate(paths):
             if path.exists():
                 continue
             rng = np.random.default_rng([self.seed, 6, j, *name.encode()])
-            self._keep(lay_out(redraw_placed(one, rng, as_it_is=j == 0), rng), path)
+            self._keep(lay_out(redraw_placed(one, rng, as_it_is=2 * j < variants), rng), path)
         return self._read(paths)
 
     def _path(self, kind: str, name: str) -> Path:
