@@ -37,19 +37,19 @@ if TYPE_CHECKING:
     from secondglance.models.second_glance.volume import VolumeGlance
 
 
-class _SegmentInputSpec(NetworkSpec):
+class _PredictInputSpec(NetworkSpec):
     in_file = File(exists=True, mandatory=True, desc='slab, (H, W, N)')
 
 
-class _SegmentOutputSpec(TraitedSpec):
+class _PredictOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc='class probabilities, (H, W, N, 4)')
 
 
-class Segment(SimpleInterface):
+class Predict(SimpleInterface):
     """Infer the class probabilities of a slab."""
 
-    input_spec = _SegmentInputSpec
-    output_spec = _SegmentOutputSpec
+    input_spec = _PredictInputSpec
+    output_spec = _PredictOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         from secondglance.models.inference import predict

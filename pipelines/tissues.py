@@ -8,7 +8,7 @@ from nipype.pipeline.engine import MapNode, Node, Workflow
 
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.stacks import ToSlabs
-from secondglance.interfaces.tissues import Labels, LookAgain, Segment
+from secondglance.interfaces.tissues import Labels, LookAgain, Predict
 from secondglance.models.choices import SECOND_GLANCES
 from secondglance.models.weights import default_second_glance, default_weights, weights_spacing
 from secondglance.pipelines.edges import same
@@ -124,7 +124,7 @@ def init_tissues_wf(
     # Background set to zero, as in the paper
     slabs = Node(ToSlabs(**execution.slabs), name='slabs')
     second = MapNode(
-        Segment(weights=weights, **execution.network),
+        Predict(weights=weights, **execution.network),
         iterfield=['in_file'],
         n_procs=execution.threads,
         mem_gb=1.0,

@@ -30,7 +30,7 @@ from secondglance.interfaces.pose import EstimatePose
 from secondglance.interfaces.preprocessing import SitkMotion
 from secondglance.interfaces.saliency import Enhance, Explain, Saliency
 from secondglance.interfaces.stacks import ToNative, ToSlabs
-from secondglance.interfaces.tissues import Labels, Segment
+from secondglance.interfaces.tissues import Labels, LookAgain, Predict
 from secondglance.pipelines.execution.cohort import load_pydra
 from secondglance.pipelines.settings import absolute
 
@@ -48,7 +48,8 @@ STAGES = {
     'place': Place,
     'refine': Refine,
     'brain': SelectMask,
-    'second_glance': Segment,
+    'look_again': LookAgain,
+    'second_glance': Predict,
     'labels': Labels,
     'explain': Explain,
 }

@@ -14,7 +14,7 @@ from secondglance.imaging.lognormality import lognormal_fit
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.brain import Refine
 from secondglance.interfaces.saliency import Enhance, Saliency
-from secondglance.interfaces.tissues import Segment
+from secondglance.interfaces.tissues import Predict
 from secondglance.models.brain_refinement import refine
 from secondglance.models.inference import predict
 from secondglance.models.saliency.attribution import Smoothing, saliency_stack
@@ -59,7 +59,7 @@ def test_saliency_is_of_the_options_that_are_asked_for(head):
 
 def test_probabilities_are_those_of_the_network(head):
     _, stack, path, grid = head
-    found = Segment(in_file=path, weights=str(default_weights())).run().outputs.out_file
+    found = Predict(in_file=path, weights=str(default_weights())).run().outputs.out_file
     written, affine = read_stack(found)
     np.testing.assert_array_equal(written, predict(load_weights(default_weights()), stack))
     np.testing.assert_allclose(affine, grid.affine, atol=1e-6)
