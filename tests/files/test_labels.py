@@ -12,6 +12,7 @@ from secondglance.files.labels import (
     file_labels,
     find_label_table,
     labels_table,
+    read_label_table,
     read_reference,
 )
 from secondglance.files.tables import read_tsv
@@ -217,3 +218,19 @@ def test_what_a_table_says_of_the_tissue_counts_more_than_a_name(reference, colu
     table = f'index\tname\t{column}\n3\tgrey\t{value}\n'
     found = read_reference(reference(np.full((4, 4, 4), 3), table))
     assert np.unique(found.labels).tolist() == [CLASSES.index(place)]
+
+
+@pytest.mark.parametrize(
+    ('names', 'place'),
+    [
+        (('Background', 'bg', 'none', 'Clear_Label', 'outside'), 0),
+        (('wm', 'White', 'white matter'), CLASSES.index('WM')),
+        (('gm', 'grey', 'Gray', 'grey matter', 'Gray_Matter'), CLASSES.index('GM')),
+        (('csf', 'Fluid', 'cerebrospinal fluid', 'Cerebro-spinal fluid'), CLASSES.index('CSF')),
+    ],
+)
+def test_words_that_people_use_are_known(tmp_path, names, place):
+    rows = ''.join(f'{index}\t{name}\n' for index, name in enumerate(names, 5))
+    (tmp_path / 'a.tsv').write_text(f'index\tname\n{rows}1\tWM\n')
+    known = read_label_table(tmp_path / 'a.tsv')
+    assert {known[index] for index in range(5, 5 + len(names))} == {place}

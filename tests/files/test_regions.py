@@ -70,6 +70,8 @@ def test_table_beside_a_map_has_the_columns_of_bids(folder):
         ('regions.nii.gz', None, '0 files'),
         ('frame.json', '{"to_rat": [[1]]}', '4 by 4'),
         ('frame.json', 'no', '4 by 4'),
+        # A plane of the atlas for all of the rat's
+        ('frame.json', json.dumps({'to_rat': np.diag([1, 1, 0, 1]).tolist()}), '4 by 4'),
     ],
 )
 def test_a_broken_atlas_is_refused(folder, name, text, reason):
@@ -95,3 +97,17 @@ def test_an_atlas_is_one_volume_of_labels(folder, shape, value):
     nib.save(nib.Nifti1Image(labels, np.eye(4)), folder / 'regions.nii.gz')
     with pytest.raises(InputError, match='one volume of labels'):
         read_region_atlas(folder)
+
+
+def test_labels_are_those_that_sixteen_bits_hold(folder):
+    labels = np.zeros((4, 5, 6), np.int32)
+    labels[1] = 32767
+    for label in (32767, 32768):
+        labels[1] = label
+        nib.save(nib.Nifti1Image(labels, np.eye(4)), folder / 'regions.nii.gz')
+        (folder / 'regions.tsv').write_text(f'index\tname\n{label}\tlast\n')
+        if label == 32767:
+            assert read_region_atlas(folder).labels.max() == label
+        else:
+            with pytest.raises(InputError, match='32768'):
+                read_region_atlas(folder)

@@ -23,7 +23,7 @@ from secondglance.imaging.motion import (
     unlike_mean,
     within_volume_motion,
 )
-from secondglance.imaging.registration import FineModel
+from secondglance.imaging.registration import FineModel, _step, in_blocks
 from secondglance.imaging.species import HEAD_RADIUS_MM
 
 SHAPE = (37, 32, 26)
@@ -505,3 +505,18 @@ def test_what_does_not_show_the_head_is_left_where_it_is(rng):
     model = FineModel(fixed, size, (np.array(SHAPE) - 1) / 2 * size)
     assert np.abs(model.align(moved, np.eye(4)) - np.eye(4)).max() > 0.2
     np.testing.assert_array_equal(model.align(200 - moved, np.eye(4)), np.eye(4))
+
+
+def test_voxels_beyond_4685_robust_deviations_are_ignored():
+    """Tukey's biweight: (1 − (x / 4.685)²)², with 95 % of the efficiency under normal noise."""
+    n = 4000
+    noise = np.random.default_rng(1).standard_normal(n)
+    values = noise.copy()
+    values[:3] = 4.6, 4.8, 50
+    columns = in_blocks(np.zeros((1, n)))
+    _, weights = _step(columns, values, np.ones(n), np.ones(n, bool))
+    spread = 1.4826 * np.median(np.abs(values)) + 1e-3
+    expected = np.clip(1 - (values / spread / 4.685) ** 2, 0, None) ** 2
+    np.testing.assert_allclose(weights, expected, atol=1e-12)
+    assert weights[0] > 0
+    assert not weights[1:3].any()

@@ -158,3 +158,11 @@ def test_a_slice_that_was_emptied_ends_no_other_slices_cut():
     # Behind it there is what the placed mask knows, and no more
     np.testing.assert_array_equal(found[6], placed[6])
     assert not found[0, 19:21, edge + 7].any()
+
+
+def test_of_two_slices_the_larger_is_the_brains_middle():
+    """Cut from the smaller outwards, the larger would lose what lies far beyond it."""
+    h, w = np.mgrid[-30:30, -30:30] * 0.3
+    stack = np.array([(np.hypot(h, w) < r) * 0.9 for r in (1.5, 6.0)])
+    for images in (stack, stack[::-1]):
+        np.testing.assert_array_equal(one_brain(images, 0.3, 1.0) >= 0.5, images > 0)

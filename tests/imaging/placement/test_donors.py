@@ -10,6 +10,7 @@ from secondglance.imaging.placement.correlation import centre_on
 from secondglance.imaging.placement.donors import (
     Donor,
     kernels_of,
+    match_donors,
     place_from_bank,
     place_stack,
     surfaces_of,
@@ -197,3 +198,12 @@ def test_the_size_of_a_mask_is_found_by_the_donor_that_is_taken(rng):
     assert of_two.match.index == 1
     np.testing.assert_array_equal(of_two.mask, alone.mask)
     assert of_two.match.scale == alone.match.scale
+
+
+def test_a_mask_is_moved_alone_unless_more_is_asked_for(rng):
+    donor = animal(rng)
+    subject = ndimage.zoom(donor.enhanced, (1, 1.1, 1.1), order=1)
+    moved = match_donors(subject, POSITIONS, [donor])
+    assert (moved.scale, moved.degrees) == (1, 0)
+    assert place_from_bank(subject, POSITIONS, [donor]).match.scale == 1
+    assert match_donors(subject, POSITIONS, [donor], similarity=True).scale > 1
