@@ -244,7 +244,7 @@ class FineModel:
             inside, values = look(pull)
             if inside.sum() < 10 * len(self.columns):
                 return rest
-            found, fresh = _step(columns, values, np.where(inside, weights, 0), inside)
+            found, fresh = robust_step(columns, values, np.where(inside, weights, 0), inside)
             weights = np.where(inside, fresh, weights)
             if not np.isfinite(found).all() or found[GAIN] <= 0:
                 return rest
@@ -292,7 +292,7 @@ class FineModel:
                 of_part, shown = in_blocks(columns[:, chosen]), values[chosen]
                 every, weights = np.ones(len(shown), bool), np.ones(len(shown))
                 for _ in range(PART_STEPS):
-                    found, weights = _step(of_part, shown, weights, every)
+                    found, weights = robust_step(of_part, shown, weights, every)
                 if not np.isfinite(found).all() or found[GAIN] <= 0:
                     return 0.0
                 rotation, shift = found[:3] / found[GAIN], found[3:6] / found[GAIN]
@@ -310,7 +310,7 @@ def in_blocks(rows: NDArray) -> NDArray[np.float64]:
     return np.ascontiguousarray(np.moveaxis(filled.reshape(*lead, count, BLOCK_VOXELS), -2, 0))
 
 
-def _step(
+def robust_step(
     columns: NDArray, values: NDArray, weights: NDArray, inside: NDArray
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Coefficients of the columns in blocks, and the weights (N,) for the next step.

@@ -23,7 +23,7 @@ from secondglance.imaging.motion import (
     unlike_mean,
     within_volume_motion,
 )
-from secondglance.imaging.registration import FineModel, _step, in_blocks
+from secondglance.imaging.registration import FineModel, robust_step, in_blocks
 from secondglance.imaging.species import HEAD_RADIUS_MM
 
 SHAPE = (37, 32, 26)
@@ -514,7 +514,7 @@ def test_voxels_beyond_4685_robust_deviations_are_ignored():
     values = noise.copy()
     values[:3] = 4.6, 4.8, 50
     columns = in_blocks(np.zeros((1, n)))
-    _, weights = _step(columns, values, np.ones(n), np.ones(n, bool))
+    _, weights = robust_step(columns, values, np.ones(n), np.ones(n, bool))
     spread = 1.4826 * np.median(np.abs(values)) + 1e-3
     expected = np.clip(1 - (values / spread / 4.685) ** 2, 0, None) ** 2
     np.testing.assert_allclose(weights, expected, atol=1e-12)
