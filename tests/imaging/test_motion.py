@@ -23,7 +23,7 @@ from secondglance.imaging.motion import (
     unlike_mean,
     within_volume_motion,
 )
-from secondglance.imaging.registration import FineModel, robust_step, in_blocks
+from secondglance.imaging.registration import FineModel, in_blocks, robust_step
 from secondglance.imaging.species import HEAD_RADIUS_MM
 
 SHAPE = (37, 32, 26)

@@ -80,3 +80,15 @@ def test_a_file_that_is_not_there_is_refused_before_and_noticed_after(interface)
 def test_every_input_and_output_says_what_it_is(interface):
     for spec in (interface.input_spec, interface.output_spec):
         assert all(trait.desc for _, trait, _ in traits_of(spec))
+
+
+@pytest.mark.parametrize('interface', INTERFACES)
+def test_what_cannot_change_a_result_does_not_count_for_the_cache(interface):
+    """Threads, devices and folders of caches; all else counts."""
+    hashed = {
+        name: not trait.nohash
+        for name, trait in interface.input_spec().traits(transient=None).items()
+        if not name.startswith('trait_')
+    }
+    free = {'num_threads', 'device', 'use_gpu', 'cache_dir'}
+    assert {name for name, counts in hashed.items() if not counts} == free & set(hashed)

@@ -157,3 +157,16 @@ def test_slices_from_the_middle_three_fifths_are_looked_at():
     assert middle_slices(np.arange(10)).tolist() == [2, 3, 4, 5, 6, 7]
     assert middle_slices(np.arange(50)).tolist() == [10, 15, 21, 27, 33, 39]
     assert middle_slices(np.arange(2)).tolist() == [0]
+
+
+@pytest.mark.parametrize(('species', 'turns'), [('rat', 1), ('auto', 1), ('rat', None)])
+def test_what_is_told_of_a_pose_is_taken_and_the_rest_is_estimated(model, species, turns):
+    """Where all is told, not a voxel is looked at."""
+    image = nib.load(example_rat()[0])
+    asked = {'species': species, 'quarter_turns': turns, 'slice_axis': 'k'}
+    pose = estimate_pose(model, np.asarray(image.dataobj)[:, :, 6:12], image.affine, **asked)
+    # The example lies upright
+    assert (pose.species, pose.quarter_turns) == ('rat', turns or 0)
+    assert (pose.spacing, pose.slice_axis) == (model.spacing, 'k')
+    told = estimate_pose(model, None, None, species='mouse', quarter_turns=3)
+    assert (told.species, told.quarter_turns) == ('mouse', 3)

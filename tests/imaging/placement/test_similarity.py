@@ -31,7 +31,7 @@ def test_known_scale_and_rotation_are_found(animal, scale, degrees, rng):
     subject = transform(edges, scale, degrees) + 0.05 * rng.random(edges.shape)
     subject = np.roll(subject, (3, -4), axis=(1, 2))
     found = align(subject, rim_kernels(edges, masks))
-    assert found == (pytest.approx(scale, abs=0.03), pytest.approx(degrees, abs=2.5))
+    assert found == (pytest.approx(scale, abs=0.03), pytest.approx(degrees, abs=1.5))
 
 
 def test_rotation_turns_from_the_first_axis_to_the_second():
