@@ -229,6 +229,14 @@ def test_report_is_there_and_holds_its_figures(run):
     assert 'SimpleITK' in (run.folder / 'out/sub-01.html').read_text()
 
 
+def test_references_of_what_ran_lie_beside_its_settings(run):
+    logs = run.folder / 'out/logs'
+    text, entries = ((logs / f'sub-01_dwi_CITATION.{kind}').read_text() for kind in ('md', 'bib'))
+    assert 'segmented with secondglance' in text
+    assert '@inproceedings{matos2019,' in entries
+    assert entries.count('doi = ') + entries.count('eprint = ') == text.count('\n- ')
+
+
 def test_settings_are_written_as_toml(run):
     import tomllib
 
