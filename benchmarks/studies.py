@@ -12,7 +12,8 @@ healthy and with each of `ILLS`, segmented by each kind of second glance inside 
 inside the mask of the network. Near the illness (within 0.6 mm of a pixel that is now of another
 tissue) and elsewhere: Dice of the tissues, and in brackets that of the same pixels of the healthy
 animal. Of the pixels that are now of another tissue: the share that is labelled as the image shows
-it, and the share that is labelled as in the healthy animal. ``--simulated 0`` for this alone.
+it, and the share that is labelled as in the healthy animal. ``--simulated 0`` for this alone,
+``--kinds`` and ``--masks`` for less of it.
 Cost (``--cost 5`` alone): core-seconds, on one thread, of the second glance, with regions and
 without, beside the forward pass of the first glance; least of so many. The example's real rat, and
 a simulated one of 64 × 64 × 40.
@@ -37,7 +38,7 @@ from secondglance.models.choices import SECOND_GLANCES
 from secondglance.models.donors import read_donors
 from secondglance.models.inference import predict
 from secondglance.models.second_glance.volume import glance_at_volume
-from secondglance.models.segment import find_brain, look_again
+from secondglance.models.segment import find_brain, first_glance, look_again
 from secondglance.models.training.scans import read_labelled_scans
 from secondglance.models.weights import (
     REFINEMENT,
@@ -58,6 +59,7 @@ from secondglance.simulation.head_volume import simulate_head
 
 BAND_MM = 1.0
 APART_MM = 0.75
+MASKS = ('true', 'predicted')
 RIM_MM = 1.2
 """Fluid deeper in the forebrain than this is that of the ventricles."""
 
@@ -66,6 +68,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--simulated', type=int, default=24, metavar='N', help='heads (24)')
     parser.add_argument('--ill', type=int, default=6, metavar='N', help='animals (6)')
+    parser.add_argument('--kinds', nargs='+', choices=SECOND_GLANCES, default=SECOND_GLANCES)
+    parser.add_argument('--masks', nargs='+', choices=MASKS, default=MASKS)
     parser.add_argument('--contrast', choices=CONTRASTS, default='b0', help='of the ill (b0)')
     parser.add_argument('--atlas', type=Path, default=atlas_path())
     parser.add_argument('--bids-dir', type=Path, help='real heads as well')
@@ -195,18 +199,23 @@ def segment_all(maps, number, args, networks, donors):
     affine = np.diag([model.spacing, APART_MM, model.spacing, 1.0])
     pose = Pose('rat', model.spacing)
     grid = pose.grid(images.shape, affine)
-    found = find_brain(model, networks['refinement'], pose.stack(grid, images), donors)
-    masks = {'true': truth > 0, 'predicted': grid.to_native(found.brain.mask) >= 0.5}
+    head = pose.stack(grid, images)
+    masks = {'true': truth > 0}
+    if 'predicted' in args.masks:
+        found = find_brain(model, networks['refinement'], head, donors)
+        first, masks['predicted'] = found.first, grid.to_native(found.brain.mask) >= 0.5
+    else:
+        first = first_glance(model, head.images)
     told = {}
-    for name, mask in masks.items():
-        for kind in SECOND_GLANCES:
+    for name in args.masks:
+        for kind in args.kinds:
             tissues, _ = look_again(
                 kind,
                 images,
-                mask,
+                masks[name],
                 affine,
                 pose,
-                first=found.first,
+                first=first,
                 model=model,
                 network=networks['network'],
             )
