@@ -45,8 +45,8 @@ SIZES = (0.8, 0.9, 1.0, 1.1, 1.2)
 VOXELS = (0.15, 0.3, 0.45, 0.6)
 APART_MM = 0.75
 EYES = {
-    "as far as a rat's": EYE_MM,
     'touching': {'eye': (5.0, 11.2, 0.5, 2.6), 'lens': (5.5, 11.6, 0.5, 1.6)},
+    "as far as a rat's": EYE_MM,
 }
 """Where eyes are, in mm of a rat, as of `EYE_MM`: 2.4 or 5 mm from the middle to their edge."""
 
