@@ -556,11 +556,15 @@ def sentences(scans):
     far, near = moved[:, 0] > PIXEL, moved[:, 0] <= PIXEL
     torn = counted([pair for scan in scans for pair in scan['parts']])
     told = moved[:, 1] > 0
+    passed = [f'{s["animal"]}, {TOLD[s["copy"]]}' for s in bad if s['verdict'] == 'good']
+    alarms = [f'{s["animal"]}, {TOLD[s["copy"]]}' for s in good if s['verdict'] != 'good']
     return [
         'Scans that are not good (a Dice below 0.95, more than a twentieth of the brain beyond '
         f'the field of view, signal taken away, slices or a head that moved): '
         f'{sum(s["verdict"] != "good" for s in bad)} of {len(bad)} are not green. Good scans: '
         f'{sum(s["verdict"] == "good" for s in good)} of {len(good)} are green.',
+        f'Not noticed: {"; ".join(passed) or "none"}. Not green though good: '
+        f'{"; ".join(alarms) or "none"}.',
         f'Slices by the probability of their mask: of those with a Dice below {WRONG_SLICE}, '
         f'{(named & wrong).sum()} of {wrong.sum()} are named; of those with {RIGHT_SLICE} or '
         f'more, {(named & right).sum()} of {right.sum()}. By the flag that is meant for a copy '
