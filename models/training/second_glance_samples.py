@@ -21,6 +21,7 @@ from secondglance.models.second_glance.channels import (
     brain_input,
 )
 from secondglance.models.second_glance.grid import SPACING_MM
+from secondglance.models.training.painted_lesions import paint_lesions
 from secondglance.models.training.scans import frame, recolour
 from secondglance.simulation.brains import imperfect_masks
 from secondglance.simulation.deformation import pose_grid, resample
@@ -263,8 +264,10 @@ def vary_samples(
     fractions = targets[:, :3].clamp(0, 1)
     fractions = fractions / fractions.sum(dim=1, keepdim=True).clamp(min=1e-3)
     known, placed = (targets[:, 3:4] > 0.9).float(), (targets[:, -1:] > 0.9).float()
+    targets = torch.cat([fractions, known, place, placed], dim=1)
+    paint_lesions(channels, targets, rng)
     _vary_images(channels, rng)
-    return channels, torch.cat([fractions, known, place, placed], dim=1)
+    return channels, targets
 
 
 def _vary_images(channels: torch.Tensor, rng: np.random.Generator) -> None:
