@@ -331,7 +331,8 @@ def test_readers_refuse_in_a_sentence_or_read(n_cases, tmp_path, recwarn, capfd)
     for fuzzer in FUZZERS:
         # Neither all that is right is refused, nor all that is wrong read
         assert 0 < counts[f'{fuzzer.__name__} refused'] < counts[fuzzer.__name__]
-    assert not recwarn.list
+    # Old SciPy says at every call what it changed in version 0.18
+    assert not [w for w in recwarn.list if 'affine_transform with a 1-D' not in str(w.message)]
     assert capfd.readouterr() == ('', '')
 
 
