@@ -13,7 +13,7 @@ from torch.nn import functional
 from secondglance.imaging.labels import TISSUES
 from secondglance.models.second_glance.channels import N_IMAGES
 
-CHANCE = 0.35
+CHANCE = 0.45
 """Share of the slices that get a lesion."""
 
 _CSF = TISSUES.index('CSF')
@@ -58,7 +58,7 @@ def paint_lesions(
     for b in np.flatnonzero(rng.random(len(channels)) < chance):
         fractions, known = targets[b, :3], targets[b, 3] > 0.5
         image = channels[b, N_IMAGES // 2]
-        tissue = int(rng.choice(len(TISSUES), p=(0.25, 0.25, 0.5)))
+        tissue = int(rng.choice(len(TISSUES), p=(0.25, 0.4, 0.35)))
         pure = (fractions[tissue] > _PURE) & known & (image != 0)
         if int(pure.sum()) < _LEAST_PIXELS:
             continue
