@@ -17,6 +17,7 @@ from secondglance.models.training import second_glance as training
 from secondglance.models.training.placed_scans import PlacedScan, read_placed_scans
 from secondglance.models.training.recipes import RECIPES
 from secondglance.models.training.second_glance import (
+    SamplePool,
     Source,
     second_glance_loss,
     train_second_glance,
@@ -134,6 +135,19 @@ def test_scan_as_it_is_keeps_its_image_up_to_scale(stack):
         np.all(again.images[stack.mask < 0.5] == 0)
     )
     assert np.array_equal(again.mask, stack.mask)
+
+
+def test_half_of_the_samples_show_a_scan_in_its_own_contrast(stack, tmp_path):
+    image = N_IMAGES // 2
+    own = lay_out(stack)[:, image].float()
+
+    def shows_it(one):
+        """Whether a slice is one of the scan's, but for what lies around the brain."""
+        brain = one[N_IMAGES + image] > 0.99
+        return min(float((one[image] - other)[brain].abs().median()) for other in own) < 0.15
+
+    laid = SamplePool(tmp_path, 0).scan(stack, 'a', 6)
+    assert [all(map(shows_it, sample.float())) for sample in laid] == [True] * 3 + [False] * 3
 
 
 def test_loss_is_least_where_the_network_says_the_fractions(stack):
