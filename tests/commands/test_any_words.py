@@ -114,6 +114,7 @@ def test_two_hyphens_are_no_value(command, place):
         assert '-- is no value' in said.getvalue()
 
 
+@pytest.mark.slow
 @given(words=st.lists(st.one_of(WORDS, st.sampled_from(COMMANDS)), max_size=3))
 def test_any_words_without_an_option_too(words, place):
     # Of these one alone is a whole call, and runs for minutes

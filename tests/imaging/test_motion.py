@@ -462,6 +462,7 @@ def test_the_middle_of_a_head_is_weighted_by_its_signal():
     np.testing.assert_allclose(head_centre(np.zeros((5, 4, 3))), [2, 1.5, 1])
 
 
+@pytest.mark.slow
 def test_a_long_series_is_held_once_more(rng):
     volumes = rng.random((32, 32, 16, 200), dtype=np.float32)
     matrices = np.tile(np.eye(4), (200, 1, 1))

@@ -32,6 +32,7 @@ def look(tmp_path, monkeypatch):
     return _look
 
 
+@pytest.mark.slow
 def test_second_subject_finds_what_the_first_computed(look, tmp_path, monkeypatch):
     cache = {'cache_dir': str(tmp_path / 'shared' / 'donors')}
     first = look('a', **cache)

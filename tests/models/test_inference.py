@@ -216,6 +216,7 @@ def test_two_heads_in_a_wide_field_are_both_taken(wide_head):
     assert found[170:210, 438:468].all()
 
 
+@pytest.mark.slow
 def test_the_window_changes_nothing_of_the_brain(monkeypatch):
     model = load_weights(default_weights())
     head = read_head(*example_rat(), Pose('rat', model.spacing))[0]

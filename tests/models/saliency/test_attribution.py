@@ -275,6 +275,7 @@ def test_network_is_left_as_it_was_after_a_failure(method):
     assert plain_gradient.shape == image.grad[:, 0].shape
 
 
+@pytest.mark.slow
 def test_threads_with_different_methods_do_not_disturb_each_other():
     torch.manual_seed(0)
     net = lively(UNet((4, 8, 8)))

@@ -334,6 +334,7 @@ def test_brain_masks_teach_the_brain_and_leave_the_tissues_open(atlas):
     assert (gradient[:, 1:, 20:, :] > 0).all()
 
 
+@pytest.mark.slow
 def test_training_starts_from_weights_of_the_same_architecture(tiny, scans, tmp_path, curves):
     run(tiny, tmp_path / 'first.safetensors', steps=1)
     start = tmp_path / 'first.safetensors'
@@ -435,6 +436,7 @@ def test_unknown_recipe_and_no_steps_are_refused(tiny, tmp_path):
         run(tiny, tmp_path / 'n.safetensors', steps=0)
 
 
+@pytest.mark.slow
 def test_loss_falls():
     maps = np.stack([toy_maps()[k] for k in ('out', 'wm', 'gm', 'csf', 'skull')])
     atlas = Atlas(torch.from_numpy(maps.astype(np.float32)), (0.6, 0.6, 0.6))

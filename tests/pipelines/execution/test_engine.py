@@ -36,6 +36,7 @@ if __name__ == '__main__':
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('how', 'says'), [('killed', 'A process was killed while it ran a stage'), ('lost', 'lost')]
 )

@@ -334,6 +334,7 @@ def test_a_corrected_mask_outlives_every_next_run(example, tmp_path, capfd):
     assert mask.read_bytes() == made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('nprocs', [1, 2])
 def test_a_crash_names_its_stage_and_the_file_with_the_traceback(tmp_path, nprocs):
     (tmp_path / 'crash').mkdir()
