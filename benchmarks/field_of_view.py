@@ -35,7 +35,7 @@ from secondglance.imaging.tissues import label_tissues
 from secondglance.models.donors import read_donors
 from secondglance.models.second_glance.channels import brain_input
 from secondglance.models.second_glance.glance import predict_brain
-from secondglance.models.second_glance.volume import glance_at_volume
+from secondglance.models.second_glance.volume import own_grid
 from secondglance.models.segment import find_brain
 from secondglance.models.weights import (
     REFINEMENT,
@@ -102,14 +102,11 @@ def read_elsewhere(
     soft = find_brain(model, refinement, head, donors).brain.mask
     here, there = (pose.grid(shape, a).to_native(soft) >= 0.5 for a in (affine, moved))
 
-    grid = glance_at_volume(voxels, here, affine, pose, network).grid
+    grid, other = (own_grid(shape, a, pose) for a in (affine, moved))
     given = brain_input(
         grid.to_stack(voxels), grid.to_stack(here), grid.positions, grid.spacing, pose.species
     )
     fractions, _ = predict_brain(network, given)
-    other = slice_grid(
-        shape, moved, grid.spacing, 'ijk'[grid.slice_axis], quarter_turns=pose.quarter_turns
-    )
     centre = np.linalg.solve(other.affine, grid.affine @ [*given.grid.centre, 0, 1])
     placed = replace(
         given.grid, stack_shape=other.stack_shape, centre=(float(centre[0]), float(centre[1]))

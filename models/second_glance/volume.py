@@ -78,6 +78,31 @@ def has_place(mask: NDArray) -> bool:
     return int(np.count_nonzero(mask)) >= _LEAST_VOXELS
 
 
+def own_grid(shape: tuple[int, ...], affine: ArrayLike, pose: Pose) -> SliceGrid:
+    """Lay coronal slices over a volume, on its own pixels.
+
+    Parameters
+    ----------
+    shape : tuple of three int
+    affine : (4, 4) array
+        Voxel to mm, RAS+.
+    pose : Pose
+        Its slices are taken where it names their axis or turns them.
+
+    Returns
+    -------
+    SliceGrid
+    """
+    affine = np.asarray(affine, float)
+    axis = pose.grid(shape, affine).slice_axis
+    if pose.slice_axis == 'auto' and not pose.quarter_turns:
+        canonical = nib.orientations.io_orientation(affine)[:, 0].astype(int)
+        axis = int(np.flatnonzero(canonical == ANTERIOR)[0])
+    size = nib.affines.voxel_sizes(affine)
+    spacing = float(min(s for a, s in enumerate(size) if a != axis))
+    return slice_grid(shape, affine, spacing, 'ijk'[axis], quarter_turns=pose.quarter_turns)
+
+
 def glance_at_volume(
     volume: ArrayLike,
     mask: ArrayLike,
@@ -115,13 +140,7 @@ def glance_at_volume(
     """
     volume, brain = np.asarray(volume, np.float32), np.asarray(mask) > 0
     shape, affine = volume.shape, np.asarray(affine, float)
-    size = nib.affines.voxel_sizes(affine)
-    axis = pose.grid(shape, affine).slice_axis
-    if pose.slice_axis == 'auto' and not pose.quarter_turns:
-        canonical = nib.orientations.io_orientation(affine)[:, 0].astype(int)
-        axis = int(np.flatnonzero(canonical == ANTERIOR)[0])
-    spacing = float(min(s for a, s in enumerate(size) if a != axis))
-    grid = slice_grid(shape, affine, spacing, 'ijk'[axis], quarter_turns=pose.quarter_turns)
+    grid = own_grid(shape, affine, pose)
     found = second_glance(
         grid.to_stack(volume),
         grid.to_stack(brain),

@@ -14,10 +14,11 @@ from secondglance.files.bids import find_reference
 from secondglance.files.digests import digest_of_voxels
 from secondglance.files.labelled import Labelled, find_labelled
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.grids import ANTERIOR, slice_grid
 from secondglance.imaging.head_size import species_of_brain
 from secondglance.imaging.labels import TISSUES
+from secondglance.imaging.pose import Pose
 from secondglance.imaging.species import AUTO
+from secondglance.models.second_glance.volume import own_grid
 from secondglance.simulation.placed_stack import PlacedStack
 
 
@@ -91,11 +92,7 @@ def read_placed_scans(
 def _placed(one: Labelled, path: Path, species: str) -> PlacedStack:
     inside = one.labels > 0
     found_species = species_of_brain(inside, one.affine) if species == AUTO else species
-    size = nib.affines.voxel_sizes(one.affine)
-    canonical = nib.orientations.io_orientation(one.affine)[:, 0].astype(int)
-    axis = int(np.flatnonzero(canonical == ANTERIOR)[0])
-    spacing = float(min(s for a, s in enumerate(size) if a != axis))
-    grid = slice_grid(one.voxels.shape, one.affine, spacing, 'ijk'[axis])
+    grid = own_grid(one.voxels.shape, one.affine, Pose(found_species, 1.0))
 
     def stack(volumes: NDArray) -> NDArray[np.float32]:
         return np.stack([grid.to_stack(v) for v in np.moveaxis(volumes, -1, 0)], axis=1)
