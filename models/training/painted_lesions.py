@@ -59,18 +59,20 @@ def paint_lesions(
         fractions, known = targets[b, :3], targets[b, 3] > 0.5
         image = channels[b, N_IMAGES // 2]
         tissue = int(rng.choice(len(TISSUES), p=(0.25, 0.4, 0.35)))
-        pure = (fractions[tissue] > _PURE) & known & (image != 0)
-        if int(pure.sum()) < _LEAST_PIXELS:
+        pure = [image[(f > _PURE) & known & (image != 0)] for f in fractions]
+        if len(pure[tissue]) < _LEAST_PIXELS:
             continue
         shapes = _ventricles(fractions[_CSF], known, rng) if tissue == _CSF else None
         if shapes is None:
             shapes = _ellipses(known, rng)
-        level = _level(image, pure, known, tissue == _CSF)
-        others = [image[(f > _PURE) & known & (image != 0)] for f in fractions]
-        apart = [abs(level - float(o.median())) for o in others if len(o) >= _LEAST_PIXELS]
-        if tissue != _CSF and sorted(apart)[:2][-1] < _CONTRAST:
-            # The scan shows no difference to another tissue
-            continue
+        if tissue == _CSF:
+            level = _fluid_level(pure[_CSF], image[known])
+        else:
+            level = float(pure[tissue].median())
+            others = [v for k, v in enumerate(pure) if k != tissue and len(v) >= _LEAST_PIXELS]
+            if min((abs(level - float(v.median())) for v in others), default=0.0) < _CONTRAST:
+                # The scan shows no difference to another tissue
+                continue
         level += float(rng.normal(0.0, 0.05))
         spread = 0.5 * float((image[known] - image[known].median()).abs().median())
         for n, shape in enumerate(shapes):
@@ -82,16 +84,13 @@ def paint_lesions(
         targets[b, tissue] += share
 
 
-def _level(image: torch.Tensor, pure: torch.Tensor, known: torch.Tensor, fluid: bool) -> float:
-    """Intensity of a tissue in a slice.
+def _fluid_level(values: torch.Tensor, brain: torch.Tensor) -> float:
+    """Intensity of CSF in a slice, by that of its pixels and of the whole brain.
 
     CSF whose pixels differ as much as those of the whole brain lies at a rim, mixed with what is
     dark; what a ventricle looks like is then taken to be the brightest of the brain, as with
     every weighting that these scans have.
     """
-    values, brain = image[pure], image[known]
-    if not fluid:
-        return float(values.median())
     level = float(torch.quantile(values, 0.85))
     mixed = _spread(values) > 0.7 * _spread(brain)
     if mixed or abs(level - float(brain.median())) < _CONTRAST:
