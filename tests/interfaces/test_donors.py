@@ -1,5 +1,8 @@
 """The saliency of donors is computed once for all subjects that share a cache."""
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -58,6 +61,21 @@ def test_what_was_shared_and_then_damaged_is_computed_again(look, tmp_path):
     assert look('b', **cache) == first
     [path] = (tmp_path / 'shared').glob('[!.]*/donor-00_enhanced.nii')
     assert path.read_bytes() == first[0]
+
+
+def test_a_donor_that_another_process_shared_meanwhile_is_as_good(look, tmp_path, monkeypatch):
+    """It was quicker, and what was to be shared is removed already."""
+
+    def late(source, target):
+        shutil.copytree(source, target)
+        shutil.rmtree(source)
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+
+    with monkeypatch.context() as patch:
+        patch.setattr('secondglance.interfaces.donors.os.rename', late)
+        first = look('a', cache_dir=str(tmp_path / 'shared'))
+    [shared] = (tmp_path / 'shared').iterdir()
+    assert (shared / 'donor-00_enhanced.nii').read_bytes() == first[0]
 
 
 def test_a_donor_on_its_back_is_turned_upright(tmp_path, look):

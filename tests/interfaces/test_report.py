@@ -198,3 +198,10 @@ def test_the_volume_that_moved_most_is_shown_before_and_after(report, rng, save)
     assert '0.70 mm' in shown[0][0]
     np.testing.assert_array_equal(shown[0][1], grid.to_stack(before[..., 2]))
     np.testing.assert_array_equal(shown[1][1], grid.to_stack(after[..., 1]))
+
+
+def test_versions_are_those_of_the_libraries_and_one_that_is_missing_is_said(report, monkeypatch):
+    monkeypatch.setattr('secondglance.interfaces.report.VERSIONS', ('numpy', 'no-such-library'))
+    data, page = report()
+    assert data.versions['numpy'] == np.__version__
+    assert 'no-such-library not installed' in page
