@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from secondglance.files.gradient_table import read_bvals
-from secondglance.files.nifti import read_volume, reading_notes
+from secondglance.files.nifti import check_donor, read_volume, reading_notes
 from secondglance.imaging.errors import InputError
 
 
@@ -286,3 +286,33 @@ def test_further_axes_of_one_are_a_single_volume(head, tmp_path, n_dims):
     image, voxels = read_volume(tmp_path / 'a.nii')
     np.testing.assert_array_equal(voxels, np.asarray(head.dataobj, np.float32))
     np.testing.assert_allclose(image.affine, head.affine, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('fault', 'says'),
+    [
+        ('labels', 'as a mask or labels do'),
+        ('series', 'has 2 volumes: give their mean'),
+        ('place', 'different grids'),
+        ('shape', 'different grids'),
+    ],
+)
+def test_a_donor_is_one_volume_of_a_scan_with_a_mask_on_its_grid(save, rng, fault, says):
+    affine = np.diag([0.3, 0.3, 1, 1])
+    voxels = rng.normal(100, 20, (12, 11, 8)).astype(np.float32)
+    mask = np.zeros((12, 11, 8), np.uint8)
+    mask[3:9, 3:9, 2:6] = 1
+    brain = save(mask, affine, 'mask.nii.gz')
+    check_donor(save(voxels, affine, 'head.nii.gz'), brain)
+    if fault == 'labels':
+        voxels = (voxels > 100).astype(np.float32)
+    elif fault == 'series':
+        voxels = np.stack([voxels, voxels], axis=-1)
+    elif fault == 'place':
+        affine[0, 3] = 0.1
+    else:
+        voxels = voxels[:, 1:]
+    head = save(voxels, affine, 'other.nii.gz')
+    with pytest.raises(InputError, match=says) as caught:
+        check_donor(head, brain)
+    assert str(head) in str(caught.value)

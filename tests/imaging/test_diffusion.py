@@ -50,6 +50,17 @@ def test_a_quarter_turn_by_hand(flip):
     np.testing.assert_allclose(turned[:, 0], [0, -1, 0], atol=1e-12)
 
 
+def test_what_is_not_rotation_in_a_matrix_does_not_stretch_directions():
+    """Axes 2 % longer, as registrations with more freedom than rigid ones leave them."""
+    turn = Rotation.from_rotvec([0.1, -0.3, 0.2]).as_matrix()
+    bvecs = np.array([[0.6, 0], [0, 0], [0.8, 1]])
+    stretched = [from_matvec(turn * 1.02)] * 2
+    affine = np.diag([-0.5, 0.5, 1, 1])
+    turned = rotate_bvecs(bvecs, stretched, affine)
+    np.testing.assert_allclose(turned, rotate_bvecs(bvecs, [from_matvec(turn)] * 2, affine))
+    np.testing.assert_allclose(np.linalg.norm(turned, axis=0), 1)
+
+
 @pytest.mark.parametrize('flip', [-1, 1])
 def test_oblique_directions_turn_with_the_head(flip):
     # World direction in, world direction out, by an independent reading of the format

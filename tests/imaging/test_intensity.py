@@ -49,6 +49,25 @@ def test_holes_and_gaps_are_the_heads_and_islands_are_not(slices):
     assert not found[:8, :8].any()
 
 
+def test_a_wide_hole_is_filled_and_a_gap_open_to_the_air_is_closed(slices):
+    _, images = slices
+    wide, gap = images[0].copy(), images[0].copy()
+    wide[20:44, 18:38] = gap[30:35, :28] = 1
+    assert not head_pixels(wide)[24:40, 22:34].any()
+    assert not head_pixels(gap)[32, :26].any()
+    filled, closed = head_mask(np.stack([wide, gap]))
+    assert filled[20:44, 18:38].all()
+    assert closed[30:35, 14:28].all()
+
+
+def test_the_percentile_is_that_of_the_head_however_much_air_there_is(slices):
+    _, images = slices
+    narrow = images[:1]
+    wide = np.pad(narrow, [(0, 0), (100, 100), (100, 100)], constant_values=4.0)
+    scaled = normalise_slices(narrow), normalise_slices(wide)[:, 100:164, 100:156]
+    np.testing.assert_allclose(scaled[1], scaled[0], rtol=0.02)
+
+
 def test_an_image_of_little_contrast_shows_no_air(rng):
     image = rng.uniform(60, 100, (40, 40))
     assert head_pixels(image).all()

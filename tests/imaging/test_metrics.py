@@ -4,6 +4,7 @@ import pytest
 from secondglance.imaging.metrics import (
     hausdorff_95,
     per_slice_metrics,
+    relative_error,
     segmentation_metrics,
     tissue_volumes,
 )
@@ -27,6 +28,14 @@ def test_dice_is_the_harmonic_mean_of_sensitivity_and_precision(rng):
     for row in segmentation_metrics(found, true, (1, 1, 1)):
         s, p = row['sensitivity'], row['precision']
         assert row['dsc'] == pytest.approx(2 * s * p / (s + p))
+
+
+def test_a_volume_that_is_too_small_has_a_negative_error():
+    whole = np.ones(8, bool)
+    half = np.arange(8) < 4
+    assert relative_error(half, whole) == -0.5
+    assert relative_error(whole, half) == 1
+    assert np.isnan(relative_error(half, ~whole))
 
 
 def test_brain_is_any_tissue():

@@ -382,6 +382,27 @@ def test_an_earlier_estimate_is_where_a_later_one_begins(rng):
     assert residual_displacement(found[1:], [far], phantom.brain)[0] < min(2 * BAR_MM, before / 4)
 
 
+def test_an_estimate_in_another_frame_is_brought_to_that_of_the_reference(rng):
+    """Every volume, the reference too, is said to lie half a millimetre away."""
+    affine = oblique()
+    phantom = Phantom(rng, affine)
+    truth = [np.eye(4), *(rigid(affine, [0.02 * n, 0, 0], [0, 0.2 * n, 0]) for n in (1, -1, 2))]
+    volumes = np.stack([phantom.scan(matrix) for matrix in truth], axis=-1)
+    away = from_matvec(np.eye(3), [0.5, 0, 0])
+    found, _ = estimate_motion(volumes, affine, reference=0, start=[away @ m for m in truth])
+    assert residual_displacement(found, truth, phantom.brain).max() < BAR_MM
+
+
+def test_noisy_volumes_that_all_differ_alike_are_lost_no_more_than_good_ones(rng):
+    """What is usual is the measure: none correlates with the median by half."""
+    signal = rng.standard_normal((12, 12, 12, 1))
+    volumes = 0.3 * signal + rng.standard_normal((12, 12, 12, 12))
+    assert np.corrcoef(volumes[..., 0].ravel(), signal.ravel())[0, 1] < 0.35
+    assert not unlike_mean(volumes).any()
+    volumes[..., 5] = rng.standard_normal((12, 12, 12))
+    assert np.flatnonzero(unlike_mean(volumes)).tolist() == [5]
+
+
 def test_thick_slices_that_differ_are_no_noise(rng):
     slices = [ndimage.gaussian_filter(rng.random((30, 30)), 2) for _ in range(12)]
     assert not looks_like_noise(np.stack(slices, axis=-1))

@@ -18,7 +18,7 @@ def listing(folder):
 
 def test_files_appear_with_their_content(tmp_path, save):
     image = save(np.ones((3, 3, 3), np.float32), name='in/a.nii')
-    out = tmp_path / 'out'
+    out = tmp_path / 'a data set' / 'derivatives' / 'out'
     publish({'sub-01/a.nii.gz': image, 'b.json': b'{}'}, out)
     assert listing(out) == ['b.json', 'sub-01/a.nii.gz']
     np.testing.assert_array_equal(nib.load(out / 'sub-01/a.nii.gz').get_fdata(), 1)
