@@ -1,6 +1,7 @@
 """Rules of the tree that no linter knows: short functions, and no state behind their back."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +26,15 @@ PARSER = re.compile(r'build_parser|add_arguments')
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@functools.cache
+def tree_of(source: str) -> ast.Module:
+    """Syntax tree of a source; several rules look at the same ones."""
+    return ast.parse(source)
+
+
 def beyond(source: str) -> Iterator[str]:
     """Name the functions of a source that are beyond the limits, and by what."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree_of(source)):
         if not isinstance(node, Function):
             continue
         lines = (node.end_lineno or node.lineno) - node.lineno + 1
@@ -87,7 +94,7 @@ CHANGES = ('setdefault', 'update', 'pop', 'clear', 'append', 'extend', 'add', 'i
 
 def changed_from_afar(source: str) -> Iterator[str]:
     """Name what functions change beyond themselves: variables of the environment, or globals."""
-    tree = ast.parse(source)
+    tree = tree_of(source)
     shared = {
         name.id
         for node in tree.body
@@ -156,7 +163,7 @@ def test_no_function_or_class_has_the_name_of_another():
     homes: dict[str, list[str]] = {}
     for folder in PACKAGE:
         for path in sorted((ROOT / folder).rglob('*.py')):
-            for node in ast.parse(path.read_text(encoding='utf-8')).body:
+            for node in tree_of(path.read_text(encoding='utf-8')).body:
                 if isinstance(node, Function | ast.ClassDef) and node.name[0] != '_':
                     homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     assert {name for name, paths in homes.items() if len(paths) > 1} == set(SHARED_NAMES)
@@ -165,7 +172,7 @@ def test_no_function_or_class_has_the_name_of_another():
 def private_names(source: str) -> Iterator[str]:
     """Name what a test takes of the package that is not public."""
     ours: set[str] = set()
-    tree = ast.parse(source)
+    tree = tree_of(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('secondglance'):
             ours |= {one.asname or one.name for one in node.names}

@@ -70,6 +70,7 @@ def test_labels_lie_on_the_grid_of_the_scan(study, quick):
     assert set(card['Atlas']['Files']) == {f'mouse_{t}.nii.gz' for t in ('wm', 'gm', 'csf')}
 
 
+@pytest.mark.slow
 def test_the_official_validator_finds_no_error(study, quick, bids_errors):
     reference = study / 'derivatives/reference'
     described = '{"Name": "by hand", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}'

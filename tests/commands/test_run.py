@@ -152,6 +152,7 @@ def test_a_finished_scan_is_answered_without_the_libraries_that_segment_it(study
     assert main([str(part) for part in call]) == 1
 
 
+@pytest.mark.slow
 def test_libraries_that_draw_and_count_are_not_imported_to_segment():
     code = 'import secondglance.pipelines.execution.job'
     assert imported_by('import scipy.ndimage, pandas') >= {'scipy.ndimage', 'pandas'}

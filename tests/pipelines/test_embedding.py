@@ -97,6 +97,7 @@ def test_the_whole_method_runs_as_the_documentation_shows(shown, tmp_path):
     assert (tmp_path / 'results/sub-01/anat/sub-01_space-T2w_dseg.nii.gz').is_file()
 
 
+@pytest.mark.slow
 def test_stages_run_as_the_documentation_shows(shown, tmp_path):
     shown(1)
     found = {path.name.split('.')[0]: path for path in (tmp_path / 'results').iterdir()}
@@ -109,6 +110,7 @@ def test_stages_run_as_the_documentation_shows(shown, tmp_path):
     assert set(np.unique(labels)) == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 def test_pydra_runs_as_the_documentation_shows(shown, tmp_path):
     names = shown(2, ("plugin='cf'", "plugin='serial'"))
     first = nib.load(names['mine'].result().output.first).get_fdata()

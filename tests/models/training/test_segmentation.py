@@ -363,6 +363,7 @@ def test_training_starts_from_weights_of_the_same_architecture(tiny, scans, tmp_
     assert 0 < change < 1e-3
 
 
+@pytest.mark.slow
 def test_what_the_first_weights_were_trained_on_is_known_of_the_last(tiny, scans, tmp_path):
     first, second = tmp_path / 'first.safetensors', tmp_path / 'second.safetensors'
     run(tiny, first, steps=1, scans=scans[:1])
@@ -371,6 +372,7 @@ def test_what_the_first_weights_were_trained_on_is_known_of_the_last(tiny, scans
     assert trained_on(second) == {'sub-01_T2w', 'sub-02_T2w', 'voxels:7'}
 
 
+@pytest.mark.slow
 def test_every_line_tells_loss_dice_and_the_time_left(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pace, 'EVERY_SECONDS', 0)
     run(tiny, tmp_path / 'n.safetensors', steps=3)
@@ -399,6 +401,7 @@ def test_weights_of_another_size_are_refused(tiny, tmp_path):
         run(tiny, tmp_path / 'n.safetensors', init_weights=tmp_path / 'other.safetensors')
 
 
+@pytest.mark.slow
 def test_training_stops_where_nothing_is_gained(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, 'score', lambda *_: np.full(4, 0.5))
     run(tiny, tmp_path / 'n.safetensors', steps=40, patience=2)
@@ -407,18 +410,21 @@ def test_training_stops_where_nothing_is_gained(tiny, tmp_path, monkeypatch, cap
     assert 'stopped' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_other_seed_gives_other_weights(tiny, tmp_path):
     first = run(tiny, tmp_path / 'a.safetensors', steps=1)
     other = run(tiny, tmp_path / 'b.safetensors', steps=1, seed=6)
     assert first['checksum'] != other['checksum']
 
 
+@pytest.mark.slow
 def test_checkpoint_of_another_training_is_refused(tiny, tmp_path):
     run(tiny, tmp_path / 'n.safetensors', steps=2)
     with pytest.raises(InputError, match='another training'):
         run(tiny, tmp_path / 'n.safetensors', steps=2, seed=9)
 
 
+@pytest.mark.slow
 def test_broken_checkpoint_is_named_and_can_be_put_aside(tiny, tmp_path):
     output = tmp_path / 'n.safetensors'
     run(tiny, output, steps=1)

@@ -172,6 +172,7 @@ def test_a_killed_process_takes_no_other_scan_with_it(study, tmp_path):
     assert not list((tmp_path / 'work').glob('cohort-*'))
 
 
+@pytest.mark.slow
 def test_an_event_loop_that_runs_is_left_alone(study, tmp_path):
     bad = Scan(study / 'sub-03/dwi/sub-03_dwi.nii.gz', {'sub': '03'}, 'dwi', 'dwi')
     job = ScanJob(bad, Method(), Execution(), tmp_path / 'out', tmp_path / 'work', '')

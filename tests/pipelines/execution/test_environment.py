@@ -35,6 +35,7 @@ def test_variables_are_set_and_removed_even_after_a_fault(monkeypatch):
     assert os.environ == before
 
 
+@pytest.mark.slow
 def test_the_command_asks_no_server_for_newer_versions(tmp_path, monkeypatch):
     """Nipype does where it may, whenever the first interface of a process is made."""
     (tmp_path / 'etelemetry.py').write_text(ASKED)
