@@ -17,7 +17,7 @@ from secondglance.imaging.placement.correlation import (
 )
 from secondglance.imaging.placement.shifts import reconcile
 from secondglance.imaging.placement.similarity import align, rim_kernels, transform
-from secondglance.imaging.placement.slice_matching import SliceMatch, match_slices
+from secondglance.imaging.placement.slice_matching import SliceMatch, matches_of
 
 MARGIN_PX = 16
 """Pixels about the head into which a donor's mask may reach."""
@@ -218,11 +218,10 @@ def match_donors(
     shape = (enhanced.shape[1], enhanced.shape[2])
     framed = [kernels_of(donor, shape) for donor in donors]
 
-    def match_with(donor: Donor, kernels: NDArray) -> SliceMatch:
-        return match_slices(enhanced, positions, kernels, donor.positions)
-
+    match_with = matches_of(enhanced, positions)
     with ThreadPoolExecutor(n_threads) as pool:
-        matches = list(pool.map(match_with, donors, [kernels for kernels, _ in framed]))
+        kernels_each, places = [kernels for kernels, _ in framed], [d.positions for d in donors]
+        matches = list(pool.map(match_with, kernels_each, places))
     scores = [float(match.score) for match in matches]
     best = int(np.argmax(scores))
     match, (kernels, mask), donor = matches[best], framed[best], donors[best]
@@ -231,9 +230,7 @@ def match_donors(
         (rim,) = centre_on(donor.mask, shape, rim_kernels(donor.enhanced, donor.mask))
         scale, degrees = align(enhanced, _chosen(rim, match))
         # Slices match better in the right size, and the size is found better by the right slices
-        match = match_slices(
-            enhanced, positions, transform(kernels, scale, degrees), donor.positions
-        )
+        match = match_with(transform(kernels, scale, degrees), donor.positions)
         scale, degrees = align(enhanced, _chosen(rim, match))
         kernels = transform(kernels, scale, degrees)
         mask = transform(mask.astype(np.float32), scale, degrees) >= 0.5

@@ -1,5 +1,6 @@
 """Matching of the slices of a donor with those of a subject."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,36 +93,62 @@ def match_slices(
         A slice beyond the donor's end by up to half a donor slice takes the end slice; by
         `EXTENSION_MM` more, only if it looks like it (`EXTENSION_CORRELATION`).
     """
+    return matches_of(subject, subject_positions)(kernels, donor_positions)
+
+
+def matches_of(
+    subject: ArrayLike, subject_positions: ArrayLike
+) -> Callable[[ArrayLike, ArrayLike], SliceMatch]:
+    """Make ready to match many donors with the same subject, which is transformed once.
+
+    Parameters
+    ----------
+    subject, subject_positions
+        As of :func:`match_slices`.
+
+    Returns
+    -------
+    callable
+        From kernels and positions of a donor to what :func:`match_slices` gives.
+    """
     positions = np.asarray(subject_positions, float)
-    donor = np.asarray(donor_positions, float)
-    images, kernels = np.asarray(subject, np.float32), np.asarray(kernels, np.float32)
-    n, m = len(images), len(kernels)
-    near = np.ones((n, m), bool)
+    images = np.asarray(subject, np.float32)
+    n = len(images)
+    correlations = correlations_with(images)
     # Nearly all slices and kernels have nothing to do with each other: half the pixels show that
-    if min(images.shape[1:]) >= LEAST_SIDE and m > 2 * BAND + 1:
-        coarse = _best_line(peak_correlations(halved(images), halved(kernels)), positions, donor)
-        away = np.abs(_on_line(coarse, positions, donor)[:, None] - np.arange(m))
-        near = away <= np.maximum(BAND, away.min(axis=1, keepdims=True))
-    table = peak_correlations(images, kernels, near)
-    best = _best_line(table, positions, donor)
-    score, offset, scale = best
-    index = _on_line(best, positions, donor)
-    spacing = _spacing(donor)
-    inside = (index >= -0.5) & (index <= m - 0.5)
-    end = np.clip(np.rint(index), 0, m - 1).astype(np.int64)
-    alike = table[np.arange(n), end]
-    beyond = np.maximum(-0.5 - index, index - (m - 0.5)) * spacing  # mm; negative inside
-    if inside.any():
-        least = max(EXTENSION_CORRELATION * float(np.median(alike[inside])), 1e-6)
-        inside |= (beyond <= EXTENSION_MM + 1e-6) & (alike >= least)
-    nearest = np.where(inside, end, -1)
-    return SliceMatch(
-        nearest=nearest,
-        offset_mm=offset,
-        scale=scale,
-        score=float(score),
-        correlation=table,
-    )
+    coarsely = min(images.shape[1:]) >= LEAST_SIDE
+    coarse_correlations = correlations_with(halved(images)) if coarsely else None
+
+    def match(kernels: ArrayLike, donor_positions: ArrayLike) -> SliceMatch:
+        kernels = np.asarray(kernels, np.float32)
+        donor = np.asarray(donor_positions, float)
+        m = len(kernels)
+        near = np.ones((n, m), bool)
+        if coarse_correlations is not None and m > 2 * BAND + 1:
+            coarse = _best_line(coarse_correlations(halved(kernels)), positions, donor)
+            away = np.abs(_on_line(coarse, positions, donor)[:, None] - np.arange(m))
+            near = away <= np.maximum(BAND, away.min(axis=1, keepdims=True))
+        table = correlations(kernels, near)
+        best = _best_line(table, positions, donor)
+        score, offset, scale = best
+        index = _on_line(best, positions, donor)
+        inside = (index >= -0.5) & (index <= m - 0.5)
+        end = np.clip(np.rint(index), 0, m - 1).astype(np.int64)
+        alike = table[np.arange(n), end]
+        # mm; negative inside
+        beyond = np.maximum(-0.5 - index, index - (m - 0.5)) * _spacing(donor)
+        if inside.any():
+            least = max(EXTENSION_CORRELATION * float(np.median(alike[inside])), 1e-6)
+            inside |= (beyond <= EXTENSION_MM + 1e-6) & (alike >= least)
+        return SliceMatch(
+            nearest=np.where(inside, end, -1),
+            offset_mm=offset,
+            scale=scale,
+            score=float(score),
+            correlation=table,
+        )
+
+    return match
 
 
 def _spacing(donor: NDArray) -> float:
@@ -151,16 +178,18 @@ def _best_line(table: NDArray, positions: NDArray, donor: NDArray) -> tuple[floa
         inside = (index >= -0.5) & (index <= m - 0.5)
         n_inside = inside.sum(axis=1)
         covered = n_inside * (np.ptp(positions) / max(n - 1, 1))
-        scores = np.where(inside, _interpolated(table, index), 0).sum(axis=1)
+        enough = (n_inside > 0) & (covered >= LEAST_OVERLAP * extent)
+        if not enough.any():
+            continue
+        values = np.where(inside[enough], _interpolated(table, index[enough]), 0)
         # A longer overlap is better evidence: the mean alone would favour a few good slices
-        scores = scores / np.maximum(n_inside, 1) * np.sqrt(n_inside / n)
+        scores = values.sum(axis=1) / n_inside[enough] * np.sqrt(n_inside[enough] / n)
         if scale < 0:
             scores *= REVERSED
-        scores -= 1e-4 * np.abs(offsets) + 1e-3 * abs(abs(scale) - 1)
-        scores[(n_inside == 0) | (covered < LEAST_OVERLAP * extent)] = -np.inf
+        scores -= 1e-4 * np.abs(offsets[enough]) + 1e-3 * abs(abs(scale) - 1)
         at = int(scores.argmax())
         if scores[at] > best[0]:
-            best = (float(scores[at]), float(offsets[at]), float(scale))
+            best = (float(scores[at]), float(offsets[enough][at]), float(scale))
     return best
 
 
@@ -195,13 +224,38 @@ def peak_correlations(
     (N, M) array
         Zero for an image or a kernel of one value, and where they are not correlated.
     """
-    images, kernels = standardise(images), standardise(kernels)
-    which = np.ones((len(images), len(kernels)), bool) if which is None else which
-    peaks, table = peaks_with(images), np.zeros(which.shape, np.float32)
-    # One kernel at a time against all images keeps the memory to that of a stack
-    for kernel, chosen, column in zip(kernels, which.T, table.T, strict=True):
-        column[chosen] = peaks(kernel, chosen)
-    return table
+    return correlations_with(images)(kernels, which)
+
+
+def correlations_with(
+    images: ArrayLike,
+) -> Callable[[ArrayLike, NDArray[np.bool_] | None], NDArray[np.float32]]:
+    """Make ready to correlate the same images with many kernels.
+
+    Parameters
+    ----------
+    images : (N, H, W) array
+
+    Returns
+    -------
+    callable
+        From kernels, and which of them to take, to what :func:`peak_correlations` gives.
+    """
+    images = standardise(images)
+    peaks = peaks_with(images)
+
+    def correlations(
+        kernels: ArrayLike, which: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        kernels = standardise(kernels)
+        which = np.ones((len(images), len(kernels)), bool) if which is None else which
+        table = np.zeros(which.shape, np.float32)
+        # One kernel at a time against all images keeps the memory to that of a stack
+        for kernel, chosen, column in zip(kernels, which.T, table.T, strict=True):
+            column[chosen] = peaks(kernel, chosen)
+        return table
+
+    return correlations
 
 
 def _interpolated(table: NDArray, index: NDArray) -> NDArray:
