@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from secondglance.imaging.glance_changes import ADDED, CHANGED, REMOVED
 
@@ -212,20 +211,33 @@ def mosaic(
     zoom = max(1, round(PICTURE_WIDTH / columns / height))
     rows = -(-n // columns)
     tile_h, tile_w = max(1, round(width * zoom * aspect)), height * zoom
-    canvas = np.zeros((rows * (tile_h + 2), columns * (tile_w + 2), 3), np.uint8)
     y = np.clip((np.arange(tile_h) / (zoom * aspect)).astype(int), 0, width - 1)
-    x = np.arange(tile_w) // zoom
-    for index in range(n):
+
+    def laid(stack: NDArray) -> NDArray:
         # W points up in the picture; its rows run down
-        tile = slices[index].transpose(1, 0, 2)[::-1][y][:, x]
-        if masks is not None and masks[index].any():
-            inside = np.asarray(masks[index]).T[::-1][y][:, x]
-            edge = inside & ~ndimage.binary_erosion(inside, iterations=max(1, zoom // 2))
-            tile = np.where(edge[..., None], np.array(MASK_COLOUR, np.uint8), tile)
-        row, column = divmod(index, columns)
-        top, left = row * (tile_h + 2), column * (tile_w + 2)
-        canvas[top : top + tile_h, left : left + tile_w] = tile
+        wide = np.repeat(stack.swapaxes(1, 2)[:, ::-1], zoom, axis=2)
+        canvas = np.zeros(
+            (rows * (tile_h + 2), columns * (tile_w + 2), *stack.shape[3:]), stack.dtype
+        )
+        for index, tile in enumerate(wide):
+            row, column = divmod(index, columns)
+            top, left = row * (tile_h + 2), column * (tile_w + 2)
+            canvas[top : top + tile_h, left : left + tile_w] = tile[y]
+        return canvas
+
+    canvas = laid(slices)
+    if masks is not None:
+        inside = laid(np.asarray(masks, bool))
+        canvas[inside & ~_eroded(inside, max(1, zoom // 2))] = MASK_COLOUR
     return canvas
+
+
+def _eroded(mask: NDArray[np.bool_], times: int) -> NDArray[np.bool_]:
+    """Take the rim off a mask, a pixel each time; many times as fast as SciPy for a picture."""
+    for _ in range(times):
+        wide = np.pad(mask, 1)
+        mask = mask & wide[2:, 1:-1] & wide[:-2, 1:-1] & wide[1:-1, 2:] & wide[1:-1, :-2]
+    return mask
 
 
 def _columns(n: int) -> int:
@@ -338,14 +350,15 @@ def data_uri(path: Path, picture: NDArray[np.uint8] | None = None, quality: int 
     """
     from PIL import Image
 
-    shown = Image.open(path) if picture is None else Image.fromarray(picture)
-    with shown:
-        if quality < QUALITY and shown.width > PICTURE_WIDTH:
-            shown = shown.resize(
-                (PICTURE_WIDTH, max(1, shown.height * PICTURE_WIDTH // shown.width))
-            )
-        if max(shown.size) <= WEBP_SIDE:
-            return webp_uri(np.asarray(shown.convert('RGB')), quality)
+    if picture is None:
+        with Image.open(path) as shown:
+            picture = np.asarray(shown.convert('RGB'))
+    height, width = picture.shape[:2]
+    if quality < QUALITY and width > PICTURE_WIDTH:
+        size = PICTURE_WIDTH, max(1, height * PICTURE_WIDTH // width)
+        picture = np.asarray(Image.fromarray(picture).resize(size))
+    if max(picture.shape[:2]) <= WEBP_SIDE:
+        return webp_uri(picture, quality)
     return f'data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}'
 
 

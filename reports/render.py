@@ -61,30 +61,24 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
         figures.save_png(small, figures_dir / f'{prefix}_thumbnail.png')
         steps = _steps_within(data)
         charts = _charts(data)
-        pictures = {name: picture.result() for name, picture in drawn.items()}
+        template = page_templates().get_template('report.html')
         # The cohort page shows the files; the report holds them and needs none
-        inside = _within(pool, made, pictures)
+        inside = _within(pool, made, {name: job.result() for name, job in drawn.items()})
         left = MOST_BYTES - sum(map(len, inside.values())) - sum(map(_size_of, steps))
         viewer = viewer_within(data, left, layers.result())
-    page = (
-        page_templates()
-        .get_template('report.html')
-        .render(
-            data=data,
-            figures=inside,
-            colours={n: figures.COLOURS[i] for i, n in enumerate(TISSUES, 1)},
-            changes=dict(zip(CHANGE_NAMES, figures.CHANGES.values(), strict=True)),
-            viewer=viewer,
-            charts=charts,
-            references=bibtex(data.methods, data.versions.get('secondglance', '')),
-            ramps={kind: figures.ramp(kind) for kind in ('heat', 'signed')},
-            steps=steps,
-            step=min(
-                (one.number for one in steps), key=lambda n: abs(n - viewer['start']), default=0
-            ),
-            outlines={name: OUTLINES[name] for name in _outlined(data)},
-            fits=_counted(data.lognormal['best'] if data.lognormal else []),
-        )
+    page = template.render(
+        data=data,
+        figures=inside,
+        colours={n: figures.COLOURS[i] for i, n in enumerate(TISSUES, 1)},
+        changes=dict(zip(CHANGE_NAMES, figures.CHANGES.values(), strict=True)),
+        viewer=viewer,
+        charts=charts,
+        references=bibtex(data.methods, data.versions.get('secondglance', '')),
+        ramps={kind: figures.ramp(kind) for kind in ('heat', 'signed')},
+        steps=steps,
+        step=min((one.number for one in steps), key=lambda n: abs(n - viewer['start']), default=0),
+        outlines={name: OUTLINES[name] for name in _outlined(data)},
+        fits=_counted(data.lognormal['best'] if data.lognormal else []),
     )
     write_whole(html_path, page)
 
@@ -113,14 +107,14 @@ def _mosaics(
 
 def _draw(
     data: ReportData, colour: Callable[[], NDArray], outline: NDArray | None, path: Path
-) -> NDArray:
-    """Draw a mosaic, and write it."""
+) -> tuple[NDArray, str]:
+    """Draw a mosaic, and write it; the picture, and its text for the page as fine as it can be."""
     slices = colour()
     picture = figures.mosaic(slices, outline, data.aspect)
     across = data.image.shape[1] * data.spacing[0]
     picture = figures.annotate(picture, len(slices), across, data.edges)
     figures.save_png(picture, path)
-    return picture
+    return picture, figures.data_uri(path, picture)
 
 
 def _steps_within(data: ReportData) -> list[SliceSteps]:
@@ -155,17 +149,18 @@ def _outlined(data: ReportData) -> list[str]:
 
 
 def _within(
-    pool: ThreadPoolExecutor, made: dict[str, Path], pictures: dict[str, NDArray]
+    pool: ThreadPoolExecutor, made: dict[str, Path], drawn: dict[str, tuple[NDArray, str]]
 ) -> dict[str, str]:
     """Encode figures as finely as their share of the page allows."""
-    for quality in (figures.QUALITY, 70, 45, 20):
+    inside = {name: text for name, (_, text) in drawn.items()}
+    for quality in (70, 45, 20):
+        if sum(map(len, inside.values())) <= MOSAICS_SHARE * MOST_BYTES:
+            break
         encoded = pool.map(
-            lambda name: figures.data_uri(made[name], pictures.get(name), quality),  # noqa: B023
+            lambda name: figures.data_uri(made[name], drawn[name][0], quality),  # noqa: B023
             made,
         )
         inside = dict(zip(made, encoded, strict=True))
-        if sum(map(len, inside.values())) <= MOSAICS_SHARE * MOST_BYTES:
-            break
     return inside
 
 
