@@ -122,6 +122,31 @@ def test_every_species_is_looked_at_with_its_own_pixels(model):
     assert asked == pytest.approx([model.spacing * 0.65])
 
 
+@pytest.mark.parametrize(
+    ('rat', 'mouse', 'sizes', 'species'),
+    [
+        (PoseFit(0.4, 101), None, 1, 'rat'),
+        (PoseFit(0.4, 99), PoseFit(0.3, 60), 2, 'mouse'),
+        (PoseFit(0.4, 99), PoseFit(0.5, 60), 2, 'rat'),
+        (PoseFit(0.4, 55), PoseFit(0.5, 99), 2, 'mouse'),
+        # Hardly any brain was seen, however large the section
+        (PoseFit(np.inf, 101), PoseFit(0.3, 60), 2, 'mouse'),
+    ],
+)
+def test_only_a_clear_rat_is_not_looked_at_as_a_mouse(
+    model, monkeypatch, rat, mouse, sizes, species
+):
+    asked = []
+
+    def look(_model, _stack, spacing, _device):
+        asked.append(spacing)
+        return rat if spacing == model.spacing else mouse
+
+    monkeypatch.setattr(pose_module, 'fit_of_pose', look)
+    found = find_pose(model, lambda _: np.ones((5, 16, 16), np.float32))
+    assert (found.species, len(set(asked))) == (species, sizes)
+
+
 @pytest.mark.parametrize(('share', 'turns'), [(TURN_BELOW + 0.01, 0), (TURN_BELOW - 0.01, 2)])
 def test_a_head_is_turned_where_that_is_clearly_surer(model, monkeypatch, share, turns):
     looks = iter([PoseFit(0.4, 90), PoseFit(0.5, 90), PoseFit(0.4 * share, 90), PoseFit(0.9, 90)])
