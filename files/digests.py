@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -22,6 +23,17 @@ def digest_of(path: Path) -> str:
     """SHA-256 of a file's content."""
     with path.open('rb') as stream:
         return hashlib.file_digest(stream, 'sha256').hexdigest()
+
+
+def digest_once(path: Path) -> str:
+    """As `digest_of`, of a file that no other process writes: read once as long as it stays."""
+    about = path.stat()
+    return _digest(path, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest(path: Path, stamp: tuple[int, ...]) -> str:
+    return digest_of(path)
 
 
 def digest_of_voxels(voxels: ArrayLike) -> str:
@@ -62,7 +74,8 @@ def write_digests(folder: Path, ignored: tuple[str, ...] = ()) -> None:
         Names of files and folders that may change.
     """
     found = {
-        str(path.relative_to(folder)): digest_of(path) for path in _files(folder, folder, ignored)
+        str(path.relative_to(folder)): digest_once(path)
+        for path in _files(folder, folder, ignored)
     }
     write_whole(folder / DIGESTS, json.dumps(found, indent=0, sort_keys=True) + '\n')
 

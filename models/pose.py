@@ -23,8 +23,8 @@ TURN_BELOW = 0.85
 
 
 CLEAR = 1.25
-"""Times `MOUSE_SECTION_MM2` from which on the section at a rat's pixel size is a rat's: there it is
-124 to 175 mm² in nine rats and 3 to 60 mm² in twelve mice, turned and noisy ones among them."""
+"""Times `MOUSE_SECTION_MM2` from which on the section at a rat's pixel size is a rat's: there it
+is 124 to 175 mm² in nine rats and 3 to 60 mm² in twelve mice, turned and noisy ones among them."""
 
 
 _SEEN = 0.01
@@ -59,8 +59,8 @@ def find_pose(
 
     The patient position in a rodent's header is often wrong. The network was trained mostly on
     upright heads, so it is least uncertain about an upright one. The species is estimated from the
-    largest coronal section of the brain, at the pixel size of lower uncertainty. A clear rat is not
-    looked at with the pixels of a mouse, of which there are more than twice as many.
+    largest coronal section of the brain, at the pixel size of lower uncertainty. A clear rat is
+    not looked at with the pixels of a mouse, of which there are more than twice as many.
 
     Parameters
     ----------

@@ -1,13 +1,12 @@
-"""Content hashes: those of the engine, computed once a file."""
+"""Content hashes: of what a file holds, computed once a file."""
 
+import hashlib
 import os
-from pathlib import Path
 
 import pytest
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, specs
-from nipype.utils.filemanip import hash_infile
 
-from secondglance.pipelines.execution import content_hash as module
+from secondglance.files import digests
 from secondglance.pipelines.execution.content_hash import content_hash, hash_once
 
 
@@ -15,27 +14,40 @@ from secondglance.pipelines.execution.content_hash import content_hash, hash_onc
 def reads(monkeypatch):
     """Paths in the order in which their content was read."""
     found: list[str] = []
+    read = digests.digest_of
 
-    def read(path, *options):
-        found.append(Path(path).name)
-        return hash_infile(path, *options)
+    def noted(path):
+        found.append(path.name)
+        return read(path)
 
-    monkeypatch.setattr(module, 'hash_infile', read)
+    monkeypatch.setattr(digests, 'digest_of', noted)
     return found
 
 
-def test_a_hash_is_the_engines_and_follows_the_content(tmp_path, reads):
+def test_a_hash_follows_the_content(tmp_path, reads):
     path = tmp_path / 'image.nii'
     for content in (b'one', b'two', b'longer than before'):
         path.write_bytes(content)
         # Two writes may fall into one tick of the file system's clock
         os.utime(path, ns=(0, len(reads)))
-        assert content_hash(str(path)) == content_hash(str(path)) == hash_infile(str(path))
+        expected = hashlib.sha256(content).hexdigest()
+        assert content_hash(str(path)) == content_hash(str(path)) == expected
     assert reads == ['image.nii'] * 3
     # The same content under another name is read for itself
     other = tmp_path / 'other.nii'
     other.write_bytes(b'one')
-    assert content_hash(str(other)) == hash_infile(str(other))
+    assert content_hash(str(other)) == hashlib.sha256(b'one').hexdigest()
+    assert reads[-1] == 'other.nii'
+
+
+def test_a_file_that_was_sealed_is_not_read_again(tmp_path, reads):
+    (tmp_path / 'image.nii').write_bytes(b'voxels')
+    digests.write_digests(tmp_path)
+    content_hash(tmp_path / 'image.nii')
+    assert reads == ['image.nii']
+    # What is checked is read, whatever is known
+    assert digests.is_intact(tmp_path)
+    assert reads == ['image.nii'] * 2
 
 
 def test_a_missing_file_has_the_engines_answer(tmp_path):
@@ -49,12 +61,14 @@ class _Spec(BaseInterfaceInputSpec):
     second = File(exists=True)
 
 
-def test_the_engine_reads_an_input_once_and_hashes_as_before(tmp_path, reads, monkeypatch):
+def test_the_engine_reads_an_input_once(tmp_path, reads, monkeypatch):
     path = tmp_path / 'image.nii'
     path.write_bytes(b'voxels')
     inputs = _Spec(first=str(path), second=str(path))
-    before = inputs.get_hashval(hash_method='content')
     monkeypatch.setattr(specs, 'hash_infile', specs.hash_infile)
     hash_once()
+    before = inputs.get_hashval(hash_method='content')
     assert inputs.get_hashval(hash_method='content') == before
     assert reads == ['image.nii']
+    path.write_bytes(b'other voxels')
+    assert inputs.get_hashval(hash_method='content') != before
