@@ -125,7 +125,7 @@ def matches_of(
         m = len(kernels)
         near = np.ones((n, m), bool)
         if coarse_correlations is not None and m > 2 * BAND + 1:
-            coarse = _best_line(coarse_correlations(halved(kernels)), positions, donor)
+            coarse = _best_line(coarse_correlations(halved(kernels), None), positions, donor)
             away = np.abs(_on_line(coarse, positions, donor)[:, None] - np.arange(m))
             near = away <= np.maximum(BAND, away.min(axis=1, keepdims=True))
         table = correlations(kernels, near)
@@ -239,14 +239,12 @@ def correlations_with(
     Returns
     -------
     callable
-        From kernels, and which of them to take, to what :func:`peak_correlations` gives.
+        From kernels, and which of them to take or None, to what :func:`peak_correlations` gives.
     """
     images = standardise(images)
     peaks = peaks_with(images)
 
-    def correlations(
-        kernels: ArrayLike, which: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.float32]:
+    def correlations(kernels: ArrayLike, which: NDArray[np.bool_] | None) -> NDArray[np.float32]:
         kernels = standardise(kernels)
         which = np.ones((len(images), len(kernels)), bool) if which is None else which
         table = np.zeros(which.shape, np.float32)
