@@ -219,6 +219,13 @@ def test_labels_stay_labels_there_and_back(rng, oblique):
     assert len(np.unique(grid.to_stack(volume))) > 10
 
 
+def test_labels_stay_labels_on_coarser_pixels_too(rng):
+    volume = 3.0 * rng.integers(0, 2, (40, 36, 3))
+    grid = slice_grid(volume.shape, np.diag([0.1, 0.1, 1, 1]), 0.25)
+    assert set(np.unique(grid.to_stack(volume, order=0))) == {0, 3}
+    assert len(np.unique(grid.to_stack(volume))) > 10
+
+
 def test_uneven_slices_are_a_mean_distance_apart():
     assert slices_apart([0.0, 0.5, 2.0]) == 1.0
     assert slices_apart([3.0]) == 1.0

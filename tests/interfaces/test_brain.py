@@ -7,12 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from secondglance.files.nifti_header import mark_scale
 from secondglance.files.stacks import read_stack, write_stack
+from secondglance.files.tables import write_tsv
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.intensity import head_mask
 from secondglance.imaging.lognormality import lognormal_fit
+from secondglance.imaging.mask.cleaning import agreement
+from secondglance.imaging.mask.quality import MaskEvidence
+from secondglance.imaging.mask.selection import select_mask
 from secondglance.imaging.pose import Pose
-from secondglance.interfaces.brain import Refine
+from secondglance.interfaces.brain import Refine, SelectMask
 from secondglance.interfaces.saliency import Enhance, Saliency
 from secondglance.interfaces.tissues import Predict
 from secondglance.models.brain_refinement import refine
@@ -24,6 +29,7 @@ from secondglance.models.weights import (
     default_refinement,
     default_weights,
     load_weights,
+    read_calibration,
 )
 
 POSE = Pose('mouse', 0.25, 'k')
@@ -129,3 +135,65 @@ def test_the_refinement_gets_each_stack_as_what_it_is(head, rng):
     np.testing.assert_allclose(written, expected, atol=1e-5)
     assert expected.std() > 0.05
     np.testing.assert_allclose(affine, grid.affine, atol=1e-6)
+
+
+@pytest.mark.parametrize('method', ['auto', 'first-glance', 'correlation'])
+def test_the_mask_is_that_of_the_method_and_judged_in_the_size_of_a_rat(head, rng, method):
+    """The header of the volume has lengths ten times too large, as for human software."""
+    like, stack, path, grid = head
+    inside = np.clip((stack - 60) / 100, 0, 1)
+    first = np.stack([1 - inside, *[inside / 3] * 3], axis=1).astype(np.float32)
+    refined = np.roll(inside, 1, axis=1)
+    placed = np.roll(inside, -2, axis=2) >= 0.5
+    files = {
+        name: write_stack(values.astype(np.float32), grid.affine, f'{name}.nii')
+        for name, values in {
+            'probabilities_stack': first,
+            'refined_stack': refined,
+            'placed_stack': placed,
+        }.items()
+    }
+    rows = [{'slice': n, 'peak': peak} for n, peak in enumerate((0.5, 0.2, -0.1, 0.9))]
+    image = nib.load(like)
+    tenfold = nib.Nifti1Image(image.dataobj, np.diag([10, 10, 10, 1]) @ image.affine)
+    mark_scale(tenfold.header, 10)
+    nib.save(tenfold, 'tenfold.nii')
+    weights = str(default_refinement())
+    found = (
+        SelectMask(
+            stack=path,
+            placement=write_tsv(rows, 'placement.tsv'),
+            refinement=weights,
+            method=method,
+            like='tenfold.nii',
+            pose=POSE.to_plain(),
+            **files,
+        )
+        .run()
+        .outputs
+    )
+    in_plane, apart = 0.25 / 0.65, 0.6 / 0.65
+    evidence = MaskEvidence(
+        first=brain_probability(first, stack),
+        refined=refined,
+        placed=placed,
+        peaks=np.array([0.5, 0.2, -0.1, 0.9]),
+        voxel_mm3=in_plane**2 * apart,
+    )
+    taken = select_mask(method, evidence, in_plane, apart, read_calibration(weights))
+    np.testing.assert_allclose(read_stack(found.mask_stack)[0], taken.mask, atol=1e-6)
+    mask = nib.load(found.brain_mask)
+    np.testing.assert_allclose(mask.affine, tenfold.affine)
+    brain = np.asarray(mask.dataobj) > 0
+    np.testing.assert_array_equal(brain, grid.to_native(taken.mask) >= 0.5)
+    with open(found.confidence) as stream:
+        told = json.load(stream)
+    assert (told['Method'], told['MethodAskedFor']) == (taken.method, method)
+    assert told['Confidence'] == pytest.approx(taken.confidence, rel=1e-4)
+    assert told['ConfidenceOfMethods'] == pytest.approx(taken.candidates, rel=1e-4)
+    assert told['Species'] == 'mouse'
+    assert told['BrainVolume'] == pytest.approx(brain.sum() * 0.25**2 * 0.6, rel=1e-5)
+    judged = pd.read_csv(found.placement, sep='\t')
+    np.testing.assert_allclose(judged['agreement'], agreement(taken.mask >= 0.5, placed), 1e-4)
+    np.testing.assert_allclose(judged['probability'], taken.slice_confidence, rtol=1e-4)
+    assert judged['peak'].tolist() == [0.5, 0.2, -0.1, 0.9]

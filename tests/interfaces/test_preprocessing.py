@@ -385,3 +385,10 @@ def test_a_half_turn_about_the_middle_of_the_scan_is_no_translation(fake_fsl, sa
     row = pd.read_csv(out.confounds, sep='\t').loc[1]
     np.testing.assert_allclose(row[list(PARAMETERS[:3])].astype(float), 0, atol=1e-4)
     assert abs(float(row['rot_z'])) == pytest.approx(np.pi, abs=1e-4)
+
+
+def test_labels_are_no_scan(save, rng):
+    labels = rng.integers(0, 4, (12, 12, 6, 2)).astype(np.int16)
+    with pytest.raises(InputError, match='as a mask or labels do') as caught:
+        SelectB0(in_file=str(save(labels)), all_b0=True).run()
+    assert 'image.nii.gz' in str(caught.value)

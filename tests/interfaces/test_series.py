@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from secondglance.files.gradient_table import read_bvecs
+from secondglance.files.nifti_header import mark_scale, scale_of
 from secondglance.imaging.errors import InputError
 from secondglance.interfaces.series import BrainImage, CorrectSeries
 
@@ -110,3 +111,26 @@ def test_other_tables_are_named(tmp_path, text):
     (tmp_path / 'a.bvec').write_text(text)
     with pytest.raises(InputError, match=r'a\.bvec'):
         read_bvecs(tmp_path / 'a.bvec', 4)
+
+
+def test_the_time_between_volumes_and_the_scale_of_the_header_are_kept(inputs, tmp_path):
+    """A tenfold header, whose mean was marked when it was checked; a volume every 2.5 s."""
+    still, files = inputs
+    series = nib.load(files['in_file'])
+    tenfold = np.diag([10.0, 10, 10, 1])
+    image = nib.Nifti1Image(series.dataobj, tenfold @ series.affine)
+    image.header['pixdim'][4] = 2.5
+    nib.save(image, files['in_file'])
+    mean = nib.Nifti1Image(still, tenfold @ series.affine)
+    mark_scale(mean.header, 10)
+    nib.save(mean, files['mean_file'])
+    found = CorrectSeries(estimate=False, **files).run(cwd=str(tmp_path)).outputs
+    corrected = nib.load(found.out_file)
+    assert corrected.header['pixdim'][4] == 2.5
+    assert scale_of(corrected) == 10
+    np.testing.assert_allclose(corrected.affine, image.affine)
+    about = json.loads(Path(found.about).read_text())
+    assert about['HeaderScale'] == 10
+    # Matrices are in the animal's own mm: the quarter turn as it was given
+    np.testing.assert_allclose(about['MotionMatrices'][1][0], [0, -1, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(corrected.dataobj[..., 1], still, atol=0.05)

@@ -1,4 +1,4 @@
-"""Every option of a method and of its execution reaches the stages that it is of, and no others."""
+"""Every option of a method and of its execution reaches its stages, and no others."""
 
 import shutil
 
@@ -184,3 +184,10 @@ def test_what_is_known_of_a_scan_reaches_its_report_and_the_cache_its_donors(exa
     assert publish.dataset_links == {'raw': str(example)}
     donors = workflow.get_node('brain_wf.donor_saliency').inputs
     assert donors.cache_dir == str(tmp_path / 'cache')
+
+
+def test_options_of_saliency_are_on_record_under_the_names_of_the_command_line():
+    plain = Method(saliency=SaliencyOptions('gradient', 'CSF', 3, 1.5, 0.25)).resolved()
+    assert [plain[name] for name in ('saliency', 'target', 'smooth')] == ['gradient', 'CSF', 3]
+    assert (plain['enhance_peak'], plain['enhance_width']) == (1.5, 0.25)
+    assert len(plain['donors']) == len(Method().donors)
