@@ -201,6 +201,12 @@ OTHERS = {
         lambda image: nib.Nifti1Image(-_voxels(image).astype('i2') - 1, image.affine).to_bytes(),
         'no value above 0',
     ),
+    'below.nii': (
+        lambda image: nib.Nifti1Image(
+            (_voxels(image).min() - _voxels(image)).astype('i2'), image.affine
+        ).to_bytes(),
+        r'no value above 0 \(they are -\d+ to 0\)',
+    ),
     'short.nii': (lambda image: image.to_bytes()[:200], 'ends within its header'),
     'empty.nii.gz': (lambda _: b'', 'is empty'),
     'annex.nii.gz': (lambda _: b'/annex/objects/MD5E-s17--d41d.nii.gz\n', 'git annex get'),

@@ -117,6 +117,17 @@ def test_the_mask_asked_for_is_taken(brain, calibration):
         assert (taken.slice_confidence > 0.9).all()
 
 
+def test_what_was_filled_counts_where_slices_are_judged(brain, calibration):
+    """Two glances leave a hole in a slice, and the mask does not."""
+    holed = np.where(brain, 0.99, 0.01)
+    holed[3, 17:24, 17:24] = 0.05
+    given = evidence(brain, first=holed, refined=holed)
+    taken = select_mask('network', given, 0.3, 1.0, calibration)
+    expected = calibration.of_slices(brain, given)
+    np.testing.assert_allclose(taken.slice_confidence, expected)
+    assert expected[3] < expected[2]
+
+
 def test_a_doubtful_mask_that_was_asked_for_is_taken_all_the_same(brain, calibration):
     lost = evidence(brain, placed=np.roll(brain, 15, 1))
     taken = select_mask('correlation', lost, 0.3, 1.0, calibration)
