@@ -8,6 +8,7 @@ from secondglance.files.bids import (
     find_reference,
     find_scans,
     find_subjects,
+    inherited,
     is_derivative,
     scan_of_file,
     subject_label,
@@ -40,6 +41,29 @@ def test_prefix_may_be_left_out(study):
 def test_own_side_car_takes_precedence_over_an_inherited_one(study):
     assert find_scans(study, '01')[0].bval.name == 'sub-01_dwi.bval'
     assert find_scans(study, '02')[0].bval == study / 'dwi.bval'
+
+
+def test_of_side_cars_in_one_folder_that_with_most_of_the_entities_applies(tmp_path):
+    folder = tmp_path / 'sub-1' / 'dwi'
+    folder.mkdir(parents=True)
+    image = folder / 'sub-1_acq-a_run-1_dwi.nii.gz'
+    for name in ('dwi', 'sub-1_dwi', 'sub-1_acq-a_dwi', 'sub-1_acq-a_run-2_dwi', 'sub-1_T2w'):
+        (folder / f'{name}.bval').touch()
+    (tmp_path / 'sub-1_acq-a_run-1_dwi.bval').touch()
+    assert inherited(image, tmp_path, '.bval') == folder / 'sub-1_acq-a_dwi.bval'
+    (folder / 'sub-1_run-1_dwi.bval').touch()
+    with pytest.raises(InputError, match='both apply'):
+        inherited(image, tmp_path, '.bval')
+
+
+def test_nothing_above_the_data_set_applies_to_its_images(tmp_path):
+    (tmp_path / 'dwi.bval').touch()
+    root = tmp_path / 'ds'
+    (root / 'sub-1' / 'dwi').mkdir(parents=True)
+    assert inherited(root / 'sub-1' / 'dwi' / 'sub-1_dwi.nii', root, '.bval') is None
+    (root / 'dwi.bval').touch()
+    found = inherited(root / 'sub-1' / 'dwi' / 'sub-1_dwi.nii', root, '.bval')
+    assert found == root / 'dwi.bval'
 
 
 def test_session_and_run_choose(study):
