@@ -37,6 +37,7 @@ types: $(VENV)/tests-installed
 		pipelines commands workflows)
 
 docs: $(VENV)/docs-installed  ## the site, in docs/_build/html; a warning is an error
+	rm -rf docs/_build docs/api
 	"$(BIN)/python" -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt

@@ -49,7 +49,7 @@ COLLECT_FROM = 100_000
 """New objects after which Python looks for cycles: libraries make half a million while they are
 imported, which would be looked through time and again, a fifth of what importing takes."""
 
-DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_CALL, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
 COMMANDS = ('run', 'label', 'simulate', 'train', 'evaluate', 'sanity-check', 'completion')
 
 
@@ -280,7 +280,8 @@ def main(argv: list[str] | None = None) -> int:
     -------
     int
         0 all done, 1 some subject failed, 2 the call was wrong, 130 stopped by Ctrl-C, 143 by a
-        TERM signal. Without `argv`, the process ends with it.
+        TERM signal, 141 if nobody reads what it prints any more. Without `argv`, the process ends
+        with it.
     """
     if argv is not None:
         return _main(list(argv))
@@ -352,6 +353,9 @@ def _answered(arguments: list[str]) -> int:
     except InputError as error:
         print(f'secondglance: {error}', file=sys.stderr)
         return WRONG_CALL
+    except BrokenPipeError:
+        # `| head` has read enough: the code is a shell's for a program that SIGPIPE ended
+        return UNREAD
     except OSError as error:
         # A full disk, a folder that is gone: not what was asked for is wrong
         reason = error.strerror or type(error).__name__

@@ -11,16 +11,18 @@ Every scan that has a mask drawn by hand is masked by
   the ``.hdf5`` in it; needs ``pip install h5py``. It runs at its own 0.08 mm in plane, and on rats
   also at that size times `RAT_SIZE`, at which a rat's brain is as large as a mouse's. Of the
   four quarter turns it is given the one that suits it best on the first scan;
-- ``ANTs, templates``: heads of other animals of the same data set with their masks drawn by hand
-  (``--template``), each registered (affine, then SyN), majority of the masks; as RABIES does with
-  one template. Needs the extra ``label``;
+- ``ANTs``: heads of other animals of the same data set with their masks drawn by hand
+  (``--template``), each registered (affine, then SyN). ``ANTs, one template`` takes the first of
+  them, as RABIES does; ``ANTs, templates`` the majority of all masks. Needs the extra ``label``;
 - ``Otsu``: N4, Otsu's threshold in four classes, opening, the largest piece, closing: what is left
   without template or network;
 - ``BET``: FSL's, on voxel sizes times ten, where FSLDIR has its ``bin/bet2``; from the centre
-  that it finds itself, with the threshold that suits it best on the first scan.
+  that it finds itself, with the threshold that suits it best on the first scan;
+- ``brighter than zero``: for scans without a head around the brain, where it needs no method.
 
 Each method runs in a process of its own, with one thread: seconds are those of the processor, per
-scan, without start; memory is the most that the process and what it called held.
+scan, without start; memory is the most that the process and what it called held. Under the rows
+of a method stands its row of the table in docs/peers.md.
 """
 
 import argparse
@@ -117,9 +119,8 @@ def tell(name, rows):
     score, distance, seconds = means.mean(axis=0)
     spread = means[:, 0].std(ddof=1) if len(means) > 1 else 0.0
     print(
-        f'# {name}: Dice {score:.3f} ± {spread:.3f}, least {means[:, 0].min():.3f}; '
-        f'HD95 {distance:.2f} mm; {seconds:.1f} s; {rows[-1][-1]} MB; '
-        f'{len(rows)} scans of {len(means)} animals',
+        f'| {name} | {len(means)} | {score:.3f} ± {spread:.3f} | {means[:, 0].min():.3f} '
+        f'| {distance:.2f} | {seconds:.1f} | {rows[-1][-1]} |',
         flush=True,
     )
 
@@ -340,30 +341,38 @@ def starts(length, stride):
 # Templates, thresholds, BET
 
 
-def templates(args, scans):
-    """Heads with masks, registered to each scan by ANTs."""
-    from secondglance.models.labelling.ants_registration import import_ants, to_ants
+def templates(most):
+    """Make the method of heads with masks, `most` at most, registered to each scan by ANTs."""
 
-    if not args.template:
-        raise LookupError('--template names no animal')
-    ants = import_ants()
-    bank = {}
-    for found in find_labelled(args.bids_dir, args.suffix, args.template):
-        pair = [to_ants(values, found.affine) for values in (found.voxels, found.labels > 0)]
-        bank.setdefault(found.scan.subject, pair)
+    def prepare(args, scans):
+        from secondglance.models.labelling.ants_registration import import_ants, to_ants
 
-    def mask(found):
-        fixed = to_ants(found.voxels, found.affine)
-        votes = []
-        for image, brain in bank.values():
-            moved = ants.registration(
-                fixed, image, 'SyN', syn_metric='CC', syn_sampling=2, random_seed=1
-            )
-            warped = ants.apply_transforms(fixed, brain, moved['fwdtransforms'], 'nearestNeighbor')
-            votes.append(warped.numpy() > 0.5)
-        return np.mean(votes, axis=0) > 0.5
+        chosen = args.template[:most]
+        if not chosen:
+            raise LookupError('--template names no animal')
+        if most is None and len(chosen) == 1:
+            raise LookupError('--template names one animal')
+        ants = import_ants()
+        bank = {}
+        for found in find_labelled(args.bids_dir, args.suffix, chosen):
+            pair = [to_ants(values, found.affine) for values in (found.voxels, found.labels > 0)]
+            bank.setdefault(found.scan.subject, pair)
 
-    return mask
+        def mask(found):
+            fixed = to_ants(found.voxels, found.affine)
+            votes = []
+            for image, brain in bank.values():
+                moved = ants.registration(
+                    fixed, image, 'SyN', syn_metric='CC', syn_sampling=2, random_seed=1
+                )
+                transforms = moved['fwdtransforms']
+                warped = ants.apply_transforms(fixed, brain, transforms, 'nearestNeighbor')
+                votes.append(warped.numpy() > 0.5)
+            return np.mean(votes, axis=0) > 0.5
+
+        return mask
+
+    return prepare
 
 
 def otsu(args, scans):
@@ -387,6 +396,11 @@ def otsu(args, scans):
         return ndimage.binary_fill_holes(brain)
 
     return mask
+
+
+def brighter_than_zero(args, scans):
+    """Every voxel that is not empty."""
+    return lambda found: found.voxels > 0
 
 
 def morph(operation, mask, size, radius):
@@ -450,9 +464,11 @@ METHODS = {
     ),
     'mouse U-Net': mouse_unet(1.0),
     'mouse U-Net, at the size of a rat': mouse_unet(RAT_SIZE),
-    'ANTs, templates': templates,
+    'ANTs, one template': templates(1),
+    'ANTs, templates': templates(None),
     'Otsu': otsu,
     'BET': bet,
+    'brighter than zero': brighter_than_zero,
 }
 
 

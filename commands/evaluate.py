@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secondglance.commands.following import follow
+from secondglance.commands.words import counted
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
 from secondglance.models.choices import SECOND_GLANCES
@@ -113,10 +115,11 @@ def main(args: argparse.Namespace) -> int:
     summary = summary_of(rows)
     for line in summary:
         print(
-            f'{line["condition"]:<14} {line["label"]:<6} Dice {line["dsc_mean"]:.3f} ± '
-            f'{line["dsc_sd"]:.3f}, least {line["dsc_least"]:.3f}'
+            f'{line["condition"]:<14} {line["label"]:<6} '
+            f'Dice {line["dsc_mean"]:.3f}{_spread(line["dsc_sd"], 3)}, '
+            f'least {line["dsc_least"]:.3f}'
             + _of_volumes(line)
-            + f'; {line["n_animals"]} animals, {line["n_failed"]} failed'
+            + f'; {counted(line["n_animals"], "animal")}, {line["n_failed"]} failed'
         )
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
@@ -134,7 +137,12 @@ def _of_volumes(line: dict) -> str:
     if 'hd95_mean' not in line:
         return ''
     error, spread = (100 * line[f'volume_error_{of}'] for of in ('mean', 'sd'))
-    return f', HD95 {line["hd95_mean"]:.2f} mm, volume {error:+.1f} ± {spread:.1f} %'
+    return f', HD95 {line["hd95_mean"]:.2f} mm, volume {error:+.1f}{_spread(spread, 1)} %'
+
+
+def _spread(deviation: float, digits: int) -> str:
+    """What follows a mean; of one animal there is no deviation."""
+    return f' ± {deviation:.{digits}f}' if math.isfinite(deviation) else ''
 
 
 def _on_animals(model: LoadedModel, args: argparse.Namespace) -> list[dict]:

@@ -10,8 +10,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from secondglance.commands.words import counted
 from secondglance.imaging.species import AUTO, BRAIN_SIZE
-from secondglance.models.training.recipes import RECIPES
+from secondglance.models.training.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
     from secondglance.simulation.atlas import Atlas
@@ -167,7 +168,8 @@ def main(args: argparse.Namespace) -> int:
             reference=args.reference,
             species=args.species,
         )
-        print(f'{len(scans)} scans of {len({one.animal for one in scans})} animals to train on.')
+        animals = counted(len({one.animal for one in scans}), 'animal')
+        print(f'{counted(len(scans), "scan")} of {animals} to train on.')
     given: dict[str, Any] = {
         'steps': args.steps,
         'seed': args.seed,
@@ -194,9 +196,26 @@ def main(args: argparse.Namespace) -> int:
                 for name, v in values.items()
                 if name != 'n_animals'
             )
-            print(f'Test Dice of {values["n_animals"]} animals, {mask}: {tissues}')
+            print(f'Test Dice of {_simulated(values)}, {mask}: {tissues}')
     print(f'Weights: {args.output}')
+    if args.bids_dir:
+        print(f'next: {shlex.join(_next_call(args, chosen))}')
     return 0
+
+
+def _simulated(values: dict) -> str:
+    """How many animals a test had."""
+    return counted(values['n_animals'], 'simulated animal')
+
+
+def _next_call(args: argparse.Namespace, recipe: Recipe) -> list[str]:
+    """The call that judges the weights by the animals that were not trained on."""
+    option = {'refinement': '--refinement', 'second glance': '--second-weights'}
+    call = ['secondglance', 'evaluate', option.get(recipe.trains, '--weights'), str(args.output)]
+    call += ['--bids-dir', str(args.bids_dir), '--suffix', args.suffix]
+    if args.reference:
+        call += ['--reference', str(args.reference)]
+    return [*call, '--output', 'scores']
 
 
 def _refine(args: argparse.Namespace, atlas: Atlas, given: dict) -> dict:
@@ -211,7 +230,7 @@ def _refine(args: argparse.Namespace, atlas: Atlas, given: dict) -> dict:
     card = train_refinement(atlas, args.output, first=first, donors=donors, **given)
     for name, values in card['test_dice'].items():
         print(
-            f'Test Dice of {values["n_animals"]} animals, {values["n_heads"]} heads, {name}: '
+            f'Test Dice of {_simulated(values)}, {values["n_heads"]} heads, {name}: '
             f'{values["mean"]:.3f} ± {values["sd"]:.3f}, least {values["least"]:.3f}'
         )
     return card
@@ -234,7 +253,7 @@ def _second_glance(args: argparse.Namespace, atlas: Atlas, given: dict) -> dict:
         scans = read_placed_scans(
             folder, args.suffix, args.subject, args.reference, species=args.species
         )
-        print(f'{len(scans)} scans with tissue labels to train on.')
+        print(f'{counted(len(scans), "scan")} with tissue labels to train on.')
     card = train_second_glance(sources, args.output, **{**given, 'scans': scans})
     for name, values in card['test'].items():
         print(f'Test {name}: {values["mean"]:.3f} ± {values["sd"]:.3f}')

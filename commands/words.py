@@ -11,6 +11,27 @@ LEVELS = ('participant', 'group')
 """Levels of analysis of a BIDS App."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number and what it counts.
+
+    Parameters
+    ----------
+    number : int
+    noun : str
+        Of one, in English a plural on -s.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> counted(1, 'animal'), counted(3, 'scan')
+    ('1 animal', '3 scans')
+    """
+    return f'{number} {noun}{"" if number == 1 else "s"}'
+
+
 class Parser(argparse.ArgumentParser):
     """A parser with one sentence for every error, which takes underscores for hyphens.
 

@@ -72,15 +72,15 @@ def find_labelled(
     Raises
     ------
     InputError
-        If a subject named is not there, a file cannot be read, grids differ, nothing says what
-        a label is, or no scan has a reference.
+        If a subject named is not there or has no reference, a file cannot be read, grids differ,
+        nothing says what a label is, or no scan has a reference.
     """
     folder = reference or bids_dir / 'derivatives' / 'reference'
     if not folder.is_dir():
         raise InputError(
             f'{folder} is not a folder: give --reference the derivatives with labels.'
         )
-    n_found, told = 0, False
+    n_found, told, missing = 0, False, ''
     for subject in subjects or find_subjects(bids_dir):
         try:
             scans = find_scans(bids_dir, subject, suffix)
@@ -88,8 +88,10 @@ def find_labelled(
             if subjects:
                 raise
             continue
+        n_before = n_found
         for scan in scans:
             path = find_reference(folder, scan)
+            missing = missing or _expected(folder, scan)
             if path is not None:
                 n_found += 1
                 found = read_labelled(scan, path)
@@ -97,10 +99,21 @@ def find_labelled(
                     told = True
                     _LOG.warning(WITHOUT_TABLE.format(path=path))
                 yield found
+        if subjects and n_found == n_before:
+            raise InputError(
+                f'{scans[0].subject} has no reference; it would be {_expected(folder, scans[0])}.'
+            )
     if not n_found:
         raise InputError(
-            f'No …_{suffix} image in {bids_dir} has a reference in {folder}: is --suffix right?'
+            f'No …_{suffix} image in {bids_dir} has a reference'
+            + (f'; the first would be {missing}.' if missing else ': is --suffix right?')
         )
+
+
+def _expected(folder: Path, scan: Scan) -> str:
+    """Where the reference of a scan is looked for, in words."""
+    stem = folder / scan.folder / scan.base
+    return f'{stem}_dseg.nii.gz or {scan.base}_desc-brain_mask.nii.gz'
 
 
 def read_labelled(scan: Scan, reference: Path) -> Labelled:

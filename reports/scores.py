@@ -46,8 +46,9 @@ def summary_of(rows: list[dict]) -> list[dict]:
     Returns
     -------
     list of dict
-        Mean and standard deviation over animals (scans of one animal are averaged first), the
-        least scan, and how many scans failed, in the order of `rows`.
+        Mean and standard deviation over animals (scans of one animal are averaged first; of one
+        animal the deviation is NaN), the least scan, and how many scans failed, in the order of
+        `rows`.
 
     Examples
     --------
@@ -76,7 +77,7 @@ def summary_of(rows: list[dict]) -> list[dict]:
             means = np.array([np.mean([r[score] for r in rs]) for rs in by_animal.values()])
             known = means[np.isfinite(means)]
             line[f'{short}_mean'] = float(known.mean()) if len(known) else np.nan
-            line[f'{short}_sd'] = float(known.std(ddof=1)) if len(known) > 1 else 0.0
+            line[f'{short}_sd'] = float(known.std(ddof=1)) if len(known) > 1 else np.nan
         dice = np.array([row['dsc'] for row in members])
         line['dsc_least'] = float(np.nanmin(dice)) if np.isfinite(dice).any() else np.nan
         line['n_animals'] = len(by_animal)

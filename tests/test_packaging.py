@@ -1,3 +1,4 @@
+import ast
 import configparser
 import doctest
 import importlib.util
@@ -5,6 +6,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -131,3 +133,40 @@ def test_the_lowest_versions_are_those_of_setup_cfg():
     tested = (ROOT / 'constraints-lowest.txt').read_text()
     assert dict(re.findall(r'^([\w.-]+)==([\d.]+)', tested, re.MULTILINE)) == asked
     assert len(asked) > 15
+
+
+def imported_at_the_top():
+    """Name the libraries that some module of the package cannot be imported without."""
+    found = set()
+    for path in ROOT.rglob('*.py'):
+        folder = path.relative_to(ROOT).parts[0]
+        if folder in ('benchmarks', 'build', 'docker', 'docs', 'setup.py', 'tests', '.venv'):
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                found |= {name.name.split('.')[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module.split('.')[0])
+    return found - {*sys.stdlib_module_names, 'secondglance'}
+
+
+def test_the_site_can_import_every_module_that_it_describes():
+    if not (ROOT / 'setup.cfg').is_file():
+        pytest.skip('the installed package has no setup.cfg')
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / 'setup.cfg')
+    extras = parser['options.extras_require']
+    asked = parser['options']['install_requires'] + extras['docs']
+    for name in re.findall(r'secondglance\[([\w,]+)\]', extras['docs']):
+        asked += ''.join(extras[one] for one in name.split(','))
+    installed = {
+        re.sub('[-_.]+', '-', name).lower() for name in re.findall(r'^([\w-]+)', asked, re.M)
+    }
+    providers = packages_distributions()
+    needed = imported_at_the_top()
+    assert {'lightning', 'torch'} <= needed
+    assert [
+        name
+        for name in sorted(needed)
+        if not {re.sub('[-_.]+', '-', d).lower() for d in providers[name]} & installed
+    ] == []

@@ -343,6 +343,20 @@ def test_streams_that_the_caller_closed_are_not_taken_by_files(tmp_path):
     assert code > 12
 
 
+def test_a_reader_that_has_read_enough_is_no_fault(tmp_path):
+    """As in ``secondglance --version | head -1``."""
+    mine, theirs = os.pipe()
+    os.close(mine)
+    environment = {**os.environ, 'PYTHONPATH': str(Path(secondglance.__file__).parent.parent)}
+    call = [sys.executable, '-m', 'secondglance.workflows', '--version']
+    found = subprocess.run(
+        call, cwd=tmp_path, env=environment, stdout=theirs, stderr=subprocess.PIPE, text=True
+    )
+    os.close(theirs)
+    assert found.stderr == ''
+    assert found.returncode == 141
+
+
 def test_a_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
     gone = tmp_path / 'gone'
     gone.mkdir()

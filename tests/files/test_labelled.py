@@ -94,6 +94,20 @@ def test_species_is_estimated_from_the_labelled_volume(data_set, zoom, species):
     assert found.images.shape != other.images.shape or (found.images != other.images).any()
 
 
+def test_an_animal_without_a_reference_is_told_where_it_would_be(data_set):
+    folder = data_set / 'derivatives/reference/sub-03/anat'
+    says = f'sub-03 has no reference; it would be {folder}/sub-03_dseg.nii.gz or '
+    with pytest.raises(InputError, match=says):
+        list(find_labelled(data_set, 'T2w', ['01', '03']))
+    # What only resembles the name is none
+    save(np.ones((40, 40, 5), np.uint8), folder / 'sub-03_desc-structures_dseg.nii.gz')
+    with pytest.raises(InputError, match=says):
+        list(find_labelled(data_set, 'T2w', ['03']))
+    empty = data_set / 'derivatives'
+    with pytest.raises(InputError, match=f'the first would be {empty}/sub-01/anat/sub-01_dseg'):
+        list(find_labelled(data_set, 'T2w', reference=empty))
+
+
 def test_faults_are_named(data_set):
     with pytest.raises(InputError, match='--suffix'):
         list(find_labelled(data_set, 'bold'))

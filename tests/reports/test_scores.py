@@ -99,3 +99,11 @@ def test_page_of_a_sanity_check_holds_its_charts(rng, tmp_path):
     assert 'saliency, area 0.50' in [text.text for text in deletion.iter(f'{SVG}text')]
     for name in re.findall(r'src="([^"]+)"', page):
         assert (tmp_path / name).stat().st_size
+
+
+def test_one_animal_has_no_deviation():
+    row = {'animal': 'a', 'scan': 's', 'condition': 'x', 'label': 'brain', 'hd95_mm': 1.0}
+    [line] = summary_of([{**row, 'dsc': 0.9}, {**row, 'scan': 't', 'dsc': 0.8}])
+    assert line['dsc_mean'] == pytest.approx(0.85)
+    assert np.isnan(line['dsc_sd'])
+    assert np.isnan(line['hd95_sd'])

@@ -475,7 +475,7 @@ def test_command_writes_weights_and_card(atlas_dir, tmp_path, capsys, monkeypatc
     assert card['test_dice']['true mask']['n_animals'] == 1
     assert 'a toy' in card['data']
     assert model.metadata['derived_from'] == 'a toy'
-    assert 'Test Dice of 1 animals' in capsys.readouterr().out
+    assert 'Test Dice of 1 simulated animal, ' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
