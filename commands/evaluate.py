@@ -116,7 +116,7 @@ def main(args: argparse.Namespace) -> int:
     for line in summary:
         print(
             f'{line["condition"]:<14} {line["label"]:<6} '
-            f'Dice {line["dsc_mean"]:.3f}{_spread(line["dsc_sd"], 3)}, '
+            f'Dice {line["dsc_mean"]:.3f}{spread_after(line["dsc_sd"], 3)}, '
             f'least {line["dsc_least"]:.3f}'
             + _of_volumes(line)
             + f'; {counted(line["n_animals"], "animal")}, {line["n_failed"]} failed'
@@ -137,11 +137,29 @@ def _of_volumes(line: dict) -> str:
     if 'hd95_mean' not in line:
         return ''
     error, spread = (100 * line[f'volume_error_{of}'] for of in ('mean', 'sd'))
-    return f', HD95 {line["hd95_mean"]:.2f} mm, volume {error:+.1f}{_spread(spread, 1)} %'
+    return f', HD95 {line["hd95_mean"]:.2f} mm, volume {error:+.1f}{spread_after(spread, 1)} %'
 
 
-def _spread(deviation: float, digits: int) -> str:
-    """What follows a mean; of one animal there is no deviation."""
+def spread_after(deviation: float, digits: int) -> str:
+    """Write the standard deviation that follows a mean.
+
+    Parameters
+    ----------
+    deviation : float
+        NaN of one animal.
+    digits : int
+        After the point.
+
+    Returns
+    -------
+    str
+        Nothing where there is no deviation.
+
+    Examples
+    --------
+    >>> spread_after(0.0123, 3), spread_after(float('nan'), 3)
+    (' ± 0.012', '')
+    """
     return f' ± {deviation:.{digits}f}' if math.isfinite(deviation) else ''
 
 

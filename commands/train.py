@@ -199,7 +199,7 @@ def main(args: argparse.Namespace) -> int:
             print(f'Test Dice of {_simulated(values)}, {mask}: {tissues}')
     print(f'Weights: {args.output}')
     if args.bids_dir:
-        print(f'next: {shlex.join(_next_call(args, chosen))}')
+        print(f'next: {shlex.join(next_call(args, chosen))}')
     return 0
 
 
@@ -208,8 +208,21 @@ def _simulated(values: dict) -> str:
     return counted(values['n_animals'], 'simulated animal')
 
 
-def _next_call(args: argparse.Namespace, recipe: Recipe) -> list[str]:
-    """The call that judges the weights by the animals that were not trained on."""
+def next_call(args: argparse.Namespace, recipe: Recipe) -> list[str]:
+    """Write the call that judges the weights by the animals that were not trained on.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Of a training on the scans of a data set.
+    recipe : Recipe
+        What was trained.
+
+    Returns
+    -------
+    list of str
+        Words of a call of ``secondglance evaluate``.
+    """
     option = {'refinement': '--refinement', 'second glance': '--second-weights'}
     call = ['secondglance', 'evaluate', option.get(recipe.trains, '--weights'), str(args.output)]
     call += ['--bids-dir', str(args.bids_dir), '--suffix', args.suffix]

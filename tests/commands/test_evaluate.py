@@ -203,11 +203,6 @@ def test_a_renamed_copy_of_a_scan_that_weights_were_trained_on_is_left_out(
     assert 'Left out' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(('given', 'written'), [(0.0123, ' ± 0.012'), (np.nan, '')])
-def test_a_deviation_is_written_where_there_is_one(given, written):
-    assert evaluate._spread(given, 3) == written
-
-
 def test_an_empty_brain_counts_as_failed():
     row = {'animal': 'a', 'scan': 's', 'condition': 'x', 'label': 'brain'}
     [line] = summary_of([{**row, 'dsc': 0.0}, {**row, 'scan': 't', 'dsc': np.nan}])

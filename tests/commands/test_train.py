@@ -17,7 +17,7 @@ def parsed(command, call):
 def test_the_next_call_judges_the_new_weights_on_the_same_data(recipe):
     files = ['--output', 'my weights.safetensors', '--reference', 'drawn']
     given = parsed(train, ['--bids-dir', 'study', '--suffix', 'dwi', *files])
-    call = train._next_call(given, RECIPES[recipe])
+    call = train.next_call(given, RECIPES[recipe])
     assert call[:2] == ['secondglance', 'evaluate']
     judged = parsed(evaluate, call[2:])
     weights = {
