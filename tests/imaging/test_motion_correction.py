@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from secondglance.imaging.motion_correction import (
     MOTION_COLUMNS,
@@ -69,6 +70,22 @@ def test_the_brain_decides_where_it_moves_otherwise_than_the_head(series, region
     # Both estimates are on record
     assert found.by_head[1, 0, 3] == 0.5
     np.testing.assert_allclose(found.apart, [0, apart, 0], atol=1e-9)
+
+
+def test_the_distance_of_both_estimates_is_a_mean_over_the_brain_in_mm(series, region):
+    """A turn about the world's z: an arc's chord at each voxel's distance from the axis."""
+    affine = AFFINE.copy()
+    affine[:3, 3] = 3, -2, 5
+    turned = shifted(0.0)
+    turned[1, :3, :3] = Rotation.from_rotvec([0, 0, 0.2]).as_matrix()
+
+    def estimate(volumes, start, region):
+        return MotionEstimate(shifted(0.0) if start is None else turned, 0)
+
+    found = correct_motion(series, affine, estimate, lambda corrected: region)
+    i, j, _ = np.nonzero(region)
+    chord = 2 * np.sin(0.1) * np.hypot(0.5 * i + 3, 0.5 * j - 2).mean()
+    np.testing.assert_allclose(found.apart, [0, chord, 0], atol=1e-9)
 
 
 def test_on_the_brain_the_target_is_the_mean_of_all_volumes(series, region):

@@ -53,6 +53,37 @@ def test_signal_dropout_in_grey_matter_is_no_fluid(brain):
     assert not (found.fractions[13:17, :4].argmax(-1) == 2).any()
 
 
+def test_a_few_vessels_are_no_tissue_of_their_own(brain):
+    image, truth, prior = brain
+    image = image.copy()
+    image[22:28:3, 2:18:3, 2] = 4000.0
+    found = tissue_mixture(image, np.ones(truth.shape, bool), prior)
+    np.testing.assert_allclose(found.means, [50, 80, 120], atol=4)
+    assert (found.fractions.argmax(-1) != truth).mean() < 0.02
+
+
+def test_means_and_deviations_are_in_the_unit_of_the_image(brain):
+    image, truth, prior = brain
+    found = tissue_mixture(image, np.ones(truth.shape, bool), prior)
+    np.testing.assert_allclose(found.deviations, 6, atol=1.5)
+
+
+def test_a_prior_of_no_weight_only_begins(rng):
+    """One band is likely of another tissue by the atlas, and the image says nothing against it."""
+    truth = np.zeros((20, 12, 3), int)
+    truth[10:] = 1
+    image = np.array([50.0, 90.0])[truth] + rng.normal(0, 3, truth.shape)
+    prior = np.zeros((*truth.shape, 3))
+    prior[..., 0], prior[..., 1], prior[..., 2] = 0.6, 0.35, 0.05
+    prior[10:, :, :, 0], prior[10:, :, :, 1] = 0.35, 0.6
+    strange = prior.copy()
+    strange[2:5, 2:5, 1] = 0.02, 0.96, 0.02
+    given = image, np.ones(truth.shape, bool)
+    by_image = tissue_mixture(*given, strange, prior_weight=0).fractions[3, 3, 1]
+    by_atlas = tissue_mixture(*given, strange, prior_weight=3).fractions[3, 3, 1]
+    assert by_image[0] > by_atlas[0] + 1e-3
+
+
 def test_neighbours_decide_where_intensity_does_not(rng):
     """Two voxels of an intensity between two tissues, one amid either; the atlas says nothing."""
     truth = np.zeros((36, 20, 3), int)

@@ -25,10 +25,7 @@ def look(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / folder)
         donor = {'images': [str(image)], 'masks': [str(mask)]}
-        node = DonorSaliency(
-            weights=str(default_weights()),
-            **(donor | inputs),
-        )
+        node = DonorSaliency(**({'weights': str(default_weights())} | donor | inputs))
         found = node.run(cwd=str(tmp_path / folder)).outputs
         return [Path(found.enhanced).read_bytes(), Path(found.masks).read_bytes()]
 
@@ -51,6 +48,35 @@ def test_second_subject_finds_what_the_first_computed(look, tmp_path, monkeypatc
     left = [p.name for p in (tmp_path / 'shared' / 'donors').iterdir()]
     assert len(left) == 6
     assert not any(name.startswith('.') for name in left)
+
+
+@pytest.mark.parametrize('changed', ['weights', 'images', 'masks', 'width', 'smooth', 'nothing'])
+def test_what_is_shared_is_of_the_same_network_heads_masks_and_options(
+    look, tmp_path, monkeypatch, changed
+):
+    computed = []
+
+    def compute(self, folder):
+        computed.append(folder)
+        for name in ('enhanced', 'masks'):
+            (folder / f'donor-00_{name}.nii').write_text(str(folder))
+
+    monkeypatch.setattr(DonorSaliency, '_compute', compute)
+    image, mask = find_donor(donor_paths()[0])
+    own = {'weights': default_weights(), 'images': image, 'masks': mask}
+    for name, path in own.items():
+        own[name] = tmp_path / path.name
+        shutil.copy(path, own[name])
+    given = {name: str(path) if name == 'weights' else [str(path)] for name, path in own.items()}
+    given |= {'cache_dir': str(tmp_path / 'shared'), 'width': 0.5, 'smooth': 0}
+    look('a', **given)
+    if changed in own:
+        with own[changed].open('ab') as stream:
+            stream.write(b'x')
+    else:
+        given |= {'width': {'width': 0.4}, 'smooth': {'smooth': 2}}.get(changed, {})
+    look('b', **given)
+    assert len(computed) == (1 if changed == 'nothing' else 2)
 
 
 def test_what_was_shared_and_then_damaged_is_computed_again(look, tmp_path):
