@@ -6,8 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from nipype.interfaces.base import traits
 
-from secondglance.interfaces.network import EnhanceSpec, SaliencySpec, load_model, options_of
+from secondglance.interfaces.network import (
+    EnhanceSpec,
+    NetworkSpec,
+    SaliencySpec,
+    load_model,
+    options_of,
+)
 from secondglance.models.choices import AS_PUBLISHED, SaliencyOptions
 from secondglance.models.weights import default_refinement, default_weights
 
@@ -50,3 +57,14 @@ def test_options_are_those_that_the_stage_has():
     enhance = EnhanceSpec(peak=1.0, width=0.3)
     assert options_of(enhance) == SaliencyOptions(peak=1.0, width=0.3)
     assert options_of(EnhanceSpec()) == AS_PUBLISHED
+
+
+def test_what_no_network_can_be_run_with_is_refused():
+    for spec, wrong in (
+        (NetworkSpec, {'num_threads': 0}),
+        (SaliencySpec, {'smooth': -1}),
+        (SaliencySpec, {'target': 'bone'}),
+        (EnhanceSpec, {'width': 0.0}),
+    ):
+        with pytest.raises(traits.TraitError):
+            spec(**wrong)

@@ -49,5 +49,29 @@ def test_known_shifts_are_told_in_millimetres(rng, tmp_path, monkeypatch, specie
     told = json.loads(Path(found.donor).read_text())
     assert (told['donor'], told['scale']) == (0, 1)
     assert told['offset_mm'] == pytest.approx(0, abs=1e-5)
+    assert told['slices'] == list(range(5))
+    assert (told['in_plane_scale'], told['degrees']) == (1, 0)
     expected = ndimage.shift(mask.astype(float), (0, 2, -3), order=0) > 0.5
     np.testing.assert_array_equal(read_stack(found.placed_stack)[0] > 0, expected)
+
+
+@pytest.mark.parametrize(('species', 'size'), [('rat', 1.0), ('mouse', 0.65)])
+def test_the_offset_of_a_donor_is_in_millimetres_of_the_animal(
+    rng, tmp_path, monkeypatch, species, size
+):
+    """The subject has the last six of the donor's nine slices: the middle lies 1.5 mm farther."""
+    monkeypatch.chdir(tmp_path)
+    y, x = np.mgrid[:40, :44] - np.array([20, 22])[:, None, None]
+    mask = np.broadcast_to((y / 11) ** 2 + (x / 9) ** 2 < 1, (9, 40, 44))
+    edges = (ndimage.gaussian_filter(rng.random(mask.shape), (0, 1.5, 1.5)) * mask).astype('f4')
+    donor = np.diag([0.3, 0.3, 1.0, 1.0])
+    affine = np.diag([size, size, size, 1.0]) @ donor
+    found = Place(
+        enhanced_stack=write_stack(edges[3:], affine, tmp_path / 'e.nii'),
+        donor_enhanced=[write_stack(edges, donor, tmp_path / 'd.nii')],
+        donor_masks=[write_stack(mask, donor, tmp_path / 'm.nii')],
+        pose=Pose(species, 0.3 * size).to_plain(),
+    ).run()
+    told = json.loads(Path(found.outputs.donor).read_text())
+    assert told['slices'] == [3, 4, 5, 6, 7, 8]
+    assert told['offset_mm'] == pytest.approx(1.5 * size, abs=1e-5)

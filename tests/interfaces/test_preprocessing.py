@@ -14,8 +14,14 @@ from secondglance.files.gradient_table import read_bvals
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.motion import residual_displacement, typical_volume
+from secondglance.imaging.motion_correction import MotionEstimate
 from secondglance.imaging.pose import Pose
-from secondglance.interfaces.mcflirt import mcflirt_path, resolve_engine
+from secondglance.interfaces.mcflirt import (
+    mcflirt_in_region,
+    mcflirt_on_head,
+    mcflirt_path,
+    resolve_engine,
+)
 from secondglance.interfaces.preprocessing import (
     PARAMETERS,
     Displacement,
@@ -392,3 +398,18 @@ def test_labels_are_no_scan(save, rng):
     with pytest.raises(InputError, match='as a mask or labels do') as caught:
         SelectB0(in_file=str(save(labels)), all_b0=True).run()
     assert 'image.nii.gz' in str(caught.value)
+
+
+def test_every_pass_inside_a_region_goes_on_from_the_last(fake_fsl, rng, tmp_path):
+    """Two passes, each of which finds that a volume that was moved already moved once more."""
+    affine = np.diag([-0.25, 0.3, 0.9, 1.0])
+    volumes = rng.random((8, 9, 5, 3), dtype=np.float32)
+    region = np.ones((8, 9, 5), bool)
+    once = mcflirt_on_head(volumes, affine, tmp_path / 'one', 0).matrices[1, :3, 3]
+    assert np.linalg.norm(once) == pytest.approx(0.5, abs=1e-6)
+    start = MotionEstimate(np.tile(np.eye(4), (3, 1, 1)), 0)
+    start.matrices[1:, 2, 3] = 0.1
+    found = mcflirt_in_region(volumes, affine, tmp_path / 'two', start, region)
+    np.testing.assert_allclose(found.matrices[1, :3, 3], 2 * once + [0, 0, 0.1], atol=1e-6)
+    np.testing.assert_allclose(found.matrices[2, :3, 3], [0, 0, 0.1], atol=1e-6)
+    assert '-refvol 0' in (tmp_path / 'record').read_text()

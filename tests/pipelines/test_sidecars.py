@@ -1,14 +1,15 @@
 """What is said beside each result: its source, what made it, what its columns and labels are."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from secondglance.files.bids import Scan, find_scans
-from secondglance.files.labels import file_labels
+from secondglance.files.labels import file_labels, labels_table
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.motion_correction import MOTION_COLUMNS
-from secondglance.pipelines import Method, SaliencyOptions
+from secondglance.pipelines import Method, SaliencyOptions, init_subject_wf
 from secondglance.pipelines.outputs import result_endings
 from secondglance.pipelines.sidecars import TABLE_COLUMNS, TABLES, sidecars
 
@@ -146,3 +147,27 @@ def test_every_length_and_volume_of_a_table_has_its_unit():
             unit = {'_mm': 'mm', 'mm3': 'mm^3'}.get(name[-3:])
             if unit:
                 assert about['Units'] == unit, (table, name)
+
+
+def test_what_is_known_before_a_run_lies_beside_its_results(example, tmp_path):
+    """The table of labels, the settings, and gradients of images that have none."""
+    workflow = init_subject_wf(
+        scan=find_scans(example, '01')[0], output_dir=tmp_path, method=METHOD
+    )
+    texts = workflow.get_node('outputs_wf.publish').inputs.texts
+    begin = 'sub-01/dwi/sub-01_desc-'
+    assert {name for name in texts if name.startswith(begin)} == {
+        f'{begin}{image}_dwi.{ending}'
+        for image in ('b0mean', 'brain')
+        for ending in ('bval', 'bvec')
+    }
+    assert texts[f'{begin}brain_dwi.bval'] == '0\n'
+    assert texts[f'{begin}brain_dwi.bvec'] == '0\n0\n0\n'
+    assert texts['sub-01/dwi/sub-01_dseg.tsv'] == labels_table()
+    settings = tomllib.loads(texts['logs/sub-01_dwi.toml'])
+    expected = METHOD.resolved() | {'device': 'auto'}
+    assert settings == {
+        name: [str(v) for v in value] if isinstance(value, list | tuple) else value
+        for name, value in expected.items()
+        if value is not None
+    }

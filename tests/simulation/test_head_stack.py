@@ -88,3 +88,12 @@ def test_disasters_are_what_they_are_called(head):
     assert not simulate_failure(head, 'blank', np.random.default_rng(0)).labels.any()
     with pytest.raises(ValueError, match='is not one of'):
         simulate_failure(head, 'flood', np.random.default_rng(0))
+
+
+def test_a_lost_slice_shows_no_brain(animal):
+    """Of the fifth head that is drawn the third slice is lost, in the midst of the brain."""
+    head = draw_head(animal, np.random.default_rng(5), thickness=2.5)
+    held = np.ptp(head.images, axis=(1, 2)) > 0
+    assert 0 < (~held).sum() < 3
+    assert head.labels[held][1:-1].any(axis=(1, 2)).all()
+    assert not head.labels[~held].any()

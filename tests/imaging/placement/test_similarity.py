@@ -34,6 +34,15 @@ def test_known_scale_and_rotation_are_found(animal, scale, degrees, rng):
     assert found == (pytest.approx(scale, abs=0.03), pytest.approx(degrees, abs=1.5))
 
 
+def test_a_rim_of_three_pixels_about_the_brain_is_kept_in_its_slice_alone():
+    mask = np.zeros((3, 15, 15), bool)
+    mask[1, 7, 7] = True
+    kept = rim_kernels(np.full(mask.shape, 0.5), mask)
+    y, x = np.indices((15, 15)) - 7
+    np.testing.assert_array_equal(kept[1], 0.5 * (np.abs(y) + np.abs(x) <= 3))
+    assert not kept[[0, 2]].any()
+
+
 def test_rotation_turns_from_the_first_axis_to_the_second():
     stack = np.zeros((1, 21, 21), np.float32)
     stack[0, 16, 10] = 1  # six pixels along H from the middle

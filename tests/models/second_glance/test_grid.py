@@ -147,3 +147,13 @@ def test_beyond_the_grid_the_values_at_its_edge_go_on(linear):
         assert along[0] == pytest.approx(0, abs=1e-4)
         assert along[-1] == pytest.approx(grid.shape[axis] - 1, abs=1e-4)
         assert (np.diff(along) >= -1e-4).all()
+
+
+def test_the_stack_reaches_half_a_pixel_beyond_its_outermost_pixels():
+    """Of 8 rows the middle is between two, and so is every pixel of a grid as fine."""
+    mask = np.ones((1, 8, 8), bool)
+    grid = brain_grid(mask, 0.2, 'rat')
+    where = grid.centre[0] + grid.offsets_mm(0) / 0.2
+    assert {-0.5, 7.5, -1.5, 8.5} <= set(where.round(9))
+    shown = grid.to_grid(np.ones((1, 8, 8)))[0, :, np.abs(where - 3.5).argmin()]
+    np.testing.assert_allclose(shown, (where >= -0.5) & (where <= 7.5), atol=1e-6)

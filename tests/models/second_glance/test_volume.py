@@ -36,6 +36,14 @@ def test_fractions_fill_the_mask_exactly(straight, scan):
     assert np.all(total[~mask] == 0)
 
 
+def test_fractions_sum_to_one_where_pixels_are_no_squares(network, scan):
+    volume, mask, affine = scan
+    affine = affine @ np.diag([1.3, 1, 1, 1])
+    found = glance_at_volume(volume, mask, affine, RAT, network).fractions.sum(axis=-1)
+    assert found[mask] == pytest.approx(1, abs=1e-5)
+    assert not found[~mask].any()
+
+
 @pytest.mark.parametrize(
     ('axes', 'flips'),
     [

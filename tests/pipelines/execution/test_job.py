@@ -23,7 +23,13 @@ from secondglance.imaging.pose import Pose
 from secondglance.interfaces.preprocessing import Displacement
 from secondglance.pipelines import Execution, Method
 from secondglance.pipelines.execution import job as module
-from secondglance.pipelines.execution.job import ScanJob, in_one_process, known, run_job
+from secondglance.pipelines.execution.job import (
+    ScanJob,
+    for_attempt,
+    in_one_process,
+    known,
+    run_job,
+)
 from secondglance.pipelines.execution.lock import alone
 from secondglance.pipelines.execution.nipype_engine import configure, fault_of, run_workflow
 from secondglance.pipelines.execution.records import write_record
@@ -50,6 +56,19 @@ def job(tmp_path):
 )
 def test_one_scan_has_processes_where_its_slices_are_cut(job, asked, given):
     assert in_one_process(replace(job, execution=asked)).execution == given
+
+
+def test_the_cpus_of_a_batch_job_are_shared_by_its_processes(job):
+    own = replace(job, per_attempt=True, execution=Execution(nprocs=2))
+    fitted = for_attempt(own, {'SLURM_JOB_ID': '7', 'SLURM_CPUS_PER_TASK': '8'})
+    assert (fitted.execution.nprocs, fitted.execution.threads) == (2, 4)
+    assert fitted.work_dir == job.work_dir / 'attempt-sub-01_T2w-7-0'
+    # What attempts share stays where it was
+    assert fitted.common_dir == job.common_dir
+    assert for_attempt(own, {'SLURM_CPUS_PER_TASK': '1'}).execution.threads == 1
+    elsewhere = for_attempt(own, {'JOB_ID': '12'}).work_dir.name
+    assert elsewhere == 'attempt-sub-01_T2w-12-0'
+    assert for_attempt(job, {'SLURM_JOB_ID': '7', 'SLURM_CPUS_PER_TASK': '8'}) == job
 
 
 def failing(monkeypatch, error):
