@@ -137,6 +137,8 @@ def mcflirt_on_head(
     nib.save(nib.Nifti1Image(volumes, np.diag([*[MCFLIRT_SCALE] * 3, 1]) @ affine), scaled)
     if reference is None:
         reference = typical_volume(volumes)
+    # FSL's programs refuse to run without it; fslpy takes no environment for one call
+    os.environ.setdefault('FSLOUTPUTTYPE', 'NIFTI_GZ')
     try:
         mcflirt(str(scaled), out=str(folder / 'out'), cost='corratio', refvol=reference, mats=True)
         flirts = [

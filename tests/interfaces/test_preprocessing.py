@@ -37,6 +37,8 @@ from secondglance.models.weights import default_weights
 # along x of FSL's own frame
 FAKE = """#!/usr/bin/env python3
 import os, sys
+if 'FSLOUTPUTTYPE' not in os.environ:
+    sys.exit('ERROR:: Environment variable FSLOUTPUTTYPE is not set!')
 open(os.environ['RECORD'], 'w').write(' '.join(sys.argv[1:]))
 out = sys.argv[sys.argv.index('-out') + 1]
 os.mkdir(out + '.mat')
@@ -58,7 +60,9 @@ def fake_fsl(tmp_path, monkeypatch):
     binary.write_text(FAKE)
     binary.chmod(binary.stat().st_mode | stat.S_IEXEC)
     monkeypatch.setenv('FSLDIR', str(tmp_path / 'fsl'))
-    monkeypatch.setenv('FSLOUTPUTTYPE', 'NIFTI_GZ')
+    # Who sets FSLDIR alone has none; what is set meanwhile is taken back
+    monkeypatch.setenv('FSLOUTPUTTYPE', 'NIFTI')
+    monkeypatch.delenv('FSLOUTPUTTYPE')
     monkeypatch.setenv('RECORD', str(tmp_path / 'record'))
     from fsl.utils.platform import platform
 
