@@ -127,6 +127,7 @@ def mcflirt_on_head(
     """
     from fsl.data.image import Image
     from fsl.transform.flirt import fromFlirt, readFlirt
+    from fsl.utils.run import runfsl
     from fsl.wrappers import mcflirt
 
     from secondglance.imaging.motion import typical_volume
@@ -137,10 +138,11 @@ def mcflirt_on_head(
     nib.save(nib.Nifti1Image(volumes, np.diag([*[MCFLIRT_SCALE] * 3, 1]) @ affine), scaled)
     if reference is None:
         reference = typical_volume(volumes)
-    # FSL's programs refuse to run without it; fslpy takes no environment for one call
-    os.environ.setdefault('FSLOUTPUTTYPE', 'NIFTI_GZ')
+    options = {'cost': 'corratio', 'refvol': reference, 'mats': True}
     try:
-        mcflirt(str(scaled), out=str(folder / 'out'), cost='corratio', refvol=reference, mats=True)
+        command = mcflirt(str(scaled), out=str(folder / 'out'), cmdonly=True, **options)
+        # FSL's programs refuse to run without a type of output
+        runfsl(command, env={'FSLOUTPUTTYPE': 'NIFTI_GZ', **os.environ})
         flirts = [
             readFlirt(str(folder / 'out.mat' / f'MAT_{t:04d}')) for t in range(volumes.shape[3])
         ]
