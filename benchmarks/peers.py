@@ -117,9 +117,9 @@ def tell(name, rows):
         animals.setdefault(animal, []).append((score, distance, seconds))
     means = np.array([np.mean(values, axis=0) for values in animals.values()])
     score, distance, seconds = means.mean(axis=0)
-    spread = means[:, 0].std(ddof=1) if len(means) > 1 else 0.0
+    spread = f' ± {means[:, 0].std(ddof=1):.3f}' if len(means) > 1 else ''
     print(
-        f'| {name} | {len(means)} | {score:.3f} ± {spread:.3f} | {means[:, 0].min():.3f} '
+        f'| {name} | {len(means)} | {score:.3f}{spread} | {means[:, 0].min():.3f} '
         f'| {distance:.2f} | {seconds:.1f} | {rows[-1][-1]} |',
         flush=True,
     )
@@ -146,6 +146,11 @@ def run(name, args):
     whose = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
     memory = max(resource.getrusage(one).ru_maxrss for one in whose) // 1024
     return [(*row, memory) for row in rows]
+
+
+def dice_of(mask, found):
+    """Dice of a mask with the one drawn by hand."""
+    return scores(mask, found.labels > 0, np.ones(3))['dsc']
 
 
 def cpu_seconds():
@@ -276,19 +281,13 @@ def mouse_unet(scale):
             raise LookupError('these are mice')
         net = KerasNet(args.mouse_unet)
         pixel = MOUSE_PIXEL * scale
-        first = scans[0]
-        found = [
-            (
-                float(
-                    probability[first.labels > 0].mean() - probability[first.labels == 0].mean()
-                ),
-                turn,
-            )
-            for turn in range(4)
-            for probability in [unet_probability(net, first, pixel, PATCH, turn)]
-        ]
-        turn = max(found)[1]
-        return lambda scan: unet_probability(net, scan, pixel, args.stride, turn) > THRESHOLD
+
+        def mask(found, turn):
+            return unet_probability(net, found, pixel, args.stride, turn) > THRESHOLD
+
+        turn = max(range(4), key=lambda turn: dice_of(mask(scans[0], turn), scans[0]))
+        print(f'# {turn} quarter turns', flush=True)
+        return lambda found: mask(found, turn)
 
     return prepare
 
@@ -449,10 +448,7 @@ def bet(args, scans):
             )
             return nib.orientations.apply_orientation(brain.get_fdata() > 0.5, back) > 0
 
-    best = max(
-        BET_THRESHOLDS,
-        key=lambda f: scores(mask(scans[0], f), scans[0].labels > 0, np.ones(3))['dsc'],
-    )
+    best = max(BET_THRESHOLDS, key=lambda f: dice_of(mask(scans[0], f), scans[0]))
     print(f'# BET with -f {best}', flush=True)
     return lambda found: mask(found, best)
 

@@ -60,7 +60,7 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
         text = page.read_text().replace('\\\n', ' ')
-        blocks = re.findall(r'^ {4,}(secondglance .+)$', text, re.M)
+        blocks = re.findall(r'^ {4,}(?:\.venv/bin/)?(secondglance .+)$', text, re.M)
         table = re.findall(r'\| `(secondglance [^`]+ [^`]+)`', text)
         found += [(page.name, command) for command in [*blocks, *table]]
     return found

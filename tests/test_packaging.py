@@ -121,6 +121,21 @@ def test_hashes_of_the_image_are_of_the_versions_that_are_tested():
     assert {re.sub('_', '-', name).lower() for name in needed} <= {*hashed, 'torch'}
 
 
+def test_the_image_is_made_of_pinned_parts():
+    if not (ROOT / 'docker').is_dir():
+        pytest.skip('the installed package has no image')
+    text = (ROOT / 'docker/Dockerfile').read_text()
+    [base] = re.findall(r'^ARG BASE=(.+)$', text, re.M)
+    assert re.fullmatch(r'python:3\.11-slim-bookworm@sha256:[0-9a-f]{64}', base)
+    own = {'${BASE}', 'build', 'fsl-${ACCEPT_FSL_LICENCE}'}
+    assert set(re.findall(r'^FROM (\S+)', text, re.M)) == own
+    # What is fetched by its address is checked, what by its name has a version
+    assert len(re.findall(r'curl -', text)) == len(re.findall(r"echo '[0-9a-f]{64}  /", text)) == 1
+    packages = re.findall(r'(?<=\s)fsl-[a-z]+\b(?:=[\d.]+)?(?= )', text)
+    assert len(packages) >= 3
+    assert [name for name in packages if '=' not in name] == []
+
+
 def test_the_lowest_versions_are_those_of_setup_cfg():
     if not (ROOT / 'constraints-lowest.txt').is_file():
         pytest.skip('the installed package has no constraints')
