@@ -232,6 +232,21 @@ def test_every_factory_is_drawn():
     assert factories <= {f'init_{name}_wf' for name in FACTORIES}
 
 
+def test_the_table_for_other_pipelines_names_each_factory_and_fields_that_exist():
+    rows = re.findall(
+        r'^\| `init_(\w+)_wf` \| (.*) \| (.*) \|$', (DOCS / 'embedding.md').read_text(), re.M
+    )
+    assert sorted(name for name, *_ in rows) == sorted(FACTORIES)
+    for name, inputs, outputs in rows:
+        _, workflow = build(name)
+        for node, side, cell in (
+            ('inputnode', 'inputs', inputs),
+            ('outputnode', 'outputs', outputs),
+        ):
+            fields = set(getattr(workflow.get_node(node), side).copyable_trait_names())
+            assert set(re.findall(r'`(\w+)`', cell)) <= fields, name
+
+
 def test_every_file_that_is_written_is_on_the_page_of_outputs():
     from secondglance.pipelines.outputs import result_endings
 
