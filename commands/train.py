@@ -25,12 +25,14 @@ SIGMA = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``secondglance train``."""
+    from secondglance.files.extras import install_extra
+
     parser.description = (
         'Train a network on labelled scans (--bids-dir) and simulated animals, or on these alone. '
         'A line every few seconds has loss, validation Dice and the time left; the same call '
         'goes on where it was stopped. On two CPU cores fine-tune takes 5 to 10 minutes, robust '
-        'one and a half to three hours; a GPU is used where there is one. Needs the extra: pip '
-        "install 'secondglance[train]'."
+        'one and a half to three hours, refine and second-glance longer; a GPU is used where there is one. Needs an extra: '
+        f'{install_extra("train")}.'
     )
     parser.add_argument(
         '--atlas',
@@ -52,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--init-weights',
         type=Path,
         metavar='FILE',
-        help='weights to go on from, .safetensors (default: for fine-tune those that ship)',
+        help='weights to go on from, .safetensors (default: for fine-tune those that ship, '
+        'otherwise random ones)',
     )
     parser.add_argument(
         '--first',
