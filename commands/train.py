@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'Train a network on labelled scans (--bids-dir) and simulated animals, or on these alone. '
         'A line every few seconds has loss, validation Dice and the time left; the same call '
         'goes on where it was stopped. On two CPU cores fine-tune takes 5 to 10 minutes, robust '
-        'one and a half to three hours, refine and second-glance longer; a GPU is used where there is one. Needs an extra: '
+        'one and a half to three hours, refine and second-glance longer; a GPU is used '
+        'where there is one. Needs an extra: '
         f'{install_extra("train")}.'
     )
     parser.add_argument(
