@@ -272,9 +272,39 @@ def _second_glance(args: argparse.Namespace, atlas: Atlas, given: dict) -> dict:
         )
         print(f'{counted(len(scans), "scan")} with tissue labels to train on.')
     card = train_second_glance(sources, args.output, **{**given, 'scans': scans})
-    for name, values in card['test'].items():
-        print(f'Test {name}: {values["mean"]:.3f} ± {values["sd"]:.3f}')
+    print('\n'.join(told_of_second_glance(card['test'])))
     return card
+
+
+def told_of_second_glance(scores: dict[str, dict[str, float]]) -> list[str]:
+    """Write how a second glance did on simulated animals that it was not trained on.
+
+    Parameters
+    ----------
+    scores : dict
+        Of the card: ``mean`` and ``sd`` of ``place``, of each tissue and of their ``mean``.
+
+    Returns
+    -------
+    list of str
+        Two lines.
+
+    Examples
+    --------
+    >>> for line in told_of_second_glance(
+    ...     {'place': {'mean': 0.5, 'sd': 0.1}, 'WM': {'mean': 0.8, 'sd': 0.02}}
+    ... ):
+    ...     print(line)
+    Test Dice of simulated animals: WM 0.800 ± 0.020
+    Test of places in the atlas: 0.500 ± 0.100; exp(−median distance in mm), 1 is exact
+    """
+    told = {name: f'{one["mean"]:.3f} ± {one["sd"]:.3f}' for name, one in scores.items()}
+    place = told.pop('place')
+    dice = ', '.join(f'{name} {words}' for name, words in told.items())
+    return [
+        f'Test Dice of simulated animals: {dice}',
+        f'Test of places in the atlas: {place}; exp(−median distance in mm), 1 is exact',
+    ]
 
 
 def _call(args: argparse.Namespace, recipe: str, atlas: Path) -> list[str]:
