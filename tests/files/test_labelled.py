@@ -1,5 +1,7 @@
 """Labelled scans of a data set: found, read, refused."""
 
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -43,6 +45,22 @@ def test_scans_with_a_reference_are_found(data_set):
     ]
     series = nib.load(data_set / 'sub-04/anat/sub-04_T2w.nii.gz').get_fdata(dtype=np.float32)
     np.testing.assert_allclose(found[2].voxels, series.mean(axis=3), rtol=1e-6)
+
+
+@pytest.mark.parametrize('bvals', ['0 1000 5 2000', None])
+def test_of_a_diffusion_scan_the_mean_is_that_of_its_b0_volumes(data_set, bvals):
+    head = nib.load(data_set / 'sub-01/anat/sub-01_T2w.nii.gz').get_fdata(dtype=np.float32)
+    series = np.stack([head, 0.2 * head, head + 30, 0.1 * head], axis=-1)
+    save(series, data_set / 'sub-01/dwi/sub-01_dwi.nii.gz')
+    if bvals:
+        (data_set / 'sub-01/dwi/sub-01_dwi.bval').write_text(bvals)
+    truth = 'sub-01/anat/sub-01_dseg.nii.gz'
+    own = data_set / 'derivatives/reference/sub-01/dwi/sub-01_dseg.nii.gz'
+    own.parent.mkdir()
+    shutil.copy(data_set / 'derivatives/reference' / truth, own)
+    [found] = find_labelled(data_set, 'dwi', ['01'])
+    expected = head + 15 if bvals else series.mean(axis=3)
+    np.testing.assert_allclose(found.voxels, expected, rtol=1e-5)
 
 
 def test_the_order_of_labels_without_a_table_is_reported_once(data_set, caplog):

@@ -3,6 +3,7 @@
 import csv
 import io
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -234,3 +235,12 @@ def test_words_that_people_use_are_known(tmp_path, names, place):
     (tmp_path / 'a.tsv').write_text(f'index\tname\n{rows}1\tWM\n')
     known = read_label_table(tmp_path / 'a.tsv')
     assert {known[index] for index in range(5, 5 + len(names))} == {place}
+
+
+def test_of_labels_in_several_volumes_the_first_counts(tmp_path):
+    volumes = np.zeros((5, 5, 4, 2), np.uint8)
+    volumes[1:4, 1:4, 1:3, 0] = 2
+    volumes[..., 1] = 3
+    nib.save(nib.Nifti1Image(volumes, np.eye(4)), tmp_path / 'truth_dseg.nii.gz')
+    found = read_reference(tmp_path / 'truth_dseg.nii.gz')
+    np.testing.assert_array_equal(found.labels, class_labels(volumes[..., 0]))

@@ -142,6 +142,9 @@ def test_axes_that_are_not_square_are_reported_and_flat_ones_refused(rat, obliqu
     assert 'axes i and j of the image are 63° apart' in geometry.notes[0]
     # The volume of a voxel is that of the box sheared, not the product of the lengths
     assert abs(np.linalg.det(geometry.affine)) == pytest.approx(0.25 * 0.3 * 0.9, rel=1e-5)
+    # Four degrees, and two: tan(4°) = 0.0699
+    assert '86° apart' in check_geometry(shear(0.0699 * 0.3 / 0.25)).notes[0]
+    assert not check_geometry(shear(0.0349 * 0.3 / 0.25)).notes
     with pytest.raises(InputError, match='do not span a volume'):
         check_geometry(shear(5))
 

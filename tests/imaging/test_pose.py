@@ -25,6 +25,22 @@ def test_a_mouse_becomes_as_large_as_a_rat(rng):
         _ = pose.stack(grid, voxels).brain
 
 
+def test_a_mask_between_pixels_is_interpolated_and_cut_at_one_half():
+    """One voxel of 1.6 mm on pixels of 0.1: by linear interpolation a diamond with round sides."""
+    affine = np.diag([1.6, 1.6, 2.0, 1.0])
+    mask = np.zeros((9, 9, 1))
+    mask[4, 4] = 3
+    pose = Pose('rat', 0.1, 'k')
+    grid = pose.grid(mask.shape, affine)
+    rows, columns = (
+        np.clip(1 - np.abs((grid.affine[a, 3] + 0.1 * np.arange(n)) / 1.6 - 4), 0, 1)
+        for a, n in enumerate(grid.stack_shape[1:])
+    )
+    expected = np.outer(rows, columns) >= 0.5
+    assert 0.2 < expected.sum() / 16**2 < 0.8
+    np.testing.assert_array_equal(pose.stack(grid, mask, mask).brain[0], expected)
+
+
 def test_distance_of_slices_is_their_mean():
     images = np.zeros((3, 4, 4), np.float32)
     assert HeadStack(images, np.array([0.0, 0.5, 2.0]), 0.3).thickness == 1.0
