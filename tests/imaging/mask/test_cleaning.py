@@ -110,6 +110,18 @@ def test_a_brain_that_has_tapered_does_not_widen_into_the_neck():
     assert area[0] == (stack[0] > 0).sum()
 
 
+@pytest.mark.parametrize(('thickness', 'kept'), [(2.0, True), (0.6, False)])
+def test_a_tapered_brain_may_widen_by_a_fifth_for_every_millimetre(thickness, kept):
+    """The last slice is 30 % larger than the one before."""
+    h, w = np.mgrid[-30:30, -30:30] * 0.3
+    radii = [7.0, 7.0, 7.0, 5.5, 4.2, 4.2 * np.sqrt(1.3)]
+    stack = np.array([(np.hypot(h, w) < r) * 0.9 for r in radii])
+    brain = one_brain(stack, 0.3, thickness) >= 0.5
+    np.testing.assert_array_equal(brain[:5], stack[:5] > 0)
+    assert (brain[5].sum() == (stack[5] > 0).sum()) == kept
+    assert brain[5].sum() >= 0.9 * brain[4].sum()
+
+
 def test_what_the_placed_mask_covers_is_kept_far_from_the_neighbouring_slice(blob):
     """Two slices on, the brain has a part 4 mm wider on one side."""
     spoilt = blob.copy()

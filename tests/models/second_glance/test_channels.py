@@ -75,6 +75,15 @@ def test_interpolation_between_slices_is_linear():
     assert found[:, 0, 0] == pytest.approx([0.5, 1.25, 2.0, -7.0])
 
 
+def test_a_stack_reaches_to_half_a_slice_beyond_its_ends():
+    """Slices 2 mm apart, and what lies 1 mm on, as a neighbour is looked for."""
+    volume = np.arange(3.0)[:, None, None] * np.ones((3, 2, 2)) + 5
+    positions = np.array([-2.0, 0.0, 2.0])
+    back, front = (between_slices(volume, positions, positions + by, 0.0) for by in (-1, 1))
+    assert back[:, 0, 0] == pytest.approx([5, 5.5, 6.5])
+    assert front[:, 0, 0] == pytest.approx([5.5, 6.5, 7])
+
+
 def test_place_runs_from_left_to_right_and_from_end_to_end(head):
     image, mask = head
     channels = brain_input(image, mask, POSITIONS, 0.25, 'rat').channels
