@@ -7,7 +7,7 @@ from secondglance.files.atomic import write_whole
 
 def test_what_was_there_stays_where_writing_fails(tmp_path):
     """Half of a surrogate pair has no form in UTF-8: a failure after the file was opened."""
-    path = tmp_path / 'new folder' / 'a.json'
+    path = tmp_path / 'new folder' / 'another in it' / 'a.json'
     write_whole(path, 'µ before')
     with pytest.raises(UnicodeEncodeError):
         write_whole(path, 'after \ud800')
