@@ -10,8 +10,9 @@ SIZE = np.array([0.4, 0.4, 1.0])
 
 
 @pytest.fixture
-def head(rng):
+def head():
     """Return a function that gives an ellipsoid with blobs in it, moved by so many mm."""
+    rng = np.random.default_rng(0)
     blobs = rng.uniform(-6, 6, (20, 3)), rng.uniform(0.6, 1.5, 20), rng.normal(0, 40, 20)
     rest = np.moveaxis(np.indices(SHAPE), 0, -1) * SIZE - (np.array(SHAPE) - 1) * SIZE / 2
 
