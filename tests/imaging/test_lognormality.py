@@ -100,3 +100,15 @@ def test_fits_are_at_the_maximum_however_skewed_the_values_are(rng, name, shape)
     fitted = kinds[name].fit(values.ravel(), floc=0)
     best = kinds[name].logpdf(values, *fitted).mean()
     assert found == pytest.approx(best, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ('name', 'kind'), [('weibull', stats.weibull_min), ('gamma', stats.gamma)]
+)
+def test_fits_are_at_the_maximum_for_values_of_another_distribution_too(rng, name, kind):
+    """Two populations a thousandfold apart: far from where the search for the maximum begins."""
+    values = rng.lognormal(0, 0.3, (1, 40, 40))
+    values[:, ::4] *= 1000
+    found = -(lognormal_fit(values).aic[name][0] - 4 / values.size) / 2
+    best = kind.logpdf(values, *kind.fit(values.ravel(), floc=0)).mean()
+    assert found == pytest.approx(best, abs=1e-6)
