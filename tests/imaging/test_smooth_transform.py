@@ -42,6 +42,18 @@ def test_wrong_matches_do_not_count(brain):
     assert away.max() < 0.5
 
 
+def test_wrong_matches_do_not_turn_the_affine_map(brain):
+    """One in seven, all in one half, lies 6 mm too far to one side."""
+    matrix = np.array([[1.1, 0.05, -0.1], [-0.05, 0.95, 0.08], [0.1, 0.0, 1.05]])
+    noise = np.random.default_rng(0).normal(0, 0.1, brain.shape)
+    targets = brain @ matrix.T + [1.0, -2.0, 0.5] + noise
+    wrong = np.flatnonzero(brain[:, 0] > 0)[::4]
+    targets[wrong, 1] += 6
+    found = fit_transform(brain, targets).affine
+    np.testing.assert_allclose(found[:, :3], matrix, atol=0.02)
+    np.testing.assert_allclose(found[:, 3], [1.0, -2.0, 0.5], atol=0.05)
+
+
 def test_weights_of_zero_leave_matches_out(brain):
     targets = bent(brain)
     half = brain[:, 0] > 0
