@@ -7,7 +7,12 @@ import pytest
 from secondglance.imaging.coil_field import remove_field
 from secondglance.imaging.diffusion import rotate_bvecs
 from secondglance.imaging.motion import resample_motion
-from secondglance.imaging.series_motion import SHELL_WIDTH, series_motion, shells
+from secondglance.imaging.series_motion import (
+    SHELL_WIDTH,
+    as_contrast,
+    series_motion,
+    shells,
+)
 
 B_VALUE = 1000.0
 AFFINE = np.diag([-0.4, 0.4, 0.5, 1.0])
@@ -155,6 +160,13 @@ def test_the_field_of_four_slices_can_be_told(n, freed):
         assert found.std() < 0.5 * volume[mask].std()
     else:
         np.testing.assert_allclose(found, volume[mask], rtol=1e-6)
+
+
+def test_a_contrast_is_given_in_as_many_steps_as_are_asked_for():
+    """Two halves: means of 0.5 and 2.5, to which those of 1 and 15 belong; between them a line."""
+    image = np.array([0.0, 1, 2, 3])
+    found = as_contrast(image, [0, 2, 10, 20], np.ones(4, bool), 2)
+    np.testing.assert_allclose(found, [1, 4.5, 11.5, 15])
 
 
 def test_b_values_as_far_apart_as_a_shell_is_wide_are_of_one():
