@@ -65,6 +65,8 @@ SIZES_OF_GROWTH = {
     'volumes': [1, 10, 50, 200],
 }
 
+LARGE = '200 volumes of 128 × 128 × 60'
+
 NAMES = {
     'motion_correction': 'motion correction',
     'pose': 'species and orientation',
@@ -215,7 +217,7 @@ def growth(folder: Path, sizes: dict[str, list[int]], large: bool) -> dict[str, 
         *(('slices', n, (n, 64, 1)) for n in sizes['slices']),
         *(('matrix', n, (40, n, 1)) for n in sizes['matrix']),
         *(('volumes', n, (40, 64, n)) for n in sizes['volumes']),
-        *((('200 volumes of 128 × 128 × 60', 200, (60, 128, 200)),) if large else ()),
+        *(((LARGE, 200, (60, 128, 200)),) if large else ()),
     ]
     for name, n, size in plan:
         path = scan(folder, *size)
@@ -229,6 +231,7 @@ def draw(told: dict[str, dict[int, Run]], took: dict[str, float]) -> None:
     """Draw stages, and growth."""
     from matplotlib import pyplot as plt
 
+    told = {name: runs for name, runs in told.items() if len(runs) > 1}
     figure, axes = plt.subplots(1, 1 + len(told), figsize=(3.2 * (1 + len(told)), 3.4))
     axes = np.atleast_1d(axes)
     axes[0].barh(list(took)[::-1], list(took.values())[::-1], color='0.4')
@@ -250,7 +253,7 @@ def bars(
     rows: dict[str, list[Run]],
     cohorts: dict[int, Run],
     took: dict[str, float],
-    volumes: dict[int, Run],
+    told: dict[str, dict[int, Run]],
     left: float,
 ) -> list[tuple[str, str, str, bool]]:
     """Compare with what is aimed at: what, aim, measured, whether it is reached."""
@@ -274,6 +277,10 @@ def bars(
         found.append(
             ('a further scan of a cohort ÷ its stages', 1.3, further / sum(took.values()))
         )
+    if LARGE in told:
+        (most_memory,) = (one.memory for one in told[LARGE].values())
+        found.append((f'memory of {LARGE}, GB', 4.0, most_memory))
+    volumes = told.get('volumes', {})
     if len(volumes) > 1:
         few, many = min(volumes), max(volumes)
         each = (volumes[many].wall - volumes[few].wall) / (many - few)
@@ -318,7 +325,7 @@ def page(
         cells = (spread(runs), f'{ratio:.2f}', f'{cpu:.2f}', f'{cpu / least:.2f}', f'{memory:.2f}')
         lines.append(f'| {name} | {" | ".join(cells)} |')
     lines += ['', '| aim | at most | measured | |', '| --- | --- | --- | --- |']
-    for name, aim, value, reached in bars(rows, cohorts, took, told.get('volumes', {}), left):
+    for name, aim, value, reached in bars(rows, cohorts, took, told, left):
         lines.append(f'| {name} | {aim} | {value} | {"reached" if reached else "not reached"} |')
     lines += ['', '## Stages', '', '| of a cold run | s |', '| --- | --- |']
     lines += [f'| {name} | {seconds:.2f} |' for name, seconds in took.items()]
