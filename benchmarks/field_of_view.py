@@ -106,7 +106,7 @@ def read_elsewhere(
     given = brain_input(
         grid.to_stack(voxels), grid.to_stack(here), grid.positions, grid.spacing, pose.species
     )
-    fractions, _ = predict_brain(network, given)
+    fractions, *_ = predict_brain(network, given)
     centre = np.linalg.solve(other.affine, grid.affine @ [*given.grid.centre, 0, 1])
     placed = replace(
         given.grid, stack_shape=other.stack_shape, centre=(float(centre[0]), float(centre[1]))

@@ -316,7 +316,7 @@ def judged(voxels, brain, affine, species, copy, animal, rng, networks):
         'pixel': head.spacing * size,
         'voxel': voxel_volume(grid.affine),
         'rows': rows,
-        'volumes': tissue_volumes(tissues.labels, voxel, fractions=tissues.fractions),
+        'volumes': tissue_volumes(tissues.labels, voxel, amounts=tissues.amounts),
         'confidence': {
             'Method': found.brain.method,
             'MethodAskedFor': method,

@@ -188,7 +188,7 @@ def tissue_volumes(
     voxel_volume: float,
     labels: Sequence[str] = CLASSES,
     *,
-    fractions: ArrayLike | None = None,
+    amounts: ArrayLike | None = None,
 ) -> list[dict]:
     """Measure the tissues.
 
@@ -198,21 +198,22 @@ def tissue_volumes(
     voxel_volume : float
         mm³.
     labels : sequence of str
-    fractions : (X, Y, Z, C) array, optional
-        Share of each tissue in a voxel, in the order of `labels` without the first.
+    amounts : (X, Y, Z, C) array, optional
+        Part of each voxel that is each tissue, in the order of `labels` without the first; at the
+        rim of the brain their sum is below one.
 
     Returns
     -------
     list of dict
-        ``label``, ``voxels``, ``volume_mm3`` and, with `fractions`,
-        ``volume_from_fractions_mm3``, which counts each voxel by its share; the last row is the
+        ``label``, ``voxels``, ``volume_mm3`` and, with `amounts`,
+        ``volume_from_fractions_mm3``, which counts each voxel by its parts; the last row is the
         brain.
 
     Examples
     --------
-    >>> rows = tissue_volumes([1, 2], 0.5, fractions=[[0.75, 0.25, 0], [0.25, 0.5, 0.25]])
+    >>> rows = tissue_volumes([1, 2], 0.5, amounts=[[0.75, 0.25, 0], [0.25, 0.5, 0]])
     >>> [(row['label'], row['volume_from_fractions_mm3']) for row in rows]
-    [('WM', 0.5), ('GM', 0.375), ('CSF', 0.125), ('brain', 1.0)]
+    [('WM', 0.5), ('GM', 0.375), ('CSF', 0.0), ('brain', 0.875)]
     """
     counts = np.bincount(np.asarray(segmentation).ravel(), minlength=len(labels))
     named = [*zip(labels[1:], counts[1:], strict=False), ('brain', counts[1:].sum())]
@@ -220,8 +221,8 @@ def tissue_volumes(
         {'label': name, 'voxels': int(n), 'volume_mm3': float(n * voxel_volume)}
         for name, n in named
     ]
-    if fractions is not None:
-        shares = np.asarray(fractions, float)
+    if amounts is not None:
+        shares = np.asarray(amounts, float)
         totals = shares.reshape(-1, shares.shape[-1]).sum(axis=0) * voxel_volume
         for row, volume in zip(rows, [*totals, totals.sum()], strict=True):
             row['volume_from_fractions_mm3'] = float(volume)

@@ -27,10 +27,14 @@ class TissueMaps(NamedTuple):
         Places in `secondglance.imaging.labels.CLASSES`; above 0 exactly where the mask is.
     fractions : (…, 3) float32 array
         WM, GM and CSF, each in [0, 1]; they sum to one inside the mask, and are 0 outside.
+    amounts : (…, 3) float32 array
+        Part of each voxel that is WM, GM and CSF: the fractions, unless it is known what part of
+        a voxel is brain; then their sum is this part, above zero also beside the mask.
     """
 
     labels: NDArray[np.uint8]
     fractions: NDArray[np.float32]
+    amounts: NDArray[np.float32]
 
 
 def label_tissues(fractions: ArrayLike, mask: ArrayLike) -> NDArray[np.uint8]:
@@ -87,6 +91,7 @@ def tissues_inside(probabilities: ArrayLike, mask: ArrayLike) -> TissueMaps:
     -------
     TissueMaps
         Grey matter, the most frequent, where all probabilities of tissue inside the mask are zero.
+        Voxels of the mask count as brain as a whole.
 
     Examples
     --------
@@ -101,4 +106,4 @@ def tissues_inside(probabilities: ArrayLike, mask: ArrayLike) -> TissueMaps:
     unseen[_GREY] = 1
     fractions = np.where(total > 1e-6, tissues / np.maximum(total, 1e-6), unseen)
     fractions = np.where(mask[..., None], fractions, np.float32(0)).astype(np.float32)
-    return TissueMaps(label_tissues(fractions, mask), fractions)
+    return TissueMaps(label_tissues(fractions, mask), fractions, fractions)

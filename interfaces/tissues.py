@@ -65,6 +65,7 @@ class Predict(SimpleInterface):
 class _TissuesOutputSpec(TraitedSpec):
     dseg = File(exists=True, desc='labels 0 background, 1 GM, 2 WM, 3 CSF')
     probsegs = OutputMultiObject(File(exists=True), desc='fraction of WM, GM and CSF')
+    brain_share = File(exists=True, desc='part of each voxel that is brain')
     volumes = File(exists=True, desc='volume of each tissue, mm³ (.tsv)')
     probabilities_stack = File(exists=True, desc='class probabilities, (H, W, N, 4)')
     labels_stack = File(exists=True, desc='dseg as slices, in the order WM, GM, CSF, (H, W, N)')
@@ -73,16 +74,19 @@ class _TissuesOutputSpec(TraitedSpec):
 def write_tissues(
     found: TissueMaps, like: nib.Nifti1Pair, runtime: Bunch, results: dict[str, str | list[str]]
 ) -> None:
-    """Write labels, fractions and volumes on the grid of an image; name them in `results`."""
+    """Write what was found, and volumes, on the grid of an image; name the files in `results`."""
     path = like.get_filename()
     results['dseg'] = write_like(file_labels(found.labels), like, in_cwd(path, runtime, '_dseg'))
     results['probsegs'] = [
         write_like(found.fractions[..., index], like, in_cwd(path, runtime, f'_{tissue}'))
         for index, tissue in enumerate(TISSUES)
     ]
+    results['brain_share'] = write_like(
+        found.amounts.sum(axis=-1), like, in_cwd(path, runtime, '_brain')
+    )
     voxel_mm3 = voxel_volume(affine_of(like))
     results['volumes'] = write_tsv(
-        tissue_volumes(found.labels, voxel_mm3, fractions=found.fractions),
+        tissue_volumes(found.labels, voxel_mm3, amounts=found.amounts),
         in_cwd(path, runtime, '_volumes', '.tsv'),
     )
 

@@ -64,6 +64,9 @@ class Segmentation:
         0 background, 1 GM, 2 WM, 3 CSF, as in files; above 0 exactly where the mask is.
     probabilities : nibabel image, (X, Y, Z, 3) float32
         Fractions of WM, GM and CSF in [0, 1]; they sum to one inside the mask and are 0 outside.
+    share : nibabel image, (X, Y, Z) float32
+        Part of each voxel that is brain, in [0, 1]; by ``network`` below one at the rim, above
+        zero beside it.
     regions : nibabel image, (X, Y, Z) int16, or None
         Labels of the species' atlas, where the second glance is the network.
     first_probabilities : nibabel image, (X, Y, Z, 4) float32
@@ -81,7 +84,7 @@ class Segmentation:
     pose : Pose
         Species, and how the slices were cut.
     volumes : dict of str to float
-        Of each tissue and of the brain, mm³.
+        Of each tissue and of the brain, mm³, from fractions and share of brain.
     notes : tuple of str
         What a person should know of the file, a sentence each.
     """
@@ -89,6 +92,7 @@ class Segmentation:
     mask: nib.Nifti1Image
     tissues: nib.Nifti1Image
     probabilities: nib.Nifti1Image
+    share: nib.Nifti1Image
     regions: nib.Nifti1Image | None
     first_probabilities: nib.Nifti1Image
     saliency: nib.Nifti1Image
@@ -265,11 +269,12 @@ def _segment(
         atlas=atlas,
         device=networks.device,
     )
-    rows = tissue_volumes(tissues.labels, voxel_volume(affine))
+    rows = tissue_volumes(tissues.labels, voxel_volume(affine), amounts=tissues.amounts)
     return Segmentation(
         mask=image_like(mask.astype(np.uint8), like),
         tissues=image_like(file_labels(tissues.labels), like),
         probabilities=image_like(tissues.fractions, like),
+        share=image_like(tissues.amounts.sum(axis=-1), like),
         regions=None if regions is None else image_like(regions, like),
         first_probabilities=image_like(grid.to_native(found.first.probabilities), like),
         saliency=image_like(grid.to_native(found.first.saliency), like),
@@ -278,7 +283,7 @@ def _segment(
         slice_confidence=found.brain.slice_confidence,
         method=found.brain.method,
         pose=pose,
-        volumes={row['label']: row['volume_mm3'] for row in rows},
+        volumes={row['label']: row['volume_from_fractions_mm3'] for row in rows},
         notes=volume.notes,
     )
 

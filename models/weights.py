@@ -33,13 +33,13 @@ FORMAT = 'secondglance-unet-1'
 REFINEMENT = 'secondglance-refinement-1'
 """The same of a refinement."""
 
-SECOND_GLANCE = 'secondglance-tissues-1'
+SECOND_GLANCE = 'secondglance-tissues-2'
 """The same of a second glance."""
 
 _ENDS = {
     FORMAT: (1, CLASSES),
     REFINEMENT: (14, ('brain',)),
-    SECOND_GLANCE: (13, ('WM', 'GM', 'CSF', 'x', 'y', 'z')),
+    SECOND_GLANCE: (13, ('WM', 'GM', 'CSF', 'x', 'y', 'z', 'brain')),
 }
 """Channels that a network of each kind takes, and the classes it gives."""
 

@@ -45,7 +45,7 @@ REPORTED = (
 
 PUBLISHED = (
     *('b0_mean', 'transforms', 'itk_transforms', 'brain_mask', 'confidence', 'dseg'),
-    *('saliency', 'enhanced', 'lognormal_slices', 'placement', 'volumes', 'engine'),
+    *('brain_share', 'saliency', 'enhanced', 'lognormal_slices', 'placement', 'volumes', 'engine'),
 )
 """Inputs of the workflow that are written to the output folder as they are."""
 
@@ -229,6 +229,7 @@ def result_endings(method: Method, suffix: str) -> dict[str, str]:
         'confidence': 'desc-brain_mask.json',
         'dseg': 'dseg.nii.gz',
         **{f'probseg_{tissue}': f'label-{tissue}_probseg.nii.gz' for tissue in TISSUES},
+        'brain_share': 'label-brain_probseg.nii.gz',
         'saliency': f'desc-{method.saliency.target}_saliency.nii.gz',
         'enhanced': 'desc-enhanced_saliency.nii.gz',
         'lognormal_slices': 'desc-lognormal_slices.tsv',

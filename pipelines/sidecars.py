@@ -79,7 +79,10 @@ TABLE_COLUMNS: dict[str, dict[str, dict[str, Any]]] = {
         'label': _LABEL,
         'voxels': {'Description': 'number of voxels'},
         'volume_mm3': {'Description': 'volume of the voxels', 'Units': 'mm^3'},
-        'volume_from_fractions_mm3': {'Description': 'sum of the fractions', 'Units': 'mm^3'},
+        'volume_from_fractions_mm3': {
+            'Description': 'sum over the voxels of the part that is this tissue',
+            'Units': 'mm^3',
+        },
     },
     'desc-regions_volumes': {
         **_REGION,
@@ -219,9 +222,14 @@ def sidecars(scan: Scan, settings: dict[str, Any], explained: list[str]) -> dict
             f'label-{tissue}_probseg': {
                 **image,
                 'Manual': False,
-                'Description': 'fraction, 0 to 1',
+                'Description': 'fraction of what is brain in the voxel, 0 to 1',
             }
             for tissue in TISSUES
+        },
+        'label-brain_probseg': {
+            **image,
+            'Manual': False,
+            'Description': 'part of the voxel that is brain, 0 to 1; also beside the mask',
         },
         **_of_saliency(settings, head, explained),
     }

@@ -14,7 +14,9 @@ from secondglance.models.weights import default_second_glance, default_weights, 
 from secondglance.pipelines.edges import same
 from secondglance.pipelines.settings import LOCAL, Execution, absolute, default_atlases
 
-TISSUE_FIELDS = ('dseg', 'probsegs', 'volumes', 'probabilities_stack', 'labels_stack')
+TISSUE_FIELDS = (
+    *('dseg', 'probsegs', 'brain_share', 'volumes', 'probabilities_stack', 'labels_stack'),
+)
 TRANSFORM_FIELDS = ('transform', 'transform_about')
 REGION_FIELDS = ('regions', 'regions_table', 'regions_volumes')
 
@@ -69,6 +71,9 @@ def init_tissues_wf(
         Labels 0 background, 1 GM, 2 WM, 3 CSF on the grid of `in_file`.
     probsegs
         Fractions of WM, GM and CSF, three files on the grid of `in_file`.
+    brain_share
+        Part of each voxel that is brain; by ``network`` below one at the rim of the mask, above
+        zero beside it.
     volumes
         Volume of each tissue, mm³ (.tsv).
     probabilities_stack

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from secondglance.imaging.labels import BRAIN_SHARE
 from secondglance.imaging.species import BRAIN_SIZE
 from secondglance.simulation.animal import Animal, cut_coordinates, cut_slices
 from secondglance.simulation.atlas import Atlas
@@ -23,6 +22,10 @@ from secondglance.simulation.random_fields import smooth_noise
 
 THICKNESS_MM = (0.2, 1.2)
 """Distance of neighbouring slices that is drawn, mm of a rat."""
+
+
+_LEAST_SHARE = 0.1
+"""Of a pixel that is brain, from which the fractions of this brain are told."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class PlacedStack:
         In the rat atlas, mm.
     placed : (N, H, W) float32 array
         Weight of the coordinates.
+    share : (N, H, W) float32 array
+        Of each pixel that is brain; negative where it is not known.
     positions_mm : (N,) array
     in_plane_mm : float
     species : str
@@ -54,6 +59,7 @@ class PlacedStack:
     known: NDArray[np.float32]
     coordinates: NDArray[np.float32]
     placed: NDArray[np.float32]
+    share: NDArray[np.float32]
     positions_mm: NDArray[np.float64]
     in_plane_mm: float
     species: str
@@ -116,8 +122,10 @@ def draw_placed(
     if rng.random() < 0.35:
         # Handed over with the background removed
         images = images * functional.max_pool2d(mask.float(), 3, 1, 1)
-    fractions = maps[:, 1:4] / tissue.clamp(min=BRAIN_SHARE / 2)
-    known = brain[:, 0].float().numpy()
+    fractions = maps[:, 1:4] / tissue.clamp(min=_LEAST_SHARE)
+    # Crumbs of the maps are no brain; pixels beside the mask hold some
+    filled = (tissue.clamp(0, 1) * functional.max_pool2d(brain.float(), 3, 1, 1))[:, 0].numpy()
+    known = (filled > _LEAST_SHARE).astype(np.float32)
     scale = BRAIN_SIZE[species]
     return PlacedStack(
         images[:, 0].numpy(),
@@ -126,6 +134,7 @@ def draw_placed(
         known,
         places.numpy(),
         known,
+        filled,
         positions * scale,
         animal.spacing * scale,
         species,

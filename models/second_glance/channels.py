@@ -30,6 +30,9 @@ CHANNELS: tuple[str, ...] = (
 )
 """Names of the channels."""
 
+MASK = N_IMAGES + N_IMAGES // 2
+"""Channel of the mask of the slice itself."""
+
 ACROSS, UP, FROM_BACK, FROM_FRONT, SPECIES, BRAIN_WIDTH, APART = range(2 * N_IMAGES, len(CHANNELS))
 
 TYPICAL_HALF_MM = (7.3, 5.2)

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from secondglance.imaging.regions import RegionAtlas
 from secondglance.imaging.smooth_transform import SmoothTransform, fit_transform
 from secondglance.models.inference import each_batch, slices_at_once
-from secondglance.models.second_glance.channels import ACROSS, BrainInput, brain_input
+from secondglance.models.second_glance.channels import ACROSS, MASK, BrainInput, brain_input
 from secondglance.models.second_glance.network import split_outputs
 from secondglance.models.weights import LoadedModel
+
+_BESIDE = ndimage.generate_binary_structure(2, 1)[None]
+"""A pixel and those beside it in its slice."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,9 @@ class SecondGlance:
     ----------
     fractions : (N, H, W, 3) float32 array
         Of WM, GM and CSF; they sum to one inside the mask and are zero outside.
+    amounts : (N, H, W, 3) float32 array
+        Part of each pixel that is WM, GM and CSF: their sum is the part that is brain, in [0, 1],
+        below one at the rim, also in pixels beside the mask.
     coordinates : (N, H, W, 3) float32 array
         Place in the rat atlas by the smooth transform, mm; NaN outside the mask.
     regions : (N, H, W) int16 array or None
@@ -35,6 +42,7 @@ class SecondGlance:
     """
 
     fractions: NDArray[np.float32]
+    amounts: NDArray[np.float32]
     coordinates: NDArray[np.float32]
     regions: NDArray[np.int16] | None
     transform: SmoothTransform
@@ -113,21 +121,25 @@ def second_glance(
     """
     images, brain = np.asarray(images, np.float32), np.asarray(mask) >= 0.5
     given = brain_input(images, brain, positions_mm, in_plane_mm, species, network.spacing)
-    fractions, places = predict_brain(network, given, mirror=mirror, device=device)
+    fractions, places, share = predict_brain(network, given, mirror=mirror, device=device)
 
     transform, misfit = _fit(given, places, images.shape, positions_mm)
     axes = stack_axes(images.shape, positions_mm, in_plane_mm)
     smooth = transform.apply_grid(*axes).transpose(1, 0, 2, 3)
 
-    on_stack = np.clip(given.grid.to_stack(fractions), 1e-4, None) * brain[:, None]
-    on_stack /= np.maximum(on_stack.sum(axis=1, keepdims=True), 1e-6)
-    shares = np.ascontiguousarray(np.moveaxis(on_stack, 1, -1))
+    on_stack = np.clip(given.grid.to_stack(fractions), 1e-4, None)
+    on_stack /= on_stack.sum(axis=1, keepdims=True)
+    on_stack = np.ascontiguousarray(np.moveaxis(on_stack, 1, -1))
+    inside = on_stack * brain[..., None]
+    # A person draws pixels as brain from about a third on: some of the brain lies beside the mask
+    part = given.grid.to_stack(share) * ndimage.binary_dilation(brain, _BESIDE)
     regions = None
     if atlas is not None:
         regions = np.zeros(brain.shape, np.int16)
-        regions[brain] = atlas.look_up(smooth[brain], shares[brain])
+        regions[brain] = atlas.look_up(smooth[brain], inside[brain])
     return SecondGlance(
-        shares,
+        inside,
+        on_stack * part[..., None],
         np.where(brain[..., None], smooth, np.nan).astype(np.float32),
         regions,
         transform,
@@ -137,7 +149,7 @@ def second_glance(
 
 def predict_brain(
     network: LoadedModel, given: BrainInput, *, mirror: bool = True, device: str = 'cpu'
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Run the network on a brain, on the network's own grid.
 
     Parameters
@@ -155,6 +167,8 @@ def predict_brain(
         Of WM, GM and CSF, in [0, 1]; they sum to one.
     places : (N, 3, h, w) float32 array
         Coordinates in the rat atlas, mm.
+    share : (N, h, w) float32 array
+        Of each pixel that is brain, in [0, 1].
     """
     net = network.quick.to(device)
     shown = [torch.from_numpy(given.channels)]
@@ -162,32 +176,28 @@ def predict_brain(
         turned = shown[0].flip(2).clone()
         turned[:, ACROSS] *= -1
         shown.append(turned)
-    fractions, places = [], []
+    found = []
     for way, channels in enumerate(shown):
         n, _, height, width = channels.shape
-        part, place = torch.empty(n, 3, height, width), torch.empty(n, 3, height, width)
+        # Fractions, coordinates and share of brain
+        parts = torch.empty(n, 7, height, width)
 
         def glance(
-            slices: slice,
-            channels: torch.Tensor = channels,
-            part: torch.Tensor = part,
-            place: torch.Tensor = place,
+            slices: slice, channels: torch.Tensor = channels, parts: torch.Tensor = parts
         ) -> None:
             batch = channels[slices].to(device)
             with torch.no_grad():
-                logits, coordinates = split_outputs(net(batch).float(), batch)
-                part[slices], place[slices] = logits.softmax(dim=1).cpu(), coordinates.cpu()
+                logits, places, share = split_outputs(net(batch).float(), batch)
+                ends = [logits.softmax(dim=1), places, share.sigmoid()]
+                parts[slices] = torch.cat(ends, dim=1).cpu()
 
         each_batch(glance, n, device, slices_at_once(device, (height, width)))
         if way:
-            part, place = part.flip(2), place.flip(2)
-            place[:, 0] *= -1
-        fractions.append(part)
-        places.append(place)
-    return (
-        torch.stack(fractions).mean(dim=0).numpy(),
-        torch.stack(places).mean(dim=0).numpy(),
-    )
+            parts = parts.flip(2)
+            parts[:, 3] *= -1
+        found.append(parts)
+    mean = torch.stack(found).mean(dim=0).numpy()
+    return mean[:, :3], mean[:, 3:6], mean[:, 6]
 
 
 def _fit(
@@ -195,7 +205,7 @@ def _fit(
 ) -> tuple[SmoothTransform, float]:
     """Fit the smooth transform in the axes of `stack_axes`; median misfit, mm."""
     grid = given.grid
-    inside = given.channels[:, ACROSS // 2 + ACROSS // 4] > 0.5
+    inside = given.channels[:, MASK] > 0.5
     n, row, column = np.nonzero(inside)
     middle = [(size - 1) / 2 for size in shape[1:]]
     shift = [(c - m) * grid.in_plane_mm for c, m in zip(grid.centre, middle, strict=True)]

@@ -12,8 +12,9 @@ from secondglance.models.second_glance.channels import (
     UP,
 )
 
-OUTPUTS = ('WM', 'GM', 'CSF', 'x', 'y', 'z')
-"""Channels of the network's output: logits of the tissues, and what is added to the place."""
+OUTPUTS = ('WM', 'GM', 'CSF', 'x', 'y', 'z', 'brain')
+"""Channels of the network's output: logits of the tissues, what is added to the place, and the
+logit of the part of the pixel that is brain."""
 
 N_CHANNELS = len(CHANNELS)
 
@@ -27,12 +28,12 @@ _STEP_MM = 3.0
 
 def split_outputs(
     outputs: torch.Tensor, channels: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Separate tissues and place.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Separate tissues, place and share of brain.
 
     Parameters
     ----------
-    outputs : tensor, shape (B, 6, H, W)
+    outputs : tensor, shape (B, 7, H, W)
         Of the network.
     channels : tensor, shape (B, 13, H, W)
         What it was shown.
@@ -43,6 +44,8 @@ def split_outputs(
         Of WM, GM and CSF.
     coordinates : tensor, shape (B, 3, H, W)
         Of the rat atlas: right, anterior, superior, mm.
+    share : tensor, shape (B, 1, H, W)
+        Logit of the share of each pixel that is brain.
     """
     along = (channels[:, FROM_BACK] - channels[:, FROM_FRONT])[:, None]
     place = torch.cat([channels[:, ACROSS, None], along, channels[:, UP, None]], dim=1)
@@ -50,4 +53,5 @@ def split_outputs(
         torch.tensor(v, dtype=torch.float32, device=outputs.device).view(1, 3, 1, 1)
         for v in (_CENTRE_MM, _HALF_MM)
     )
-    return outputs[:, :3], centre + half * place + _STEP_MM * outputs[:, 3:]
+    places = centre + half * place + _STEP_MM * outputs[:, 3:6]
+    return outputs[:, :3], places, outputs[:, 6:]

@@ -27,6 +27,8 @@ class VolumeGlance:
     ----------
     fractions : (X, Y, Z, 3) float32 array
         Of WM, GM and CSF; they sum to one inside the mask and are zero outside.
+    amounts : (X, Y, Z, 3) float32 array
+        Part of each voxel that is WM, GM and CSF; see `SecondGlance`.
     regions : (X, Y, Z) int16 array or None
     stack : SecondGlance
         The same on the stack of slices, with the transform.
@@ -35,15 +37,16 @@ class VolumeGlance:
     """
 
     fractions: NDArray[np.float32]
+    amounts: NDArray[np.float32]
     regions: NDArray[np.int16] | None
     stack: SecondGlance
     grid: SliceGrid
 
     @property
     def tissues(self) -> TissueMaps:
-        """Labels and fractions on the grid of the volume."""
+        """Labels, fractions and amounts on the grid of the volume."""
         inside = self.fractions.sum(axis=-1) > 0
-        return TissueMaps(label_tissues(self.fractions, inside), self.fractions)
+        return TissueMaps(label_tissues(self.fractions, inside), self.fractions, self.amounts)
 
     @property
     def to_points(self) -> NDArray[np.float64]:
@@ -161,7 +164,8 @@ def glance_at_volume(
     regions = None
     if found.regions is not None:
         regions = np.rint(grid.to_native(found.regions, order=0)).astype(np.int16) * brain
-    return VolumeGlance(shares.astype(np.float32), regions, found, grid)
+    amounts = grid.to_native(np.moveaxis(found.amounts, -1, 1))
+    return VolumeGlance(shares.astype(np.float32), amounts, regions, found, grid)
 
 
 def fill_from_nearest(values: NDArray, known: NDArray[np.bool_]) -> NDArray:

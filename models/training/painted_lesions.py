@@ -41,9 +41,9 @@ def paint_lesions(
 ) -> None:
     """Paint a lesion into some of the slices, in place.
 
-    A lesion is an ellipse, or the ventricles and what lies around them; it looks as another tissue
-    does in this slice, and its target is that tissue. In the neighbouring slices it is as large,
-    smaller, or not there.
+    A lesion is an ellipse about a pixel of another tissue, or the ventricles and what lies around
+    them; it looks as a tissue does in this slice, and its target is that tissue. In the
+    neighbouring slices it is as large, smaller, or not there.
 
     Parameters
     ----------
@@ -64,7 +64,11 @@ def paint_lesions(
             continue
         shapes = _ventricles(fractions[_CSF], known, rng) if tissue == _CSF else None
         if shapes is None:
-            shapes = _ellipses(known, rng)
+            # What is that tissue already would teach nothing
+            other = known & (fractions[tissue] < 0.5)
+            if not other.any():
+                continue
+            shapes = _ellipses(other, rng)
         if tissue == _CSF:
             level = _fluid_level(pure[_CSF], image[known])
         else:
@@ -103,13 +107,13 @@ def _spread(values: torch.Tensor) -> float:
     return float(high - low)
 
 
-def _ellipses(known: torch.Tensor, rng: np.random.Generator) -> list[torch.Tensor]:
-    """An ellipse about a pixel of the brain, in each of the slices that are shown."""
-    where = known.nonzero()
+def _ellipses(among: torch.Tensor, rng: np.random.Generator) -> list[torch.Tensor]:
+    """An ellipse about one of these pixels, in each of the slices that are shown."""
+    where = among.nonzero()
     centre = where[int(rng.integers(len(where)))]
     half = rng.uniform(*_RADII) * np.array([1.0, rng.uniform(0.6, 1.6)])
     angle = rng.uniform(0, np.pi)
-    rows, columns = (torch.arange(n, dtype=torch.float32) for n in known.shape)
+    rows, columns = (torch.arange(n, dtype=torch.float32) for n in among.shape)
     down, right = rows[:, None] - centre[0], columns[None] - centre[1]
     along = float(np.cos(angle)) * down + float(np.sin(angle)) * right
     across = float(np.cos(angle)) * right - float(np.sin(angle)) * down
@@ -117,7 +121,7 @@ def _ellipses(known: torch.Tensor, rng: np.random.Generator) -> list[torch.Tenso
     for n in range(N_IMAGES):
         size = 1.0 if n == N_IMAGES // 2 else float(rng.uniform(0.0, 1.1))
         if size < 0.3:
-            shapes.append(torch.zeros(known.shape))
+            shapes.append(torch.zeros(among.shape))
             continue
         away = torch.hypot(along / (half[0] * size), across / (half[1] * size)) - 1
         shapes.append(torch.sigmoid(-away * float(half.mean()) * size / 0.5))

@@ -115,6 +115,8 @@ def _placed(one: Labelled, path: Path, species: str) -> PlacedStack:
         (mask > 0.5).astype(np.float32),
         stack(np.nan_to_num(places)),
         (grid.to_stack(placed) > 0.99).astype(np.float32),
+        # A person draws where the brain ends, not how much of a pixel it fills
+        np.full(mask.shape, -1, np.float32),
         grid.positions,
         grid.spacing,
         found_species,

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from secondglance.imaging.labels import TISSUES
 from secondglance.models.pace import paced
+from secondglance.models.second_glance.channels import MASK
 from secondglance.models.second_glance.network import N_CHANNELS, OUTPUTS, split_outputs
 from secondglance.models.training.evaluation import dice_per_class, spread
 from secondglance.models.training.loop import AveragedTraining, SeededBatches, TrainingRun
@@ -50,6 +51,10 @@ _PLACE_WEIGHT = 0.5
 """Weight of the coordinates' loss, in mm, beside that of the tissues."""
 
 
+_AROUND = 3
+"""Pixels around the mask in which the share of brain is learnt."""
+
+
 class SecondGlanceBatches(SeededBatches):
     """Slices of laid-out stacks: each pool with its share of a batch, and its stacks."""
 
@@ -72,8 +77,9 @@ class SecondGlanceBatches(SeededBatches):
 class SecondGlanceTraining(AveragedTraining):
     """The network of the second glance and its loss.
 
-    Cross-entropy and soft Dice against fractions; both are least where the network says the
-    fractions themselves. Coordinates have a robust loss.
+    Cross-entropy against fractions: it is least where the network says what they are on average.
+    Soft Dice is not, but where what is small, white matter and CSF, is told too large. Coordinates
+    have a robust loss, the share of brain cross-entropy.
 
     Parameters
     ----------
@@ -100,29 +106,34 @@ def second_glance_loss(
 
     Parameters
     ----------
-    outputs : (B, 6, H, W) tensor
-        Of the network: logits of three tissues, and three coordinates.
+    outputs : (B, 7, H, W) tensor
+        Of the network, as `OUTPUTS` names them.
     channels : (B, 13, H, W) tensor
         What it was given: coordinates are beside its own.
-    targets : (B, 8, H, W) tensor
-        Fractions (3) and where they are known, coordinates (3, mm) and where they are known.
+    targets : (B, 9, H, W) tensor
+        Fractions (3) and where they are known, coordinates (3, mm) and where they are known, share
+        of brain, negative where it is not known.
 
     Returns
     -------
     scalar tensor
-        Cross-entropy and soft Dice of the fractions, and the weighted distance of coordinates.
+        Cross-entropy of the fractions, the weighted distance of coordinates, and
+        the cross-entropy of the share of brain, in the mask that was given and around it.
     """
-    logits, places = split_outputs(outputs, channels)
+    logits, places, share = split_outputs(outputs, channels)
     fractions, known = targets[:, :3], targets[:, 3:4]
     logs = logits.log_softmax(dim=1)
     entropy = -(fractions * logs * known).sum() / known.sum().clamp(min=1)
-    found = logs.exp() * known
-    shared = (found * fractions).sum(dim=(0, 2, 3))
-    total = (found**2).sum(dim=(0, 2, 3)) + (fractions**2 * known).sum(dim=(0, 2, 3))
-    overlap = 1 - ((2 * shared + 1) / (total + 1)).mean()
-    true, placed = targets[:, 4:7], targets[:, 7:]
+    true, placed = targets[:, 4:7], targets[:, 7:8]
     away = functional.smooth_l1_loss(places, true, beta=0.5, reduction='none') * placed
-    return entropy + overlap + _PLACE_WEIGHT * away.sum() / (3 * placed.sum().clamp(min=1))
+    place = _PLACE_WEIGHT * away.sum() / (3 * placed.sum().clamp(min=1))
+    wide = 2 * _AROUND + 1
+    around = functional.max_pool2d(channels[:, MASK : MASK + 1], wide, 1, _AROUND) > 0.5
+    said = (around & (targets[:, 8:] >= 0)).float()
+    filled = functional.binary_cross_entropy_with_logits(
+        share, targets[:, 8:].clamp(0, 1), weight=said, reduction='sum'
+    )
+    return entropy + place + filled / said.sum().clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -277,7 +288,7 @@ def train_second_glance(
         SecondGlanceTraining, plan, recipe, init_weights, SECOND_GLANCE, names=names
     )
     training.metadata['classes'] = json.dumps(list(OUTPUTS))
-    pool = SamplePool(pool_folder or plan.folder / f'stacks-{plan.seed}', plan.seed)
+    pool = SamplePool(pool_folder or plan.folder / f'slices-{plan.seed}', plan.seed)
     pools = _pools(pool, sources, split.train, scans, recipe.scan_share if scans else 0.0)
     held = pool.animals(sources, split.validation, 'validation', 2)
 
@@ -342,8 +353,8 @@ def judge_stacks(
     Parameters
     ----------
     net : callable
-        From channels (N, 13, H, W) to outputs (N, 6, H, W).
-    stacks : iterable of (N, 21, H, W) tensors
+        From channels (N, 13, H, W) to outputs (N, 7, H, W).
+    stacks : iterable of (N, 22, H, W) tensors
         As `lay_out` gives them: channels, then targets.
 
     Returns
@@ -356,7 +367,7 @@ def judge_stacks(
     for laid in stacks:
         channels, targets = laid[:, :N_CHANNELS].float(), laid[:, N_CHANNELS:].float()
         with torch.no_grad():
-            logits, places = split_outputs(net(channels), channels)
+            logits, places, _ = split_outputs(net(channels), channels)
         known, placed = targets[:, 3] > 0.5, targets[:, 7] > 0.5
         found = torch.where(known, logits.argmax(dim=1) + 1, 0)
         true = torch.where(known, targets[:, :3].argmax(dim=1) + 1, 0)

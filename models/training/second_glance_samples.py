@@ -97,6 +97,7 @@ def redraw_placed(
         (known[keep, 0].numpy() > 0.9).astype(np.float32),
         stack[keep, 7:].numpy(),
         (placed[keep, 0].numpy() > 0.9).astype(np.float32),
+        np.full((len(keep), *images.shape[2:]), -1, np.float32),
         one.positions_mm[keep],
         one.in_plane_mm,
         one.species,
@@ -120,8 +121,9 @@ def lay_out(
 
     Returns
     -------
-    tensor of float16, shape (N, 13 + 8, *FRAME)
-        Channels of `brain_input`, then fractions, their weight, coordinates, and their weight.
+    tensor of float16, shape (N, 13 + 9, *FRAME)
+        Channels of `brain_input`, then fractions, their weight, coordinates, their weight, and the
+        share of the pixel that is brain, negative where it is not known.
     """
     brain = brain_input(
         stack.images, stack.mask, stack.positions_mm, stack.in_plane_mm, stack.species, spacing_mm
@@ -139,6 +141,7 @@ def lay_out(
         (known > 0.5)[:, None],
         places,
         (placed > 0.7)[:, None],
+        grid.to_grid(stack.share, linear=True)[:, None],
     ]
     laid = np.concatenate([np.asarray(p, np.float32) for p in parts], axis=1)
     worth = np.flatnonzero(known.sum(axis=(1, 2)) + placed.sum(axis=(1, 2)) > 10)
@@ -199,7 +202,7 @@ def draw_second_glance_samples(
     Returns
     -------
     channels : tensor, shape (B, 13, *FRAME)
-    targets : tensor, shape (B, 8, *FRAME)
+    targets : tensor, shape (B, 9, *FRAME)
     """
     shares = np.array([share if len(stacks) else 0.0 for share, stacks in pools])
     chosen = rng.choice(len(pools), batch_size, p=shares / shares.sum())
@@ -219,7 +222,7 @@ def vary_samples(
 
     Parameters
     ----------
-    batch : (B, 21, H, W) tensor
+    batch : (B, 22, H, W) tensor
         Slices as `lay_out` gives them.
     rng : numpy.random.Generator
         All that is random comes from it.
@@ -227,7 +230,7 @@ def vary_samples(
     Returns
     -------
     channels : (B, 13, H, W) tensor
-    targets : (B, 8, H, W) tensor
+    targets : (B, 9, H, W) tensor
         Posed as the channels are.
     """
     b, _, h, w = batch.shape
@@ -239,9 +242,9 @@ def vary_samples(
     turned, straight = (pose_grid((b, h, w), a, scale, flip, shift) for a in (angle, 0.0))
     # A mask beyond the stack is −1 everywhere, also where the frame ends
     beyond = batch[:, N_IMAGES : 2 * N_IMAGES].amin(dim=(2, 3), keepdim=True) < 0
-    weight = batch[:, n_seen + 7 :]
+    weight = batch[:, n_seen + 7 : n_seen + 8]
     sampled = functional.grid_sample(
-        torch.cat([batch[:, :-4], batch[:, -4:-1] * weight, weight], dim=1),
+        torch.cat([batch[:, :-5], batch[:, -5:-2] * weight, batch[:, -2:]], dim=1),
         turned,
         align_corners=False,
     )
@@ -259,12 +262,13 @@ def vary_samples(
     channels[:, FROM_FRONT] += loose[4]
     channels[:, SPECIES] *= column(rng.random(b) > 0.1)[:, 0]
     channels[:, SPECIES + 1] += loose[5]
-    place = targets[:, -4:-1] / targets[:, -1:].clamp(min=1e-3)
+    place = targets[:, 4:7] / targets[:, 7:8].clamp(min=1e-3)
     place = torch.cat([place[:, :1] * mirror[:, None], place[:, 1:]], dim=1)
     fractions = targets[:, :3].clamp(0, 1)
     fractions = fractions / fractions.sum(dim=1, keepdim=True).clamp(min=1e-3)
-    known, placed = (targets[:, 3:4] > 0.9).float(), (targets[:, -1:] > 0.9).float()
-    targets = torch.cat([fractions, known, place, placed], dim=1)
+    known, placed = (targets[:, n : n + 1] > 0.9 for n in (3, 7))
+    parts = [fractions, known.float(), place, placed.float(), targets[:, 8:]]
+    targets = torch.cat(parts, dim=1)
     paint_lesions(channels, targets, rng)
     _vary_images(channels, rng)
     return channels, targets
@@ -297,7 +301,7 @@ def save_samples(laid: torch.Tensor, path: Path) -> None:
 
     Parameters
     ----------
-    laid : (N, 21, H, W) tensor
+    laid : (N, 22, H, W) tensor
         As `lay_out` gives it.
     path : path
         ``.safetensors``; written whole or not at all.
@@ -319,7 +323,7 @@ def load_samples(path: Path) -> torch.Tensor:
 
     Returns
     -------
-    (N, 21, H, W) tensor
+    (N, 22, H, W) tensor
     """
     from safetensors.torch import load_file
 

@@ -188,7 +188,10 @@ def figures_of(outputs: list[Path]) -> dict:
     figures: dict = {}
     for path in outputs:
         if path.name.endswith('_desc-tissue_volumes.tsv'):
-            figures |= {f'{row["label"]}_mm3': float(row['volume_mm3']) for row in read_tsv(path)}
+            figures |= {
+                f'{row["label"]}_mm3': float(row['volume_from_fractions_mm3'])
+                for row in read_tsv(path)
+            }
         elif path.name.endswith('_desc-brain_mask.json'):
             told = json.loads(path.read_text())
             figures['species'] = told['Species']

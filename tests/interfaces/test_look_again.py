@@ -86,6 +86,20 @@ def voxels(path):
     return np.asarray(nib.load(path).dataobj)
 
 
+def test_volumes_are_those_of_the_part_that_is_brain(look):
+    """Also of the voxels beside the mask; in mm³ of the animal whatever the header says."""
+    out, mask = look(factor=10.0)
+    share = voxels(out.brain_share)
+    # This network says one half everywhere
+    assert share[mask] == pytest.approx(0.5, abs=1e-4)
+    assert (share > 0).sum() > mask.sum()
+    table = pd.read_csv(out.volumes, sep='\t').set_index('label')
+    told = table['volume_from_fractions_mm3']
+    assert told['brain'] == pytest.approx(share.sum() * SIZES.prod(), rel=1e-3)
+    assert told[['WM', 'GM', 'CSF']].sum() == pytest.approx(told['brain'], rel=1e-3)
+    assert table.loc['brain', 'volume_mm3'] == pytest.approx(mask.sum() * SIZES.prod(), rel=1e-3)
+
+
 def test_tissues_fill_the_mask_and_come_as_stacks(look):
     out, mask = look()
     shares = [voxels(path) for path in out.probsegs]

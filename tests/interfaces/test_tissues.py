@@ -57,6 +57,8 @@ def test_volumes_are_in_cubic_millimetres_of_the_animal(found):
     assert table['voxels'].to_dict() == {'WM': 30, 'GM': 30, 'CSF': 30, 'brain': 90}
     assert table.loc['brain', 'volume_mm3'] == pytest.approx(90 * voxel, rel=1e-4)
     assert table.loc['WM', 'volume_mm3'] == pytest.approx(30 * voxel, rel=1e-4)
+    # The network of the first glance knows no part of a voxel: the mask is brain as a whole
+    assert table.loc['brain', 'volume_from_fractions_mm3'] == pytest.approx(90 * voxel, rel=1e-4)
     of_fractions = table['volume_from_fractions_mm3']
     assert of_fractions['WM'] == pytest.approx((0.5 + 0.25) * 30 * voxel, rel=1e-4)
     assert of_fractions['GM'] == pytest.approx((0.25 + 0.5 + 0.25) * 30 * voxel, rel=1e-4)

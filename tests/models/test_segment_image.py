@@ -6,6 +6,7 @@ import sys
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -86,6 +87,11 @@ def test_images_and_numbers_are_those_of_the_command(heads, segmented, name):
         np.testing.assert_allclose(
             np.asarray(found.probabilities.dataobj)[..., k], written.get_fdata(), atol=1e-4
         )
+    written = nib.load(_of(segmented, name, 'label-brain_probseg.nii.gz')).get_fdata()
+    np.testing.assert_allclose(np.asarray(found.share.dataobj), written, atol=1e-4)
+    table = pd.read_csv(_of(segmented, name, 'desc-tissue_volumes.tsv'), sep='\t')
+    told = dict(zip(table['label'], table['volume_from_fractions_mm3'], strict=True))
+    assert found.volumes == pytest.approx(told, rel=1e-3)
     written = nib.load(_of(segmented, name, 'desc-enhanced_saliency.nii.gz')).get_fdata()
     np.testing.assert_allclose(np.asarray(found.enhanced.dataobj), written, atol=1e-4)
 

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from secondglance.data import donor_paths, example_rat
 from secondglance.files.bids import find_donor
@@ -211,6 +212,17 @@ def test_outputs_agree_with_each_other(run):
     volumes = run.table(f'{name}_desc-tissue_volumes.tsv').set_index('label')['volume_mm3']
     # The voxels of this rat are 0.25 × 0.25 × 1 mm
     assert volumes['brain'] == pytest.approx((labels > 0).sum() * 0.0625, rel=1e-3)
+    share = run.load(f'{name}_label-brain_probseg.nii.gz').get_fdata()
+    assert 0 <= share.min() < share.max() <= 1 + 1e-5
+    whole = run.table(f'{name}_desc-tissue_volumes.tsv').set_index('label')
+    told = whole['volume_from_fractions_mm3']
+    assert told['brain'] == pytest.approx(share.sum() * 0.0625, rel=1e-3)
+    assert told['brain'] == pytest.approx(told[['WM', 'GM', 'CSF']].sum(), rel=1e-3)
+    # Inside, voxels are brain as a whole; at the rim they are not
+    deep = ndimage.binary_erosion(mask, np.ones((5, 5, 3)))
+    assert share[deep].mean() > 0.97
+    rim = (mask > 0) & ~ndimage.binary_erosion(mask, np.ones((3, 3, 1)))
+    assert 0.4 < share[rim].mean() < 0.95
     enhanced = run.load(f'{name}_desc-enhanced_saliency.nii.gz').get_fdata()
     assert enhanced.min() >= 0
     assert enhanced.max() <= 1 + 1e-5

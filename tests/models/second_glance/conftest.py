@@ -13,7 +13,7 @@ from secondglance.models.weights import SECOND_GLANCE, load_weights, save_weight
 @pytest.fixture(scope='package')
 def network(tmp_path_factory):
     """Random tissues; the place is what the mask alone says."""
-    torch.manual_seed(0)
+    torch.manual_seed(8)
     net = UNet((4, 6, 8, 8, 8), N_CHANNELS, len(OUTPUTS)).eval()
     with torch.no_grad():
         net.head.weight[3:] = 0

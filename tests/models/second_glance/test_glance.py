@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from secondglance.imaging.regions import Region, RegionAtlas
-from secondglance.models.second_glance.channels import BRAIN_WIDTH, brain_input
+from secondglance.models.second_glance.channels import ACROSS, BRAIN_WIDTH, brain_input
 from secondglance.models.second_glance.glance import predict_brain, second_glance
 from secondglance.models.second_glance.network import N_CHANNELS, split_outputs
 
@@ -88,10 +89,10 @@ def test_place_of_the_mask_is_where_the_network_starts(found):
 
 def test_outputs_add_to_the_place():
     channels = torch.zeros(1, N_CHANNELS, 2, 2)
-    outputs = torch.zeros(1, 6, 2, 2)
+    outputs = torch.zeros(1, 7, 2, 2)
     outputs[:, 3] = 1.0
-    _, places = split_outputs(outputs, channels)
-    _, still = split_outputs(torch.zeros(1, 6, 2, 2), channels)
+    _, places, _ = split_outputs(outputs, channels)
+    _, still, _ = split_outputs(torch.zeros(1, 7, 2, 2), channels)
     assert torch.allclose((places - still)[0, :, 0, 0], torch.tensor([3.0, 0.0, 0.0]))
 
 
@@ -128,11 +129,43 @@ def test_regions_are_looked_up_by_place_and_tissue(network, head):
 def test_both_sides_of_the_brain_are_shown_and_averaged(network, head):
     image, mask = head
     given = brain_input(image, mask, POSITIONS, 0.25, 'rat', network.spacing)
-    alone, _ = predict_brain(network, given, mirror=False)
-    both, places = predict_brain(network, given)
+    alone, *_ = predict_brain(network, given, mirror=False)
+    both, places, _ = predict_brain(network, given)
     assert np.abs(alone - both).max() > 0.01
     turned = brain_input(image[:, ::-1], mask[:, ::-1], POSITIONS, 0.25, 'rat', network.spacing)
-    other, others_places = predict_brain(network, turned)
+    other, others_places, _ = predict_brain(network, turned)
     assert np.abs(both.sum(axis=1) - 1).max() < 1e-5
     assert both.shape == other.shape
     assert np.median(np.abs(places[:, 0] + others_places[:, 0, ::-1])) < 0.5
+
+
+def test_part_that_is_brain_is_what_the_network_says(network, head):
+    """Mirrored with the brain; within the mask and the pixels beside it."""
+    from dataclasses import replace
+
+    class Half(torch.nn.Module):
+        """A third of each pixel on the left is brain, two thirds on the right."""
+
+        def forward(self, channels):
+            outputs = torch.zeros(len(channels), 7, *channels.shape[2:])
+            right = channels[:, ACROSS] > 0
+            outputs[:, 6] = torch.where(right, 1.0, -1.0) * float(np.log(2))
+            return outputs
+
+    image, mask = head
+    told = replace(network)
+    told.__dict__['quick'] = Half()
+    given = brain_input(image, mask, POSITIONS, 0.25, 'rat', network.spacing)
+    _, _, alone = predict_brain(told, given, mirror=False)
+    assert alone.shape == given.channels[:, 0].shape
+    left, right = alone[:, :5], alone[:, -5:]
+    assert np.allclose(left, 1 / 3, atol=1e-5)
+    assert np.allclose(right, 2 / 3, atol=1e-5)
+    _, _, both = predict_brain(told, given)
+    # The mirrored brain is turned back, where left says what right did
+    assert np.allclose(both[:, :5], 1 / 2, atol=1e-5)
+    part = second_glance(image, mask, POSITIONS, 0.25, 'rat', told).amounts.sum(axis=-1)
+    assert np.allclose(part[mask], 1 / 2, atol=1e-4)
+    beside = ndimage.binary_dilation(mask, ndimage.generate_binary_structure(2, 1)[None]) & ~mask
+    assert np.allclose(part[beside], 1 / 2, atol=1e-4)
+    assert not part[~mask & ~beside].any()

@@ -3,6 +3,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from secondglance.imaging.pose import Pose
 from secondglance.imaging.tissues import label_tissues
@@ -95,6 +96,18 @@ def test_slices_of_another_direction_are_resliced(network, scan):
     found = glance_at_volume(*fine, step, RAT, network)
     assert found.grid.slice_axis == 1
     assert found.fractions.sum(axis=-1)[fine[1]] == pytest.approx(1, abs=1e-5)
+
+
+def test_volumes_count_the_part_of_each_voxel_that_is_brain(network, straight, scan):
+    mask = scan[1]
+    # Nothing is added: half of every voxel is brain, as far as this network knows
+    amounts = straight.tissues.amounts
+    assert np.allclose(amounts[mask], 0.5 * straight.fractions[mask], atol=1e-4)
+    # Slices lie along the second axis: pixels beside the mask count, neighbouring slices do not
+    beside = ndimage.binary_dilation(mask, ndimage.generate_binary_structure(2, 1)[:, None])
+    beside &= ~mask
+    assert np.allclose(amounts[beside].sum(axis=-1), 0.5, atol=1e-4)
+    assert not amounts[~mask & ~beside].any()
 
 
 def test_another_mask_changes_the_second_glance(network, straight, scan):

@@ -32,12 +32,12 @@ from secondglance.models.training.second_glance_samples import (
 )
 from secondglance.models.weights import SECOND_GLANCE, load_weights
 from secondglance.simulation.atlas import read_atlas
-from secondglance.simulation.placed_stack import PlacedStack
+from secondglance.simulation.placed_stack import PlacedStack, draw_placed
 
 N_CHANNELS = len(CHANNELS)
 
-# Fractions (3), weight of the tissues, coordinates (3), weight of the place
-N_TARGETS = 8
+# Fractions (3), weight of the tissues, coordinates (3), weight of the place, share of brain
+N_TARGETS = 9
 
 
 @pytest.fixture
@@ -59,6 +59,7 @@ def stack():
         mask,
         places.astype(np.float32),
         mask,
+        np.clip(1.5 - away, 0, 1).astype(np.float32),
         np.arange(9.0),
         0.25,
         'rat',
@@ -153,7 +154,7 @@ def test_half_of_the_samples_show_a_scan_in_its_own_contrast(stack, tmp_path):
 def test_loss_is_least_where_the_network_says_the_fractions(stack):
     laid = lay_out(stack).float()
     channels, targets = laid[:, :N_CHANNELS], laid[:, N_CHANNELS:]
-    zeros = torch.zeros(len(laid), 3, *FRAME)
+    zeros = torch.zeros(len(laid), 4, *FRAME)
     true = torch.cat([targets[:, :3].clamp(min=1e-6).log(), zeros], dim=1)
     best = second_glance_loss(true, channels, targets)
     for sharper in (0.5, 2.0):
@@ -164,11 +165,63 @@ def test_loss_is_least_where_the_network_says_the_fractions(stack):
 def test_unknown_pixels_do_not_count(stack):
     laid = lay_out(stack).float()
     channels, targets = laid[:, :N_CHANNELS], laid[:, N_CHANNELS:].clone()
-    outputs = torch.randn(len(laid), 6, *FRAME, generator=torch.Generator().manual_seed(0))
+    outputs = torch.randn(len(laid), 7, *FRAME, generator=torch.Generator().manual_seed(0))
     before = second_glance_loss(outputs, channels, targets)
     outputs[:, :3] += 50 * (targets[:, 3:4] < 0.5) * torch.tensor([1.0, -1, 0])[:, None, None]
-    outputs[:, 3:] += 9 * (targets[:, 7:] < 0.5)
+    outputs[:, 3:6] += 9 * (targets[:, 7:8] < 0.5)
     assert torch.allclose(before, second_glance_loss(outputs, channels, targets), atol=1e-4)
+
+
+def test_share_of_brain_goes_with_the_brain_and_scans_have_none(stack):
+    laid = lay_out(stack).float()
+    inside = laid[:, N_CHANNELS + 3] > 0.5
+    share = laid[:, -1]
+    assert float(share[inside].min()) > 0.4
+    assert float(share[~inside].min()) == 0
+    assert 0.1 < float(((share > 0.02) & (share < 0.98)).float().mean()) < 0.5
+    _, targets = vary_samples(laid, np.random.default_rng(3))
+    # Pixels within the brain are filled, whatever the pose
+    assert float(targets[:, 8][targets[:, 3] > 0.5].min()) > 0.4
+    for as_it_is in (True, False):
+        again = redraw_placed(stack, np.random.default_rng(1), as_it_is=as_it_is)
+        assert np.all(again.share < 0)
+        assert again.share.shape == again.mask.shape
+        drawn = lay_out(again).float()
+        assert float(drawn[:, -1][drawn[:, N_CHANNELS + 3] > 0.5].max()) < 0
+
+
+def test_simulated_stacks_know_their_share_of_brain():
+    atlas = read_atlas(atlas_path())
+    animal, rng = training.simulated_animal(atlas, 3, 0)
+    drawn = draw_placed(animal, rng, perfect=True, thickness=0.6)
+    assert np.all((drawn.share >= 0) & (drawn.share <= 1))
+    # A pixel is brain from a third on
+    assert drawn.share[drawn.mask > 0].min() > 0.3
+    assert np.mean(drawn.share[drawn.mask == 0] > 0.35) < 1e-3
+    assert 1.01 < drawn.mask.sum() / drawn.share.sum() < 1.1
+
+
+def test_loss_is_least_at_the_true_share_where_it_is_known(stack):
+    laid = lay_out(stack).float()
+    channels, targets = laid[:, :N_CHANNELS], laid[:, N_CHANNELS:].clone()
+    outputs = torch.zeros(len(laid), 7, *FRAME)
+    outputs[:, 6] = targets[:, 8].clamp(1e-4, 1 - 1e-4).logit()
+    best = second_glance_loss(outputs, channels, targets)
+    for more in (-0.5, 0.5):
+        other = outputs.clone()
+        other[:, 6] += more
+        assert second_glance_loss(other, channels, targets) > best
+    # Far from the mask it does not matter, and where it is not known nowhere
+    mask = channels[:, N_IMAGES + N_IMAGES // 2] > 0
+    far = torch.nn.functional.max_pool2d(mask[:, None].float(), 7, 1, 3)[:, 0] < 0.5
+    other = outputs.clone()
+    other[:, 6][far] += 5
+    assert torch.allclose(second_glance_loss(other, channels, targets), best)
+    targets[:, 8] = -1
+    unknown = second_glance_loss(outputs, channels, targets)
+    other = outputs.clone()
+    other[:, 6] -= 3
+    assert torch.allclose(second_glance_loss(other, channels, targets), unknown)
 
 
 def test_samples_come_back_from_disk(stack, tmp_path):
