@@ -132,7 +132,7 @@ def second_glance(
     on_stack = np.ascontiguousarray(np.moveaxis(on_stack, 1, -1))
     inside = on_stack * brain[..., None]
     # A person draws pixels as brain from about a third on: some of the brain lies beside the mask
-    part = given.grid.to_stack(share) * ndimage.binary_dilation(brain, _BESIDE)
+    part = np.clip(given.grid.to_stack(share), 0, 1) * ndimage.binary_dilation(brain, _BESIDE)
     regions = None
     if atlas is not None:
         regions = np.zeros(brain.shape, np.int16)

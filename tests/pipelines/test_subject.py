@@ -127,7 +127,7 @@ def test_everything_lies_on_the_grid_of_the_input(run):
     for name in ('sub-01/dwi/sub-01_dwi', 'sub-02/func/sub-02_task-rest_sbref'):
         raw = nib.load(run.example / f'{name}.nii.gz')
         images = sorted((run.folder / 'out' / name).parent.glob('*.nii.gz'))
-        assert len(images) == 9
+        assert len(images) == 10
         for path in images:
             image = nib.load(path)
             assert image.shape == raw.shape[:3], path.name
