@@ -19,9 +19,9 @@ def test_what_was_there_stays_where_writing_fails(tmp_path):
 
 def test_who_reads_while_it_is_written_reads_the_former_text_to_its_end(tmp_path):
     path = tmp_path / 'a.json'
-    write_whole(path, 'before ' * 1000)
+    write_whole(path, 'before ' * 100_000)
     with path.open() as reader:
         begun = reader.read(7)
         write_whole(path, 'after')
-        assert begun + reader.read() == 'before ' * 1000
+        assert begun + reader.read() == 'before ' * 100_000
     assert path.read_text() == 'after'

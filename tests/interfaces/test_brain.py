@@ -14,7 +14,12 @@ from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.intensity import head_mask
 from secondglance.imaging.lognormality import lognormal_fit
 from secondglance.imaging.mask.cleaning import agreement
-from secondglance.imaging.mask.quality import MaskEvidence
+from secondglance.imaging.mask.quality import (
+    EVIDENCE,
+    SLICE_EVIDENCE,
+    Calibration,
+    MaskEvidence,
+)
 from secondglance.imaging.mask.selection import select_mask
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.brain import Refine, SelectMask
@@ -29,7 +34,6 @@ from secondglance.models.weights import (
     default_refinement,
     default_weights,
     load_weights,
-    read_calibration,
 )
 
 POSE = Pose('mouse', 0.25, 'k')
@@ -138,7 +142,7 @@ def test_the_refinement_gets_each_stack_as_what_it_is(head, rng):
 
 
 @pytest.mark.parametrize('method', ['auto', 'first-glance', 'correlation'])
-def test_the_mask_is_that_of_the_method_and_judged_in_the_size_of_a_rat(head, rng, method):
+def test_the_mask_is_that_of_the_method_and_judged_in_the_size_of_a_rat(head, monkeypatch, method):
     """The header of the volume has lengths ten times too large, as for human software."""
     like, stack, path, grid = head
     inside = np.clip((stack - 60) / 100, 0, 1)
@@ -158,12 +162,16 @@ def test_the_mask_is_that_of_the_method_and_judged_in_the_size_of_a_rat(head, rn
     tenfold = nib.Nifti1Image(image.dataobj, np.diag([10, 10, 10, 1]) @ image.affine)
     mark_scale(tenfold.header, 10)
     nib.save(tenfold, 'tenfold.nii')
-    weights = str(default_refinement())
+    # Of all evidence the volume counts most
+    weights = [0.1] * len(EVIDENCE) + [2.0]
+    weights[EVIDENCE.index('size')] = 1.0
+    calibration = Calibration(tuple(weights), (0.1,) * (len(SLICE_EVIDENCE) + 1))
+    monkeypatch.setattr('secondglance.interfaces.brain.read_calibration', lambda _: calibration)
     found = (
         SelectMask(
             stack=path,
             placement=write_tsv(rows, 'placement.tsv'),
-            refinement=weights,
+            refinement=str(default_refinement()),
             method=method,
             like='tenfold.nii',
             pose=POSE.to_plain(),
@@ -180,7 +188,7 @@ def test_the_mask_is_that_of_the_method_and_judged_in_the_size_of_a_rat(head, rn
         peaks=np.array([0.5, 0.2, -0.1, 0.9]),
         voxel_mm3=in_plane**2 * apart,
     )
-    taken = select_mask(method, evidence, in_plane, apart, read_calibration(weights))
+    taken = select_mask(method, evidence, in_plane, apart, calibration)
     np.testing.assert_allclose(read_stack(found.mask_stack)[0], taken.mask, atol=1e-6)
     mask = nib.load(found.brain_mask)
     np.testing.assert_allclose(mask.affine, tenfold.affine)
