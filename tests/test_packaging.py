@@ -121,6 +121,15 @@ def test_hashes_of_the_image_are_of_the_versions_that_are_tested():
     assert {re.sub('_', '-', name).lower() for name in needed} <= {*hashed, 'torch'}
 
 
+def test_what_the_forge_looks_for_is_one_file():
+    """Of a pattern that two files match, ``test`` makes an error."""
+    if not (ROOT / '.github').is_dir():
+        pytest.skip('the installed package has no workflows')
+    text = (ROOT / '.github/workflows/ci.yml').read_text()
+    assert 'test -s results/' in text
+    assert not re.search(r'test -\w [^|&;\n]*\*', text)
+
+
 def test_the_image_is_made_of_pinned_parts():
     if not (ROOT / 'docker').is_dir():
         pytest.skip('the installed package has no image')
