@@ -84,7 +84,11 @@ def test_labels_and_weights_are_told_as_they_are(beside):
         name: content['Manual'] for name, content in found.items() if 'Manual' in content
     }
     assert made_by_hand == dict.fromkeys(
-        ('dseg.json', 'desc-regions_dseg.json', *(f'label-{t}_probseg.json' for t in CLASSES[1:])),
+        (
+            'dseg.json',
+            'desc-regions_dseg.json',
+            *(f'label-{t}_probseg.json' for t in (*CLASSES[1:], 'brain')),
+        ),
         False,
     )
 
