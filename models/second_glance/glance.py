@@ -131,8 +131,10 @@ def second_glance(
     on_stack /= on_stack.sum(axis=1, keepdims=True)
     on_stack = np.ascontiguousarray(np.moveaxis(on_stack, 1, -1))
     inside = on_stack * brain[..., None]
-    # A person draws pixels as brain from about a third on: some of the brain lies beside the mask
-    part = np.clip(given.grid.to_stack(share), 0, 1) * ndimage.binary_dilation(brain, _BESIDE)
+    # A person draws pixels as brain from about a third on: some of the brain lies beside the mask,
+    # but none where the background was removed
+    held = brain | (ndimage.binary_dilation(brain, _BESIDE) & (images != 0))
+    part = np.clip(given.grid.to_stack(share), 0, 1) * held
     regions = None
     if atlas is not None:
         regions = np.zeros(brain.shape, np.int16)

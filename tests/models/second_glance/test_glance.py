@@ -169,3 +169,6 @@ def test_part_that_is_brain_is_what_the_network_says(network, head):
     beside = ndimage.binary_dilation(mask, ndimage.generate_binary_structure(2, 1)[None]) & ~mask
     assert np.allclose(part[beside], 1 / 2, atol=1e-4)
     assert not part[~mask & ~beside].any()
+    alone = second_glance(image * mask, mask, POSITIONS, 0.25, 'rat', told).amounts.sum(axis=-1)
+    # Where the background was removed there is nothing beside the mask
+    assert np.array_equal(alone > 0, mask)
