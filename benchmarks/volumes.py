@@ -9,7 +9,6 @@ Prints mean ± standard deviation over animals, per cent.
 """
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -27,8 +26,8 @@ from secondglance.simulation.diffusion import simulate_dwi
 from secondglance.simulation.head_volume import simulate_head
 
 VOXELS_MM = ((0.375, 0.375, 0.5), (0.3, 0.3, 1.0), (0.2, 0.2, 0.75))
-FIELD_MM = 24.0, 26.0
-"""Field of view in plane, and along the slices."""
+FIELD_MM = 24.0, 24.0, 26.0
+"""Field of view: twice in plane, then along the slices."""
 
 WAYS = ('volume_from_fractions_mm3', 'volume_mm3')
 
@@ -41,7 +40,7 @@ def main():
     args = parser.parse_args()
     torch.set_grad_enabled(False)
     network = load_weights(args.second_weights, form=SECOND_GLANCE)
-    maps, maps_affine = read_maps()
+    atlas = read_maps()
     names = (*TISSUES, 'brain')
     print('| voxels, mm | mask | volumes from | ' + ' | '.join(names) + ' |')
     print('| --- | --- | --- |' + ' --- |' * len(names))
@@ -49,7 +48,7 @@ def main():
         errors = []
         for number in range(args.animals):
             rng = np.random.default_rng([args.seed, number])
-            image, head = scan(partial(simulate_head, maps, maps_affine), rng, size)
+            image, head = scan(atlas, rng, size)
             errors.append(measure(image, head, network))
         table = 100 * np.array(errors)
         for k, mask in enumerate(('predicted', 'true')):
@@ -59,15 +58,13 @@ def main():
                 print(f'| {size_said} | {mask} | {way} | ' + ' | '.join(cells) + ' |', flush=True)
 
 
-def scan(draw, rng, size):
+def scan(atlas, rng, size):
     """Draw a head, and scan it in coronal slices: image, and the head."""
     axes = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]], float)
-    shape = tuple(
-        round(mm / s) for mm, s in zip((FIELD_MM[0], FIELD_MM[0], FIELD_MM[1]), size, strict=True)
-    )
+    shape = tuple(round(mm / s) for mm, s in zip(FIELD_MM, size, strict=True))
     linear = axes @ np.diag(size)
     affine = nib.affines.from_matvec(linear, -linear @ ((np.array(shape) - 1) / 2))
-    head = draw(rng, affine, shape)
+    head = simulate_head(*atlas, rng, affine, shape)
     voxels = simulate_dwi(head, rng, [0], np.zeros((3, 1)), np.eye(4)[None])[..., 0]
     image = nib.Nifti1Image(voxels.astype(np.float32), affine)
     image.header.set_xyzt_units('mm')

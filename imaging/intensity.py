@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from secondglance.imaging.pieces import IN_SLICE
+
 NORMALISATION = 'slice-p99-clip1.5'
 """Name of what `normalise_slices` does; weights record the one that they were trained with."""
 
@@ -150,11 +152,10 @@ def head_mask(stack: ArrayLike) -> NDArray[np.bool_]:
     mask = _heads(stack)
     # Within slices alone
     near = ndimage.generate_binary_structure(2, 2)[None]
-    across = ndimage.generate_binary_structure(2, 1)[None]
     closed = ndimage.binary_closing(np.pad(mask, [(0, 0), (3, 3), (3, 3)]), near, iterations=3)
     opened = ndimage.binary_opening(closed, near)
     kept = np.where(opened.any(axis=(1, 2), keepdims=True), opened, closed)
-    return ndimage.binary_fill_holes(kept, across)[:, 3:-3, 3:-3]
+    return ndimage.binary_fill_holes(kept, IN_SLICE)[:, 3:-3, 3:-3]
 
 
 def near_head(stack: ArrayLike) -> NDArray[np.bool_]:
@@ -169,8 +170,7 @@ def near_head(stack: ArrayLike) -> NDArray[np.bool_]:
     -------
     (N, H, W) bool array
     """
-    across = ndimage.generate_binary_structure(2, 1)
-    return ndimage.binary_dilation(head_mask(stack), across[None], iterations=NEAR_PX)
+    return ndimage.binary_dilation(head_mask(stack), IN_SLICE, iterations=NEAR_PX)
 
 
 def normalise_slices(stack: NDArray) -> NDArray[np.float32]:

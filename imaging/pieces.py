@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+IN_SLICE = ndimage.generate_binary_structure(2, 1)[None]
+"""A pixel of a stack (N, H, W) and those that it touches in its slice, none in other slices."""
+
 
 def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Keep the largest connected piece of a mask.

@@ -36,6 +36,11 @@ class TissueMaps(NamedTuple):
     fractions: NDArray[np.float32]
     amounts: NDArray[np.float32]
 
+    @property
+    def share(self) -> NDArray[np.float32]:
+        """Part of each voxel that is brain, (…), in [0, 1]."""
+        return self.amounts.sum(axis=-1)
+
 
 def label_tissues(fractions: ArrayLike, mask: ArrayLike) -> NDArray[np.uint8]:
     """Label the tissue of every voxel of a brain.

@@ -81,9 +81,7 @@ def write_tissues(
         write_like(found.fractions[..., index], like, in_cwd(path, runtime, f'_{tissue}'))
         for index, tissue in enumerate(TISSUES)
     ]
-    results['brain_share'] = write_like(
-        found.amounts.sum(axis=-1), like, in_cwd(path, runtime, '_brain')
-    )
+    results['brain_share'] = write_like(found.share, like, in_cwd(path, runtime, '_brain'))
     voxel_mm3 = voxel_volume(affine_of(like))
     results['volumes'] = write_tsv(
         tissue_volumes(found.labels, voxel_mm3, amounts=found.amounts),

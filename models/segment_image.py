@@ -274,7 +274,7 @@ def _segment(
         mask=image_like(mask.astype(np.uint8), like),
         tissues=image_like(file_labels(tissues.labels), like),
         probabilities=image_like(tissues.fractions, like),
-        share=image_like(tissues.amounts.sum(axis=-1), like),
+        share=image_like(tissues.share, like),
         regions=None if regions is None else image_like(regions, like),
         first_probabilities=image_like(grid.to_native(found.first.probabilities), like),
         saliency=image_like(grid.to_native(found.first.saliency), like),

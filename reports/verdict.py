@@ -15,6 +15,7 @@ from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.mask.methods import is_placed
 from secondglance.imaging.mask.quality import GOOD_DICE
 from secondglance.imaging.mask.selection import DOUBTFUL
+from secondglance.imaging.pieces import IN_SLICE
 from secondglance.reports.data import RunRecord
 
 GOOD, LOOK, BAD = 'good', 'look', 'bad'
@@ -627,7 +628,7 @@ def cut_brain(image: NDArray, mask: NDArray) -> list[str]:
     for axis, side in enumerate(sides):
         along = edge if axis == 0 else edge.T
         along[[side[0], side[-1]]] = True
-    rims = mask & ~ndimage.binary_erosion(mask, ndimage.generate_binary_structure(2, 1)[None])
+    rims = mask & ~ndimage.binary_erosion(mask, IN_SLICE)
     shares = (mask & edge).sum((1, 2)) / np.maximum(rims.sum((1, 2)), LEAST_PIXELS)
     cut = np.flatnonzero(shares > EDGE_SHARE)
     if cut.size:

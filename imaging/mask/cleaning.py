@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from secondglance.imaging.pieces import opened
+from secondglance.imaging.pieces import IN_SLICE, opened
 
 BRIDGE_MM = 0.4
 """Half the width of the bridges, to an eye or an ear tube, that are cut, mm."""
@@ -27,10 +27,6 @@ _SOLID = 0.5
 
 
 _MOSTLY = 0.5
-
-
-_IN_SLICE = ndimage.generate_binary_structure(2, 1)[None]
-"""Neighbours along the axes of a slice, none in other slices."""
 
 
 def one_brain(
@@ -106,7 +102,7 @@ def _one_piece(
         kept[1:] |= np.asarray(share) > _MOSTLY
     brain = _continue(_fill(kept[pieces]), spacing, apart, placed)
     # The outline stays where the probability has it, between pixels
-    around = ndimage.binary_dilation(brain, _IN_SLICE)
+    around = ndimage.binary_dilation(brain, IN_SLICE)
     return np.where(brain, np.maximum(probability, _SOLID), np.minimum(probability, 0.4999)) * (
         around.astype(np.float32)
     )
@@ -169,7 +165,7 @@ def _continue(brain: NDArray, spacing: float, apart: NDArray, placed: NDArray | 
 
 def _fill(brain: NDArray) -> NDArray:
     """Fill the holes of every slice."""
-    return ndimage.binary_fill_holes(brain, _IN_SLICE)
+    return ndimage.binary_fill_holes(brain, IN_SLICE)
 
 
 def agreement(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:

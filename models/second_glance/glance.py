@@ -9,15 +9,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from secondglance.imaging.pieces import IN_SLICE
 from secondglance.imaging.regions import RegionAtlas
 from secondglance.imaging.smooth_transform import SmoothTransform, fit_transform
 from secondglance.models.inference import each_batch, slices_at_once
 from secondglance.models.second_glance.channels import ACROSS, MASK, BrainInput, brain_input
-from secondglance.models.second_glance.network import split_outputs
+from secondglance.models.second_glance.network import OUTPUTS, split_outputs
 from secondglance.models.weights import LoadedModel
-
-_BESIDE = ndimage.generate_binary_structure(2, 1)[None]
-"""A pixel and those beside it in its slice."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def second_glance(
     inside = on_stack * brain[..., None]
     # A person draws pixels as brain from about a third on: some of the brain lies beside the mask,
     # but none where the background was removed
-    held = brain | (ndimage.binary_dilation(brain, _BESIDE) & (images != 0))
+    held = brain | (ndimage.binary_dilation(brain, IN_SLICE) & (images != 0))
     part = np.clip(given.grid.to_stack(share), 0, 1) * held
     regions = None
     if atlas is not None:
@@ -182,7 +180,7 @@ def predict_brain(
     for way, channels in enumerate(shown):
         n, _, height, width = channels.shape
         # Fractions, coordinates and share of brain
-        parts = torch.empty(n, 7, height, width)
+        parts = torch.empty(n, len(OUTPUTS), height, width)
 
         def glance(
             slices: slice, channels: torch.Tensor = channels, parts: torch.Tensor = parts
