@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).resolve().parent
 
 
 def atlas_path() -> Path:

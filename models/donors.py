@@ -96,7 +96,7 @@ def donor_key(
     """
     files = digest_of(Path(image)), digest_of(Path(mask))
     text = repr((checksum, spacing, *files, astuple(options)))
-    return f'{Path(image).parent.name}-{hashlib.sha256(text.encode()).hexdigest()}'
+    return f'{Path(image).resolve().parent.name}-{hashlib.sha256(text.encode()).hexdigest()}'
 
 
 def donor_arrays(placed: PlacedDonor) -> dict[str, NDArray]:
@@ -149,7 +149,7 @@ def shipped_donor(
 
 
 def _ships(image: Path) -> bool:
-    return Path(image).parent in donor_paths()
+    return Path(image).resolve().parent in donor_paths()
 
 
 def read_donor(

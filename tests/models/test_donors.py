@@ -1,7 +1,11 @@
 """The saliency of donors that ships is what the shipped weights give, and used for them alone."""
 
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +56,35 @@ def test_what_ships_is_read_and_not_computed(model, monkeypatch):
     found = read_donor(model, image, mask)
     expected = shipped_donor(*made_with(model), image, mask)
     np.testing.assert_array_equal(found.enhanced, expected.donor.enhanced)
+
+
+def test_a_donor_that_ships_is_known_by_any_name_of_its_folder(model, tmp_path, monkeypatch):
+    folder = donor_paths()[0]
+    expected = shipped_donor(*made_with(model), *find_donor(folder))
+    link = tmp_path / 'link'
+    link.symlink_to(folder)
+    monkeypatch.chdir(folder.parent)
+    for path in (link, Path(folder.name)):
+        found = shipped_donor(*made_with(model), *find_donor(path))
+        np.testing.assert_array_equal(found.donor.enhanced, expected.donor.enhanced)
+
+
+def test_a_package_that_a_link_leads_to_has_the_same_donors(tmp_path):
+    """Import by a link, and tell what is read of the donors as the graph names them."""
+    (tmp_path / 'secondglance').symlink_to(donor_paths()[0].parents[2])
+    code = (
+        'from secondglance.data import donor_paths; from secondglance.files.bids import find_donor;'
+        'from secondglance.models.donors import shipped_donor;'
+        'from secondglance.models.weights import *;'
+        'header = read_header(default_weights())["checksum"], weights_spacing(default_weights());'
+        'pair = [path.resolve() for path in find_donor(donor_paths()[0])];'
+        'print(shipped_donor(*header, *pair) is not None)'
+    )
+    environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
+    said = subprocess.run(
+        [sys.executable, '-c', code], env=environment, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert said.stdout == 'True\n', said.stderr
 
 
 def test_other_weights_settings_and_files_are_computed(model, tmp_path):
