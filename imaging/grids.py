@@ -96,7 +96,7 @@ class SliceGrid:
         ----------
         volume : (X, Y, Z) array
         order : int
-            Order of the interpolating spline, 0 to 3.
+            1 interpolates linearly, 0 takes the nearest voxel.
 
         Returns
         -------
@@ -125,6 +125,7 @@ class SliceGrid:
         ----------
         stack : (N, H, W) or (N, C, H, W) array
         order : int
+            As of :meth:`to_stack`.
 
         Returns
         -------
@@ -287,21 +288,25 @@ def _resample(
     slices: NDArray, steps: list[float], starts: list[float], shape: tuple[int, ...], order: int
 ) -> NDArray[np.float32]:
     """Resample in plane; pixel n of the output lies at `starts` + n `steps` of the input."""
+    if order not in (0, 1):
+        raise ValueError(f'order of interpolation is {order}, not 0 or 1')
     if slices.shape == tuple(shape) and np.allclose(steps, 1) and np.allclose(starts, 0):
         return np.array(slices, np.float32)
-    matrix, offset = [1.0, *steps], [0.0, *starts]
-    # The outermost pixels reach half a pixel beyond their centres: nearest, then cut
-    out = ndimage.affine_transform(
-        slices, matrix, offset=offset, output_shape=tuple(shape), order=order, mode='nearest'
-    )
-    for axis, (n_in, n_out, step, start) in enumerate(
-        zip(slices.shape, shape, matrix, offset, strict=True)
-    ):
-        where = start + step * np.arange(n_out)
-        beyond = np.flatnonzero((where < -0.5 - 1e-6) | (where > n_in - 0.5 + 1e-6))
-        if len(beyond):
-            out[(slice(None),) * axis + (beyond,)] = 0
-    return np.asarray(out, np.float32)
+    for axis, (step, start) in enumerate(zip(steps, starts, strict=True), 1):
+        last = slices.shape[axis] - 1
+        where = start + step * np.arange(shape[axis])
+        at = np.clip(where, 0, last)
+        if order == 0:
+            slices = slices.take(np.floor(at + 0.5).astype(int), axis)
+        else:
+            first = at.astype(int)
+            share = (at - first).astype(np.float32)
+            before, after = (slices.take(n, axis) for n in (first, np.minimum(first + 1, last)))
+            slices = before + (share[:, None] if axis == 1 else share) * (after - before)
+        # The outermost pixels reach half a pixel beyond their centres
+        beyond = (where < -0.5 - 1e-6) | (where > last + 0.5 + 1e-6)
+        slices[(slice(None),) * axis + (beyond,)] = 0
+    return slices
 
 
 def slices_apart(positions: ArrayLike) -> float:

@@ -231,7 +231,8 @@ def _solve(cells: list[_Cell], trust: NDArray, values: NDArray, penalty: NDArray
         weighted = (cell.weights * trust[cell.points, None]).T
         normal[np.ix_(cell.controls, cell.controls)] += weighted @ cell.weights
         right[cell.controls] += weighted @ values[cell.points]
-    return linalg.solve(normal, right, assume_a='pos', overwrite_a=True, overwrite_b=True)
+    factor = linalg.cho_factor(normal, lower=True, overwrite_a=True, check_finite=False)
+    return linalg.cho_solve(factor, right, overwrite_b=True, check_finite=False)
 
 
 def tukey_weight(away: NDArray) -> NDArray:

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ from secondglance.imaging.errors import SurroundingsError
 from secondglance.reports.data import figures_folder
 
 _STALE_SECONDS = 24 * 3600
+
+_COMPRESSORS = 2
+"""Files that are compressed at the same time."""
 
 
 def publish(
@@ -70,25 +74,19 @@ def publish(
     """
     output_dir = Path(output_dir)
     written = written_digests(output_dir, *scan) if scan else {}
-    targets = []
-    digests: dict[str, set[str]] = {}
+    targets: list[Path] = []
     staging = None
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         _sweep(output_dir)
         staging = Path(tempfile.mkdtemp(prefix='.secondglance-', dir=output_dir))
+        targets = [output_dir / name for name in files]
+        all_waiting = [staging / str(index) for index in range(len(files))]
+        with ThreadPoolExecutor(_COMPRESSORS) as pool:
+            found = pool.map(_stage, files.values(), targets, all_waiting)
+            digests = {name: {digest} for name, digest in zip(files, found, strict=True)}
         staged = []
-        for index, (name, source) in enumerate(files.items()):
-            target = output_dir / name
-            targets.append(target)
-            waiting = staging / str(index)
-            if isinstance(source, bytes):
-                waiting.write_bytes(source)
-            else:
-                stamp = os.stat(source).st_mtime_ns
-                _copy(Path(source), waiting, compress=target.suffix == '.gz')
-                os.utime(waiting, ns=(stamp, stamp))
-            digests[name] = {digest_of(waiting)}
+        for name, target, waiting in zip(files, targets, all_waiting, strict=True):
             # By content: a time stamp says nothing of a disk that failed, or of an edit
             if target.is_file() and filecmp.cmp(waiting, target, shallow=False):
                 waiting.unlink()
@@ -116,6 +114,17 @@ def publish(
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
     return targets
+
+
+def _stage(source: Path | str | bytes, target: Path, waiting: Path) -> str:
+    """Write a file beside its place, compressed where its name says so; its digest."""
+    if isinstance(source, bytes):
+        waiting.write_bytes(source)
+    else:
+        stamp = os.stat(source).st_mtime_ns
+        _copy(Path(source), waiting, compress=target.suffix == '.gz')
+        os.utime(waiting, ns=(stamp, stamp))
+    return digest_of(waiting)
 
 
 def _checked(

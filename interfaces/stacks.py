@@ -73,7 +73,7 @@ class _ToSlabsInputSpec(PoseSpec):
     in_file = File(exists=True, mandatory=True, desc='3-D volume on its own grid')
     mask_file = File(exists=True, desc='brain mask; what lies outside becomes zero')
     order = traits.Range(
-        low=0, high=3, value=1, usedefault=True, desc='order of the interpolating spline'
+        low=0, high=1, value=1, usedefault=True, desc='1: linear; 0: the nearest voxel'
     )
     n_slabs = traits.Range(low=1, value=1, usedefault=True, desc='how many slabs at most')
     slices_per_job = traits.Range(

@@ -3,6 +3,7 @@ import itertools
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.grids import BLOCK, edge_letters, holds_signal, slice_grid, slices_apart
@@ -207,6 +208,32 @@ def test_a_constant_image_is_constant_to_its_edge_and_zero_beyond(spacing, obliq
     assert not stack[beyond].any()
     assert inside.any()
     assert beyond.any()
+
+
+@pytest.mark.parametrize('order', [0, 1])
+@pytest.mark.parametrize('spacing', [0.13, 0.2, 0.25, 0.3])
+def test_pixels_have_the_values_that_scipy_finds_where_they_lie(rng, order, spacing):
+    affine = np.diag([0.3, -0.31, 1, 1])
+    affine[:3, 3] = [-2.03, 4.4, 1]
+    volume = rng.random((15, 21, 3), dtype=np.float32)
+    grid = slice_grid(volume.shape, affine, spacing, slice_axis='k')
+    stack = grid.to_stack(volume, order=order)
+    pixels = np.indices(stack.transpose(1, 2, 0).shape).reshape(3, -1).T
+    voxels = nib.affines.apply_affine(np.linalg.solve(affine, grid.affine), pixels)
+    inside = ((voxels > -0.49) & (voxels < np.array(volume.shape) - 0.51)).all(-1)
+    expected = ndimage.map_coordinates(volume, voxels.T, order=order, mode='nearest')
+    found = stack.transpose(1, 2, 0).ravel()
+    # Half way between two voxels, either is the nearest
+    tied = (order == 0) & (np.abs(voxels[:, :2] % 1 - 0.5).min(-1) < 1e-6)
+    np.testing.assert_allclose(found[inside & ~tied], expected[inside & ~tied], atol=1e-4)
+    assert inside.sum() > 200
+
+
+def test_an_order_that_there_is_not_is_refused(rng):
+    volume = rng.random((15, 21, 3), dtype=np.float32)
+    grid = slice_grid(volume.shape, np.diag([0.3, 0.3, 1, 1]), 0.2)
+    with pytest.raises(ValueError, match='order of interpolation is 3'):
+        grid.to_stack(volume, order=3)
 
 
 def test_labels_stay_labels_there_and_back(rng, oblique):

@@ -64,9 +64,9 @@ def test_voxels_outside_the_mask_do_not_reach_the_slabs(rng, save, oblique):
     assert read_stack(one)[0].any()
 
 
-@pytest.mark.parametrize('order', [0, 1, 3])
-def test_a_spline_is_of_the_order_that_is_asked_for(save, order):
-    """Half way over an edge: order 0 knows the two values alone, 1 what lies between, 3 beyond."""
+@pytest.mark.parametrize('order', [0, 1])
+def test_interpolation_is_of_the_order_that_is_asked_for(save, order):
+    """Half way over an edge: order 0 knows the two values alone, 1 what lies between."""
     voxels = np.zeros((24, 20, 3), np.float32)
     voxels[8:] = 1
     path = save(voxels, np.diag([0.5, 0.5, 1.0, 1.0]))
@@ -75,7 +75,6 @@ def test_a_spline_is_of_the_order_that_is_asked_for(save, order):
     values = stack[1][:, stack.shape[2] // 2]
     between = (values > 0.01) & (values < 0.99)
     assert between.any() == (order > 0)
-    assert (values.max() > 1.02) == (order == 3)
 
 
 def test_frame_is_centred_on_the_mask_and_loses_none_of_it():

@@ -73,7 +73,8 @@ def test_a_package_that_a_link_leads_to_has_the_same_donors(tmp_path):
     """Import by a link, and tell what is read of the donors as the graph names them."""
     (tmp_path / 'secondglance').symlink_to(donor_paths()[0].parents[2])
     code = (
-        'from secondglance.data import donor_paths; from secondglance.files.bids import find_donor;'
+        'from secondglance.data import donor_paths;'
+        'from secondglance.files.bids import find_donor;'
         'from secondglance.models.donors import shipped_donor;'
         'from secondglance.models.weights import *;'
         'header = read_header(default_weights())["checksum"], weights_spacing(default_weights());'
