@@ -277,9 +277,7 @@ def bars(
     if len(cohorts) > 1:
         least, most = min(cohorts), max(cohorts)
         further = (cohorts[most].wall - cohorts[least].wall) / (most - least) * CORES
-        found.append(
-            ('a further scan of a cohort ÷ its stages', 1.3, further / of_a_scan)
-        )
+        found.append(('a further scan of a cohort ÷ its stages', 1.3, further / of_a_scan))
     if LARGE in told:
         (most_memory,) = (one.memory for one in told[LARGE].values())
         found.append((f'memory of {LARGE}, GB', 4.0, most_memory))
