@@ -1,6 +1,7 @@
 """Fixtures that several folders share."""
 
 import doctest
+import gc
 import importlib
 import json
 import os
@@ -33,6 +34,16 @@ settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'short'))
 VALIDATOR = 'bids-validator-deno'
 
 
+def pytest_collection():
+    """What is imported stays: the garbage collector need not look through it again and again."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20190512)
@@ -48,6 +59,15 @@ def oblique():
     affine[:3, :3] = turn @ np.diag([0.25, -0.3, 0.9])
     affine[:3, 3] = [3.1, -7.7, 12.3]
     return affine
+
+
+@pytest.fixture(scope='session')
+def rat_atlas():
+    """Read the atlas of the rat, once; nothing changes it."""
+    from secondglance.data import atlas_path
+    from secondglance.simulation.atlas import read_atlas
+
+    return read_atlas(atlas_path())
 
 
 @pytest.fixture(scope='session')

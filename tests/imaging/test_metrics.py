@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from scipy import ndimage
+from scipy.spatial import distance
 
 from secondglance.imaging.metrics import (
     hausdorff_95,
@@ -59,13 +61,27 @@ def test_hausdorff_of_two_points_is_their_distance_in_mm():
     assert hausdorff_95(found, true, (0.5, 1, 2)) == pytest.approx(np.hypot(1.5, 8))
 
 
-def test_hausdorff_is_monais(rng):
-    torch = pytest.importorskip('torch')
-    metrics = pytest.importorskip('monai.metrics')
+def two_balls():
+    """Two balls of voxels that overlap, and the voxels' size in mm."""
     grid = np.indices((20, 22, 16)) - np.array([10, 11, 8])[:, None, None, None]
     found = (grid**2).sum(0) < 36
     true = ((grid - np.array([1, 2, 0])[:, None, None, None]) ** 2).sum(0) < 30
-    spacing = (0.375, 0.375, 0.5)
+    return found, true, (0.375, 0.375, 0.5)
+
+
+def test_hausdorff_is_the_95th_percentile_of_distances_between_surfaces():
+    found, true, spacing = two_balls()
+    edges = [np.argwhere(m & ~ndimage.binary_erosion(m)) * spacing for m in (found, true)]
+    apart = distance.cdist(*edges)
+    expected = max(np.percentile(apart.min(axis), 95) for axis in (0, 1))
+    assert hausdorff_95(found, true, spacing) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_hausdorff_is_monais():
+    torch = pytest.importorskip('torch')
+    metrics = pytest.importorskip('monai.metrics')
+    found, true, spacing = two_balls()
     expected = metrics.compute_hausdorff_distance(
         torch.tensor(found)[None, None], torch.tensor(true)[None, None],
         percentile=95, spacing=spacing, include_background=True,

@@ -152,7 +152,7 @@ def test_another_gain_and_a_lost_slice_do_not_matter(rng):
 def test_threads_do_not_change_the_result(rng):
     affine = oblique()
     phantom = Phantom(rng, affine)
-    truth = [rigid(affine, rng.normal(0, 0.02, 3), rng.normal(0, 0.3, 3)) for _ in range(4)]
+    truth = [rigid(affine, rng.normal(0, 0.02, 3), rng.normal(0, 0.3, 3)) for _ in range(3)]
     volumes = np.stack([phantom.scan(m, rng, 30) for m in truth], axis=-1)
     one, two = (estimate_motion(volumes, affine, n_threads=n)[0] for n in (1, 3))
     np.testing.assert_array_equal(one, two)
@@ -283,9 +283,9 @@ def test_a_turn_about_the_middle_is_no_translation_and_radius_times_angle():
 def test_a_permutation_of_the_volumes_permutes_the_motion(rng):
     affine = oblique()
     phantom = Phantom(rng, affine)
-    truth = [rigid(affine, rng.normal(0, 0.02, 3), rng.normal(0, 0.3, 3)) for _ in range(5)]
+    truth = [rigid(affine, rng.normal(0, 0.02, 3), rng.normal(0, 0.3, 3)) for _ in range(4)]
     volumes = np.stack([phantom.scan(m, rng, 30) for m in truth], axis=-1)
-    order = [3, 0, 4, 1, 2]
+    order = [3, 0, 1, 2]
     straight, _ = estimate_motion(volumes, affine, reference=2)
     mixed, _ = estimate_motion(volumes[..., order], affine, reference=order.index(2))
     np.testing.assert_allclose(mixed, straight[order], atol=2e-3)

@@ -29,10 +29,10 @@ def _tensor():
     return MEAN * ((1 - d) * np.eye(3) + 3 * d * np.outer(FIBRE, FIBRE))
 
 
-@pytest.fixture(params=[False, True], ids=['x to the left', 'x to the right'])
-def corrected(request, rng, save, tmp_path, monkeypatch):
+@pytest.fixture(scope='module', params=[False, True], ids=['x to the left', 'x to the right'])
+def corrected(request, tmp_path_factory):
     """Correct a phantom that turned by ten degrees and more, in a scanner with oblique voxels."""
-    monkeypatch.chdir(tmp_path)
+    folder, rng = tmp_path_factory.mktemp('corrected'), np.random.default_rng(20190512)
     oblique = Rotation.from_euler('xyz', (8, -5, 11), degrees=True).as_matrix()
     affine = np.eye(4)
     affine[:3, :3] = oblique @ np.diag([0.5 if request.param else -0.5, 0.5, 0.6])
@@ -67,22 +67,23 @@ def corrected(request, rng, save, tmp_path, monkeypatch):
                 along[0] *= -1
             bvecs.append(along if b else np.zeros(3))
         known.append(matrix.tolist())
-    series = save(np.stack(volumes, -1).astype(np.float32), affine, 'sub-1_dwi.nii.gz')
-    (tmp_path / 'hmc.json').write_text(
+    for name, voxels in (('sub-1_dwi', np.stack(volumes, -1)), ('mean', still)):
+        nib.save(nib.Nifti1Image(voxels.astype(np.float32), affine), folder / f'{name}.nii.gz')
+    (folder / 'hmc.json').write_text(
         json.dumps({'volumes': list(range(0, len(volumes), 2)), 'matrices': known})
     )
-    np.savetxt(tmp_path / 'a.bval', [bvals])
-    np.savetxt(tmp_path / 'a.bvec', np.array(bvecs).T)
+    np.savetxt(folder / 'a.bval', [bvals])
+    np.savetxt(folder / 'a.bvec', np.array(bvecs).T)
     found = CorrectSeries(
         estimate=False,
-        in_file=str(series),
-        transforms=str(tmp_path / 'hmc.json'),
-        mean_file=str(save(still.astype(np.float32), affine, 'mean.nii.gz')),
-        bval_file=str(tmp_path / 'a.bval'),
-        bvec_file=str(tmp_path / 'a.bvec'),
+        in_file=str(folder / 'sub-1_dwi.nii.gz'),
+        transforms=str(folder / 'hmc.json'),
+        mean_file=str(folder / 'mean.nii.gz'),
+        bval_file=str(folder / 'a.bval'),
+        bvec_file=str(folder / 'a.bvec'),
     )
     inside = ndimage.binary_erosion(away < 0.8, iterations=1)
-    return found.run().outputs, inside, tmp_path / 'a.bvec'
+    return found.run(cwd=str(folder)).outputs, inside, folder / 'a.bvec'
 
 
 def _as_world(bvecs, affine):

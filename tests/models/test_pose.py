@@ -34,7 +34,7 @@ def quarter_turns(model, stack):
 
 HEADS = [example_rat()[0], *(p / 'image.nii.gz' for p in donor_paths() if 'simulated' in p.name)]
 SOME = [
-    pytest.param(path, marks=[pytest.mark.slow] * ('small' in name or 'ish' in name))
+    pytest.param(path, marks=[pytest.mark.slow] * ('simulated' in name))
     for path, name in ((path, path.parent.name) for path in HEADS)
 ]
 

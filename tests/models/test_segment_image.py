@@ -144,7 +144,7 @@ def test_unknown_values_are_refused(option, value, message):
         secondglance.segment(example_rat()[0], **{option: value})
 
 
-@pytest.mark.parametrize('n_slices', [1, 2])
+@pytest.mark.parametrize('n_slices', [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_brain_is_found_in_a_thin_slab(n_slices):
     path, mask = example_rat()
     image = nib.load(path)

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from secondglance.data import atlas_path
 from secondglance.imaging.labels import BRAIN_SHARE
 from secondglance.simulation.animal import cut_slices, draw_animal
-from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.contrast import brain_labels, vary_tissues
 from secondglance.simulation.head_slices import draw_heads, random_grid, render_as, render_heads
 
@@ -15,8 +13,8 @@ SPACING = 0.5
 
 
 @pytest.fixture(scope='module')
-def animal():
-    return draw_animal(read_atlas(atlas_path()), np.random.default_rng(0), SPACING, 48)
+def animal(rat_atlas):
+    return draw_animal(rat_atlas, np.random.default_rng(0), SPACING, 48)
 
 
 @pytest.fixture(scope='module')

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from secondglance.data import atlas_path
 from secondglance.simulation.animal import draw_animal
-from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.failures import FAILURES, simulate_failure
 from secondglance.simulation.head_stack import AlongHead, draw_head
 
@@ -14,8 +12,8 @@ SPACING = 0.6
 
 
 @pytest.fixture(scope='module')
-def animal():
-    return draw_animal(read_atlas(atlas_path()), np.random.default_rng(0), SPACING, 48)
+def animal(rat_atlas):
+    return draw_animal(rat_atlas, np.random.default_rng(0), SPACING, 48)
 
 
 @pytest.fixture(scope='module')

@@ -25,6 +25,9 @@ ORACLES = {
 }
 RULES = ('guided', 'deconvnet', 'gradient')
 
+STEPS = 32
+"""Of integrated gradients, where nothing else is asked for."""
+
 
 def lively(net: nn.Module, seed: int = 0) -> nn.Module:
     """Give batch normalisation statistics and slopes, and every tissue some evidence for it."""
@@ -87,14 +90,14 @@ def case(architecture, size):
     return net, torch.randn(b, 1, h, w, dtype=torch.float64)
 
 
-def difference_to_captum(found, net, images, target, method, region=None):
+def difference_to_captum(found, net, images, target, method, region=None, steps=STEPS):
     """Return the largest difference, as a share of the largest value."""
     channels = [1, 2, 3] if target == 'brain' else [CLASSES.index(target)]
     # Captum explains one number a slice; slices do not see each other in evaluation mode.
     oracle = ORACLES[method](Summed(net, channels, region))
     more = {
         'gradient': {'abs': False},
-        'integrated-gradients': {'n_steps': 32, 'method': 'gausslegendre'},
+        'integrated-gradients': {'n_steps': steps, 'method': 'gausslegendre'},
     }.get(method, {})
     expected = oracle.attribute(images.clone().requires_grad_(True), target=0, **more)[:, 0]
     assert expected.abs().max() > 0
@@ -109,8 +112,8 @@ def difference_to_captum(found, net, images, target, method, region=None):
 @pytest.mark.parametrize('architecture', ARCHITECTURES)
 def test_map_equals_captum(architecture, method, target, size):
     net, images = case(architecture, size)
-    found, logits = saliency(net, images, target, method)
-    assert difference_to_captum(found, net, images, target, method) <= 1e-5
+    found, logits = saliency(net, images, target, method, steps=8)
+    assert difference_to_captum(found, net, images, target, method, steps=8) <= 1e-5
     torch.testing.assert_close(logits, net(images))
 
 
@@ -388,7 +391,9 @@ def test_stack_gives_maps_and_the_probabilities_of_predict():
 @pytest.mark.parametrize('method', ORACLES)
 def test_smoothed_map_is_the_mean_over_noisy_copies(method):
     net, images = case('two levels', (2, 16, 16))
-    found, logits = saliency(net, images, 'GM', method, smoothing=Smoothing(3, noise=0.2, seed=7))
+    few = {'method': method, 'steps': 4}
+    smoothing = Smoothing(3, noise=0.2, seed=7)
+    found, logits = saliency(net, images, 'GM', **few, smoothing=smoothing)
     generator = torch.Generator().manual_seed(7)
     spread = 0.2 * (images.amax((1, 2, 3)) - images.amin((1, 2, 3)))[:, None, None, None]
     maps = [
@@ -396,18 +401,18 @@ def test_smoothed_map_is_the_mean_over_noisy_copies(method):
             net,
             images + spread * torch.randn(1, 16, 16, generator=generator, dtype=torch.float64),
             'GM',
-            method,
+            **few,
         )[0]
         for _ in range(3)
     ]
     torch.testing.assert_close(found, torch.stack(maps).mean(0))
-    assert not torch.allclose(found, saliency(net, images, 'GM', method)[0])
+    assert not torch.allclose(found, saliency(net, images, 'GM', **few)[0])
     torch.testing.assert_close(logits, net(images))
 
 
 def test_integrated_gradients_add_up_to_what_the_image_changed():
     net, images = case('three levels', (2, 16, 16))
-    found, logits = saliency(net, images, 'WM', 'integrated-gradients', steps=256)
+    found, logits = saliency(net, images, 'WM', 'integrated-gradients', steps=64)
     black = net(torch.zeros_like(images)).detach()
     changed = (logits - black)[:, 1].sum(dim=(1, 2))
     torch.testing.assert_close(found.sum(dim=(1, 2)), changed, rtol=2e-2, atol=1e-3)

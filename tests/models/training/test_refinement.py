@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from secondglance.data import atlas_path, donor_paths
+from secondglance.data import donor_paths
 from secondglance.imaging.errors import InputError
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.metrics import dice
@@ -35,15 +35,9 @@ from secondglance.models.weights import (
     read_calibration,
     save_weights,
 )
-from secondglance.simulation.atlas import read_atlas
 from secondglance.workflows import main
 
 SIDE = 32
-
-
-@pytest.fixture(scope='module')
-def atlas():
-    return read_atlas(atlas_path())
 
 
 RECIPE = dataclasses.replace(RECIPES['refine'], channels=(2, 4), spacing=0.75, side=SIDE)
@@ -95,9 +89,9 @@ class Killed(BaseException):
 
 @pytest.mark.slow
 def test_killed_training_resumes_to_the_same_weights(
-    atlas, first, donors, scan, tmp_path, monkeypatch
+    rat_atlas, first, donors, scan, tmp_path, monkeypatch
 ):
-    whole = run(atlas, tmp_path / 'whole.safetensors', first, donors, scans=[scan])
+    whole = run(rat_atlas, tmp_path / 'whole.safetensors', first, donors, scans=[scan])
     output = tmp_path / 'resumed.safetensors'
     original = loop.Progress.on_train_batch_end
 
@@ -109,8 +103,8 @@ def test_killed_training_resumes_to_the_same_weights(
     with monkeypatch.context() as patch:
         patch.setattr(loop.Progress, 'on_train_batch_end', killing)
         with pytest.raises(Killed):
-            run(atlas, output, first, donors, scans=[scan])
-    resumed = run(atlas, output, first, donors, scans=[scan])
+            run(rat_atlas, output, first, donors, scans=[scan])
+    resumed = run(rat_atlas, output, first, donors, scans=[scan])
     assert resumed['checksum'] == whole['checksum']
     assert resumed['test_dice'] == whole['test_dice']
     # What is written is whole: weights with their calibration, the card, curves
@@ -123,12 +117,12 @@ def test_killed_training_resumes_to_the_same_weights(
     assert set(card['test_dice']) == {'first', 'refined'}
     assert output.with_suffix('.png').is_file()
     with pytest.raises(InputError, match='another training'):
-        run(atlas, output, first, donors, scans=[])
+        run(rat_atlas, output, first, donors, scans=[])
 
 
 @pytest.mark.slow
 def test_a_training_animal_is_never_its_own_donor(
-    atlas, first, donors, scan, tmp_path, monkeypatch
+    rat_atlas, first, donors, scan, tmp_path, monkeypatch
 ):
     lent = []
     original = refining.sample_of_head
@@ -138,7 +132,7 @@ def test_a_training_animal_is_never_its_own_donor(
         return original(model, head, others, device)
 
     monkeypatch.setattr(refining, 'sample_of_head', spy)
-    run(atlas, tmp_path / 'n.safetensors', first, donors, steps=1, scans=[scan])
+    run(rat_atlas, tmp_path / 'n.safetensors', first, donors, steps=1, scans=[scan])
     own, other = (id(donor) for donor in donors)
     of_scan = [ids for shape, ids in lent if len(shape) and ids != [own, other]]
     assert of_scan == [[other]] * 2
@@ -218,13 +212,13 @@ def test_the_brain_moves_with_the_image(scan, monkeypatch):
         assert dice(bright, moved.labels > 0) > 0.9
 
 
-def test_weights_of_another_kind_are_refused(atlas, first, donors, tmp_path):
+def test_weights_of_another_kind_are_refused(rat_atlas, first, donors, tmp_path):
     path = tmp_path / 'glance.safetensors'
     save_weights(UNet((2, 4)), path, {})
     with pytest.raises(InputError, match='does not hold'):
-        run(atlas, tmp_path / 'n.safetensors', first, donors, init_weights=path)
+        run(rat_atlas, tmp_path / 'n.safetensors', first, donors, init_weights=path)
     with pytest.raises(InputError, match='too few'):
-        run(atlas, tmp_path / 'n.safetensors', first, donors, steps=0)
+        run(rat_atlas, tmp_path / 'n.safetensors', first, donors, steps=0)
 
 
 @pytest.mark.slow
