@@ -234,10 +234,14 @@ def mosaic(
 
 def _eroded(mask: NDArray[np.bool_], times: int) -> NDArray[np.bool_]:
     """Take the rim off a mask, a pixel each time; many times as fast as SciPy for a picture."""
+    wide = np.pad(mask, 1)
     for _ in range(times):
-        wide = np.pad(mask, 1)
-        mask = mask & wide[2:, 1:-1] & wide[:-2, 1:-1] & wide[1:-1, 2:] & wide[1:-1, :-2]
-    return mask
+        within = wide[1:-1, 1:-1] & wide[2:, 1:-1]
+        within &= wide[:-2, 1:-1]
+        within &= wide[1:-1, 2:]
+        within &= wide[1:-1, :-2]
+        wide[1:-1, 1:-1] = within
+    return wide[1:-1, 1:-1]
 
 
 def _columns(n: int) -> int:

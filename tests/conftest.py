@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -22,7 +21,7 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=20,
+    max_examples=15,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
@@ -104,6 +103,8 @@ def bids_errors():
 @pytest.fixture
 def save(tmp_path):
     """Return a function that writes an array as NIfTI and gives its path."""
+
+    import nibabel as nib
 
     def _save(voxels, affine=None, name='image.nii.gz'):
         path = tmp_path / name

@@ -32,9 +32,15 @@ def tree_of(source: str) -> ast.Module:
     return ast.parse(source)
 
 
+@functools.cache
+def nodes_of(source: str) -> list[ast.AST]:
+    """All nodes of the tree of a source."""
+    return list(ast.walk(tree_of(source)))
+
+
 def beyond(source: str) -> Iterator[str]:
     """Name the functions of a source that are beyond the limits, and by what."""
-    for node in ast.walk(tree_of(source)):
+    for node in nodes_of(source):
         if not isinstance(node, Function):
             continue
         lines = (node.end_lineno or node.lineno) - node.lineno + 1
@@ -102,13 +108,14 @@ def changed_from_afar(source: str) -> Iterator[str]:
         for name in ast.walk(node)
         if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
     } | {'os.environ'}
-    for function in (node for node in ast.walk(tree) if isinstance(node, Function)):
-        own = {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)} | {
+    for function in (node for node in nodes_of(source) if isinstance(node, Function)):
+        within = list(ast.walk(function))
+        own = {node.arg for node in within if isinstance(node, ast.arg)} | {
             node.id
-            for node in ast.walk(function)
+            for node in within
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
-        for node in ast.walk(function):
+        for node in within:
             if isinstance(node, ast.Global):
                 yield from (f'{function.name}: {name}' for name in node.names)
             changed = None
@@ -172,12 +179,11 @@ def test_no_function_or_class_has_the_name_of_another():
 def private_names(source: str) -> Iterator[str]:
     """Name what a test takes of the package that is not public."""
     ours: set[str] = set()
-    tree = tree_of(source)
-    for node in ast.walk(tree):
+    for node in nodes_of(source):
         if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('secondglance'):
             ours |= {one.asname or one.name for one in node.names}
             yield from (one.name for one in node.names if re.match('_[a-z]', one.name, re.I))
-    for node in ast.walk(tree):
+    for node in nodes_of(source):
         if isinstance(node, ast.Attribute) and re.match('_[a-z]', node.attr, re.I):
             name = ast.unparse(node.value)
             if name in ours or name.startswith('secondglance.'):

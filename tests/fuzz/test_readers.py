@@ -321,7 +321,7 @@ def _peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-@pytest.mark.parametrize('n_cases', [400, pytest.param(2500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('n_cases', [300, pytest.param(2500, marks=pytest.mark.slow)])
 def test_readers_refuse_in_a_sentence_or_read(n_cases, tmp_path, recwarn, capfd):
     _weights(tmp_path)
     before = _peak()

@@ -10,7 +10,7 @@ from secondglance.files.tables import write_tsv
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.report import Report
 from secondglance.pipelines.settings import Method
-from secondglance.reports import render
+from secondglance.reports import figures, render
 
 SHAPE = (4, 32, 32)
 POSE = Pose('rat', 0.3, 'k')
@@ -107,6 +107,7 @@ def report(given, tmp_path, monkeypatch):
         real(data, page, figures)
 
     monkeypatch.setattr(render, 'render_report', kept)
+    monkeypatch.setattr(figures, 'PICTURE_WIDTH', 200)
     monkeypatch.chdir(tmp_path)
 
     def _report(**more):

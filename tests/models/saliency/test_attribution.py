@@ -2,7 +2,6 @@
 
 import threading
 
-import captum.attr
 import numpy as np
 import pytest
 import torch
@@ -17,12 +16,13 @@ from secondglance.models.unet import UNet
 from secondglance.models.weights import LoadedModel
 
 ORACLES = {
-    'guided': captum.attr.GuidedBackprop,
-    'deconvnet': captum.attr.Deconvolution,
-    'gradient': captum.attr.Saliency,
-    'input-x-gradient': captum.attr.InputXGradient,
-    'integrated-gradients': captum.attr.IntegratedGradients,
+    'guided': 'GuidedBackprop',
+    'deconvnet': 'Deconvolution',
+    'gradient': 'Saliency',
+    'input-x-gradient': 'InputXGradient',
+    'integrated-gradients': 'IntegratedGradients',
 }
+"""Names in ``captum.attr``, which is slow to import."""
 RULES = ('guided', 'deconvnet', 'gradient')
 
 STEPS = 32
@@ -92,9 +92,11 @@ def case(architecture, size):
 
 def difference_to_captum(found, net, images, target, method, region=None, steps=STEPS):
     """Return the largest difference, as a share of the largest value."""
+    import captum.attr
+
     channels = [1, 2, 3] if target == 'brain' else [CLASSES.index(target)]
     # Captum explains one number a slice; slices do not see each other in evaluation mode.
-    oracle = ORACLES[method](Summed(net, channels, region))
+    oracle = getattr(captum.attr, ORACLES[method])(Summed(net, channels, region))
     more = {
         'gradient': {'abs': False},
         'integrated-gradients': {'n_steps': steps, 'method': 'gausslegendre'},
