@@ -142,6 +142,28 @@ def test_a_small_part_far_beyond_the_neighbouring_slice_is_cut(blob):
     np.testing.assert_array_equal(found[3], blob[3] >= 0.5)
 
 
+def test_a_part_just_as_far_as_a_slice_may_reach_is_kept():
+    """1.5 mm, and 0.6 mm for a slice 1 mm on: seven pixels of 0.3 mm, exactly."""
+    stack = np.zeros((7, 41, 50))
+    stack[:, 10:31, 10:31] = 0.9
+    stack[5, 16:24, 31:39] = 0.9
+    found = one_brain(stack, 0.3, 1.0)[5, 18:22] >= 0.5
+    assert found[:, 31:38].all()
+    assert not found[:, 38].any()
+
+
+@pytest.mark.parametrize(('covered', 'kept'), [(4, False), (5, True)])
+def test_a_second_piece_is_kept_where_more_than_half_of_it_is_placed(covered, kept):
+    stack = np.zeros((1, 30, 40))
+    stack[0, 5:25, 5:25] = 0.9
+    stack[0, 8:18, 30:38] = 0.9
+    placed = stack > 0
+    placed[0, :, 30 + covered :] = False
+    found = one_brain(stack, 0.3, 1.0, placed) >= 0.5
+    assert found[0, 10:16, 32:36].all() == found[0, 10:16, 32:36].any() == kept
+    assert found[0, 8:20, 8:20].all()
+
+
 @pytest.mark.parametrize('lost', [False, True])
 def test_across_a_lost_slice_the_distance_is_that_of_both(lost):
     """A spur of 2.1 mm: 1.5 mm and 0.6 for each mm are 1.86 mm at 0.6 mm, 2.22 mm at 1.2 mm."""
