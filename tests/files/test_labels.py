@@ -120,6 +120,15 @@ def test_labels_of_any_number_are_read_by_what_their_table_calls_them(reference,
     np.testing.assert_array_equal(read_reference(reference(values, table)).labels, truth)
 
 
+def test_bone_soft_tissue_and_what_is_no_brain_are_outside(reference, truth):
+    """The standard's 4, 5 and 6."""
+    table = 'index\tname\tmapping\n1\tx\t1\n2\ty\t2\n3\tz\t3\n4\tb\t4\n5\ts\t5\n6\tn\t6\n'
+    values = np.array([0, 2, 1, 3])[truth]
+    for n in (4, 5, 6):
+        values[0, 0, n - 4], truth[0, 0, n - 4] = n, 0
+    np.testing.assert_array_equal(read_reference(reference(values, table)).labels, truth)
+
+
 def test_grey_matter_alone_is_no_brain_mask_where_a_table_says_so(reference, truth):
     values = (truth == 2).astype(int)
     told = read_reference(reference(values, labels_table()))

@@ -162,6 +162,15 @@ def _patched(image, offset, kind, *values):
     return bytes(raw)
 
 
+def _header(kind, shape):
+    header = nib.Nifti1Header()
+    header.set_data_dtype(kind)
+    header.set_data_shape(shape)
+    header['magic'] = b'n+1'
+    header['vox_offset'] = 352
+    return header.binaryblock + bytes(100)
+
+
 OTHERS = {
     'rgb.nii': (lambda image: _rgb(np.asarray(image.dataobj)).to_bytes(), 'RGB'),
     'analyze.hdr': (
@@ -175,7 +184,22 @@ OTHERS = {
     'a.dcm': (lambda _: bytes(128) + b'DICM' + bytes(300), 'DICOM.*dcm2niix'),
     'a.nrrd': (lambda _: b'NRRD0004\n' + bytes(500), 'NRRD'),
     'a.mnc': (lambda _: b'\x89HDF\r\n' + bytes(500), 'MINC'),
+    'a.cdf': (lambda _: b'CDF\x01' + bytes(500), 'MINC.*mnc2nii'),
     'a.nii.bz2': (lambda _: b'BZh91AY' + bytes(500), 'bzip2'),
+    'a.nii.xz': (lambda _: b'\xfd7zXZ\x00' + bytes(500), 'unxz'),
+    'a.nii.zst': (lambda _: b'\x28\xb5\x2f\xfd' + bytes(500), 'unzstd'),
+    'a.zip': (lambda _: b'PK\x03\x04' + bytes(500), 'zip archive'),
+    'voxels.nii': (lambda _: _header(np.uint8, (1024, 1024, 1025)), 'more than is read'),
+    'bytes.nii': (lambda _: _header(np.float64, (1024, 1024, 513)), 'more than is read'),
+    # As much as may be, if it were there
+    'most-voxels.nii': (
+        lambda _: _header(np.uint8, (1024, 1024, 1024)),
+        'where its header claims',
+    ),
+    'most-bytes.nii': (
+        lambda _: _header(np.float64, (1024, 1024, 512)),
+        'where its header claims',
+    ),
     'a.json': (lambda _: b'{"EchoTime": 0.02}', 'not a NIfTI file'),
     'two.nii': (
         lambda image: nib.Nifti2Image(_voxels(image), image.affine).to_bytes()[:400],

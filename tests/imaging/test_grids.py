@@ -333,3 +333,13 @@ def test_every_block_holds_the_middle_of_a_pixel_in_the_volume(n, offset):
         # None that lies in the volume is missing
         assert middles[0] < edges[0] + 0.4
         assert middles[-1] > edges[1] - 0.4
+
+
+@pytest.mark.parametrize('spacing', [0.4, 0.13])
+@pytest.mark.parametrize('signs', [(1, 1, 1), (-1, 1, -1)])
+def test_the_worlds_origin_lies_between_two_pixels(spacing, signs):
+    """So pixels do not depend on where the volume begins."""
+    affine = np.diag([0.25, 0.9, 0.3, 1.0]) * [*signs, 1]
+    affine[:3, 3] = [3.1, -7.7, 12.3]
+    first = slice_grid((60, 20, 50), affine, spacing).affine[:3, 3]
+    np.testing.assert_allclose(first[[0, 2]] / spacing % 1, 0.5, atol=1e-9)

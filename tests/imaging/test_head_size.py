@@ -48,7 +48,14 @@ def test_a_head_five_times_as_long_as_wide_is_distorted(sizes, distorted):
 
 @pytest.mark.parametrize(
     ('width', 'field', 'scale'),
-    [(22, 30, 1), (8, 12, 1), (50, 60, 1), (50, 120, 10), (220, 300, 10), (2, 2.5, 0.1)],
+    [
+        *((22, 30, 1), (8, 12, 1), (50, 60, 1), (220, 300, 10), (2, 2.5, 0.1)),
+        # Heads are 3.5 to 40 mm wide, or, in a field of at most 100 mm, up to 60 mm
+        *((3.6, 5, 1), (3.4, 5, 0.1), (39.7, 120, 1), (40.3, 120, 10)),
+        *((59.5, 80, 1), (60.5, 80, 10), (50, 99.5, 1), (50, 100.5, 10)),
+        # What is nearest to 20 mm, as a ratio: 62 or 6.2, 65 or 6.5 mm
+        *((620, 800, 10), (645, 800, 100), (0.62, 1, 0.01), (0.645, 1, 0.1)),
+    ],
 )
 def test_headers_are_judged_by_the_width_of_the_head(width, field, scale):
     assert header_scale(width, field) == pytest.approx(scale)

@@ -61,3 +61,9 @@ def test_an_empty_map_is_like_an_empty_one_and_like_no_other(rng):
     empty, noise = np.zeros((1, 20, 20)), rng.normal(size=(1, 20, 20))
     assert ssim(empty, empty)[0] == pytest.approx(1)
     assert ssim(empty, noise)[0] < 0.1
+
+
+def test_maps_of_different_numbers_of_slices_are_refused(rng):
+    three, two = rng.random((3, 20, 20)), rng.random((2, 20, 20))
+    with pytest.raises(ValueError, match='shorter'):
+        ssim(three, two)

@@ -9,7 +9,9 @@ from nibabel.affines import apply_affine, from_matvec
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from secondglance.imaging import motion
 from secondglance.imaging.motion import (
+    MEAN_FROM,
     WITHIN_VOLUME,
     estimate_motion,
     framewise_displacement,
@@ -23,7 +25,7 @@ from secondglance.imaging.motion import (
     unlike_mean,
     within_volume_motion,
 )
-from secondglance.imaging.registration import FineModel, in_blocks, robust_step
+from secondglance.imaging.registration import FineModel, head_region, in_blocks, robust_step
 from secondglance.imaging.species import HEAD_RADIUS_MM
 
 SHAPE = (37, 32, 26)
@@ -542,3 +544,31 @@ def test_voxels_beyond_4685_robust_deviations_are_ignored():
     np.testing.assert_allclose(weights, expected, atol=1e-12)
     assert weights[0] > 0
     assert not weights[1:3].any()
+
+
+def test_volumes_of_one_value_are_not_unlike_each_other():
+    assert not unlike_mean(np.ones((4, 5, 6, 3))).any()
+
+
+def test_where_nothing_is_bright_there_is_no_head():
+    few = np.zeros((20, 20, 20))
+    assert not head_region(few).any()
+    few[10, 10, 10] = 1
+    assert head_region(few).sum() == ndimage.binary_dilation(few, iterations=2).sum()
+
+
+def test_volumes_at_rest_are_registered_to_their_mean_once(rng, monkeypatch):
+    """Where a pass moves nothing, there is no further one."""
+    phantom = Phantom(rng, oblique())
+    volumes = np.stack([phantom.scan(np.eye(4), rng, 30)] * MEAN_FROM, axis=-1)
+    made = []
+
+    class Counted(FineModel):
+        def __init__(self, *given, **more):
+            made.append(1)
+            super().__init__(*given, **more)
+
+    monkeypatch.setattr(motion, 'FineModel', Counted)
+    still = np.tile(np.eye(4), (MEAN_FROM, 1, 1))
+    estimate_motion(volumes, phantom.affine, start=still)
+    assert len(made) == 1

@@ -203,9 +203,9 @@ def test_a_scan_is_published_with_side_cars_of_what_is_there(tmp_path, save):
         stem='sub-1_desc-x',
         suffix='T2w',
         sidecars={
+            'dseg.json': {'of': 'nothing'},
             'mask.json': {'Type': 'Brain'},
             'pose.json': {'Threshold': 1, 'Units': 'mm'},
-            'dseg.json': {'of': 'nothing'},
         },
         texts={'logs/a.toml': 'µ = 1'},
         dataset_links={'raw': str(tmp_path)},

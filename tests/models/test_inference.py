@@ -214,6 +214,9 @@ def test_two_heads_in_a_wide_field_are_both_taken(wide_head):
     found[window_of_head(both, 16)] = 1
     assert found[170:210, 138:168].all()
     assert found[170:210, 438:468].all()
+    # What lies beyond them is not
+    assert not found[:96].any()
+    assert not found[288:].any()
 
 
 @pytest.mark.slow

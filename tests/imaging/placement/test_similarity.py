@@ -74,3 +74,11 @@ def test_a_donor_that_shows_nothing_stays_as_it_is():
 
 def test_a_subject_that_shows_nothing_changes_no_donor(animal):
     assert align(np.zeros_like(animal[0]), rim_kernels(*animal)) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize('shift', [(14, -14), (-14, 14)])
+def test_a_head_that_lies_to_any_side_is_measured(animal, shift):
+    edges, masks = animal
+    subject = np.roll(transform(edges, 1.15, 8.0), shift, axis=(1, 2))
+    found = align(subject, rim_kernels(edges, masks))
+    assert found == (pytest.approx(1.15, abs=0.03), pytest.approx(8, abs=1.5))

@@ -213,3 +213,11 @@ def test_the_end_slice_serves_a_millimetre_beyond_half_its_own(donor):
         positions, subject = np.r_[POSITIONS, beyond], np.concatenate([donor, donor[-1:]])
         match = match_slices(subject, positions, donor, POSITIONS)
         assert match.nearest.tolist() == [*range(16), taken]
+
+
+def test_two_slices_are_not_turned_round(donor):
+    """Too few to say against the header which way they run."""
+    turned = donor[[9, 7]]
+    assert match_slices(turned, np.array([-1.0, 1.0]), donor, POSITIONS).scale > 0
+    three = donor[[9, 8, 7]]
+    assert match_slices(three, np.array([-1.0, 0.0, 1.0]), donor, POSITIONS).scale < 0
