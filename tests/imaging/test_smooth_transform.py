@@ -140,7 +140,7 @@ def test_matches_count_less_the_farther_they_are_off_and_nothing_beyond_three_de
 
 
 def test_reweighting_has_come_to_its_end_by_default():
-    """To 5 µm; one in twenty matches is wrong, all in one place, and one time less leaves 11 µm."""
+    """To 5 µm; one match in forty is wrong, all in one place. One time less leaves 11 µm."""
     rng = np.random.default_rng(0)
     points = rng.uniform(-6, 6, (1500, 3))
     targets = bent(points) + rng.normal(0, 0.05, points.shape)
