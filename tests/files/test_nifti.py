@@ -131,7 +131,7 @@ def test_directions_and_repetitions_are_volumes_in_the_order_of_the_file(rng, tm
     nib.save(image, tmp_path / 'a.nii')
     image, voxels = read_volume(tmp_path / 'a.nii')
     np.testing.assert_array_equal(voxels, series)
-    assert '3 × 2 volumes' in reading_notes(image)[0]
+    assert ' has 3 × 2 volumes' in reading_notes(image)[0]
     # Axes of one volume are no more volumes
     nib.save(nib.Nifti1Image(series[..., None, None], np.eye(4)), tmp_path / 'a.nii')
     image, voxels = read_volume(tmp_path / 'a.nii')

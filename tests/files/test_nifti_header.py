@@ -250,3 +250,11 @@ def test_a_size_beyond_all_numbers_is_refused_in_a_sentence(oblique):
     image.header['pixdim'][2] = 1e308
     with pytest.raises(InputError, match='by its pixdim: correct its header'):
         check_geometry(image)
+
+
+@pytest.mark.parametrize('n_volumes', [1, 2])
+def test_a_series_is_measured_by_its_first_volume(rat, n_volumes):
+    image = rat(10)
+    shown = np.asarray(image.dataobj)
+    series = np.stack([shown, *[np.zeros_like(shown)] * (n_volumes - 1)], -1)
+    assert check_geometry(image, voxels=series).scale == 10

@@ -182,3 +182,17 @@ def test_a_mouse_lies_in_the_atlas_as_a_rat_of_its_shape(look):
             rat.TransformPoint(point.tolist()),
         )
         np.testing.assert_allclose(found, expected, atol=0.1)
+
+
+def test_the_field_of_the_transform_covers_every_voxel_of_the_scan(look):
+    out, brain = look()
+    composite = sitk.CompositeTransform(sitk.ReadTransform(out.transform))
+    field = sitk.DisplacementFieldTransform(composite.GetNthTransform(1)).GetDisplacementField()
+    affine = nib.load(out.dseg).affine
+    for corner in np.ndindex(2, 2, 2):
+        # To the outer edges of the voxels
+        voxel = np.where(corner, brain.shape, 0) - 0.5
+        world = nib.affines.apply_affine(affine, voxel) * [-1, -1, 1]
+        index = field.TransformPhysicalPointToContinuousIndex(world.tolist())
+        assert np.min(index) > -1e-4
+        assert np.all(np.array(index) < np.array(field.GetSize()) - 1 + 1e-4)

@@ -102,3 +102,11 @@ def test_a_peak_ratio_is_of_the_highest_value_beyond_the_neighbourhood():
     assert ratio[0] == pytest.approx(0.8 / 0.5)
     surface[0, 14, 10] = 0
     assert best_shift(surface)[2][0] == 1
+
+
+@pytest.mark.parametrize('shift', [(6, 0), (-6, 0), (0, 7), (0, -7), (-9, 9)])
+def test_a_mask_that_is_moved_out_of_its_frame_is_gone(shift):
+    mask = np.ones((4, 5), bool)
+    assert not place_mask(mask, shift).any()
+    near = np.clip(shift, -3, 3)
+    assert place_mask(mask, near).sum() == np.prod(mask.shape - np.abs(near))

@@ -207,3 +207,15 @@ def test_a_mask_is_moved_alone_unless_more_is_asked_for(rng):
     assert (moved.scale, moved.degrees) == (1, 0)
     assert place_from_bank(subject, POSITIONS, [donor]).match.scale == 1
     assert match_donors(subject, POSITIONS, [donor], similarity=True).scale > 1
+
+
+def test_a_head_that_touches_the_edge_of_its_field_is_seen_whole(rng):
+    """Air around the field changes no correlation."""
+    donor = animal(rng)
+    rows, columns = (np.flatnonzero(donor.enhanced.any(axis=a)) for a in ((0, 2), (0, 1)))
+    tight = donor.enhanced[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    bare, aired = (
+        place_stack(np.pad(tight, ((0, 0), (w, w), (w, w))), POSITIONS, donor) for w in (0, 5)
+    )
+    np.testing.assert_allclose(bare.peaks, aired.peaks, rtol=1e-5)
+    np.testing.assert_array_equal(bare.mask, aired.mask[:, 5:-5, 5:-5])
