@@ -86,3 +86,13 @@ def test_coordinates_go_to_an_atlas_that_is_turned(atlas):
     there = turn[:3, :3] @ place + turn[:3, 3]
     assert other.look_up(there[None]).tolist() == [1]
     assert other.look_up((turn[:3, :3] @ [0.5, 0.3, 0.2] + turn[:3, 3])[None]).tolist() == [2]
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2])
+def test_beyond_an_atlas_of_a_single_plane_there_is_nothing(axis):
+    shape = np.full(3, 4)
+    shape[axis] = 1
+    flat = RegionAtlas(np.ones(shape, np.int16), np.eye(4), REGIONS)
+    places = np.array([[0, 0, 0], [0, 0, 0], [0, 0, 0.0]])
+    places[1, axis], places[2, axis] = 2, -2
+    assert flat.look_up(places).tolist() == [1, 0, 0]

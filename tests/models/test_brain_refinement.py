@@ -13,6 +13,7 @@ from secondglance.models.brain_refinement import (
     NEAR_MM,
     logits_of,
     refine,
+    refined_logits,
     refinement_channels,
 )
 from secondglance.models.training.recipes import RECIPES
@@ -153,3 +154,12 @@ def test_there_is_no_brain_away_from_the_head(lively, rng):
     assert 0.2 < near.mean() < 0.6
     assert not found[~near].any()
     assert (found[near] > 0.5).mean() > 0.5
+
+
+def test_the_correction_is_added_to_the_slice_in_the_middle(rng):
+    channels = torch.from_numpy(rng.normal(0, 1, (2, N_CHANNELS, 8, 8)).astype(np.float32))
+    found = refined_logits(lambda given: given[:, :1] * 0 + 0.5, channels)
+    middle = CONTEXT_MM.index(0.0)
+    expected = LOGIT_LIMIT * channels[:, [middle]] + 0.5
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected)

@@ -196,6 +196,15 @@ def test_a_wide_field_is_cut_to_the_head_in_whole_strides(wide_head):
     assert {rows.start % 16, rows.stop % 16, columns.start % 16, columns.stop % 16} == {0}
 
 
+def test_the_margin_is_of_48_pixels_wherever_the_head_lies(wide_head):
+    for by in range(16):
+        moved = np.roll(wide_head[:1], by, axis=1)
+        first, *_, last = np.flatnonzero(head_mask(moved).any(axis=(0, 2)))
+        rows, _ = window_of_head(moved, 16)
+        assert first - 48 - 16 < rows.start <= first - 48
+        assert last + 48 < rows.stop <= last + 48 + 16
+
+
 def test_a_usual_field_is_taken_whole(wide_head):
     usual = wide_head[:, 130:250, 100:200]
     assert usual[:, *window_of_head(usual, 16)].shape == usual.shape

@@ -179,3 +179,29 @@ def test_lost_slices_do_not_change_what_the_others_are_divided_by(head):
     inside = whole[6, N_IMAGES + 1] > 0.9
     assert 0.6 < np.ptp(broken[6, 1][inside]) / np.ptp(whole[6, 1][inside]) < 1.6
     assert np.all(broken[2:5, 1] == 0)
+
+
+def test_the_coil_field_is_fitted_with_tukeys_weights(rng):
+    """Six times; a weight of (1 − (r / 4 s)²)² is nothing from four robust deviations s on."""
+    shape = (6, 24, 20)
+    y, x, z = (
+        g.ravel() for g in np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing='ij')
+    )
+    terms = np.stack([y**0, y, x, z, y * y, x * x, z * z, y * x, y * z, x * z], axis=1)
+    bright = (rng.random(len(x)) < 0.4) & (x > 0)
+    logs = 0.5 * x - 0.3 * z + 0.2 * x * z + rng.normal(0, 0.1, len(x)) + 0.3 * bright
+    weights = np.ones(len(x))
+    for _ in range(6):
+        root = np.sqrt(weights)[:, None]
+        ridge = np.sqrt(1e-3 * len(x)) * np.eye(10)[1:]
+        values = np.append(root[:, 0] * logs, np.zeros(9))
+        fitted = np.linalg.lstsq(np.vstack([root * terms, ridge]), values, rcond=None)[0]
+        off = logs - terms @ fitted
+        off = (off - np.median(off)) / (1.4826 * np.median(np.abs(off - np.median(off))))
+        weights = np.where(np.abs(off) < 4, (1 - (off / 4) ** 2) ** 2, 0)
+    flat = np.exp(logs - terms[:, 1:] @ fitted[1:])
+    middle = np.median(flat)
+    expected = (flat - middle) / (1.4826 * np.median(np.abs(flat - middle))) / 2
+    image = np.exp(logs).reshape(shape)
+    found = normalise_inside(image, np.ones(shape), np.linspace(-2, 3, 6))
+    np.testing.assert_allclose(found.ravel(), np.clip(expected, -2, 3), atol=2e-3)
