@@ -257,7 +257,13 @@ def test_two_names_of_one_file_are_one_scan_and_two_files_are_two(tmp_path):
     assert found == ['sub-1_T2w', 'sub-1_acq-other_T2w']
 
 
-@pytest.mark.parametrize('suffix', ['mask', 'dseg', 'probseg', 'phasediff'])
+@pytest.mark.parametrize(
+    'suffix',
+    [
+        *('mask', 'defacemask', 'dseg', 'probseg', 'xfm'),
+        *('phase', 'phase1', 'phase2', 'phasediff', 'fieldmap'),
+    ],
+)
 def test_suffixes_of_masks_and_field_maps_are_no_scans(tmp_path, suffix):
     with pytest.raises(InputError, match='not of scans'):
         find_scans(tmp_path, '1', suffix)

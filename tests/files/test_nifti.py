@@ -346,3 +346,13 @@ def test_a_donor_is_one_volume_of_a_scan_with_a_mask_on_its_grid(save, rng, faul
     with pytest.raises(InputError, match=says) as caught:
         check_donor(head, brain)
     assert str(head) in str(caught.value)
+
+
+@pytest.mark.parametrize('intent', [1004, 1005, 1006, 1007, 1008])
+def test_matrices_and_vectors_are_no_volumes(tmp_path, intent):
+    """By the standard: general and symmetric matrices, displacements, vectors and points."""
+    image = nib.Nifti1Image(np.ones((4, 5, 6, 2, 3), np.float32) + np.eye(3)[0], np.eye(4))
+    image.header['intent_code'] = intent
+    nib.save(image, tmp_path / 'a.nii')
+    with pytest.raises(InputError, match='give one volume'):
+        read_volume(tmp_path / 'a.nii')

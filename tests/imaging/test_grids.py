@@ -343,3 +343,20 @@ def test_the_worlds_origin_lies_between_two_pixels(spacing, signs):
     affine[:3, 3] = [3.1, -7.7, 12.3]
     first = slice_grid((60, 20, 50), affine, spacing).affine[:3, 3]
     np.testing.assert_allclose(first[[0, 2]] / spacing % 1, 0.5, atol=1e-9)
+
+
+@pytest.mark.parametrize('spacing', [0.45, 0.9])
+def test_coarser_pixels_are_those_of_scipys_gaussian(rng, spacing):
+    """Of half the root of what is missing to the square of a pixel, in voxels."""
+    size = np.array([0.3, 0.2])
+    volume = rng.random((40, 50, 2), dtype=np.float32)
+    grid = slice_grid(volume.shape, np.diag([*size, 1, 1]), spacing, slice_axis='k')
+    stack = grid.to_stack(volume).transpose(1, 2, 0)
+    widths = np.sqrt((spacing / size) ** 2 - 1) / 2
+    blurred = ndimage.gaussian_filter(volume, (*widths, 0), mode='nearest')
+    pixels = np.indices(stack.shape).reshape(3, -1).T
+    voxels = nib.affines.apply_affine(grid.affine, pixels) / [*size, 1]
+    inside = ((voxels > 0) & (voxels < np.array(volume.shape) - 1))[:, :2].all(-1)
+    expected = ndimage.map_coordinates(blurred, voxels[inside].T, order=1)
+    np.testing.assert_allclose(stack.ravel()[inside], expected, atol=1e-4)
+    assert inside.sum() > 50
