@@ -27,3 +27,8 @@ def test_where_the_folder_cannot_be_made_the_traceback_is_among_temporary_files(
     path = Path(said.partition('The full error is in ')[2].partition(':')[0])
     assert 'Traceback' in path.read_text()
     path.unlink()
+
+
+def test_a_long_error_is_cut_to_300_characters(tmp_path):
+    said = told_of_crash(ValueError('x' * 1000), tmp_path)
+    assert "'ValueError: " + 'x' * 288 + "'" in said

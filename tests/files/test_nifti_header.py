@@ -258,3 +258,11 @@ def test_a_series_is_measured_by_its_first_volume(rat, n_volumes):
     shown = np.asarray(image.dataobj)
     series = np.stack([shown, *[np.zeros_like(shown)] * (n_volumes - 1)], -1)
     assert check_geometry(image, voxels=series).scale == 10
+
+
+@pytest.mark.parametrize('kind', [nib.MGHImage, nib.Spm99AnalyzeImage])
+def test_what_has_the_position_of_another_format_is_in_millimetres(rng, oblique, kind):
+    voxels = rng.random((3, 4, 5), dtype=np.float32)
+    out = with_position(voxels, kind(voxels, oblique))
+    assert out.header.get_xyzt_units()[0] == 'mm'
+    np.testing.assert_allclose(out.affine, oblique)

@@ -108,6 +108,13 @@ def test_slices_of_a_file_that_runs_backwards_are_counted_from_its_end():
     assert scored == [2]
 
 
+def test_amounts_of_a_volume_are_added_up_by_tissue(rng):
+    labels, amounts = rng.integers(0, 4, (4, 5, 6)), rng.random((4, 5, 6, 3))
+    rows = tissue_volumes(labels, 0.5, amounts=amounts)
+    expected = [*(0.5 * amounts[..., k].sum() for k in range(3)), 0.5 * amounts.sum()]
+    assert [row['volume_from_fractions_mm3'] for row in rows] == pytest.approx(expected)
+
+
 def test_volumes_are_counts_times_voxel_volume():
     rows = tissue_volumes(np.array([0, 1, 1, 3, 2, 2, 2]), 0.5)
     assert [(r['label'], r['volume_mm3']) for r in rows] == [

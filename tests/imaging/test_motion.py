@@ -203,6 +203,16 @@ def test_few_slices_give_something_finite(rng, shape):
     assert np.isfinite(resample_motion(volumes, affine, matrices)).all()
 
 
+def test_motion_of_two_slices_is_found_in_their_plane(rng):
+    shape, affine = (40, 40, 2), np.diag([0.4, 0.4, 1.0, 1])
+    phantom = Phantom(rng, affine, shape)
+    moved = rigid(affine, [0, 0, 0.03], [0.4, -0.3, 0], shape)
+    volumes = np.stack([phantom.scan(np.eye(4), rng, 30), phantom.scan(moved, rng, 30)], -1)
+    matrices, _ = estimate_motion(volumes, affine, reference=0)
+    before = residual_displacement(np.eye(4)[None], [moved], phantom.brain)[0]
+    assert residual_displacement(matrices[1:], [moved], phantom.brain)[0] < before / 2
+
+
 def test_the_reference_is_not_the_odd_one_out(rng):
     volumes = np.repeat(rng.random((8, 8, 8, 1)), 5, axis=-1)
     volumes += rng.normal(0, 0.05, volumes.shape)

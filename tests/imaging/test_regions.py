@@ -96,3 +96,19 @@ def test_beyond_an_atlas_of_a_single_plane_there_is_nothing(axis):
     places = np.array([[0, 0, 0], [0, 0, 0], [0, 0, 0.0]])
     places[1, axis], places[2, axis] = 2, -2
     assert flat.look_up(places).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(('fluid', 'found'), [(0.06, 1), (0.075, 2)])
+def test_a_region_of_mixed_tissue_is_worth_a_third(fluid, found):
+    """By hand: next to the border fluid has 1 + 5 e^(−1/2) + 4 e^(−3/2) votes, 4.925.
+
+    The mixed region beyond has e^(−1/2) + 4 e^(−3/2), 1.499, each worth 1/3 + 0.05: fluid wins
+    from a share of 0.067 on.
+    """
+    mixed = (Region(1, 'Mixed', 'M', '#112233', ''), REGIONS[1])
+    labels = np.ones((4, 4, 4), np.int16)
+    labels[2:] = 2
+    affine = np.diag([0.2, 0.2, 0.2, 1.0])
+    affine[:3, 3] = -0.3
+    atlas = RegionAtlas(labels, affine, mixed)
+    assert atlas.look_up([[0.01, 0, 0]], [[1 - fluid, 0.0, fluid]]).tolist() == [found]

@@ -417,3 +417,17 @@ def test_every_pass_inside_a_region_goes_on_from_the_last(fake_fsl, rng, tmp_pat
     np.testing.assert_allclose(found.matrices[1, :3, 3], 2 * once + [0, 0, 0.1], atol=1e-6)
     np.testing.assert_allclose(found.matrices[2, :3, 3], [0, 0, 0.1], atol=1e-6)
     assert '-refvol 0' in (tmp_path / 'record').read_text()
+
+
+def test_an_engine_that_is_asked_for_is_taken_whatever_is_installed(monkeypatch, tmp_path):
+    monkeypatch.delenv('FSLDIR', raising=False)
+    assert [resolve_engine(name) for name in ('auto', 'sitk', 'none')] == ['sitk', 'sitk', 'none']
+    with pytest.raises(InputError, match='not set'):
+        resolve_engine('fsl')
+    mcflirt = tmp_path / 'bin' / 'mcflirt'
+    mcflirt.parent.mkdir()
+    mcflirt.write_text('#!/bin/sh')
+    mcflirt.chmod(0o755)
+    monkeypatch.setenv('FSLDIR', str(tmp_path))
+    found = [resolve_engine(name) for name in ('auto', 'fsl', 'sitk', 'none')]
+    assert found == ['fsl', 'fsl', 'sitk', 'none']

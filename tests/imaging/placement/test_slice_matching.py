@@ -221,3 +221,19 @@ def test_two_slices_are_not_turned_round(donor):
     assert match_slices(turned, np.array([-1.0, 1.0]), donor, POSITIONS).scale > 0
     three = donor[[9, 8, 7]]
     assert match_slices(three, np.array([-1.0, 0.0, 1.0]), donor, POSITIONS).scale < 0
+
+
+@pytest.mark.parametrize('size', [(24, 48), (48, 24)])
+def test_of_narrow_images_every_pair_is_correlated(rng, size):
+    field = ndimage.gaussian_filter(rng.standard_normal((16, *size)), (1, 2, 2))
+    donor = np.clip(field / field.std(), 0, None)
+    found = match_slices(donor, POSITIONS, donor, POSITIONS)
+    np.testing.assert_array_equal(found.correlation, peak_correlations(donor, donor))
+    assert found.correlation.min() > 0
+
+
+def test_a_first_slice_that_shows_nothing_keeps_its_place(donor):
+    lost = donor.copy()
+    lost[[0, -1]] = 0
+    match = match_slices(lost, POSITIONS, donor, POSITIONS)
+    np.testing.assert_array_equal(match.nearest, np.arange(16))
