@@ -189,6 +189,9 @@ OTHERS = {
     'a.nii.xz': (lambda _: b'\xfd7zXZ\x00' + bytes(500), 'unxz'),
     'a.nii.zst': (lambda _: b'\x28\xb5\x2f\xfd' + bytes(500), 'unzstd'),
     'a.zip': (lambda _: b'PK\x03\x04' + bytes(500), 'zip archive'),
+    'no-axes.nii': (lambda image: _patched(image, 40, 'h', 0), 'has a shape of no voxels'),
+    'axes.nii': (lambda image: _patched(image, 40, 'h', 8), 'has a shape of no voxels'),
+    'none.nii': (lambda image: _patched(image, 44, 'h', 0), 'has a shape of .* 0, .* voxels'),
     'voxels.nii': (lambda _: _header(np.uint8, (1024, 1024, 1025)), 'more than is read'),
     'bytes.nii': (lambda _: _header(np.float64, (1024, 1024, 513)), 'more than is read'),
     # As much as may be, if it were there

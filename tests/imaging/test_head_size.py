@@ -62,6 +62,11 @@ def test_headers_are_judged_by_the_width_of_the_head(width, field, scale):
     assert header_scale(0, field) == 1
 
 
+def test_where_nothing_is_bright_there_is_no_head():
+    found = head_size(np.zeros((6, 7, 5)), (0.5, 0.5, 1.0))
+    assert (found.width, found.sides, found.distorted) == (0, (0, 0, 0), False)
+
+
 def test_a_head_is_as_long_as_the_slices_that_show_it():
     volume = np.zeros((40, 40, 60))
     volume[10:30, 12:28, 20:50] = 100

@@ -567,10 +567,14 @@ def test_where_nothing_is_bright_there_is_no_head():
     assert head_region(few).sum() == ndimage.binary_dilation(few, iterations=2).sum()
 
 
-def test_volumes_at_rest_are_registered_to_their_mean_once(rng, monkeypatch):
-    """Where a pass moves nothing, there is no further one."""
+def test_volumes_are_registered_to_their_mean_until_nothing_moves(rng, monkeypatch):
+    """Once where they were at rest, or are registered anew: to one of them, then to the mean."""
     phantom = Phantom(rng, oblique())
-    volumes = np.stack([phantom.scan(np.eye(4), rng, 30)] * MEAN_FROM, axis=-1)
+    still = np.tile(np.eye(4), (MEAN_FROM, 1, 1))
+    moved = [rigid(phantom.affine, [0, 0, 0.03 * (t % 2)], [0] * 3) for t in range(MEAN_FROM)]
+    at_rest, moving = (
+        np.stack([phantom.scan(m, rng, 30) for m in matrices], -1) for matrices in (still, moved)
+    )
     made = []
 
     class Counted(FineModel):
@@ -578,7 +582,12 @@ def test_volumes_at_rest_are_registered_to_their_mean_once(rng, monkeypatch):
             made.append(1)
             super().__init__(*given, **more)
 
+    def passes(volumes, **more):
+        made.clear()
+        estimate_motion(volumes, phantom.affine, reference=0, **more)
+        return len(made)
+
     monkeypatch.setattr(motion, 'FineModel', Counted)
-    still = np.tile(np.eye(4), (MEAN_FROM, 1, 1))
-    estimate_motion(volumes, phantom.affine, start=still)
-    assert len(made) == 1
+    assert passes(at_rest, start=still) == 1
+    assert passes(moving) == 2
+    assert passes(moving, start=still) > 1
