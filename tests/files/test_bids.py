@@ -253,8 +253,11 @@ def test_two_names_of_one_file_are_one_scan_and_two_files_are_two(tmp_path):
     (anat / 'sub-1_T2w.nii').touch()
     (anat / 'sub-1_acq-link_T2w.nii').symlink_to('sub-1_T2w.nii')
     (anat / 'sub-1_acq-other_T2w.nii').touch()
+    # A link to a file elsewhere is a scan of its own, also after one that is not
+    (tmp_path / 'elsewhere.nii').touch()
+    (anat / 'sub-1_acq-outside_T2w.nii').symlink_to(tmp_path / 'elsewhere.nii')
     found = [scan.name for scan in find_scans(tmp_path, '1', 'T2w')]
-    assert found == ['sub-1_T2w', 'sub-1_acq-other_T2w']
+    assert sorted(found) == ['sub-1_T2w', 'sub-1_acq-other_T2w', 'sub-1_acq-outside_T2w']
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,9 @@ def data_set(tmp_path):
 
 
 def test_scans_with_a_reference_are_found(data_set):
+    # A subject without such an image is left out
+    (data_set / 'sub-00/anat').mkdir(parents=True)
+    (data_set / 'sub-00/anat/sub-00_T1w.nii.gz').touch()
     found = list(find_labelled(data_set, 'T2w'))
     assert [(f.scan.subject, f.tissues) for f in found] == [
         ('sub-01', True),

@@ -1,5 +1,7 @@
 """Motion correction of a series, with engines that are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -153,3 +155,13 @@ def test_the_table_has_every_volume_in_the_order_of_the_scan(series):
     moved, empty = rows[:2]
     assert (moved['trans_x'], moved['excluded']) == (0.5, 'n/a')
     assert (empty['trans_x'], empty['excluded']) == (None, 'zeros')
+
+
+def test_volumes_after_a_lost_one_keep_their_motion(series):
+    found = correct_motion(series, AFFINE, by_step(0.5, 0.5))
+    found = replace(found, lost=np.array([True, False, False]))
+    rows = motion_table(found, [0, 1, 2], np.zeros(3), {})
+    assert [row['excluded'] for row in rows] == ['registration', 'n/a', 'n/a']
+    assert [row['trans_x'] for row in rows] == [None, 0.5, 0]
+    assert rows[0]['within_volume'] is None
+    assert [row['within_volume'] for row in rows[1:]] == found.within[1:].tolist()

@@ -3,6 +3,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from secondglance.imaging.coil_field import remove_field
 from secondglance.imaging.diffusion import rotate_bvecs
@@ -80,8 +81,6 @@ def phantom():
             signal[where] = b0 * np.exp(-b * d)
         return signal, white
 
-    from scipy import ndimage
-
     series = np.zeros((*shape, n), np.float32)
     for t in range(n):
         # Where a voxel of the volume lies in the head at rest; fibres turn with the head
@@ -109,6 +108,17 @@ def test_weighted_volumes_are_brought_to_the_b0_reference(phantom, found):
     for matrix, true in zip(found, matrices, strict=True):
         left = nib.affines.apply_affine(matrix, points) - nib.affines.apply_affine(true, points)
         assert np.linalg.norm(left, axis=1).mean() < 0.1
+
+
+def test_a_shell_without_signal_does_not_stop_the_next(rng):
+    head = ndimage.gaussian_filter(rng.random((24, 24, 12)), 1.5).astype(np.float32) ** 2
+    moved = 0.5 * np.roll(head, 1, axis=0)
+    series = np.stack([head, 0 * head, moved, moved], axis=-1)
+    weighted = [np.array([1]), np.array([2, 3])]
+    found = series_motion(series, AFFINE, weighted, [0], [np.eye(4)], head)
+    # Back by one voxel of 0.4 mm
+    assert found[2, 0, 3] == pytest.approx(0.4, abs=0.1)
+    assert np.abs(found[3] - found[2]).max() < 0.01
 
 
 def test_fa_and_direction_of_a_phantom_are_right_after_motion(phantom, found):
