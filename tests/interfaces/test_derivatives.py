@@ -51,6 +51,13 @@ def test_deleted_and_edited_outputs_come_back(tmp_path, save):
     assert (out / 'a.nii').read_bytes() == (out / 'b.nii').read_bytes() == image.read_bytes()
 
 
+def test_what_is_the_same_does_not_keep_what_is_new_from_its_place(tmp_path):
+    publish({'a.txt': b'a', 'b.txt': b'b'}, tmp_path, ('sub-1', 'T2w'))
+    (tmp_path / 'b.txt').unlink()
+    publish({'a.txt': b'a', 'b.txt': b'b', 'c.txt': b'c'}, tmp_path, ('sub-1', 'T2w'))
+    assert [(tmp_path / f'{n}.txt').read_text() for n in 'abc'] == ['a', 'b', 'c']
+
+
 def test_full_disk_is_said_and_leaves_what_was_there(tmp_path, save):
     if os.geteuid() != 0:
         pytest.skip('mounting a small disk needs root')
