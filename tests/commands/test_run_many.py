@@ -56,7 +56,11 @@ def test_a_scan_of_this_call_is_there_once(out):
 def test_failures_of_other_calls_stay_until_they_are_mended(out):
     finish(out, '01')
     lost = [ScanResult('sub-08', 'failed', 1.0, reason='No image.')]
-    write_cohort([ScanResult('sub-09_T2w', 'failed', 2.0, reason='Is cut.'), *lost], out)
+    failed = ScanResult('sub-09_T2w', 'failed', 2.0, reason='Is cut.')
+    # What was done stands before them in the table
+    write_cohort([ScanResult('sub-03_T2w', 'done', 1.0), failed, *lost], out)
+    rows = (out / 'cohort.tsv').read_text().splitlines()
+    (out / 'cohort.tsv').write_text('\n'.join([rows[0], *sorted(rows[1:])]) + '\n')
     write_cohort([ScanResult('sub-02_T2w', 'done')], out)
     assert {n: row['status'] for n, row in table(out).items()} == {
         'sub-02_T2w': 'done',

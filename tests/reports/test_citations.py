@@ -69,3 +69,10 @@ def test_what_ran_alone_is_cited():
 def test_a_method_of_ones_own_keeps_its_identifier():
     entry = bibtex('By mine (2026, doi 10.1000/abc.7).', '1').split('\n\n')[1]
     assert entry.strip() == '@misc{10-1000-abc-7,\n  doi = {10.1000/abc.7},\n}'
+
+
+def test_what_is_unknown_hides_no_reference():
+    listed = citation_text('Mine (2026, doi 10.1000/abc.7), theirs (2014, arXiv:1311.2901).')
+    first, second = listed.partition('# References')[2].split('\n')[2:-1]
+    assert first == '- doi 10.1000/abc.7'
+    assert second.startswith('- Zeiler, Fergus: ')

@@ -107,3 +107,16 @@ def test_one_animal_has_no_deviation():
     assert line['dsc_mean'] == pytest.approx(0.85)
     assert np.isnan(line['dsc_sd'])
     assert np.isnan(line['hd95_sd'])
+
+
+def test_a_label_without_a_score_hides_no_other():
+    svg = ElementTree.fromstring(score_boxes([*_rows(np.nan), *_rows(0.8, 0.9, label='WM')]))
+    assert len(list(svg.iter(f'{SVG}circle'))) == 2
+
+
+def test_scores_that_a_volume_lacks_hide_no_other():
+    rows = [row | {'volume_error': 0.1 * n} for n, row in enumerate(_rows(0.8, 0.9), 1)]
+    (line,) = summary_of(rows)
+    assert line['volume_error_mean'] == pytest.approx(0.15)
+    assert line['volume_error_sd'] == pytest.approx(0.05 * np.sqrt(2))
+    assert 'hd95_mean' not in line

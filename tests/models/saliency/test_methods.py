@@ -6,6 +6,7 @@ from secondglance.models.saliency.methods import list_methods, saliency_methods
 
 def test_a_file_is_a_method_that_is_listed_without_being_imported(tmp_path):
     (tmp_path / 'mine.py').write_text(
+        "SCALE = 2 * len('abc')\n"
         "NAME = 'mine'\nCITATION = 'my method (2026)'\nraise RuntimeError('imported')\n"
     )
     (method,) = list_methods(tmp_path).values()

@@ -95,6 +95,7 @@ def test_a_changed_file_is_made_again(run, tmp_path, name, again, how):
 def test_a_stage_that_was_not_finished_is_not_believed(run, tmp_path):
     run()
     (tmp_path / 'wf' / 'one' / 'digests.json').unlink()
+    (tmp_path / 'wf' / 'a file').touch()
     assert remove_broken(tmp_path / 'wf') == [tmp_path / 'wf' / 'one']
     assert run() == 1
 

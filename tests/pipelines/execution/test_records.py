@@ -11,6 +11,7 @@ from secondglance.files.digests import digest_of
 from secondglance.imaging.errors import SurroundingsError
 from secondglance.pipelines.execution.records import (
     find_record,
+    finished_scans,
     refuse_edited,
     replacement,
     write_record,
@@ -77,3 +78,9 @@ def test_a_result_of_another_image_at_the_same_path_is_said_to_be_replaced(finis
     # It is still said when the same image is run again with other options
     write_record(out, scan, None, 'another', outputs=[output], replaced=told)
     assert replacement(out, scan) == told
+
+
+@pytest.mark.parametrize('content', ['no JSON', '[]', '{"key": "x", "outputs": 3}'])
+def test_a_record_that_was_spoilt_hides_no_other(finished, tmp_path, content):
+    (tmp_path / 'out' / 'logs' / 'a.json').write_text(content)
+    assert list(finished_scans(tmp_path / 'out')) == [finished[0].name]
