@@ -147,6 +147,8 @@ def test_the_mask_is_that_of_the_method_and_judged_in_the_size_of_a_rat(head, mo
     like, stack, path, grid = head
     inside = np.clip((stack - 60) / 100, 0, 1)
     first = np.stack([1 - inside, *[inside / 3] * 3], axis=1).astype(np.float32)
+    # Away from the head it is taken for none
+    first[:, 0, :4, :4] = 0.1
     refined = np.roll(inside, 1, axis=1)
     placed = np.roll(inside, -2, axis=2) >= 0.5
     files = {

@@ -13,6 +13,7 @@ from secondglance.data import donor_paths
 from secondglance.files.bids import find_donor
 from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement.correlation import centre_on
+from secondglance.interfaces import donors
 from secondglance.interfaces.donors import DonorSaliency
 from secondglance.models.weights import default_weights
 
@@ -50,7 +51,10 @@ def test_second_subject_finds_what_the_first_computed(look, tmp_path, monkeypatc
     assert not any(name.startswith('.') for name in left)
 
 
-@pytest.mark.parametrize('changed', ['weights', 'images', 'masks', 'width', 'smooth', 'nothing'])
+OTHER = {'width': 0.4, 'smooth': 2, 'peak': 1.0, 'method': 'gradient', 'target': 'WM'}
+
+
+@pytest.mark.parametrize('changed', ['weights', 'images', 'masks', *OTHER, 'version', 'nothing'])
 def test_what_is_shared_is_of_the_same_network_heads_masks_and_options(
     look, tmp_path, monkeypatch, changed
 ):
@@ -74,7 +78,9 @@ def test_what_is_shared_is_of_the_same_network_heads_masks_and_options(
         with own[changed].open('ab') as stream:
             stream.write(b'x')
     else:
-        given |= {'width': {'width': 0.4}, 'smooth': {'smooth': 2}}.get(changed, {})
+        given |= {changed: OTHER[changed]} if changed in OTHER else {}
+        if changed == 'version':
+            monkeypatch.setattr(donors, '__version__', 'another')
     look('b', **given)
     assert len(computed) == (1 if changed == 'nothing' else 2)
 

@@ -137,6 +137,7 @@ def test_every_stack_is_shown_as_what_it_is(report, stacks):
     assert [row['slice'] for row in data.placement] == [0, 1, 2, 3]
     assert data.confounds['trans_y'].tolist() == [0, 0.7, 0]
     assert data.settings['mask_taken'] == 'network'
+    assert data.summary['Slices'].startswith('4, 1 mm apart, at 0.3 mm')
     assert (data.image_name, data.summary['Mask method']) == ('Mean of 3 b0 volumes', 'network')
     # Nothing is made up of what was not given
     assert not data.metrics

@@ -1,5 +1,8 @@
 """Normalisation, padding and batches."""
 
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -243,3 +246,17 @@ def test_the_window_changes_nothing_of_the_brain(monkeypatch):
     assert (windowed[0][:, 0, :64] == 1).all()
     assert not windowed[1][:, :64].any()
     np.testing.assert_allclose(windowed[0].sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize('fails', [False, True])
+def test_threads_that_are_yet_to_come_have_the_number_that_was_set(threads, fails):
+    threads(3)
+
+    def work(_):
+        if fails:
+            raise RuntimeError('out of memory')
+
+    with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
+        each_batch(work, 9, 'cpu', 2)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 3

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from secondglance.models.saliency.sanity import CHANGED_SHARES, Sanity, Verdict
-from secondglance.reports.plots import score_boxes
+from secondglance.reports.plots import motion_charts, score_boxes
 from secondglance.reports.sanity import write_sanity
 from secondglance.reports.scores import Outlined, summary_of, worst_slices, write_scores_page
 
@@ -120,3 +120,17 @@ def test_scores_that_a_volume_lacks_hide_no_other():
     assert line['volume_error_mean'] == pytest.approx(0.15)
     assert line['volume_error_sd'] == pytest.approx(0.05 * np.sqrt(2))
     assert 'hd95_mean' not in line
+
+
+def test_motion_is_drawn_in_millimetres_and_degrees_over_the_volumes_of_the_scan():
+    names = [f'{kind}_{axis}' for kind in ('trans', 'rot') for axis in 'xyz']
+    confounds = {name: np.array([0, 0.1, 0.2]) for name in names}
+    confounds |= {'volume': np.array([0, 7, 20]), 'framewise_displacement': [np.nan, 0.3, 0.5]}
+    words = [ElementTree.fromstring(svg).get('aria-label') for svg in motion_charts(confounds)]
+    assert words == [
+        'Translation of 3 volumes, at most 0.2 mm',
+        'Rotation of 3 volumes, at most 11 degrees',
+        'Framewise displacement of 3 volumes, at most 0.5 mm',
+    ]
+    for svg in motion_charts(confounds):
+        assert '>20</text>' in svg

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from secondglance.imaging.labels import BRAIN_SHARE
+from secondglance.simulation import head_slices
 from secondglance.simulation.animal import cut_slices, draw_animal
 from secondglance.simulation.contrast import brain_labels, vary_tissues
 from secondglance.simulation.head_slices import draw_heads, random_grid, render_as, render_heads
@@ -102,7 +103,7 @@ def test_a_grid_of_no_bend_is_a_similarity():
     assert 0.1 < (scale < 0.85).mean() < 0.35
 
 
-def test_a_scan_to_order_has_the_noise_and_contrast_asked_for(maps):
+def test_a_scan_to_order_has_the_noise_and_contrast_asked_for(maps, monkeypatch):
     clean, labels = render_as(maps, np.random.default_rng(0), SPACING, snr=1e6, bias=0.0)
     noisy, _ = render_as(maps, np.random.default_rng(0), SPACING, snr=5.0, bias=0.0)
     # Deep grey and white matter, away from what blurs in
@@ -114,6 +115,14 @@ def test_a_scan_to_order_has_the_noise_and_contrast_asked_for(maps):
     )
     assert inverted[white].mean() > inverted[grey].mean()
     beside = grey[..., 1:] & grey[..., :-1]
+
+    asked = []
+    monkeypatch.setattr(
+        head_slices, 'add_rician_noise', lambda image, sigma, _: asked.append(sigma) or image
+    )
+    render_as(maps, np.random.default_rng(0), SPACING, snr=20.0, contrast=(1.0, 0.6, 0.2))
+    # Of grey matter
+    assert asked == [pytest.approx(0.6 / 20)]
 
     def roughness(images):
         return (images[..., 1:] - images[..., :-1])[beside].std()

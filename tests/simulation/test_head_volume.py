@@ -229,3 +229,12 @@ def test_eyes_lie_where_they_are_put(heads):
     assert apart == pytest.approx([7.6, 5.0], rel=0.27)
     assert apart[1] / apart[0] == pytest.approx(5.0 / 7.6, rel=0.05)
     np.testing.assert_array_equal(near.labels, heads[0].labels)
+
+
+def test_muscle_may_move_against_the_skull(heads):
+    aside = np.tile(np.eye(4), (2, 1, 1))
+    aside[1, 0, 3] = 1.0
+    rest, moved = np.moveaxis(scan(heads[0], np.tile(np.eye(4), (2, 1, 1)), muscle=aside), -1, 0)
+    assert np.abs(moved - rest).max() > 200
+    deep = ndimage.binary_erosion(heads[0].labels > 0, iterations=4)
+    np.testing.assert_allclose(moved[deep], rest[deep], atol=1)

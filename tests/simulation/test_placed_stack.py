@@ -57,6 +57,8 @@ def test_pose_and_mirror_keep_fractions_and_place_together(atlas, seed):
     right = np.abs(white - (0.5 + across / 10)) < 0.06
     mirrored = np.abs(white - (0.5 - across / 10)) < 0.06
     assert max(right.mean(), mirrored.mean()) > 0.95
+    # A perfect mask holds pixels of which a third is brain, and no other
+    assert not (stack.mask > 0)[stack.share < 0.32].any()
 
 
 def test_left_is_left_in_mirrored_heads_too(atlas):
