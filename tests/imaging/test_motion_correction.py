@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from secondglance.imaging import motion_correction
 from secondglance.imaging.motion_correction import (
     MOTION_COLUMNS,
     MotionEstimate,
@@ -165,3 +166,18 @@ def test_volumes_after_a_lost_one_keep_their_motion(series):
     assert [row['trans_x'] for row in rows] == [None, 0.5, 0]
     assert rows[0]['within_volume'] is None
     assert [row['within_volume'] for row in rows[1:]] == found.within[1:].tolist()
+
+
+@pytest.mark.parametrize(('asked', 'axis'), [('auto', 2), ('i', 0), ('j', 1)])
+def test_motion_within_volumes_is_along_the_axis_that_is_asked_for(
+    series, monkeypatch, asked, axis
+):
+    along = []
+
+    def within(volumes, affine, matrices, slice_axis, **more):
+        along.append(slice_axis)
+        return np.zeros(len(matrices))
+
+    monkeypatch.setattr(motion_correction, 'within_volume_motion', within)
+    correct_motion(series, AFFINE, by_step(0.5, 0.5), slice_axis=asked)
+    assert along == [axis]

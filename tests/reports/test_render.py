@@ -235,3 +235,11 @@ def test_a_large_scan_makes_a_page_that_can_be_mailed(data, tmp_path, rng):
     assert len(page.encode()) < 4_000_000
     shown = re.findall(r'<div data-step="\d+"(?! hidden)', page)
     assert len(shown) == 1
+
+
+def test_each_slice_of_signed_values_has_its_own_range(rng):
+    values = rng.normal(0, 1, (1, 40, 40))
+    faint, bright = figures.signed_level(np.concatenate([values, 100 * values]))
+    np.testing.assert_allclose(faint, bright, rtol=1e-5)
+    assert faint.max() == 1
+    assert faint.min() == -1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from secondglance.models.saliency.sanity import CHANGED_SHARES, Sanity, Verdict
-from secondglance.reports.plots import motion_charts, score_boxes
+from secondglance.reports.plots import motion_charts, placement_charts, score_boxes
 from secondglance.reports.sanity import write_sanity
 from secondglance.reports.scores import Outlined, summary_of, worst_slices, write_scores_page
 
@@ -134,3 +134,13 @@ def test_motion_is_drawn_in_millimetres_and_degrees_over_the_volumes_of_the_scan
     ]
     for svg in motion_charts(confounds):
         assert '>20</text>' in svg
+
+
+def test_shifts_that_were_replaced_have_a_cross_and_others_a_dot():
+    known = dict.fromkeys(('probability', 'confidence', 'peak_ratio'), 0.5)
+    known |= {f'{kind}_{axis}_mm': 0.1 for kind in ('shift', 'found') for axis in 'xy'}
+    rows = [{'slice': n, 'replaced': n == 2, **known} for n in range(5)]
+    shifts = ElementTree.fromstring(placement_charts(rows)[0])
+    assert len(list(shifts.iter(f'{SVG}circle'))) == 2 * 4
+    crosses = ''.join(path.get('d') for path in shifts.iter(f'{SVG}path'))
+    assert crosses.count('l8 8m0 -8l-8 8') == 2

@@ -304,6 +304,14 @@ def test_two_brains_are_reported_and_one_in_pieces_is_not():
     assert '1500 mm³ and 1500 mm³' in warning
 
 
+def test_two_mice_are_as_large_as_mice():
+    """Pieces of 75 mm³ are brains of a mouse, at 0.65 of a rat's lengths, and crumbs of a rat."""
+    head, brain = np.random.default_rng(0).random((6, 20, 40)), np.zeros((6, 20, 40), bool)
+    brain[:, 5:15, 5:15] = brain[:, 5:15, 25:35] = True
+    assert brain_warnings(head, brain, 0.125) == []
+    assert len(brain_warnings(head, brain, 0.125, 0.65)) == 1
+
+
 def test_a_lost_slice_makes_no_two_brains():
     head, brain = np.random.default_rng(0).random((9, 40, 40)), np.zeros((9, 40, 40), bool)
     brain[:, 10:30, 5:30] = True

@@ -12,10 +12,12 @@ from secondglance.imaging.errors import SurroundingsError
 from secondglance.pipelines.execution.records import (
     find_record,
     finished_scans,
+    recipe,
     refuse_edited,
     replacement,
     write_record,
 )
+from secondglance.pipelines.settings import Method
 
 
 @pytest.fixture
@@ -84,3 +86,15 @@ def test_a_result_of_another_image_at_the_same_path_is_said_to_be_replaced(finis
 def test_a_record_that_was_spoilt_hides_no_other(finished, tmp_path, content):
     (tmp_path / 'out' / 'logs' / 'a.json').write_text(content)
     assert list(finished_scans(tmp_path / 'out')) == [finished[0].name]
+
+
+def test_an_atlas_counts_by_the_files_in_its_folder(tmp_path):
+    for name in ('a', 'b'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'regions.tsv').write_text('index')
+    one, other = (recipe(Method(atlas=tmp_path / name)) for name in ('a', 'b'))
+    assert one == other
+    (tmp_path / 'b' / 'regions.tsv').write_text('index\tname')
+    assert recipe(Method(atlas=tmp_path / 'b')) != one
+    (tmp_path / 'a' / 'more.tsv').touch()
+    assert recipe(Method(atlas=tmp_path / 'a')) != one
