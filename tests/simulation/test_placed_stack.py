@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from secondglance.simulation.animal import cut_coordinates, cut_slices, draw_animal
+from secondglance.simulation.animal import cut_coordinates, cut_slices, cut_through, draw_animal
 from secondglance.simulation.atlas import Atlas
 from secondglance.simulation.placed_stack import atlas_at_rat_size, draw_placed
 
@@ -116,3 +116,13 @@ def test_a_turned_atlas_keeps_world_positions(atlas):
 
     expected = (to_rat @ [*centre(atlas), 1])[:3]
     assert centre(big) == pytest.approx(expected, abs=0.3)
+
+
+def test_slices_that_touch_fill_the_brain_from_its_end_on(atlas):
+    animal = draw_animal(atlas, np.random.default_rng(3), 0.4, 32)
+    maps, centres = cut_through(animal, 0.9)
+    low, high = animal.extent_mm
+    np.testing.assert_allclose(np.diff(centres), 0.9)
+    assert centres[0] == pytest.approx(low + 0.45)
+    assert centres[-1] - 0.45 < high <= centres[-1] + 0.45 + 1e-9
+    torch.testing.assert_close(maps, cut_slices(animal, centres, np.full(len(centres), 0.9)))

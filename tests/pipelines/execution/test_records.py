@@ -98,3 +98,10 @@ def test_an_atlas_counts_by_the_files_in_its_folder(tmp_path):
     assert recipe(Method(atlas=tmp_path / 'b')) != one
     (tmp_path / 'a' / 'more.tsv').touch()
     assert recipe(Method(atlas=tmp_path / 'a')) != one
+
+
+def test_another_image_of_the_same_size_is_another(finished, tmp_path):
+    scan, _ = finished
+    scan.path.write_bytes(b'VOXELS')
+    os.utime(scan.path, ns=(2, 2))
+    assert find_record(tmp_path / 'out', scan, None, 'recipe') is None
