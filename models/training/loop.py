@@ -213,8 +213,11 @@ class Progress(lightning.Callback):
         self.losses = []
 
 
-def _words_of(dice: Mapping[str, float]) -> str:
-    return '  '.join(f'{name} {value:.3f}' for name, value in dice.items())
+def _words_of(found: Mapping[str, float]) -> str:
+    """Dice by name, then how well coordinates are met, which is 1 where they are exact."""
+    dice = [f'{name} {value:.3f}' for name, value in found.items() if name != 'place']
+    others = [f'closeness of place {found["place"]:.3f}'] if 'place' in found else []
+    return '  '.join(dice + others)
 
 
 def _judged_by(row: Mapping[str, float]) -> list[str]:

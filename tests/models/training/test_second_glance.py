@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -283,7 +284,7 @@ def test_fractions_and_coordinates_beside_labels_are_used(data_set, stack):
 
 
 @pytest.mark.slow
-def test_training_learns_resumes_and_leaves_a_card(tmp_path, stack, monkeypatch):
+def test_training_learns_resumes_and_leaves_a_card(tmp_path, stack, monkeypatch, capsys):
     monkeypatch.setattr(training, 'HEADS_EACH', 2)
     monkeypatch.setattr(training, 'SCANS_EACH', 2)
     recipe = dataclasses.replace(RECIPES['second-glance'], channels=(4, 6, 8, 8, 8), batch_size=4)
@@ -296,6 +297,8 @@ def test_training_learns_resumes_and_leaves_a_card(tmp_path, stack, monkeypatch)
         'scans': [PlacedScan('a', stack, 'voxels:1')],
     }
     card = train_second_glance([source], output, steps=10, **asked)
+    said = r'step 10/10 .* validation Dice WM 0.* mean 0\.\d+  closeness of place 0\.\d{3}'
+    assert re.search(said, capsys.readouterr().out)
     assert card['scans'] == {'animals': ['sub-1'], 'names': ['a'], 'digests': ['voxels:1']}
     assert set(card['test']) == {'place', 'WM', 'GM', 'CSF', 'mean'}
     assert json.loads(output.with_suffix('.json').read_text())['checksum'] == card['checksum']
