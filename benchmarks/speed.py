@@ -101,7 +101,13 @@ def run(command: Sequence[str], folder: Path, **environment: str) -> Run:
             cwd=folder,
             stdout=said,
             stderr=subprocess.STDOUT,
-            env={**os.environ, 'MPLBACKEND': 'Agg', **environment},
+            # What is installed is compiled, and so is a checkout from its first call on
+            env={
+                **os.environ,
+                'MPLBACKEND': 'Agg',
+                'PYTHONDONTWRITEBYTECODE': '',
+                **environment,
+            },
         )
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
