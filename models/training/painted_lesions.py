@@ -16,6 +16,10 @@ from secondglance.models.second_glance.channels import N_IMAGES
 CHANCE = 0.45
 """Share of the slices that get a lesion."""
 
+WEIGHT = 5.0
+"""How much more a pixel counts whose tissue a lesion changed as a whole: such pixels are few, and a
+network that follows the place in all of them loses little."""
+
 _CSF = TISSUES.index('CSF')
 _PURE = 0.8
 """Fraction of a tissue from which a pixel shows its intensity."""
@@ -50,7 +54,8 @@ def paint_lesions(
     channels : (B, 13, H, W) tensor
         Input of the network.
     targets : (B, 8, H, W) tensor
-        Fractions (3), where they are known, coordinates (3), and where they are known.
+        Fractions (3), their weight, zero where they are not known, coordinates (3), and where they
+        are known.
     rng : numpy.random.Generator
     chance : float
         Of each slice.
@@ -84,8 +89,10 @@ def paint_lesions(
             noise = torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32)) * spread
             channels[b, n] = channels[b, n] * (1 - inside) + (level + noise) * inside
         share = shapes[N_IMAGES // 2] * known
-        targets[b, :3] = fractions * (1 - share)
-        targets[b, tissue] += share
+        ill = fractions * (1 - share)
+        ill[tissue] += share
+        targets[b, 3] *= 1 + WEIGHT * (ill - fractions).abs().sum(dim=0) / 2
+        targets[b, :3] = ill
 
 
 def _fluid_level(values: torch.Tensor, brain: torch.Tensor) -> float:
