@@ -6,7 +6,7 @@ import torch
 
 from secondglance.models.second_glance.channels import N_IMAGES
 from secondglance.models.second_glance.network import N_CHANNELS
-from secondglance.models.training.painted_lesions import paint_lesions
+from secondglance.models.training.painted_lesions import WEIGHT, paint_lesions
 
 LEVELS = torch.tensor([-1.0, 0.2, 1.8])
 """Intensity of WM, GM and CSF."""
@@ -49,7 +49,18 @@ def test_fractions_sum_to_one_and_places_stay(slices):
     known = targets[:, 3] > 0.5
     total = targets[:, :3].sum(1)
     assert torch.allclose(total[known], torch.tensor(1.0), atol=1e-5)
-    assert torch.equal(targets[:, 3:], slices[1][:, 3:])
+    assert torch.equal(targets[:, 4:], slices[1][:, 4:])
+
+
+def test_a_pixel_counts_more_by_how_much_of_it_changed(slices):
+    channels, targets = (part.clone() for part in slices)
+    paint_lesions(channels, targets, np.random.default_rng(1), 1.0)
+    known = slices[1][:, 3] > 0.5
+    # Every pixel was of one tissue: what is left of it did not change
+    kept = (targets[:, :3] * slices[1][:, :3]).sum(1)[known]
+    assert torch.allclose(targets[:, 3][known], 1 + WEIGHT * (1 - kept), atol=1e-5)
+    assert float(kept.min()) < 0.05 < 0.95 < float(kept.max())
+    assert torch.equal(targets[:, 3][~known], slices[1][:, 3][~known])
 
 
 def test_nothing_outside_the_brain_and_no_other_channel_changes(slices):
