@@ -111,8 +111,8 @@ def second_glance_loss(
     channels : (B, 13, H, W) tensor
         What it was given: coordinates are beside its own.
     targets : (B, 9, H, W) tensor
-        Fractions (3) and where they are known, coordinates (3, mm) and where they are known, share
-        of brain, negative where it is not known.
+        Fractions (3), their weight, zero where they are not known, coordinates (3, mm) and where
+        they are known, share of brain, negative where it is not known.
 
     Returns
     -------
