@@ -19,8 +19,8 @@ CHANCE = 0.45
 WEIGHT = 1.0
 """How much more a pixel counts whose tissue a lesion changed as a whole.
 
-Such pixels are few, and a network that follows the place in all of them loses little. The more they
-count, the larger are white matter and CSF in all brains: with 5, by 3 and 4 %.
+Such pixels are few, and a network that follows the place in all of them loses little. The more
+they count, the larger are white matter and CSF in all brains: with 5, by 3 and 4 %.
 """
 
 _CSF = TISSUES.index('CSF')
