@@ -591,3 +591,15 @@ def test_volumes_are_registered_to_their_mean_until_nothing_moves(rng, monkeypat
     assert passes(at_rest, start=still) == 1
     assert passes(moving) == 2
     assert passes(moving, start=still) > 1
+
+
+def test_a_start_that_fits_worse_than_no_motion_is_not_taken(rng):
+    phantom = Phantom(rng, oblique())
+    fixed = phantom.scan(np.eye(4))
+    size = nib.affines.voxel_sizes(phantom.affine)
+    centre = (np.array(SHAPE) - 1) / 2 * size
+    # Turned by two radians
+    turn = Rotation.from_rotvec([0, 0, 2.0]).as_matrix()
+    start = from_matvec(turn, centre - turn @ centre + [1, 0, 0])
+    found = FineModel(fixed, size, centre).align(fixed, start)
+    np.testing.assert_allclose(found, np.eye(4), atol=0.01)

@@ -72,3 +72,12 @@ def test_values_far_below_zero_are_said(head, spoil):
     (note,) = check_scan_values(spoiled)
     assert note.startswith('Values go down to -')
     assert check_scan_values(scan - 2) == []
+
+
+def test_a_quarter_of_the_largest_value_may_lie_below_zero(head):
+    scan = np.clip(head[0], 0, 128)
+    scan[0, 0, 0], scan[30, 25, 7] = -32, 128
+    assert check_scan_values(scan) == []
+    scan[0, 0, 0] = -33
+    (note,) = check_scan_values(scan)
+    assert note.startswith('Values go down to -33')

@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from secondglance.data import example_rat
 from secondglance.imaging.pose import Pose
+from secondglance.models import brain_region as module
 from secondglance.models.brain_region import brain_region
 from secondglance.models.weights import default_weights, load_weights
 
@@ -53,3 +54,14 @@ def test_a_mouse_has_the_same_margin_beside_its_size(model, rat):
 def test_without_a_brain_there_is_no_region(model, rng):
     air = rng.rayleigh(5, (60, 60, 4)).astype(np.float32)
     assert region_of(model, air, np.diag([0.25, 0.25, 1, 1])) is None
+
+
+def test_a_voxel_of_even_odds_is_brain(model, monkeypatch):
+    """Pixels lie on voxels here: nothing is interpolated."""
+    inside = np.zeros((6, 48, 48), np.float32)
+    inside[:, 10:38, 12:36] = 0.5
+    monkeypatch.setattr(module, 'predict', lambda *_: None)
+    monkeypatch.setattr(module, 'brain_probability', lambda _, stack: inside)
+    affine = np.diag([model.spacing, model.spacing, 1, 1])
+    found = region_of(model, np.ones((48, 48, 6)), affine)
+    assert found.sum() >= (inside > 0).sum()

@@ -274,3 +274,10 @@ def test_auto_doubts_from_one_half_on(brain, calibration, constant, method):
     )
     assert abs(taken.candidates['network'] - 0.5) < 0.3
     assert taken.method == method
+
+
+@pytest.mark.parametrize('name', ['first', 'refined'])
+def test_even_odds_count_as_brain(brain, name):
+    features = mask_features(brain, evidence(brain, **{name: 0.5 * brain}))
+    # A Dice of one with it
+    assert features[EVIDENCE.index(f'like_{name}')] == pytest.approx(2)

@@ -1,5 +1,7 @@
 """Sanity checks must tell a map that knows the network from one that does not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -141,3 +143,20 @@ def test_every_block_is_randomised_in_turn_and_by_itself(model, head):
     assert len({row['what'] for row in found.of('random network')}) == sanity.N_RANDOM
     for row in found.of('cascade') + found.of('control') + found.of('trained'):
         assert 0 <= row['placed_dice'] <= 1
+
+
+def test_curves_are_of_the_slices_with_the_largest_brains(model, head, monkeypatch):
+    shown = []
+
+    def curve(_model, images, *_):
+        shown.append(images)
+        return np.zeros(len(sanity.CHANGED_SHARES))
+
+    brain = np.array(head.labels)
+    brain[0, :, :12] = 0
+    monkeypatch.setattr(sanity, 'change_curve', curve)
+    monkeypatch.setattr(sanity, 'N_CURVE_SLICES', 1)
+    check(model, replace(head, labels=brain), [head])
+    assert shown
+    for images in shown:
+        np.testing.assert_array_equal(images, head.images[1:])
