@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from secondglance.imaging import motion
 from secondglance.imaging.motion import (
+    FIRST_VOXELS,
     MEAN_FROM,
     WITHIN_VOLUME,
     estimate_motion,
@@ -25,7 +26,13 @@ from secondglance.imaging.motion import (
     unlike_mean,
     within_volume_motion,
 )
-from secondglance.imaging.registration import FineModel, head_region, in_blocks, robust_step
+from secondglance.imaging.registration import (
+    FINE_VOXELS,
+    FineModel,
+    head_region,
+    in_blocks,
+    robust_step,
+)
 from secondglance.imaging.species import HEAD_RADIUS_MM
 
 SHAPE = (37, 32, 26)
@@ -578,9 +585,9 @@ def test_volumes_are_registered_to_their_mean_until_nothing_moves(rng, monkeypat
     made = []
 
     class Counted(FineModel):
-        def __init__(self, *given, **more):
-            made.append(1)
-            super().__init__(*given, **more)
+        def __init__(self, fixed, size, centre, most=FINE_VOXELS, region=None):
+            made.append(most)
+            super().__init__(fixed, size, centre, most, region)
 
     def passes(volumes, **more):
         made.clear()
@@ -590,6 +597,10 @@ def test_volumes_are_registered_to_their_mean_until_nothing_moves(rng, monkeypat
     monkeypatch.setattr(motion, 'FineModel', Counted)
     assert passes(at_rest, start=still) == 1
     assert passes(moving) == 2
+    # The first of two passes is on fewer voxels
+    assert made == [FIRST_VOXELS, FINE_VOXELS]
+    assert passes(moving[..., : MEAN_FROM - 1]) == 1
+    assert made == [FINE_VOXELS]
     assert passes(moving, start=still) > 1
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from secondglance.files.labels import file_labels
+from secondglance.files.stacks import read_stack
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.metrics import Metrics
 
@@ -36,6 +37,8 @@ def test_both_glances_are_scored_and_slices_are_those_of_the_scan(save, tmp_path
     }
     pose = Pose('rat', 0.25, 'j').to_plain()
     out = Metrics(**{name: str(p) for name, p in paths.items()}, pose=pose).run().outputs
+    # Labels stay labels where pixels are finer
+    assert set(np.unique(read_stack(out.reference_stack)[0])) == {0, 1, 2}
     rows = pd.read_csv(out.out_file, sep='\t').set_index('label')
     # The mask has the reference's 100 voxels and seven more
     assert rows.loc['brain', 'dsc'] == pytest.approx(200 / 207, abs=1e-5)

@@ -178,6 +178,23 @@ def test_the_section_of_a_brain_is_its_largest_in_square_millimetres(model):
     assert fit_of_pose(bright, spot, 0.3, 'cpu').section == pytest.approx(400 * 0.3**2)
 
 
+class HalfBright(Bright):
+    """Takes what is half as bright as the head for grey matter."""
+
+    def forward(self, images):
+        return super().forward(0.8 - (images - 0.5).abs())
+
+
+@pytest.mark.parametrize(('side', 'seen'), [(3, False), (8, True)])
+def test_a_hundredth_of_the_head_must_be_brain(model, side, seen):
+    stack = np.zeros((1, 60, 50), np.float32)
+    stack[:, 8:50, 5:45] = 100
+    stack[:, 20 : 20 + side, 15 : 15 + side] = 50
+    fit = fit_of_pose(replace(model, net=HalfBright()), stack, 0.3, 'cpu')
+    assert fit.section == pytest.approx(side**2 * 0.3**2)
+    assert np.isfinite(fit.doubt) == seen
+
+
 def test_slices_from_the_middle_three_fifths_are_looked_at():
     assert middle_slices(np.arange(10)).tolist() == [2, 3, 4, 5, 6, 7]
     assert middle_slices(np.arange(50)).tolist() == [10, 15, 21, 27, 33, 39]
