@@ -372,6 +372,7 @@ def test_itk_reads_a_known_motion(tmp_path, scale):
     expected = apply_affine(np.linalg.inv(matrix), point)
     np.testing.assert_allclose(lps @ found / scale, expected, atol=1e-9)
     both = itk_text([np.eye(4), matrix], scale).splitlines()
+    assert both[3] == 'Parameters: 1 0 0 0 1 0 0 0 1 0 0 0'
     assert both[0] == '#Insight Transform File V1.0'
     assert [line for line in both if line.startswith('#T')] == ['#Transform 0', '#Transform 1']
     assert both[3] == 'Parameters: 1 0 0 0 1 0 0 0 1 0 0 0'

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from secondglance.imaging.pose import Pose
+from secondglance.interfaces import pose as module
 from secondglance.interfaces.pose import EstimatePose
 from secondglance.models.weights import default_weights, weights_spacing
 
@@ -19,7 +20,9 @@ def test_a_pose_that_motion_correction_estimated_is_taken(noise):
     assert node.run().outputs.pose == known
 
 
-def test_a_pose_that_was_asked_for_is_taken(noise):
+def test_a_pose_that_was_asked_for_is_taken(noise, monkeypatch):
+    # No network is asked
+    monkeypatch.setattr(module, 'load_model', lambda *_: pytest.fail('was loaded'))
     node = EstimatePose(
         in_file=noise, weights=str(default_weights()), species='mouse', turn='270', slice_axis='k'
     )

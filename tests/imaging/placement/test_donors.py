@@ -219,3 +219,13 @@ def test_a_head_that_touches_the_edge_of_its_field_is_seen_whole(rng):
     )
     np.testing.assert_allclose(bare.peaks, aired.peaks, rtol=1e-5)
     np.testing.assert_array_equal(bare.mask, aired.mask[:, 5:-5, 5:-5])
+
+
+def test_a_mask_reaches_sixteen_pixels_beyond_the_head(rng):
+    enhanced = np.zeros((9, 70, 64), np.float32)
+    enhanced[:, 30:40, 27:37] = rng.random((9, 10, 10)) + 0.1
+    donor = Donor(enhanced, np.ones(enhanced.shape, bool), POSITIONS)
+    mask = place_stack(enhanced, POSITIONS, donor).mask
+    expected = np.zeros(mask.shape[1:], bool)
+    expected[30 - 16 : 40 + 16, 27 - 16 : 37 + 16] = True
+    np.testing.assert_array_equal(mask, np.broadcast_to(expected, mask.shape))
