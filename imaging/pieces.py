@@ -59,7 +59,14 @@ def opened(
     >>> opened(np.repeat(row, 3, axis=0), 2)[1].astype(int).tolist()
     [0, 1, 1, 1, 1, 1, 0, 0, 0]
     """
-    core = ndimage.distance_transform_edt(mask, sampling=spacing) > radius
-    if not core.any():
-        return np.zeros_like(mask)
-    return mask & (ndimage.distance_transform_edt(~core, sampling=spacing) <= radius)
+    kept = np.zeros_like(mask)
+    box = ndimage.find_objects(mask.astype(np.uint8))
+    if not box:
+        return kept
+    # Only the box around the mask matters, with the edge where it has one
+    where = tuple(slice(max(along.start - 1, 0), along.stop + 1) for along in box[0])
+    inside = mask[where]
+    core = ndimage.distance_transform_edt(inside, sampling=spacing) > radius
+    if core.any():
+        kept[where] = inside & (ndimage.distance_transform_edt(~core, sampling=spacing) <= radius)
+    return kept

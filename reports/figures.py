@@ -380,5 +380,5 @@ def webp_uri(picture: NDArray[np.uint8], quality: int = QUALITY) -> str:
 
     buffer = BytesIO()
     kind = WebPImagePlugin.WebPImageFile.format
-    Image.fromarray(picture).save(buffer, kind, quality=quality, method=1)
+    Image.fromarray(picture).save(buffer, kind, quality=quality, method=0)
     return f'data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}'

@@ -246,7 +246,7 @@ def _sheet(stack: NDArray[np.uint8], quality: int) -> str:
     picture = Image.fromarray(np.ascontiguousarray(sheet.reshape(rows * height, columns * width)))
     buffer = BytesIO()
     kind = 'webp' if max(picture.size) <= figures.WEBP_SIDE else 'png'
-    picture.save(buffer, kind, **({'quality': quality, 'method': 2} if kind == 'webp' else {}))
+    picture.save(buffer, kind, **({'quality': quality, 'method': 0} if kind == 'webp' else {}))
     return f'data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}'
 
 
