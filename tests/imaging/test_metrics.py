@@ -89,6 +89,16 @@ def test_hausdorff_is_monais():
     assert hausdorff_95(found, true, spacing) == pytest.approx(float(expected), rel=1e-4)
 
 
+def test_what_one_mask_has_alone_is_far_whichever_of_the_two_has_it():
+    small = np.zeros((30, 12), bool)
+    small[2:8, 2:10] = True
+    large = small.copy()
+    large[20:28, 2:10] = True
+    # The nearest of the other is the row 7; the 95th percentile of rows 20 to 27 is 26 or 27
+    for pair in ((small, large), (large, small)):
+        assert 19 <= hausdorff_95(*pair, (1.0, 1.0)) <= 20
+
+
 def test_slices_are_scored_by_themselves():
     found, true = np.zeros((2, 4, 3, 5), int)
     found[:, 0] = true[:, 0] = 1

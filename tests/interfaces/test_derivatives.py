@@ -33,6 +33,13 @@ def test_same_result_is_same_bytes(tmp_path, save):
     assert one == two
 
 
+def test_what_is_published_is_as_old_as_what_it_is_made_of(tmp_path, save):
+    image = save(np.ones((3, 3, 3), np.float32), name='in/a.nii')
+    os.utime(image, ns=(10**18, 10**18))
+    for path in publish({'a.nii.gz': image, 'b.nii': image}, tmp_path / 'out'):
+        assert path.stat().st_mtime_ns == 10**18
+
+
 def test_all_or_nothing(tmp_path, save):
     image = save(np.ones((3, 3, 3), np.float32), name='in/a.nii')
     out = tmp_path / 'out'
