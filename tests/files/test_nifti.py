@@ -359,3 +359,13 @@ def test_matrices_and_vectors_are_no_volumes(tmp_path, intent):
     nib.save(image, tmp_path / 'a.nii')
     with pytest.raises(InputError, match='give one volume'):
         read_volume(tmp_path / 'a.nii')
+
+
+def test_a_mask_of_ones_alone_is_a_mask_and_no_scan(tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((8, 9, 5), np.uint8), np.eye(4)), tmp_path / 'a.nii')
+    assert read_volume(tmp_path / 'a.nii', mask=True)[1].all()
+    with pytest.raises(InputError, match='nothing but the value 1'):
+        read_volume(tmp_path / 'a.nii')
+    nib.save(nib.Nifti1Image(np.zeros((8, 9, 5), np.uint8), np.eye(4)), tmp_path / 'a.nii')
+    with pytest.raises(InputError, match='nothing but the value 0'):
+        read_volume(tmp_path / 'a.nii', mask=True)

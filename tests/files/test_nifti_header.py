@@ -266,3 +266,26 @@ def test_what_has_the_position_of_another_format_is_in_millimetres(rng, oblique,
     out = with_position(voxels, kind(voxels, oblique))
     assert out.header.get_xyzt_units()[0] == 'mm'
     np.testing.assert_allclose(out.affine, oblique)
+
+
+def test_a_left_handed_quaternion_stays_left_handed_beside_another_sform(rng):
+    voxels = rng.random((3, 4, 5), dtype=np.float32)
+    image = nib.Nifti1Image(voxels, np.diag([0.3, 0.4, 0.5, 1]))
+    left = np.diag([-0.3, 0.4, 0.5, 1])
+    image.set_qform(left, 1)
+    image.set_sform(np.diag([0.3, 0.4, 0.5, 1]), 1)
+    out = with_position(voxels, image)
+    assert out.header['pixdim'][0] == image.header['pixdim'][0] == -1
+    np.testing.assert_allclose(out.get_qform(), left, atol=1e-6)
+
+
+@pytest.mark.parametrize(('degrees', 'told'), [(15, False), (25, True)])
+def test_forms_that_differ_by_more_than_twenty_degrees_are_reported(rat, degrees, told):
+    def turn(image):
+        angle = np.radians(degrees)
+        about = np.eye(4)
+        about[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        image.set_qform(about @ image.affine, 1)
+
+    notes = ' '.join(check_geometry(rat(edit=turn)).notes)
+    assert ('qform' in notes) == told

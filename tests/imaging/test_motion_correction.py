@@ -181,3 +181,18 @@ def test_motion_within_volumes_is_along_the_axis_that_is_asked_for(
     monkeypatch.setattr(motion_correction, 'within_volume_motion', within)
     correct_motion(series, AFFINE, by_step(0.5, 0.5), slice_axis=asked)
     assert along == [axis]
+
+
+def test_volumes_are_judged_by_the_brain_where_it_is_known(series, region, monkeypatch):
+    """The brain moved otherwise than the head; without it the whole volume is compared."""
+    asked = []
+
+    def unlike(volumes, where=None):
+        asked.append(where)
+        return np.zeros(volumes.shape[3], bool)
+
+    monkeypatch.setattr(motion_correction, 'unlike_mean', unlike)
+    correct_motion(series, AFFINE, by_step(0.5, 0.9), lambda corrected: region)
+    correct_motion(series, AFFINE, by_step(0.5, 0.5), lambda corrected: None)
+    assert asked[0] is region
+    assert asked[1] is None

@@ -31,6 +31,9 @@ def test_same_result_is_same_bytes(tmp_path, save):
         os.utime(image)
     one, two = ((tmp_path / f / 'a.nii.gz').read_bytes() for f in ('one', 'two'))
     assert one == two
+    # No time, and no name
+    assert one[4:8] == bytes(4)
+    assert not one[3]
 
 
 def test_what_is_published_is_as_old_as_what_it_is_made_of(tmp_path, save):

@@ -177,3 +177,18 @@ def test_importing_the_package_imports_no_network_library():
     )
     run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ['False', 'True']
+
+
+@pytest.mark.parametrize(('turn', 'quarters'), [('auto', None), ('0', 0), ('270', 3)])
+def test_the_pose_that_is_asked_for_is_that_of_the_call(monkeypatch, turn, quarters):
+    class Enough(Exception):
+        """No more is needed."""
+
+    def asked(*_, **how):
+        assert how['quarter_turns'] == quarters
+        assert (how['species'], how['slice_axis']) == ('mouse', 'k')
+        raise Enough
+
+    monkeypatch.setattr('secondglance.models.pose.estimate_pose', asked)
+    with pytest.raises(Enough):
+        secondglance.segment(example_rat()[0], species='mouse', slice_axis='k', turn=turn)

@@ -1,5 +1,6 @@
 """Charts as SVG."""
 
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -85,3 +86,22 @@ def test_a_legend_that_is_too_long_takes_more_rows():
     # Nothing lies on the axes: the curves begin below the last row
     highest = min(y for _, y in _marks(chart(Panel(lines, 'x', 'y'), '')))
     assert highest > float(labels[-1].get('y'))
+
+
+def test_points_do_not_lie_on_the_edge_where_no_limit_is_given():
+    """A twentieth of the range is left above and below."""
+    panel = Panel([Line([0, 1], [0.0, 10.0])], 'x', 'y')
+    svg = chart(panel, 'words')
+    up = [float(y) for y in re.findall(r'<circle class="dot c0" cx="[\d.]+" cy="([\d.]+)"', svg)]
+    bottom, top = re.search(r'class="axis" d="M[\d.]+ ([\d.]+)V([\d.]+)H', svg).groups()
+    low, high = float(bottom), float(top)
+    low, high = min(low, high), max(low, high)
+    margin = (high - low) / 22
+    assert sorted(up) == pytest.approx([low + margin, high - margin], abs=0.11)
+
+
+def test_a_note_stands_before_the_names_of_the_lines():
+    lines = [Line([0, 1], [0, 1], 'one')]
+    plain, noted = (chart(Panel(lines, 'x', 'y', note=note), 'words') for note in ('', 'a note'))
+    at = [float(re.search(r'<text x="([\d.]+)"[^>]*>one<', svg)[1]) for svg in (plain, noted)]
+    assert at[1] > at[0] + 7 * len('a note')

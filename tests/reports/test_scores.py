@@ -9,7 +9,14 @@ import pytest
 from secondglance.models.saliency.sanity import CHANGED_SHARES, Sanity, Verdict
 from secondglance.reports.plots import motion_charts, placement_charts, score_boxes
 from secondglance.reports.sanity import write_sanity
-from secondglance.reports.scores import Outlined, summary_of, worst_slices, write_scores_page
+from secondglance.reports.scores import (
+    COMPARED_OUTLINES,
+    Outlined,
+    summary_of,
+    worst_slices,
+    write_scores_page,
+)
+from secondglance.reports.steps import outline
 
 SVG = '{http://www.w3.org/2000/svg}'
 
@@ -144,3 +151,13 @@ def test_shifts_that_were_replaced_have_a_cross_and_others_a_dot():
     assert len(list(shifts.iter(f'{SVG}circle'))) == 2 * 4
     crosses = ''.join(path.get('d') for path in shifts.iter(f'{SVG}path'))
     assert crosses.count('l8 8m0 -8l-8 8') == 2
+
+
+def test_the_brain_that_was_found_is_outlined_in_its_own_colour(pictures):
+    one = pictures[1]
+    (worst,) = worst_slices([one])
+    paths = ElementTree.fromstring(worst['picture']).findall(f'{SVG}path')
+    drawn = {path.get('style'): path.get('d') for path in paths}
+    for name, mask in (('final mask', one.found), ('reference', one.reference)):
+        style = f'stroke: rgb{COMPARED_OUTLINES[name]}'
+        assert drawn[style] == outline(mask[worst['slice']].T[::-1])

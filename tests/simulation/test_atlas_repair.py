@@ -1,9 +1,11 @@
 """Tissue maps without crumbs, without a false rim of white matter, and with a cord."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.atlas_repair import CORD_MM, continue_cord, tidy_maps
 
 SPACING = (0.15, 0.15, 0.15)
@@ -76,3 +78,13 @@ def test_maps_without_a_brain_get_no_cord(maps):
     labels, _ = maps
     nothing = as_maps(np.zeros_like(labels))
     assert continue_cord(nothing, SPACING) is nothing
+
+
+def test_maps_that_overlap_or_leave_gaps_sum_to_one(tmp_path):
+    inside = np.zeros((20, 24, 18), np.float32)
+    inside[4:16, 4:20, 4:14] = 1
+    maps = {'gm': inside, 'wm': 0.5 * inside, 'csf': 0.25 * inside}
+    for name, values in maps.items():
+        nib.save(nib.Nifti1Image(values, np.diag([0.5, 0.5, 0.5, 1])), tmp_path / f'a_{name}.nii')
+    read = read_atlas(tmp_path).maps
+    np.testing.assert_allclose(read.sum(dim=0), 1, atol=1e-6)

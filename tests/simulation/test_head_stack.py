@@ -1,5 +1,7 @@
 """Heads as stacks of slices, and simulated acquisition failures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -95,3 +97,18 @@ def test_a_lost_slice_shows_no_brain(animal):
     assert 0 < (~held).sum() < 3
     assert head.labels[held][1:-1].any(axis=(1, 2)).all()
     assert not head.labels[~held].any()
+
+
+def test_half_of_a_brain_is_lost_from_its_middle_on(head):
+    """Left or right; the brain lies beside the middle of its slices here."""
+    labels = np.zeros((3, 40, 30), np.uint8)
+    labels[:, 4:16, 8:28] = 2
+    whole = replace(head, images=np.ones(labels.shape, np.float32), labels=labels)
+    for seed in range(4):
+        half = simulate_failure(whole, 'half brain', np.random.default_rng(seed))
+        rows = np.flatnonzero((half.labels > 0).any(axis=(0, 2)))
+        assert rows.tolist() in (list(range(4, 9)), list(range(9, 16)))
+        assert (half.labels[:, rows, 8:28] == 2).all()
+        np.testing.assert_array_equal(
+            half.images > 0, (half.images > 0)[:1, :, :1] | (half.images < 0)
+        )

@@ -238,3 +238,16 @@ def test_muscle_may_move_against_the_skull(heads):
     assert np.abs(moved - rest).max() > 200
     deep = ndimage.binary_erosion(heads[0].labels > 0, iterations=4)
     assert np.percentile(np.abs(moved - rest)[deep], 95) < 1
+
+
+def test_the_ghost_lies_along_the_phase_encoding():
+    """Half a field of view away along the second axis."""
+    parts = dict.fromkeys(('WM', 'CSF', 'skull', 'muscle', 'skin', 'eye', 'lens'), 0)
+    shape = (12, 16, 4)
+    parts = {name: np.zeros(shape, np.float32) for name in parts}
+    parts['GM'] = np.zeros(shape, np.float32)
+    parts['GM'][5, 3, 2] = 1
+    head = HeadVolume(np.eye(4), np.zeros(shape, np.uint8), parts, np.ones((3, *shape)) / 3**0.5)
+    image = scan(head, ghost=0.1)[..., 0]
+    found = np.argwhere(image > 0.05 * image.max())
+    assert found.tolist() == [[5, 3, 2], [5, 11, 2]]

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from secondglance.simulation.animal import cut_coordinates, cut_slices, cut_through, draw_animal
+from secondglance.simulation.animal import (
+    FINE_MM,
+    cut_coordinates,
+    cut_slices,
+    cut_through,
+    draw_animal,
+)
 from secondglance.simulation.atlas import Atlas
 from secondglance.simulation.placed_stack import atlas_at_rat_size, draw_placed
 
@@ -126,3 +132,12 @@ def test_slices_that_touch_fill_the_brain_from_its_end_on(atlas):
     assert centres[0] == pytest.approx(low + 0.45)
     assert centres[-1] - 0.45 < high <= centres[-1] + 0.45 + 1e-9
     torch.testing.assert_close(maps, cut_slices(animal, centres, np.full(len(centres), 0.9)))
+
+
+def test_a_slab_that_reaches_beyond_the_animal_is_a_mean_of_what_there_is(atlas):
+    animal = draw_animal(atlas, np.random.default_rng(3), 0.4, 32)
+    end = (len(animal.cumulative) - 1) * FINE_MM
+    (beyond,) = cut_slices(animal, np.array([end]), np.array([2.0]))
+    (within,) = cut_slices(animal, np.array([end - 0.5]), np.array([1.0]))
+    torch.testing.assert_close(beyond, within)
+    assert beyond[:5].sum(dim=0).min() > 0.99

@@ -8,6 +8,7 @@ from secondglance.simulation.scanner import (
     add_rician_noise,
     bias_field,
     cut_off,
+    field_of_view,
     log_bias,
 )
 
@@ -76,3 +77,17 @@ def test_a_scan_of_larger_voxels_tapers_waves_by_hand(axis):
     image = (wave[:, None] if axis == 2 else wave[None]).expand(shape)
     found = cut_off(image, 0.2, 0.5)
     torch.testing.assert_close(found, 1 + (image - 1) * np.exp(-0.9 / 16), atol=1e-4, rtol=0)
+
+
+def test_a_field_of_view_is_cut_at_every_side_in_four_of_ten_slices():
+    shown = field_of_view((400, 36, 30), np.random.default_rng(0))[:, 0]
+    cut = {
+        'first row': ~shown[:, 0].any(dim=1),
+        'last row': ~shown[:, -1].any(dim=1),
+        'first column': ~shown[:, :, 0].any(dim=1),
+        'last column': ~shown[:, :, -1].any(dim=1),
+    }
+    # Of six margins, 0 to 5 pixels, one is none
+    for side, found in cut.items():
+        assert 0.25 < found.float().mean() < 0.42, side
+    assert (~shown.flatten(1).all(dim=1)).float().mean() == pytest.approx(0.4, abs=0.07)

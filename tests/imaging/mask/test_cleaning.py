@@ -139,6 +139,9 @@ def test_a_small_part_far_beyond_the_neighbouring_slice_is_cut(blob):
     found = one_brain(spoilt, 0.3, 0.6) >= 0.5
     assert found[4, 17:19, 32:36].all()
     assert not found[4, 16:20, 39].any()
+    # Unless the placed mask has it, too
+    known = one_brain(spoilt, 0.3, 0.6, spoilt >= 0.5) >= 0.5
+    assert known[4, 17:19, 28:39].all()
     np.testing.assert_array_equal(found[3], blob[3] >= 0.5)
 
 

@@ -105,3 +105,18 @@ def test_another_image_of_the_same_size_is_another(finished, tmp_path):
     scan.path.write_bytes(b'VOXELS')
     os.utime(scan.path, ns=(2, 2))
     assert find_record(tmp_path / 'out', scan, None, 'recipe') is None
+
+
+def test_the_table_of_the_references_labels_is_an_input(tmp_path):
+    image, reference = tmp_path / 'sub-01_T2w.nii', tmp_path / 'sub-01_dseg.nii'
+    image.write_bytes(b'voxels')
+    reference.write_bytes(b'labels')
+    output = tmp_path / 'out' / 'scores.tsv'
+    output.parent.mkdir()
+    output.write_text('label')
+    scan, table = Scan(image, {'sub': '01'}, 'T2w', 'anat'), tmp_path / 'sub-01_dseg.tsv'
+    table.write_text('index')
+    write_record(tmp_path / 'out', scan, reference, 'recipe', outputs=[output])
+    assert find_record(tmp_path / 'out', scan, reference, 'recipe') is not None
+    table.write_text('index\tname')
+    assert find_record(tmp_path / 'out', scan, reference, 'recipe') is None
