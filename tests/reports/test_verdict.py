@@ -44,7 +44,7 @@ USUAL = [
 ]
 
 
-def _all(image, mask, probability=0.9, moved=0.1, volumes=USUAL):
+def _all(image, mask, probability=0.9, moved=0.1, volumes=USUAL, **more):
     return result_warnings(
         image=image,
         mask=mask,
@@ -54,8 +54,7 @@ def _all(image, mask, probability=0.9, moved=0.1, volumes=USUAL):
             {'volume': 1, 'framewise_displacement': moved},
         ],
         volumes=volumes,
-        pixel_mm=0.3,
-        scan_pixel_mm=0.3,
+        **{'pixel_mm': 0.3, 'scan_pixel_mm': 0.3, **more},
     )
 
 
@@ -155,6 +154,15 @@ def test_slices_that_lie_from_side_to_side_are_reported(head):
     assert displaced_slices(mask, 0.2) == []
     assert displaced_slices(mask[:2], 0.3) == []
     assert displaced_slices(mask & False, 0.3) == []
+
+
+def test_slices_of_a_mouse_lie_apart_in_the_size_of_a_rat(head):
+    image, mask = head
+    mask[::2] = np.roll(mask[::2], 1, axis=1)
+    rat = _all(image, mask, pixel_mm=0.2)
+    mouse = _all(image, mask, pixel_mm=0.2, relative_size=0.65)
+    assert not [said for said in rat if 'side to side' in said]
+    assert [said for said in mouse if 'side to side' in said and '0.31 mm' in said]
 
 
 def test_a_slice_is_named_where_nearly_none_is_right(head):
