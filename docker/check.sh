@@ -85,7 +85,9 @@ else
     echo "   $((bytes / 1000000)) MB"
     [ "$bytes" -le 1200000000 ] || { echo 'the image has more than 1.2 GB' >&2; exit 1; }
     step 'what a scan imports is compiled in the image'
-    /usr/bin/docker run --rm --network none --read-only --user 1000 --entrypoint python "$image" -c '
+    mkdir -m 777 "$here/docker-out"
+    /usr/bin/docker run --rm --network none --read-only --user 1000 \
+        -v "$here/docker-out:/out" --entrypoint python "$image" -c '
 import os, sys, argparse, nipype, torch, scipy, SimpleITK
 from secondglance.commands import run
 from secondglance.models.second_glance import volume
@@ -93,7 +95,6 @@ left = [m.__name__ for m in list(sys.modules.values())
         if (path := getattr(m, "__cached__", None)) and not os.path.exists(path)]
 sys.exit(f"not compiled: {left}" if left else 0)'
     step 'docker run: no network, no root, nothing writable but /out'
-    mkdir -m 777 "$here/docker-out"
     /usr/bin/docker run --rm --network none --read-only --user 1000 \
         -v "$here/study:/data:ro" -v "$here/docker-out:/out" "$image" --subject "$one" \
         2> "$here/run.log" || { cat "$here/run.log"; exit 1; }
