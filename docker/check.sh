@@ -91,8 +91,8 @@ else
 import os, sys, argparse, nipype, torch, scipy, SimpleITK
 from secondglance.commands import run
 from secondglance.models.second_glance import volume
-left = [m.__name__ for m in list(sys.modules.values())
-        if (path := getattr(m, "__cached__", None)) and not os.path.exists(path)]
+cached = {m.__name__: getattr(m, "__cached__", None) for m in list(sys.modules.values())}
+left = [n for n, path in cached.items() if isinstance(path, str) and not os.path.exists(path)]
 sys.exit(f"not compiled: {left}" if left else 0)'
     step 'docker run: no network, no root, nothing writable but /out'
     /usr/bin/docker run --rm --network none --read-only --user 1000 \
