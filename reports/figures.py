@@ -371,7 +371,7 @@ def webp_uri(picture: NDArray[np.uint8], quality: int = QUALITY) -> str:
 
     Parameters
     ----------
-    picture : (rows, columns, 3) uint8 array
+    picture : (rows, columns, 3) or (rows, columns) uint8 array
     quality : int
         1 to 100.
     """

@@ -243,11 +243,12 @@ def _sheet(stack: NDArray[np.uint8], quality: int) -> str:
     sheet = np.zeros((rows * columns, height, width), np.uint8)
     sheet[:n] = stack
     sheet = sheet.reshape(rows, columns, height, width).swapaxes(1, 2)
-    picture = Image.fromarray(np.ascontiguousarray(sheet.reshape(rows * height, columns * width)))
+    picture = np.ascontiguousarray(sheet.reshape(rows * height, columns * width))
+    if max(picture.shape) <= figures.WEBP_SIDE:
+        return figures.webp_uri(picture, quality)
     buffer = BytesIO()
-    kind = 'webp' if max(picture.size) <= figures.WEBP_SIDE else 'png'
-    picture.save(buffer, kind, **({'quality': quality, 'method': 0} if kind == 'webp' else {}))
-    return f'data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}'
+    Image.fromarray(picture).save(buffer, 'png')
+    return f'data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}'
 
 
 def _hue(place: int) -> tuple[int, int, int]:
