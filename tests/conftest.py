@@ -1,6 +1,8 @@
 """Fixtures that several folders share."""
 
+import dataclasses
 import doctest
+import functools
 import gc
 import importlib
 import json
@@ -31,6 +33,15 @@ settings.register_profile(
 settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'short'))
 
 VALIDATOR = 'bids-validator-deno'
+
+FEW = 16
+"""Arrays of at most so many numbers are recorded whole."""
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        '--record', action='store_true', help='record results anew instead of comparing them'
+    )
 
 
 def pytest_collection():
@@ -113,6 +124,123 @@ def save(tmp_path):
         return path
 
     return _save
+
+
+def plain(result):
+    """What is recorded of a result: plain values, and of a large array numbers that tell it.
+
+    These are its shape, its range, its norm, and its sum weighted by fixed random numbers,
+    which depends on every value and on its place; of labels, how many there are of each.
+    """
+    if isinstance(result, float):
+        return float(f'{result:.12g}')
+    if result is None or isinstance(result, bool | int | str):
+        return result
+    if dataclasses.is_dataclass(result):
+        return {f.name: plain(getattr(result, f.name)) for f in dataclasses.fields(result)}
+    if isinstance(result, tuple) and hasattr(result, '_asdict'):
+        result = result._asdict()
+    if isinstance(result, dict):
+        return {str(name): plain(value) for name, value in result.items()}
+    if isinstance(result, list | tuple):
+        return [plain(one) for one in result]
+    values = np.asarray(result)
+    if values.size <= FEW:
+        return plain(values.tolist())
+    known = np.nan_to_num(values.astype(float), posinf=0, neginf=0).ravel()
+    weights = np.random.default_rng(values.size).random(values.size) - 0.5
+    numbers = {'shape': list(values.shape), 'sum': plain(float(known @ weights))}
+    if values.dtype.kind in 'biu':
+        labels, counts = np.unique(values, return_counts=True)
+        if len(labels) <= FEW:
+            return numbers | {'labels': labels.astype(int).tolist(), 'counts': counts.tolist()}
+    return numbers | {
+        'norm': plain(float(np.linalg.norm(known))),
+        'known': int(np.isfinite(values).sum()),
+        'range': plain([float(known.min()), float(known.max())]),
+    }
+
+
+def told(results):
+    """What is recorded, as a file would give it back."""
+    return json.loads(json.dumps(plain(results)))
+
+
+def apart(found, known, tolerance, pixels, where=''):
+    """Name where two results, as of `plain`, differ.
+
+    Numbers may differ by `tolerance`, of themselves or of the norm of their array; labels in as
+    many `pixels`.
+    """
+    if isinstance(known, dict) and 'norm' in known and isinstance(found, dict):
+        norm = known['norm']
+        near = dict.fromkeys(('norm', 'sum', 'range'), tolerance * norm)
+    elif isinstance(known, dict) and 'counts' in known:
+        top = max(map(abs, known['labels']), default=0)
+        near = {'counts': pixels, 'sum': pixels * top + 1e-6}
+    else:
+        near = {}
+    if isinstance(known, dict) and isinstance(found, dict) and found.keys() == known.keys():
+        for name in known:
+            within = f'{where}.{name}' if where else name
+            if name in near:
+                pairs = np.atleast_1d(found[name]), np.atleast_1d(known[name])
+                same = pairs[0].shape == pairs[1].shape
+                if not same or (np.abs(pairs[0] - pairs[1]) > near[name] + 1e-9).any():
+                    yield f'{within}: {found[name]} for {known[name]}'
+            else:
+                yield from apart(found[name], known[name], tolerance, pixels, within)
+    elif isinstance(known, list) and isinstance(found, list) and len(found) == len(known):
+        for n, (one, other) in enumerate(zip(found, known, strict=True)):
+            yield from apart(one, other, tolerance, pixels, f'{where}[{n}]')
+    elif isinstance(known, float) and isinstance(found, int | float):
+        if found != pytest.approx(known, rel=tolerance, abs=1e-3 * tolerance, nan_ok=True):
+            yield f'{where}: {found} for {known}'
+    elif type(found) is not type(known) or found != known:
+        yield f'{where}: {found} for {known}'
+
+
+@functools.cache
+def records_of(file):
+    """Read what was recorded beside some tests, once."""
+    return json.loads(file.read_text(encoding='utf-8'))
+
+
+@pytest.fixture
+def differences():
+    """Return a function that names where two results differ."""
+
+    def named(found, known, *, tolerance=1e-6, pixels=0):
+        return list(apart(told(found), told(known), tolerance, pixels))
+
+    return named
+
+
+@pytest.fixture
+def recorded(request):
+    """Return a function that compares results with those in `recorded.json` beside the test.
+
+    With the option ``--record`` they are written there instead.
+    """
+    file = request.path.with_name('recorded.json')
+    key = f'{request.path.stem}.{request.node.name}'
+
+    def compare(results, *, tolerance=1e-6, pixels=0):
+        found = told(results)
+        if request.config.getoption('--record'):
+            records = json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
+            records[key] = found
+            lines = (
+                f'{json.dumps(name)}: {{\n'
+                + ',\n'.join(f' {json.dumps(k)}: {json.dumps(v)}' for k, v in one.items())
+                + '\n}'
+                for name, one in sorted(records.items())
+            )
+            file.write_text('{\n' + ',\n'.join(lines) + '\n}\n', encoding='utf-8')
+            return
+        assert list(apart(found, records_of(file)[key], tolerance, pixels)) == []
+
+    return compare
 
 
 @pytest.fixture
