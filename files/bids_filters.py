@@ -85,7 +85,9 @@ def _filters(path: Path, query: Mapping, suffix: str | None) -> dict[str, list]:
                 f'{", ".join((*ENTITIES, *_OTHERS))}.'
             )
         values = _values(value)
-        if not all(v is None or (isinstance(v, str | int) and v is not True) for v in values):
+        if not all(
+            v is None or (isinstance(v, str | int) and not isinstance(v, bool)) for v in values
+        ):
             raise InputError(
                 f'--bids-filter-file {path}: {name} is {value!r}; give a label, a list of labels '
                 'or null.'

@@ -10,6 +10,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from secondglance.files.atomic import write_whole
 from secondglance.files.digests import digest_of
@@ -21,6 +23,12 @@ SHARED = ('dataset_description.json', '.bidsignore')
 
 _TEXTS = ('.tsv', '.txt', '.toml', '.html', '.svg', '.bval', '.bvec')
 _END_OF_PNG = b'IEND\xaeB`\x82'
+
+_UNREADABLE = (
+    *(OSError, EOFError, ValueError, RecursionError, zlib.error),
+    *(ImageFileError, HeaderDataError, WrapStructError),
+)
+"""What is raised by content that is cut, or filled with anything."""
 
 
 def log_path(folder: Path, stem: str, suffix: str, ending: str = '.json') -> Path:
@@ -147,7 +155,7 @@ def is_damaged(path: Path) -> bool:
             return b'\0' in content
         elif path.suffix == '.png':
             return not content.endswith(_END_OF_PNG)
-    except (OSError, EOFError, ValueError, RecursionError, zlib.error, ImageFileError):
+    except _UNREADABLE:
         return True
     return False
 

@@ -1,8 +1,10 @@
 """Text files appear whole, or what was there before stays."""
 
+import errno
+
 import pytest
 
-from secondglance.files.atomic import write_whole
+from secondglance.files.atomic import no_room, write_whole
 
 
 def test_what_was_there_stays_where_writing_fails(tmp_path):
@@ -25,3 +27,28 @@ def test_who_reads_while_it_is_written_reads_the_former_text_to_its_end(tmp_path
         write_whole(path, 'after')
         assert begun + reader.read() == 'before ' * 100_000
     assert path.read_text() == 'after'
+
+
+@pytest.mark.parametrize(
+    ('code', 'says'),
+    [
+        (errno.ENOSPC, 'The disk of /out is full: make room, or choose another folder.'),
+        (
+            errno.EDQUOT,
+            'The quota of the disk of /out is used up: make room, or choose another folder.',
+        ),
+        (
+            errno.EFBIG,
+            'A file in /out would be larger than this process may write: raise ulimit -f, or '
+            'choose another folder.',
+        ),
+        (errno.EACCES, None),
+        (errno.EROFS, None),
+    ],
+)
+def test_no_room_is_told_by_its_cause(code, says):
+    assert no_room(OSError(code, 'as the system says'), '/out') == says
+
+
+def test_an_error_without_a_number_is_no_lack_of_room():
+    assert no_room(OSError('something'), '/out') is None

@@ -3,11 +3,13 @@ from pathlib import Path
 import pytest
 
 from secondglance.files.bids import (
+    FilesMet,
     each_once,
     find_donor,
     find_reference,
     find_scans,
     find_subjects,
+    generated_by,
     inherited,
     is_derivative,
     scan_of_file,
@@ -302,3 +304,212 @@ def test_hard_links_are_one_scan_within_a_subject_and_between_two(tmp_path):
 def test_files_that_are_not_there_are_told_apart_by_their_paths(tmp_path):
     scans = [scan_of_file(tmp_path / name, 'T2w') for name in ('a.nii', 'b.nii')]
     assert each_once(scans) == scans
+
+
+def test_a_file_is_no_subject_and_no_session(tmp_path):
+    (tmp_path / 'sub-2').mkdir()
+    (tmp_path / 'sub-1').touch()
+    assert find_subjects(tmp_path) == ['2']
+
+
+@pytest.mark.parametrize(('n', 'told'), [(20, 'sub-19.'), (21, 'sub-19 ….')])
+def test_of_many_subjects_twenty_are_named(tmp_path, n, told):
+    for k in range(n):
+        (tmp_path / f'sub-{k:02d}').mkdir()
+    with pytest.raises(InputError) as caught:
+        find_scans(tmp_path, 'none')
+    assert str(caught.value).endswith(f'sub-18, {told}')
+
+
+def test_a_data_set_without_subjects_is_named_as_such(tmp_path):
+    with pytest.raises(InputError, match='it holds no subject'):
+        find_scans(tmp_path, '1')
+
+
+@pytest.mark.parametrize(
+    ('content', 'names'),
+    [
+        ('{"GeneratedBy": [{"Name": "a"}, {"Name": "b", "Version": "1"}]}', ['a', 'b']),
+        ('{"GeneratedBy": [{}]}', ['None']),
+        ('{"GeneratedBy": ["a"]}', []),
+        ('{"GeneratedBy": 3}', []),
+        ('{"GeneratedBy": null}', []),
+        ('{}', []),
+    ],
+)
+def test_programs_that_wrote_a_data_set_are_named_by_its_description(tmp_path, content, names):
+    (tmp_path / 'dataset_description.json').write_text(content)
+    assert generated_by(tmp_path) == names
+
+
+def test_a_folder_without_a_description_is_raw_and_of_no_program(tmp_path):
+    assert (is_derivative(tmp_path), generated_by(tmp_path)) == (False, [])
+
+
+def _touched(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ('beside', 'found'),
+    [
+        ('sub-1_run-2_dwi.bval', None),
+        ('sub-2_dwi.bval', None),
+        ('sub-1_acq-x_run-1_dwi.bval', None),
+        ('sub-1_run-1_xdwi.bval', None),
+        ('sub-1_run-1_dwi.bvec', None),
+        ('run-1_dwi.bval', 'run-1_dwi.bval'),
+        ('sub-1_run-1_dwi.bval', 'sub-1_run-1_dwi.bval'),
+    ],
+)
+def test_a_side_car_applies_where_all_of_its_entities_are_the_images(tmp_path, beside, found):
+    folder = _touched(tmp_path / 'sub-1' / 'dwi', beside)
+    path = inherited(folder / 'sub-1_run-1_dwi.nii', tmp_path, '.bval')
+    assert (path and path.name) == found
+
+
+def test_the_nearer_folder_counts_though_another_fits_better(tmp_path):
+    folder = _touched(tmp_path / 'sub-1' / 'dwi', 'dwi.bval')
+    _touched(tmp_path, 'sub-1_run-1_dwi.bval')
+    assert inherited(folder / 'sub-1_run-1_dwi.nii', tmp_path, '.bval') == folder / 'dwi.bval'
+    # Also of an image that lies in no such data set: the search ends at the root of the disk
+    assert inherited(folder / 'sub-1_none.nii', tmp_path / 'other', '.bval') is None
+
+
+def test_two_files_of_one_name_are_both_named(tmp_path):
+    folder = _touched(tmp_path / 'sub-1' / 'anat', 'sub-1_T2w.nii', 'sub-1_T2w.nii.gz')
+    with pytest.raises(InputError) as caught:
+        find_scans(tmp_path, '1', 'T2w')
+    plain, packed = folder / 'sub-1_T2w.nii', folder / 'sub-1_T2w.nii.gz'
+    assert str(caught.value).startswith(f'{plain} and {packed} are both sub-1_T2w: remove one')
+
+
+def test_magnitudes_are_taken_and_other_parts_only_where_asked_for(tmp_path):
+    names = [f'sub-1_{part}T2w.nii' for part in ('part-mag_', 'part-phase_', '')]
+    _touched(tmp_path / 'sub-1' / 'anat', *names)
+    notes: list[str] = []
+    found = find_scans(tmp_path, '1', 'T2w', notes=notes)
+    assert [scan.path.name for scan in found] == ['sub-1_T2w.nii', 'sub-1_part-mag_T2w.nii']
+    assert notes == ['sub-1_part-phase_T2w.nii is not a magnitude image and is left out.']
+    (phase,) = find_scans(tmp_path, '1', 'T2w', filters={'part': ['phase']}, notes=notes)
+    assert phase.path.name == names[1]
+    assert len(notes) == 1
+
+
+def test_what_was_left_out_by_a_filter_is_no_reason(tmp_path):
+    _touched(tmp_path / 'sub-1' / 'anat', 'sub-1_part-phase_T2w.nii')
+    with pytest.raises(InputError, match=r'no image named …_T2w.nii.gz with run-1 in '):
+        find_scans(tmp_path, '1', 'T2w', run='1')
+
+
+def test_scans_come_in_the_order_of_their_paths(tmp_path):
+    for session in ('b', 'a'):
+        folder = tmp_path / 'sub-1' / f'ses-{session}' / 'anat'
+        _touched(
+            folder, f'sub-1_ses-{session}_run-2_T2w.nii', f'sub-1_ses-{session}_run-1_T2w.nii'
+        )
+    found = [scan.path for scan in find_scans(tmp_path, '1', 'T2w')]
+    assert found == sorted(found)
+    assert len(found) == 4
+
+
+def test_what_is_wanted_and_not_there_is_told_in_full(tmp_path):
+    root = _touched(tmp_path / 'sub-1' / 'anat', 'sub-1_run-1_T2w.nii', 'sub-1_T1w.nii').parent
+    (root / 'ses-a').mkdir()
+    wanted = {'acq': [None, 'x'], 'suffix': ['T2w']}
+    with pytest.raises(InputError) as caught:
+        find_scans(tmp_path, '1', 'T2w', ['ses-b', 'c'], 'run-2', filters=wanted)
+    assert str(caught.value) == (
+        f'sub-1 has no image named …_T2w.nii.gz with no acq or acq-x with ses-b or ses-c with '
+        f'run-2 in {root}: choose with --suffix (there are: T1w, T2w); sessions: a; runs: 1.'
+    )
+    (tmp_path / 'sub-2').mkdir()
+    with pytest.raises(InputError, match=r'\(there are: none\); runs: none\.'):
+        find_scans(tmp_path, '2', 'T2w', run='1')
+
+
+@pytest.mark.parametrize(
+    ('suffixes', 'usual'),
+    [
+        (['T2w'], 'T2w'),
+        (['T2w', 'T1w'], 'dwi'),
+        ([], 'dwi'),
+        (['bold', 'phase'], 'bold'),
+        (['mask'], 'dwi'),
+    ],
+)
+def test_the_usual_suffix_is_that_of_the_only_kind(tmp_path, suffixes, usual):
+    _touched(tmp_path / 'sub-1' / 'anat', *(f'sub-1_{suffix}.nii' for suffix in suffixes))
+    assert usual_suffix(tmp_path, 'sub-1') == usual
+
+
+def test_of_references_the_tissues_come_before_the_mask_and_the_own_name_first(tmp_path):
+    (tmp_path / 'sub-1' / 'anat').mkdir(parents=True)
+    scan = scan_of_file(tmp_path / 'sub-1' / 'anat' / 'sub-1_T2w.nii')
+    names = [
+        'sub-1_dseg.nii.gz',
+        'sub-1_space-T2w_dseg.nii.gz',
+        'sub-1_dseg.nii',
+        'sub-1_space-T2w_dseg.nii',
+        'sub-1_desc-brain_mask.nii.gz',
+        'sub-1_space-T2w_desc-brain_mask.nii.gz',
+        'sub-1_desc-brain_mask.nii',
+        'sub-1_space-T2w_desc-brain_mask.nii',
+    ]
+    folder = _touched(tmp_path / 'reference' / 'sub-1' / 'anat', *names)
+    for name in names:
+        assert find_reference(tmp_path / 'reference', scan) == folder / name
+        (folder / name).unlink()
+    assert find_reference(tmp_path / 'reference', scan) is None
+    alone = tmp_path / 'truth.nii'
+    alone.touch()
+    assert find_reference(alone, scan) == alone
+
+
+@pytest.mark.parametrize(
+    'names',
+    [
+        ['a.nii', 'b.nii', 'mask.nii'],
+        ['a.nii', 'mask.nii', 'mask.nii.gz'],
+        ['mask.nii'],
+        [],
+    ],
+)
+def test_a_donor_with_more_or_less_than_two_files_is_refused(tmp_path, names):
+    _touched(tmp_path, *names, 'notes.txt')
+    (tmp_path / 'folder_mask.nii').mkdir()
+    with pytest.raises(InputError) as caught:
+        find_donor(tmp_path)
+    assert str(caught.value).endswith(f'found {names}.')
+
+
+def test_of_links_those_of_folders_come_last_and_of_files_before_them(tmp_path):
+    """The file itself is the scan, by whatever name it is reached too."""
+    anat = _touched(tmp_path / 'sub-1' / 'anat', 'sub-1_run-2_T2w.nii')
+    (anat / 'sub-1_run-1_T2w.nii').symlink_to('sub-1_run-2_T2w.nii')
+    (tmp_path / 'sub-1' / 'ses-a').symlink_to('.')
+    (scan,) = find_scans(tmp_path, '1', 'T2w')
+    assert scan.path == anat / 'sub-1_run-2_T2w.nii'
+    # Of a file elsewhere, the link that lies in the folder
+    (tmp_path / 'elsewhere.nii').touch()
+    (anat / 'sub-1_run-3_T2w.nii').symlink_to(tmp_path / 'elsewhere.nii')
+    found = find_scans(tmp_path, '1', 'T2w')
+    assert [one.path.name for one in found] == ['sub-1_run-2_T2w.nii', 'sub-1_run-3_T2w.nii']
+    assert all(one.path.parent == anat for one in found)
+
+
+def test_the_first_path_to_a_file_is_the_one_that_is_named(tmp_path):
+    _touched(tmp_path, 'a.nii')
+    for name in ('b.nii', 'c.nii'):
+        (tmp_path / name).hardlink_to(tmp_path / 'a.nii')
+    notes: list[str] = []
+    met = FilesMet(notes)
+    assert not met.again(tmp_path / 'a.nii')
+    met.add(tmp_path / 'a.nii')
+    met.add(tmp_path / 'b.nii')
+    assert met.again(tmp_path / 'c.nii')
+    assert FilesMet().again(tmp_path / 'c.nii') is False
+    assert notes == [f'{tmp_path}/c.nii is the same file as {tmp_path}/a.nii and is left out.']

@@ -110,3 +110,109 @@ def test_scans_are_chosen_by_a_filter(study):
 def test_a_query_that_is_not_there_is_answered_with_those_that_are(write, content, says):
     with pytest.raises(InputError, match=says):
         read_filters(write(content), None)
+
+
+@pytest.mark.parametrize(
+    ('name', 'key'),
+    [
+        ('subject', 'sub'),
+        ('session', 'ses'),
+        ('task', 'task'),
+        ('acquisition', 'acq'),
+        ('ceagent', 'ce'),
+        ('reconstruction', 'rec'),
+        ('direction', 'dir'),
+        ('run', 'run'),
+        ('echo', 'echo'),
+        ('part', 'part'),
+        ('chunk', 'chunk'),
+    ],
+)
+def test_every_entity_is_known_by_its_long_and_its_short_name(write, name, key):
+    assert read_filters(write({'dwi': {name: 'x'}}), 'dwi') == {key: ['x']}
+    assert read_filters(write({'dwi': {key: 'x'}}), 'dwi') == {key: ['x']}
+
+
+@pytest.mark.parametrize(
+    ('value', 'read'),
+    [
+        (None, [None]),
+        ('Query.NONE', [None]),
+        ('*', ['*']),
+        ('Query.ANY', ['*']),
+        ('Query.REQUIRED', ['*']),
+        (0, ['0']),
+        ('01', ['01']),
+        ([], []),
+        ([1, None, 'Query.ANY', 'b'], ['1', None, '*', 'b']),
+    ],
+)
+def test_values_are_labels_none_or_any(write, value, read):
+    assert read_filters(write({'dwi': {'run': value}}), None) == {'run': read}
+
+
+@pytest.mark.parametrize('value', [True, False, [1, True], [False], [['a']]])
+def test_a_value_that_is_no_label_is_refused(write, value):
+    with pytest.raises(InputError) as caught:
+        read_filters(write({'dwi': {'run': value}}), None)
+    assert f'run is {value!r}; give a label' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('content', 'suffix', 'read'),
+    [
+        ({'DWI': {'run': 1}}, None, {'run': ['1']}),
+        ({'t2W': {'run': 1}, 'dwi': {}}, 'T2w', {'run': ['1']}),
+        ({'x': {'suffix': ['T1w', 'T2w']}, 'dwi': {'suffix': 'dwi'}}, 'T2w', {}),
+        # The suffix of the only query counts where it is one
+        ({'x': {'suffix': ['T1w', 'T2w']}}, None, {}),
+        ({'x': {'suffix': ['T2w']}}, None, {'suffix': ['T2w']}),
+        ({'x': {'suffix': [None, 'T2w']}}, None, {'suffix': ['T2w']}),
+        ({'dwi': {'suffix': 'dwi'}}, 'dwi', {}),
+        ({'dwi': {'datatype': 'dwi', 'extension': '.nii'}}, 'dwi', {}),
+    ],
+)
+def test_a_query_is_found_by_its_name_in_any_case_or_its_suffix(write, content, suffix, read):
+    assert read_filters(write(content), suffix) == read
+
+
+def test_the_only_query_does_not_count_for_another_suffix(write):
+    with pytest.raises(InputError, match='must have one query of bold, and has x: name it bold'):
+        read_filters(write({'x': {}}), 'bold')
+
+
+@pytest.mark.parametrize(
+    ('has', 'wanted', 'fit'),
+    [
+        ({'acq': '1'}, {'acq': ['01']}, False),
+        ({'echo': '1'}, {'echo': ['01']}, True),
+        ({'chunk': '010'}, {'chunk': ['10']}, True),
+        ({'run': 'a'}, {'run': ['a']}, True),
+        ({'run': 'a'}, {'run': ['1']}, False),
+        ({'run': '1'}, {'run': ['a']}, False),
+        ({'run': '1'}, {'run': ['run-1']}, True),
+        ({'run': '01'}, {'run': ['*']}, True),
+        ({'ses': 'a'}, {'ses': ['acq-a']}, False),
+        ({'ses': 'a'}, {'ses': []}, False),
+        ({'ses': 'a'}, {'ses': ['a'], 'acq': ['b']}, False),
+        ({'ses': 'a'}, {'suffix': ['T2w']}, True),
+        ({}, {'ses': [None]}, True),
+        ({}, {'ses': ['a', None]}, True),
+        ({}, {'ses': ['a']}, False),
+    ],
+)
+def test_labels_fit_as_words_and_numbers_as_numbers(has, wanted, fit):
+    assert fits(has, wanted) is fit
+
+
+def test_a_filter_with_a_mark_at_its_beginning_is_read(tmp_path):
+    (tmp_path / 'a.json').write_text('{"dwi": {"run": 1}}', encoding='utf-8-sig')
+    assert read_filters(tmp_path / 'a.json', None) == {'run': ['1']}
+
+
+def test_a_reason_is_the_systems_or_the_parsers(tmp_path):
+    with pytest.raises(InputError, match=r'cannot be read \(No such file or directory\)\.'):
+        read_filters(tmp_path / 'none.json', None)
+    (tmp_path / 'a.json').write_text('{"dwi": nothing}')
+    with pytest.raises(InputError, match=r'\(Expecting value: line 1 column 9 \(char 8\)\)\.'):
+        read_filters(tmp_path / 'a.json', None)

@@ -44,3 +44,57 @@ def test_a_table_of_b_values_is_read_to_a_mebibyte(tmp_path):
     path.write_bytes(b'5 1000'.ljust(LARGEST_TABLE + 1))
     with pytest.raises(InputError, match='too large'):
         read_bvals(path)
+
+
+@pytest.mark.parametrize(
+    ('content', 'says'),
+    [
+        (b'0 1000 x', 'holds something other than numbers'),
+        (b'0 \xff\xfe', 'holds something other than numbers'),
+        (b' \n\t,', 'is empty: give one b-value'),
+        (b'', 'is empty: copy it again'),
+    ],
+)
+def test_what_is_no_table_of_b_values_is_named(tmp_path, content, says):
+    (tmp_path / 'a.bval').write_bytes(content)
+    with pytest.raises(InputError, match=says) as caught:
+        read_bvals(tmp_path / 'a.bval')
+    assert str(tmp_path / 'a.bval') in str(caught.value)
+    assert str(caught.value).count('a.bval') == 1
+
+
+@pytest.mark.parametrize('read', [read_bvals, lambda path: read_bvecs(path, 4)])
+def test_a_table_that_is_not_there_or_a_folder_is_named(tmp_path, read):
+    with pytest.raises(InputError, match='none is not there'):
+        read(tmp_path / 'none')
+    with pytest.raises(InputError, match='is a folder'):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize('content', [b'1 2 x 4\n' * 3, b'1 2 3 4\n1 2 3\n', b'\xff\xfe'])
+def test_directions_that_are_no_numbers_are_named(tmp_path, content):
+    (tmp_path / 'a.bvec').write_bytes(content)
+    with pytest.raises(InputError, match=r'a\.bvec cannot be read as gradient directions'):
+        read_bvecs(tmp_path / 'a.bvec', 4)
+
+
+@pytest.mark.parametrize(
+    ('text', 'n', 'columns'),
+    [
+        # One volume: a column of three rows, or a row of three columns
+        ('1\n2\n3\n', 1, [[1, 2, 3]]),
+        ('1 2 3\n', 1, [[1, 2, 3]]),
+        ('1 4\n2 5\n3 6\n', 2, [[1, 2, 3], [4, 5, 6]]),
+        ('\ufeff1 2 3\n\n4 5 6\n', 2, [[1, 2, 3], [4, 5, 6]]),
+    ],
+)
+def test_directions_of_few_volumes_are_read_by_hand(tmp_path, text, n, columns):
+    (tmp_path / 'a.bvec').write_text(text, encoding='utf-8')
+    assert read_bvecs(tmp_path / 'a.bvec', n).T.tolist() == columns
+
+
+@pytest.mark.parametrize('value', ['nan', 'inf', '-inf'])
+def test_a_direction_without_a_number_is_refused(tmp_path, value):
+    (tmp_path / 'a.bvec').write_text(f'1 {value} 0\n' * 3)
+    with pytest.raises(InputError, match=r'its table is 3 × 3\.'):
+        read_bvecs(tmp_path / 'a.bvec', 3)

@@ -145,3 +145,52 @@ def test_faults_are_named(data_set):
     save(np.eye(30, dtype=np.uint8)[..., None], path)
     with pytest.raises(InputError, match='resample'):
         list(find_labelled(data_set, 'T2w', ['01']))
+
+
+def test_a_labelled_scan_says_whose_it_is_and_where_it_lies(data_set):
+    first, *_ = find_labelled(data_set, 'T2w', ['sub-01'])
+    image = nib.load(data_set / 'sub-01/anat/sub-01_T2w.nii.gz')
+    np.testing.assert_array_equal(first.voxels, image.get_fdata(dtype=np.float32))
+    path = data_set / 'derivatives/reference/sub-01/anat/sub-01_dseg.nii.gz'
+    truth = np.asarray(nib.load(path).dataobj)
+    # Files have GM 1, WM 2, CSF 3; classes WM 1, GM 2, CSF 3
+    np.testing.assert_array_equal(first.labels, np.array([0, 2, 1, 3])[truth])
+    np.testing.assert_allclose(first.affine, image.affine)
+    # A header of lengths multiplied by ten
+    for path in data_set.rglob('*sub-01*.nii.gz'):
+        save(np.asarray(nib.load(path).dataobj), path, 10)
+    longer, *_ = find_labelled(data_set, 'T2w', ['01'])
+    np.testing.assert_allclose(longer.affine, image.affine, rtol=1e-5)
+
+
+def test_labels_elsewhere_are_those_that_are_asked_for(data_set):
+    other = data_set / 'other labels'
+    save(np.ones((40, 40, 5), np.uint8), other / 'sub-02/anat/sub-02_dseg.nii.gz')
+    found = list(find_labelled(data_set, 'T2w', reference=other))
+    assert [one.scan.subject for one in found] == ['sub-02']
+    assert found[0].labels.all()
+
+
+def test_a_brain_mask_without_a_table_is_no_reason_to_speak(data_set, caplog):
+    assert len(list(find_labelled(data_set, 'T2w', ['02', '04']))) == 2
+    assert caplog.messages == []
+
+
+def test_every_run_with_labels_counts(data_set):
+    folder = data_set / 'sub-02/anat'
+    mask = data_set / 'derivatives/reference/sub-02/anat/sub-02_desc-brain_mask.nii.gz'
+    for run in (1, 2, 3):
+        shutil.copy(folder / 'sub-02_T2w.nii.gz', folder / f'sub-02_run-{run}_T2w.nii.gz')
+    for run in (1, 3):
+        shutil.copy(mask, mask.with_name(f'sub-02_run-{run}_desc-brain_mask.nii.gz'))
+    found = [one.scan.base for one in find_labelled(data_set, 'T2w', ['02'])]
+    assert sorted(found) == ['sub-02', 'sub-02_run-1', 'sub-02_run-3']
+
+
+def test_labels_given_as_a_scan_are_refused(data_set):
+    shutil.copy(
+        data_set / 'derivatives/reference/sub-01/anat/sub-01_dseg.nii.gz',
+        data_set / 'sub-01/anat/sub-01_T2w.nii.gz',
+    )
+    with pytest.raises(InputError, match=r'sub-01_T2w\.nii\.gz .*as a mask or labels do'):
+        list(find_labelled(data_set, 'T2w', ['01']))

@@ -253,3 +253,147 @@ def test_of_labels_in_several_volumes_the_first_counts(tmp_path):
     nib.save(nib.Nifti1Image(volumes, np.eye(4)), tmp_path / 'truth_dseg.nii.gz')
     found = read_reference(tmp_path / 'truth_dseg.nii.gz')
     np.testing.assert_array_equal(found.labels, class_labels(volumes[..., 0]))
+
+
+def test_the_table_is_written_to_the_letter():
+    assert labels_table() == (
+        'index\tname\tabbreviation\tcolor\tmapping\n'
+        '0\tBackground\tBG\t#000000\t0\n'
+        '1\tGrey Matter\tGM\t#56b4e9\t1\n'
+        '2\tWhite Matter\tWM\t#e69f00\t2\n'
+        '3\tCerebrospinal Fluid\tCSF\t#cc79a7\t3\n'
+    )
+
+
+def test_values_and_classes_are_those_of_bids_by_hand():
+    """Networks have WM 1, GM 2, CSF 3; files GM 1, WM 2, CSF 3."""
+    assert file_labels([[0, 1], [2, 3]]).tolist() == [[0, 2], [1, 3]]
+    assert file_labels(3).dtype == np.uint8
+    assert class_labels(np.array([0.0, 1, 2, 3])).tolist() == [0, 2, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ('row', 'place'),
+    [
+        *((f'x\t{n}', place) for n, place in enumerate((0, 2, 1, 3, 0, 0, 0, None, 2, 2, None))),
+        ('GM\tn/a', 2),
+        ('GM\t', 2),
+        ('GM\t7', None),
+        ('x\tn/a', None),
+        (' wm \t', 1),
+        ('grey_matter\t', 2),
+        ('CSF\t 1 ', 2),
+    ],
+)
+def test_each_label_of_the_standard_is_one_class_or_none(tmp_path, row, place):
+    table = f'index\tname\tmapping\n5\t{row}\n1\tWM\t\n'
+    (tmp_path / 'a.tsv').write_text(table)
+    assert read_label_table(tmp_path / 'a.tsv') == {5: place, 1: 1}
+
+
+@pytest.mark.parametrize(
+    ('columns', 'place'),
+    [
+        ({'tissue': 'WM', 'abbreviation': 'GM', 'name': 'CSF'}, 1),
+        ({'tissue': 'x', 'abbreviation': 'GM', 'name': 'CSF'}, 2),
+        ({'tissue': '', 'abbreviation': 'x', 'name': 'CSF'}, 3),
+        ({'abbreviation': 'BG', 'name': 'CSF'}, 0),
+    ],
+)
+def test_the_first_column_that_names_a_tissue_counts(tmp_path, columns, place):
+    names, words = '\t'.join(columns), '\t'.join(columns.values())
+    (tmp_path / 'a.tsv').write_text(
+        f'{names}\tindex\n{words}\t5\n{words.replace("BG", "WM")}\t1\n'
+    )
+    assert read_label_table(tmp_path / 'a.tsv')[5] == place
+
+
+def test_a_table_with_a_mark_at_its_beginning_is_read(tmp_path):
+    (tmp_path / 'a.tsv').write_text('index\tname\n1\tGM\n', encoding='utf-8-sig')
+    assert read_label_table(tmp_path / 'a.tsv') == {1: 2}
+    with pytest.raises(InputError, match='is no table of labels'):
+        read_label_table(tmp_path / 'none.tsv')
+
+
+def _found(root, *names, of='sub-1/anat/sub-1_dseg.nii.gz'):
+    """Which of these tables is that of a file, one after another taken away."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    found = []
+    while (path := find_label_table(root / of)) is not None:
+        found.append(str(path.relative_to(root)))
+        path.unlink()
+    return found
+
+
+def test_of_tables_the_own_comes_first_then_the_nearest_then_the_plain_one(tmp_path):
+    (tmp_path / 'dataset_description.json').write_text('{}')
+    names = ['sub-1/anat/sub-1_dseg.tsv', 'sub-1/anat/dseg.tsv', 'sub-1/dseg.tsv', 'dseg.tsv']
+    assert _found(tmp_path, *reversed(names)) == names
+
+
+def test_the_root_of_a_data_set_is_told_by_its_description_else_by_its_subjects(tmp_path):
+    """Above it no table counts."""
+    names = ['a/sub-1/dseg.tsv', 'a/dseg.tsv', 'dseg.tsv']
+    of = 'a/sub-1/anat/sub-1_dseg.nii'
+    assert _found(tmp_path, *names, of=of) == names[:2]
+    (tmp_path / 'dataset_description.json').touch()
+    assert _found(tmp_path, *names, of=of) == names
+    # Of a file in no data set, and of one that is not named as in one, those beside it alone
+    names = ['b/c/rat_dseg.tsv', 'b/c/dseg.tsv', 'b/dseg.tsv']
+    assert _found(tmp_path, *names, of='b/c/rat_dseg.nii') == names[:2]
+    names = ['b/c/sub-1_dseg.tsv', 'b/c/dseg.tsv', 'b/dseg.tsv']
+    (tmp_path / 'dataset_description.json').unlink()
+    assert _found(tmp_path, *names, of='b/c/sub-1_dseg.nii') == names[:2]
+
+
+def test_a_table_that_is_given_counts_more_than_those_beside(reference, truth, tmp_path):
+    path = reference(truth, labels_table())
+    (tmp_path / 'mine.tsv').write_text(OLD)
+    read = read_reference(path, tmp_path / 'mine.tsv')
+    assert (read.table, read.tissues) == (tmp_path / 'mine.tsv', True)
+    np.testing.assert_array_equal(read.labels, truth)
+    assert read_reference(path).table == path.with_name('sub-1_dseg.tsv')
+
+
+def test_a_table_says_what_zero_is_too(reference):
+    values = np.zeros((4, 4, 4))
+    values[1:3] = 1
+    read = read_reference(reference(values, 'index\tname\n0\tCSF\n1\tGM\n'))
+    np.testing.assert_array_equal(read.labels, np.where(values == 1, 2, 3))
+    # Not told, it is background
+    read = read_reference(reference(values, 'index\tname\n1\tGM\n'))
+    np.testing.assert_array_equal(read.labels, np.where(values == 1, 2, 0))
+
+
+@pytest.mark.parametrize(
+    ('values', 'read'),
+    [
+        ([0, 1, 2, 3], [0, 2, 1, 3]),
+        ([0, 1, 2, 1], [0, 2, 1, 2]),
+        # One value alone that is no label, or 1, is a mask
+        ([0, 1, 1, 1], [0, 1, 1, 1]),
+        ([0, 7, 7, 0], [0, 1, 1, 0]),
+        ([0, 4, 4, 0], [0, 1, 1, 0]),
+        ([0, 1, 4, 0], None),
+        ([-1, 1, 2, 0], None),
+    ],
+)
+def test_without_a_table_labels_are_0_to_3_or_a_mask(save, values, read):
+    path = save(np.array(values, np.int16)[:, None, None] * np.ones((4, 3, 2), np.int16))
+    if read is None:
+        low, high = min(values), max(values)
+        with pytest.raises(InputError, match=f'must hold 0 background, .* holds {low} to {high}'):
+            read_reference(path)
+    else:
+        found = read_reference(path)
+        assert found.labels[:, 0, 0].tolist() == read
+        assert (found.tissues, found.table) == (max(read) > 1, None)
+
+
+def test_values_that_are_nearly_whole_are_rounded(save, tmp_path):
+    values = np.array([0.1, 0.9, 2.2, 2.8])[:, None, None] * np.ones((4, 3, 2))
+    assert read_reference(save(values.astype('f4'))).labels[:, 0, 0].tolist() == [0, 2, 1, 3]
+    (tmp_path / 'image.tsv').write_text(OLD)
+    assert read_reference(save(values.astype('f4'))).labels[:, 0, 0].tolist() == [0, 1, 2, 3]

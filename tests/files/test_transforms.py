@@ -91,3 +91,61 @@ def test_ants_brings_a_map_of_the_atlas_to_the_scan(written, world, tmp_path):
     inside = ((expected > [-5, -7, -3]) & (expected < [7, 5, 7])).all(axis=-1)
     assert inside.mean() > 0.5
     assert np.abs(found - expected @ [10.0, 1.0, 0.1])[inside].max() < 0.7
+
+
+def test_a_transform_by_hand_is_a_field_before_an_affine_map(tmp_path):
+    """Control points that are all alike shift by their value: the field is what the map lacks.
+
+    World x is stretched twice by `affine` after moving by one along x; splines add 0.6 mm to y.
+    Before the straight map they are 0.6 / 3 mm, because y is stretched three times.
+    """
+    import SimpleITK as sitk
+
+    splines = np.zeros((3, 4, 4, 4))
+    splines[1] = 0.6
+    stretch = np.array([[2.0, 0, 0, 5], [0, 3, 0, 6], [0, 0, 4, 7]])
+    transform = SmoothTransform(stretch, np.full(3, -20.0), np.full(3, 20.0), splines)
+    to_points = np.eye(4)
+    to_points[0, 3] = 1
+    from_target = np.diag([1.0, 1, 1, 1])
+    from_target[2, 3] = -3
+    path = write_itk_transform(
+        transform,
+        tmp_path / 'a.h5',
+        to_points=to_points,
+        from_target=from_target,
+        corners=[[1, 2, 3], [2.1, 3, 3]],
+        spacing=0.5,
+    )
+    assert path == str(tmp_path / 'a.h5')
+    both = sitk.CompositeTransform(sitk.ReadTransform(path))
+    assert both.GetNumberOfTransforms() == 2
+    affine, field = both.GetNthTransform(0), both.GetNthTransform(1)
+    # x → 2 (x + 1) + 5, y → 3 y + 6, z → 4 z + 7 − 3; ITK has the signs of x and y turned
+    assert sitk.AffineTransform(affine).GetMatrix() == (2, 0, 0, 0, 3, 0, 0, 0, 4)
+    assert sitk.AffineTransform(affine).GetTranslation() == (-7, -6, 4)
+    field = sitk.DisplacementFieldTransform(field).GetDisplacementField()
+    # 1.1 mm and 1 mm are four and three knots 0.5 mm apart; no length has two
+    assert field.GetSize() == (4, 3, 2)
+    assert field.GetSpacing() == (0.5, 0.5, 0.5)
+    # From 1 to 2.5 and from 2 to 3: the other ends lie first in ITK
+    assert field.GetOrigin() == (-2.5, -3, 3)
+    voxels = sitk.GetArrayFromImage(field)
+    np.testing.assert_allclose(voxels, np.broadcast_to([0, -0.2, 0], voxels.shape), atol=1e-9)
+    # (1.5, 2.5, 3.2) → (2 · 2.5 + 5, 3 · 2.5 + 6 + 0.6, 4 · 3.2 + 7 − 3)
+    assert both.TransformPoint((-1.5, -2.5, 3.2)) == pytest.approx((-10, -14.1, 16.8))
+    # Beyond the field the affine map goes on alone
+    assert both.TransformPoint((-9, -9, 3.2)) == pytest.approx((-25, -33, 16.8))
+
+
+def test_the_field_has_half_a_millimetre_unless_another_spacing_is_asked_for(tmp_path):
+    import SimpleITK as sitk
+
+    still = SmoothTransform(np.eye(4)[:3], np.zeros(3), np.ones(3), np.zeros((3, 4, 4, 4)))
+    places = {'to_points': np.eye(4), 'from_target': np.eye(4), 'corners': [[0, 0, 0], [2, 1, 4]]}
+    for spacing, size in (({}, (5, 3, 9)), ({'spacing': 2}, (2, 2, 3))):
+        path = write_itk_transform(still, tmp_path / 'a.h5', **places, **spacing)
+        both = sitk.CompositeTransform(sitk.ReadTransform(path))
+        field = sitk.DisplacementFieldTransform(both.GetNthTransform(1)).GetDisplacementField()
+        assert field.GetSize() == size
+        assert field.GetSpacing() == (spacing.get('spacing', 0.5),) * 3
