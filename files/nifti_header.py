@@ -106,7 +106,7 @@ def check_geometry(
         return Geometry(_scaled(affine, scale), scale, tuple(notes))
     notes += _contradictions(path, image, sizes)
     volume = np.asarray(image.dataobj if voxels is None else voxels)
-    volume = volume if volume.ndim == 3 else volume[..., 0]
+    volume = volume.reshape(*volume.shape[:3], -1)[..., 0]
     size = head_size(volume, sizes)
     width = size.width
     field = float((sizes * volume.shape).max())

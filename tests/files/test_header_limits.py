@@ -235,6 +235,9 @@ def test_the_voxels_that_are_given_are_measured_and_not_those_of_the_file():
         check_geometry(image_of(), spot)
     series = np.stack([HEAD, spot], -1)
     assert check_geometry(image, series).scale == 10
+    # Also of a series of series
+    five = nib.Nifti1Image(series[..., None, :], image.affine)
+    assert scale_of(five) == check_geometry(five).scale == 10
 
 
 def test_an_image_without_a_name_is_called_the_image():
