@@ -207,3 +207,24 @@ def test_the_mask_is_that_of_the_method_and_judged_in_the_size_of_a_rat(head, mo
     np.testing.assert_allclose(judged['agreement'], agreement(taken.mask >= 0.5, placed), 1e-4)
     np.testing.assert_allclose(judged['probability'], taken.slice_confidence, rtol=1e-4)
     assert judged['peak'].tolist() == [0.5, 0.2, -0.1, 0.9]
+
+
+def test_the_fit_is_written_in_full(head, rng):
+    like, stack, path, grid = head
+    saliency = rng.lognormal(size=stack.shape).astype(np.float32)
+    probabilities = rng.random((len(stack), 4, *stack.shape[1:]), dtype=np.float32)
+    files = {
+        'saliency': [write_stack(saliency, grid.affine, 's.nii')],
+        'probabilities': [write_stack(probabilities, grid.affine, 'p.nii')],
+    }
+    found = Enhance(**files, stack=path, like=str(like), pose=POSE.to_plain()).run().outputs
+    fit, rows = lognormal_fit(saliency), pd.read_csv(found.lognormal_slices, sep='\t')
+    names = ['mu', 'sigma', 'ks_distance', 'anderson_darling']
+    assert list(rows) == ['slice', *names, *(f'aic_{name}' for name in fit.aic), 'best']
+    for name, values in fit.aic.items():
+        np.testing.assert_allclose(rows[f'aic_{name}'], values, rtol=1e-4)
+    with open(found.lognormal) as stream:
+        told = json.load(stream)
+    assert list(told) == ['theoretical', 'observed', 'ks_distance', 'best']
+    np.testing.assert_allclose(told['theoretical'], fit.theoretical)
+    np.testing.assert_allclose(told['ks_distance'], fit.ks_distance)

@@ -1,3 +1,5 @@
+import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -7,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from secondglance.imaging.errors import InputError
+from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.interfaces import derivatives
 from secondglance.interfaces.derivatives import Publish, publish
 
@@ -260,3 +262,144 @@ def test_links_of_data_sets_are_relative_from_inside_and_whole_from_elsewhere(tm
     )
     links = json.loads(made['dataset_description.json'])['DatasetLinks']
     assert links == {'raw': '../..', 'b': (tmp_path / 'b').as_uri()}
+
+
+def test_what_is_described_is_written_to_the_letter(tmp_path, monkeypatch):
+    monkeypatch.setattr(derivatives, '__version__', '1.2.3')
+    made = derivatives.dataset_files(tmp_path, {})
+    assert list(made) == ['dataset_description.json', '.bidsignore']
+    assert made['dataset_description.json'].decode() == (
+        '{\n  "Name": "secondglance: rodent brain tissue segmentation",\n'
+        '  "BIDSVersion": "1.10.0",\n  "DatasetType": "derivative",\n  "GeneratedBy": [\n'
+        '    {\n      "Name": "secondglance",\n      "Version": "1.2.3"\n    }\n  ]\n}\n'
+    )
+    ignored = (
+        '*.html cohort.* figures *_xfm.* *_saliency.* *_timeseries.* *_slices.* *_volumes.* '
+        '*_scores.* *_head.* *_boldref.* *.bval *.bvec'
+    )
+    assert made['.bidsignore'].decode() == ignored.replace(' ', '\n') + '\n'
+
+
+def test_lines_of_a_person_come_first_and_none_twice(tmp_path):
+    (tmp_path / '.bidsignore').write_text('mine/\n*.html\nÄ*', encoding='utf-8')
+    lines = derivatives.dataset_files(tmp_path, {})['.bidsignore'].decode().splitlines()
+    assert lines[:4] == ['mine/', '*.html', 'Ä*', 'cohort.*']
+    assert len(lines) == len(set(lines)) == 15
+    # What is no text counts as nothing
+    (tmp_path / '.bidsignore').write_bytes(b'\xff\xfe')
+    assert derivatives.dataset_files(tmp_path, {})['.bidsignore'].startswith(b'*.html\n')
+
+
+@pytest.mark.parametrize(
+    ('known', 'given', 'links'),
+    [
+        ({'mine': 'x'}, {}, {'mine': 'x'}),
+        ({'mine': 'x', 'raw': 'old'}, {'raw': '.'}, {'mine': 'x', 'raw': '.'}),
+        ('nonsense', {'raw': '.'}, {'raw': '.'}),
+        (['a'], {}, ['a']),
+    ],
+)
+def test_links_of_a_person_stay_beside_those_of_the_scan(tmp_path, known, given, links):
+    path = tmp_path / 'dataset_description.json'
+    path.write_text(json.dumps({'DatasetLinks': known, 'DatasetType': 'raw', 'Ä': 'ö'}))
+    roots = {name: str(tmp_path / root) for name, root in given.items()}
+    text = derivatives.dataset_files(tmp_path, roots)['dataset_description.json'].decode()
+    found = json.loads(text)
+    assert found['DatasetLinks'] == links
+    assert (found['DatasetType'], found['BIDSVersion']) == ('derivative', '1.10.0')
+    assert '"Ä": "ö"' in text
+
+
+def test_files_are_compressed_where_their_name_says_so_and_they_are_not(tmp_path):
+    plain, packed = tmp_path / 'a.nii', tmp_path / 'b.nii.gz'
+    content = bytes(range(256)) * 40
+    plain.write_bytes(content)
+    packed.write_bytes(b'as it is')
+    out = tmp_path / 'out'
+    files = {'a.nii.gz': plain, 'b.nii.gz': packed, 'c.nii': plain, 'd.gz': content}
+    assert publish(files, out) == [out / name for name in files]
+    assert (out / 'a.nii.gz').read_bytes() == gzip.compress(content, 6, mtime=0)
+    assert (out / 'b.nii.gz').read_bytes() == b'as it is'
+    assert (out / 'c.nii').read_bytes() == (out / 'd.gz').read_bytes() == content
+
+
+def test_what_was_published_of_a_scan_is_listed_by_its_digest(tmp_path):
+    publish({'b.txt': b'abc', 'x/a.txt': b'a', '.bidsignore': b'*'}, tmp_path, SCAN)
+    path = tmp_path / 'logs' / 'sub-01_dwi_files.json'
+    listed = json.loads(path.read_text())
+    assert listed == {
+        name: [hashlib.sha256(content).hexdigest()]
+        for name, content in (('b.txt', b'abc'), ('x/a.txt', b'a'))
+    }
+    # What an earlier attempt wrote stays known
+    publish({'c.txt': b'c'}, tmp_path, SCAN)
+    assert list(json.loads(path.read_text())) == ['b.txt', 'x/a.txt', 'c.txt']
+    # Without a scan nothing is listed
+    publish({'a.txt': b'a'}, tmp_path / 'other')
+    assert listing(tmp_path / 'other') == ['a.txt']
+
+
+def test_files_of_all_scans_are_replaced_whoever_wrote_them(tmp_path):
+    for name in ('dataset_description.json', '.bidsignore', 'a.txt'):
+        (tmp_path / name).write_text('a person')
+    publish({'dataset_description.json': b'{}', '.bidsignore': b'*'}, tmp_path, SCAN)
+    assert (tmp_path / 'dataset_description.json').read_bytes() == b'{}'
+    with pytest.raises(SurroundingsError, match='edited by hand'):
+        publish({'a.txt': b'a'}, tmp_path, SCAN)
+
+
+def test_a_place_that_cannot_be_written_is_named_with_the_systems_words(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(SurroundingsError) as caught:
+        publish({'a.txt': b'a'}, tmp_path / 'file' / 'out')
+    out = tmp_path / 'file' / 'out'
+    assert str(caught.value) == (
+        f'{out} cannot be written (Not a directory): choose another --output-dir.'
+    )
+
+
+def test_citations_and_texts_lie_in_the_logs_and_nothing_that_is_not_there(tmp_path):
+    for name in ('a.md', 'a.bib'):
+        (tmp_path / name).write_text(name)
+    node = Publish(
+        {'mask': 'mask.nii.gz'},
+        output_dir=str(tmp_path / 'out'),
+        folder='sub-1/anat',
+        stem='sub-1',
+        suffix='T2w',
+        sidecars={'mask.json': {'a': 1}, 'log.json': {'b': 2}},
+        texts={'sub-1/anat/sub-1_log.txt': 'a', 'sub-1/anat/sub-1_log.json': '{"c": 3}'},
+        citation_md=str(tmp_path / 'a.md'),
+        citation_bib=str(tmp_path / 'a.bib'),
+    )
+    found = node.run().outputs
+    out = tmp_path / 'out'
+    names = [os.path.relpath(path, out) for path in found.out_files]
+    assert names == [
+        'sub-1/anat/sub-1_log.txt',
+        'sub-1/anat/sub-1_log.json',
+        'dataset_description.json',
+        '.bidsignore',
+        'logs/sub-1_T2w_CITATION.md',
+        'logs/sub-1_T2w_CITATION.bib',
+    ]
+    assert (out / names[4]).read_text() == 'a.md'
+    assert (out / names[5]).read_text() == 'a.bib'
+    assert (out / names[1]).read_text() == '{\n  "b": 2\n}\n'
+    assert found.report == found.out_files[-1]
+
+
+def test_nothing_is_left_beside_what_was_published(tmp_path, monkeypatch):
+    seen = []
+    rename = os.replace
+
+    def watched(source, target):
+        seen.append(os.path.relpath(source, tmp_path))
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(derivatives.os, 'replace', watched)
+        publish({'a.txt': b'a', 'b/c.txt': b'b'}, tmp_path)
+    assert [name.split('/')[0][:14] for name in seen] == ['.secondglance-'] * 2
+    assert listing(tmp_path) == ['a.txt', 'b/c.txt']
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['a.txt', 'b']

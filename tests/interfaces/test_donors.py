@@ -146,3 +146,49 @@ def test_a_mouse_donor_is_scaled_to_a_rat(tmp_path, look):
         # Rounding moves a gradient now and then
         assert np.abs(a.get_fdata() - b.get_fdata()).mean() < 1e-3
         assert np.abs(b.get_fdata()).mean() > 1e-2
+
+
+def test_donors_come_in_their_order_and_are_kept_under_24_digits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pairs = [find_donor(folder) for folder in donor_paths()[:2]]
+    node = DonorSaliency(
+        weights=str(default_weights()),
+        images=[str(image) for image, _ in pairs],
+        masks=[str(mask) for _, mask in pairs],
+        cache_dir=str(tmp_path / 'shared'),
+    )
+    found = node.run(cwd=str(tmp_path)).outputs
+    for kind in ('enhanced', 'masks'):
+        names = [Path(path).name for path in getattr(found, kind)]
+        assert names == [f'donor-00_{kind}.nii', f'donor-01_{kind}.nii']
+    for (_, mask), stack in zip(pairs, found.masks, strict=True):
+        brain, shown = nib.load(mask), nib.load(stack)
+        sizes = [np.abs(np.linalg.det(one.affine[:3, :3])) for one in (brain, shown)]
+        volumes = [(brain.get_fdata() > 0).sum(), (shown.get_fdata() >= 0.5).sum()]
+        # Whichever grid it lies on, it is the brain of that donor
+        assert sizes[0] * volumes[0] == pytest.approx(sizes[1] * volumes[1], rel=0.02)
+    (shared,) = (tmp_path / 'shared').iterdir()
+    assert len(shared.name) == 24
+    assert set(shared.name) <= set('0123456789abcdef')
+    assert sorted(p.name for p in shared.iterdir()) == [
+        'digests.json',
+        *(f'donor-{n:02d}_{kind}.nii' for n in (0, 1) for kind in ('enhanced', 'masks')),
+    ]
+
+
+def test_what_others_shared_and_is_whole_is_left_as_it_is(look, tmp_path, monkeypatch):
+    cache = tmp_path / 'shared'
+    first = look('a', cache_dir=str(cache))
+    (shared,) = cache.iterdir()
+    before = {p: p.stat().st_ino for p in shared.iterdir()}
+    # One that did not see it in time
+    monkeypatch.setattr(donors, '_take', lambda *_: False)
+    assert look('b', cache_dir=str(cache)) == first
+    assert {p: p.stat().st_ino for p in shared.iterdir()} == before
+    assert list(cache.iterdir()) == [shared]
+
+
+def test_a_cache_that_cannot_be_written_is_an_error(look, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(OSError, match='file'):
+        look('a', cache_dir=str(tmp_path / 'file' / 'shared'))

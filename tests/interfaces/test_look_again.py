@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 import torch
+from nipype.interfaces.base import Bunch
 
 from secondglance.files.nifti_header import mark_scale
-from secondglance.files.stacks import read_stack
+from secondglance.files.stacks import read_stack, write_stack
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.tissues import LookAgain
 from secondglance.models.second_glance.network import N_CHANNELS, OUTPUTS
@@ -196,3 +197,50 @@ def test_the_field_of_the_transform_covers_every_voxel_of_the_scan(look):
         index = field.TransformPhysicalPointToContinuousIndex(world.tolist())
         assert np.min(index) > -1e-4
         assert np.all(np.array(index) < np.array(field.GetSize()) - 1 + 1e-4)
+
+
+def test_a_mask_without_a_place_keeps_the_tissues_of_the_first_glance(tmp_path, monkeypatch):
+    """Three voxels: slabs of the first glance say white, grey and fluid."""
+    monkeypatch.chdir(tmp_path)
+    affine = np.diag([0.3, 0.3, 1.0, 1.0])
+    mask = np.zeros((24, 20, 4), np.uint8)
+    mask[12, 10, :3] = 1
+    for name, content in (('head', np.ones(mask.shape, np.float32)), ('mask', mask)):
+        nib.save(nib.Nifti1Image(content, affine), f'{name}.nii')
+    pose = Pose('rat', 0.3, 'k')
+    grid = pose.grid(mask.shape, affine)
+    first = np.zeros((4, 4, *grid.stack_shape[1:]), np.float32)
+    for n, shares in enumerate([(0.2, 0.8, 0, 0), (0, 0.25, 0.75, 0), (0.5, 0, 0.1, 0.4)]):
+        first[n] = np.array(shares)[:, None, None]
+    first[3, 0] = 1
+    slabs = [write_stack(first[k : k + 2], grid.affine, f'{k}.nii') for k in (0, 2)]
+    node = LookAgain(
+        in_file=str(tmp_path / 'head.nii'),
+        mask_file=str(tmp_path / 'mask.nii'),
+        weights=str(tmp_path / 'mask.nii'),
+        first_probabilities_stack=slabs,
+        pose=pose.to_plain(),
+    )
+    runtime = Bunch(cwd=str(tmp_path))
+    results = node._run_interface(runtime) and node._results
+    found = np.stack([voxels(path) for path in results['probsegs']], axis=-1)
+    expected = [(1, 0, 0), (0.25, 0.75, 0), (0, 0.2, 0.8)]
+    np.testing.assert_allclose(found[12, 10, :3], expected, atol=1e-5)
+    # In a file 1 is grey, 2 white, 3 fluid
+    assert voxels(results['dseg'])[12, 10].tolist() == [2, 1, 3, 0]
+    assert voxels(results['dseg']).sum() == 6
+    assert 'transform' not in results
+
+
+def test_how_well_the_transform_fits_is_told_to_a_thousandth(look):
+    out, _ = look()
+    told = json.loads(Path(out.transform_about).read_text())
+    assert list(told) == ['Atlas', 'MedianMisfitMillimetres']
+    assert told['MedianMisfitMillimetres'] == round(told['MedianMisfitMillimetres'], 3)
+    assert Path(out.regions_table).read_text().splitlines()[1].split('\t')[:2] == [
+        '5',
+        'all of a rat',
+    ]
+    composite = sitk.CompositeTransform(sitk.ReadTransform(out.transform))
+    field = sitk.DisplacementFieldTransform(composite.GetNthTransform(1)).GetDisplacementField()
+    assert field.GetSpacing() == pytest.approx((0.5,) * 3)

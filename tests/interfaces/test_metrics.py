@@ -81,3 +81,78 @@ def test_the_first_slice_of_a_table_is_the_most_posterior_one(
     slices = pd.read_csv(out.slices_file, sep='\t')
     brain = slices[slices['label'] == 'brain'].set_index('slice')['dsc']
     assert brain.tolist() == pytest.approx([2 / 3, 1, 1, 1], abs=1e-5)
+
+
+@pytest.fixture
+def scored(save, tmp_path, monkeypatch):
+    """Return a function that scores labels against themselves, but for what is given."""
+    monkeypatch.chdir(tmp_path)
+    truth = np.zeros((6, 5, 4), int)
+    truth[1:5, 1:4, 1:3] = 2
+    truth[2:4, 2, 1:3] = 1
+    truth[4, 3, 1:3] = 3
+
+    def score(table=None, brain=None, first=None, reference=None):
+        paths = {
+            'dseg': save(file_labels(truth), name='found_dseg.nii'),
+            'brain_mask': save(
+                (truth > 0) * np.uint8(7) if brain is None else brain, name='m.nii'
+            ),
+            'reference': save(
+                file_labels(truth) if reference is None else reference, name='truth.nii'
+            ),
+        }
+        if first is not None:
+            paths['first_probabilities'] = save(first.astype(np.float32), name='first.nii')
+        if table is not None:
+            paths['label_table'] = tmp_path / 'labels.tsv'
+            paths['label_table'].write_text(table)
+        pose = Pose('rat', 1.0, 'k').to_plain()
+        out = Metrics(**{name: str(p) for name, p in paths.items()}, pose=pose).run().outputs
+        return pd.read_csv(out.out_file, sep='\t').set_index('label'), out, truth
+
+    return score
+
+
+def test_rows_are_of_the_brain_and_then_of_the_tissues(scored):
+    rows, out, truth = scored()
+    assert list(rows.index) == ['brain', 'WM', 'GM', 'CSF']
+    assert rows['dsc'].tolist() == [1] * 4
+    assert 'dsc_first_glance' not in rows
+    slices = pd.read_csv(out.slices_file, sep='\t')
+    assert slices['label'].value_counts().to_dict() == dict.fromkeys(rows.index, 4)
+    stack, _ = read_stack(out.reference_stack)
+    assert [np.unique(one).tolist() for one in stack] == [[0], [0, 1, 2, 3], [0, 1, 2, 3], [0]]
+    assert (stack == 2).sum() == (truth == 2).sum()
+
+
+def test_against_a_brain_mask_the_brain_alone_is_scored(scored):
+    mask = np.zeros((6, 5, 4), np.uint8)
+    mask[1:5, 1:4, 1:3] = 1
+    rows, out, _ = scored(reference=mask)
+    assert list(rows.index) == ['brain']
+    assert set(pd.read_csv(out.slices_file, sep='\t')['label']) == {'brain'}
+
+
+def test_a_table_of_labels_that_is_given_says_what_they_are(scored):
+    """White and grey matter change places."""
+    rows, *_ = scored(table='index\tname\n1\tWM\n2\tGM\n3\tCSF\n')
+    assert rows.loc['CSF', 'dsc'] == rows.loc['brain', 'dsc'] == 1
+    assert rows.loc['WM', 'dsc'] == rows.loc['GM', 'dsc'] == 0
+
+
+@pytest.mark.parametrize(('background', 'dsc'), [(0.49, 1), (0.5, 0)])
+def test_what_is_as_likely_background_as_tissue_is_no_brain_of_the_first_glance(
+    scored, background, dsc
+):
+    _, _, truth = scored()
+    first = np.zeros((*truth.shape, 4))
+    first[..., 0] = np.where(truth > 0, background, 1)
+    for k in (1, 2, 3):
+        first[..., k] = (truth == k) * 0.51
+    rows, *_ = scored(first=first)
+    assert rows['dsc_first_glance'].tolist()[1:] == [1, 1, 1]
+    if dsc:
+        assert rows.loc['brain', 'dsc_first_glance'] == 1
+    else:
+        assert not rows.loc['brain', 'dsc_first_glance'] > 0

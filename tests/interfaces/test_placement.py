@@ -9,8 +9,9 @@ import pytest
 from scipy import ndimage
 
 from secondglance.files.stacks import read_stack, write_stack
+from secondglance.imaging.placement.donors import Donor, place_from_bank
 from secondglance.imaging.pose import Pose
-from secondglance.interfaces.placement import Place
+from secondglance.interfaces.placement import Place, placement_rows
 
 
 @pytest.mark.parametrize(('species', 'size'), [('rat', 1.0), ('mouse', 0.65)])
@@ -75,3 +76,58 @@ def test_the_offset_of_a_donor_is_in_millimetres_of_the_animal(
     told = json.loads(Path(found.outputs.donor).read_text())
     assert told['slices'] == [3, 4, 5, 6, 7, 8]
     assert told['offset_mm'] == pytest.approx(1.5 * size, abs=1e-5)
+
+
+@pytest.fixture
+def two_donors(rng, tmp_path, monkeypatch):
+    """The second donor is the subject, moved; masks are soft at their outlines."""
+    monkeypatch.chdir(tmp_path)
+    y, x = np.mgrid[:26, :28] - np.array([13, 14])[:, None, None]
+    away = np.stack([(y / 7) ** 2 + (x / 6) ** 2 - 0.03 * n for n in range(3)])
+    soft = np.clip(1.5 - away, 0, 1)
+    edges = [ndimage.gaussian_filter(rng.random(away.shape), (0, 1.5, 1.5)) * soft for _ in '12']
+    subject = ndimage.shift(edges[1], (0, 2, -3), order=0)
+    affine = np.diag([0.3, 0.3, 1.0, 1.0])
+    donors = [
+        (
+            write_stack(one.astype('f4'), affine, tmp_path / f'd{n}.nii'),
+            write_stack(soft.astype('f4'), affine, tmp_path / f'm{n}.nii'),
+        )
+        for n, one in enumerate(edges)
+    ]
+    stack = write_stack(subject.astype('f4'), affine, tmp_path / 'e.nii')
+    positions = np.arange(-1.0, 2)
+    bank = [Donor(one.astype('f4'), soft.astype('f4') >= 0.5, positions) for one in edges]
+    return stack, donors, bank, positions
+
+
+@pytest.mark.parametrize('similarity', [False, True])
+def test_the_table_and_stacks_are_those_of_the_placement(two_donors, similarity):
+    stack, donors, bank, positions = two_donors
+    given = {'donor_enhanced': [d for d, _ in donors], 'donor_masks': [m for _, m in donors]}
+    pose = Pose('rat', 0.3).to_plain()
+    node = Place(enhanced_stack=stack, **given, similarity=similarity, pose=pose)
+    out = node.run().outputs
+    found = place_from_bank(read_stack(stack)[0], positions, bank, similarity=similarity)
+    np.testing.assert_array_equal(read_stack(out.placed_stack)[0], found.mask)
+    kernels, _ = read_stack(out.kernel_stack)
+    np.testing.assert_allclose(kernels[:, 0], found.match.kernels, atol=1e-6)
+    np.testing.assert_array_equal(kernels[:, 1], found.match.mask)
+    told = json.loads(Path(out.donor).read_text())
+    assert told == {
+        'donor': 1,
+        'scores': found.match.scores,
+        'offset_mm': float(found.match.slices.offset_mm),
+        'scale': float(found.match.slices.scale),
+        'slices': found.match.slices.nearest.tolist(),
+        'in_plane_scale': found.match.scale,
+        'degrees': found.match.degrees,
+    }
+    assert told['scores'][1] > told['scores'][0]
+    table = pd.read_csv(out.placement, sep='\t')
+    rows = placement_rows(found, positions, 0.3)
+    assert list(table) == list(rows[0])
+    assert table['slice'].tolist() == [0, 1, 2]
+    assert table['donor'].tolist() == [1] * 3
+    for name in list(table)[1:]:
+        np.testing.assert_allclose(table[name].astype(float), [float(r[name]) for r in rows], 1e-4)

@@ -13,7 +13,11 @@ from scipy import ndimage
 from secondglance.files.gradient_table import read_bvals
 from secondglance.files.nifti import read_volume
 from secondglance.imaging.errors import InputError
-from secondglance.imaging.motion import residual_displacement, typical_volume
+from secondglance.imaging.motion import (
+    resample_motion,
+    residual_displacement,
+    typical_volume,
+)
 from secondglance.imaging.motion_correction import MotionEstimate
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.mcflirt import (
@@ -431,3 +435,45 @@ def test_an_engine_that_is_asked_for_is_taken_whatever_is_installed(monkeypatch,
     monkeypatch.setenv('FSLDIR', str(tmp_path))
     found = [resolve_engine(name) for name in ('auto', 'fsl', 'sitk', 'none')]
     assert found == ['fsl', 'fsl', 'sitk', 'none']
+
+
+@pytest.mark.parametrize(('text', 'version'), [('6.0.7\n', '6.0.7'), (None, 'unknown')])
+def test_the_version_of_fsl_goes_with_the_result(fake_fsl, series, tmp_path, text, version):
+    if text is not None:
+        (tmp_path / 'fsl' / 'etc').mkdir()
+        (tmp_path / 'fsl' / 'etc' / 'fslversion').write_text(text)
+    out = McflirtMotion(in_file=series, volumes=[0, 1, 2]).run().outputs
+    about = json.loads(Path(out.engine).read_text())
+    assert (about['engine'], about['engine_version']) == ('FSL MCFLIRT', version)
+
+
+def test_inside_a_region_mcflirt_gets_what_the_last_pass_left(fake_fsl, rng, tmp_path):
+    """Volumes where the estimate brings them, and nothing beyond a soft edge of one voxel."""
+    affine = np.diag([-0.25, 0.3, 0.9, 1.0])
+    volumes = rng.random((8, 9, 5, 3), dtype=np.float32)
+    region = np.zeros((8, 9, 5), bool)
+    region[2:6, 2:7, 1:4] = True
+    start = MotionEstimate(np.tile(np.eye(4), (3, 1, 1)), 2)
+    found = mcflirt_in_region(volumes, affine, tmp_path / 'work', start, region)
+    given = nib.load(tmp_path / 'work' / 'scaled.nii.gz')
+    # The second of two passes: by FSL's fake, volume 1 was moved once
+    once = start.matrices.copy()
+    once[1, :3, 3] = found.matrices[1, :3, 3] / 2
+    weight = ndimage.gaussian_filter(region.astype(np.float32), 1.0)[..., None]
+    expected = resample_motion(volumes, affine, once) * weight
+    np.testing.assert_allclose(given.get_fdata(), expected, atol=1e-4)
+    np.testing.assert_allclose(given.affine, np.diag([-2.5, 3, 9, 1]), rtol=1e-6)
+    assert found.reference == 2
+    assert '-refvol 2' in (tmp_path / 'record').read_text()
+
+
+def test_a_type_of_output_that_is_set_is_kept(fake_fsl, series, tmp_path, monkeypatch):
+    monkeypatch.setenv('FSLOUTPUTTYPE', 'NIFTI')
+    (tmp_path / 'fsl/bin/mcflirt').write_text(
+        FAKE.replace("' '.join(sys.argv[1:])", "os.environ['FSLOUTPUTTYPE']")
+    )
+    McflirtMotion(in_file=series, volumes=[0, 1, 2]).run()
+    assert fake_fsl.read_text() == 'NIFTI'
+    monkeypatch.delenv('FSLOUTPUTTYPE')
+    McflirtMotion(in_file=series, volumes=[0, 1, 2]).run()
+    assert fake_fsl.read_text() == 'NIFTI_GZ'

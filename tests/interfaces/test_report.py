@@ -1,16 +1,19 @@
 """The report is made of the files that it is given, each where it belongs."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from secondglance import __version__
 from secondglance.files.stacks import write_stack
 from secondglance.files.tables import write_tsv
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.report import Report
 from secondglance.pipelines.settings import Method
 from secondglance.reports import figures, render
+from secondglance.reports.citations import bibtex, citation_text
 
 SHAPE = (4, 32, 32)
 POSE = Pose('rat', 0.3, 'k')
@@ -207,3 +210,57 @@ def test_versions_are_those_of_the_libraries_and_one_that_is_missing_is_said(rep
     data, page = report()
     assert data.versions['numpy'] == np.__version__
     assert 'no-such-library not installed' in page
+
+
+def test_pages_figures_and_citations_are_named_and_written_in_full(given, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, 'PICTURE_WIDTH', 200)
+    monkeypatch.chdir(tmp_path)
+    shown = []
+    real = render.render_report
+    monkeypatch.setattr(
+        render, 'render_report', lambda data, *a: (shown.append(data), real(data, *a))
+    )
+    out = Report(**given, suffix='T2w').run(cwd=str(tmp_path)).outputs
+    (data,) = shown
+    assert out.out_file == str(tmp_path / 'sub-01_dwi.html')
+    assert out.figures == str(tmp_path / 'figures')
+    assert list((tmp_path / 'figures').iterdir())
+    assert out.warnings == data.warnings
+    assert (data.title, data.source) == ('sub-01_dwi', '/data/sub-01_dwi.nii.gz')
+    assert Path(out.citation_md).read_text() == citation_text(data.methods)
+    assert Path(out.citation_bib).read_text() == bibtex(data.methods, __version__)
+    assert data.versions['secondglance'] == __version__
+    # What the volumes are called depends on the suffix
+    assert data.image_name == 'Mean of 3 volumes'
+    assert list(data.volumes[0]) == [
+        *('label', 'voxels', 'volume_mm3', 'volume_from_fractions_mm3'),
+    ]
+    assert data.lognormal['best'] == ['lognormal'] * 4
+
+
+def test_pixels_that_are_half_brain_are_brain(report, given, stacks, tmp_path):
+    half = np.where(stacks['mask_stack'] > 0, 0.5, 0.499).astype(np.float32)
+    affine = POSE.grid((32, 32, 4), np.diag([0.3, 0.3, 1, 1])).affine
+    given['mask_stack'] = write_stack(half, affine, tmp_path / 'half.nii')
+    given['placed_stack'] = write_stack(half, affine, tmp_path / 'half_placed.nii')
+    data, _ = report()
+    np.testing.assert_array_equal(data.mask, stacks['mask_stack'] > 0)
+    np.testing.assert_array_equal(data.placed, stacks['mask_stack'] > 0)
+
+
+@pytest.mark.parametrize('case', ['no engine', 'nothing moved'])
+def test_without_a_correction_nothing_is_shown_before_and_after(
+    report, given, rng, save, tmp_path, case
+):
+    affine = np.diag([0.3, 0.3, 1, 1])
+    path = str(save(rng.random((32, 32, 4, 4), dtype=np.float32), affine, 'b0.nii'))
+    engine = json.loads(Path(given['engine']).read_text())
+    if case == 'no engine':
+        engine['engine'] = 'none: one volume'
+    else:
+        still = dict.fromkeys([*(f'trans_{a}' for a in 'xyz'), *(f'rot_{a}' for a in 'xyz')], 0.0)
+        rows = [{'volume': 0, **still, 'framewise_displacement': None, 'excluded': None}]
+        given['confounds'] = write_tsv(rows, str(tmp_path / 'still.tsv'))
+    (tmp_path / 'engine.json').write_text(json.dumps(engine))
+    data, _ = report(b0_uncorrected=path, b0_series=path)
+    assert data.compared == {}

@@ -6,9 +6,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from nipype.interfaces.base import isdefined
 
 from secondglance.files.gradient_table import read_bvecs
 from secondglance.files.nifti_header import mark_scale, scale_of
+from secondglance.imaging.coil_field import remove_field
 from secondglance.imaging.errors import InputError
 from secondglance.interfaces.series import BrainImage, CorrectSeries
 
@@ -134,3 +136,91 @@ def test_the_time_between_volumes_and_the_scale_of_the_header_are_kept(inputs, t
     # Matrices are in the animal's own mm: the quarter turn as it was given
     np.testing.assert_allclose(about['MotionMatrices'][1][0], [0, -1, 0, 0], atol=1e-9)
     np.testing.assert_allclose(corrected.dataobj[..., 1], still, atol=0.05)
+
+
+@pytest.mark.parametrize(('threshold', 'given'), [(20.0, True), (19.9, False)])
+def test_a_volume_is_weighted_above_the_threshold_alone(inputs, tmp_path, threshold, given):
+    _, files = inputs
+    (tmp_path / 'a.bval').write_text('0 20 1000 1000\n')
+    matrix = json.loads((tmp_path / 'hmc.json').read_text())['matrices'][1]
+    found = CorrectSeries(threshold=threshold, **files).run(cwd=str(tmp_path)).outputs
+    matrices = json.loads(Path(found.about).read_text())['MotionMatrices']
+    assert np.allclose(matrices[1], matrix, atol=1e-9) == given
+
+
+def test_without_b_values_no_volume_is_weighted(inputs, tmp_path):
+    """Volumes between known ones move as these; there are no gradients to turn."""
+    still, files = inputs
+    del files['bval_file'], files['bvec_file']
+    found = CorrectSeries(**files).run(cwd=str(tmp_path)).outputs
+    for t in range(4):
+        np.testing.assert_allclose(nib.load(found.out_file).dataobj[..., t], still, atol=0.05)
+    assert not isdefined(found.bval_file)
+    assert not isdefined(found.bvec_file)
+
+
+def test_every_file_beside_a_series_is_written_to_the_letter(inputs, tmp_path):
+    _, files = inputs
+    (tmp_path / 'a.bval').write_text('0, 0, 1000.5, 1e3')
+    found = CorrectSeries(estimate=False, **files).run(cwd=str(tmp_path)).outputs
+    assert Path(found.bval_file).read_text() == '0 0 1000.5 1000\n'
+    lines = Path(found.bvec_file).read_text().splitlines()
+    assert [len(line.split()) for line in lines] == [4, 4, 4]
+    decimals = {len(word.split('.')[1]) for line in lines for word in line.split()}
+    assert decimals == {8}
+    about = json.loads(Path(found.about).read_text())
+    assert list(about) == ['Millimetres', 'HeaderScale', 'MotionMatrices']
+    assert about['HeaderScale'] == 1
+    told = json.loads((tmp_path / 'hmc.json').read_text())['matrices']
+    np.testing.assert_allclose(about['MotionMatrices'][1], told[1], atol=1e-9)
+    names = [Path(getattr(found, name)).name for name in ('out_file', 'about', 'bvec_file')]
+    assert names == ['sub-1_dwi_preproc.nii', 'sub-1_dwi_preproc.json', 'sub-1_dwi_preproc.bvec']
+
+
+def test_matrices_have_nine_decimals(inputs, tmp_path):
+    _, files = inputs
+    told = json.loads((tmp_path / 'hmc.json').read_text())
+    told['matrices'][0][0][3] = 0.1234567891234
+    (tmp_path / 'hmc.json').write_text(json.dumps(told))
+    found = CorrectSeries(estimate=False, **files).run(cwd=str(tmp_path)).outputs
+    assert json.loads(Path(found.about).read_text())['MotionMatrices'][0][0][3] == 0.123456789
+
+
+@pytest.mark.parametrize('n', [1, 2])
+def test_the_fourth_size_is_that_of_a_series_alone(inputs, save, tmp_path, n):
+    """Of one volume in three axes pixdim[4] says nothing."""
+    still, files = inputs
+    voxels = still if n == 1 else np.stack([still] * n, -1)
+    image = nib.Nifti1Image(voxels, nib.load(files['mean_file']).affine)
+    image.header['pixdim'][4] = 7
+    nib.save(image, tmp_path / 'scan.nii')
+    told = {'volumes': list(range(n)), 'matrices': [np.eye(4).tolist()] * n}
+    (tmp_path / 'one.json').write_text(json.dumps(told))
+    node = CorrectSeries(
+        in_file=str(tmp_path / 'scan.nii'),
+        mean_file=files['mean_file'],
+        transforms=str(tmp_path / 'one.json'),
+    )
+    header = nib.load(node.run(cwd=str(tmp_path)).outputs.out_file).header
+    assert header['pixdim'][4] == (1 if n == 1 else 7)
+
+
+def test_the_field_of_the_coil_is_removed_by_sizes_in_the_animals_millimetres(
+    rng, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    i, j, k = np.indices((16, 14, 6))
+    mask = ((i - 8) / 6) ** 2 + ((j - 7) / 5) ** 2 + ((k - 2.5) / 3) ** 2 < 1
+    head = ((100 + 20 * rng.random(mask.shape)) * np.exp(0.06 * i)).astype(np.float32)
+    sizes = np.array([0.8, 0.9, 1.3])
+    expected = remove_field(head, mask, sizes)
+    files = {}
+    for name, voxels in (('in_file', head), ('mask_file', mask.astype(np.uint8) * 2)):
+        image = nib.Nifti1Image(voxels, np.diag([*sizes * 10, 1]))
+        mark_scale(image.header, 10)
+        files[name] = str(tmp_path / f'{name}.nii')
+        nib.save(image, files[name])
+    found = nib.load(BrainImage(**files).run().outputs.out_file)
+    np.testing.assert_allclose(found.get_fdata(), expected, rtol=1e-4)
+    assert Path(found.get_filename()).name == 'in_file_brain.nii'
+    assert np.abs(expected - np.where(mask, head, 0)).max() > 1

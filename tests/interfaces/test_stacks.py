@@ -1,11 +1,20 @@
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
+from nipype.interfaces.base import Bunch
 
 from secondglance.files.stacks import read_stack, write_stack
 from secondglance.imaging.placement.correlation import centre_on
 from secondglance.imaging.pose import Pose
-from secondglance.interfaces.stacks import ToNative, ToSlabs, join_slabs
+from secondglance.interfaces.stacks import (
+    ToNative,
+    ToSlabs,
+    in_cwd,
+    join_slabs,
+    read_head_stack,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +96,87 @@ def test_frame_is_centred_on_the_mask_and_loses_none_of_it():
     assert moved.sum() == mask.sum()
     assert np.argwhere(moved[0]).mean(0).tolist() == [6.5, 7.5]
     assert moved_values.sum() == values.sum()
+
+
+GRID = np.diag([0.3, 0.3, 1.0, 1.0])
+POSE = Pose('rat', 0.3, 'k')
+"""Pixels are voxels: nothing is resampled."""
+
+
+@pytest.mark.parametrize(
+    ('values', 'threshold', 'found'),
+    [
+        ([0.25, 0.5, 0.75], 0.5, [0, 1, 1]),
+        ([0.25, 0.5, 0.75], 0.75, [0, 0, 1]),
+        ([-2, -1, 0.5], -1.0, [0, 1, 1]),
+    ],
+)
+def test_a_mask_is_what_is_at_or_above_the_threshold(save, values, threshold, found):
+    like = save(np.zeros((24, 20, 3), np.float32), GRID)
+    grid = POSE.grid((24, 20, 3), GRID)
+    stack = np.ones(grid.stack_shape, np.float32) * np.array(values, np.float32)[:, None, None]
+    path = write_stack(stack, grid.affine, 'values.nii')
+    node = ToNative(in_files=[path], like=like, threshold=threshold, pose=POSE.to_plain())
+    out = nib.load(node.run().outputs.out_file)
+    assert out.get_data_dtype() == np.uint8
+    assert np.asarray(out.dataobj)[12, 10].tolist() == found
+    without = ToNative(in_files=[path], like=like, pose=POSE.to_plain()).run().outputs.out_file
+    np.testing.assert_allclose(nib.load(without).dataobj[12, 10], values)
+
+
+def test_slabs_come_back_as_the_stack_that_they_are_of(save, rng):
+    """Also of several channels, in their order."""
+    like = save(np.zeros((24, 20, 5), np.float32), GRID)
+    grid = POSE.grid((24, 20, 5), GRID)
+    n, h, w = grid.stack_shape
+    stack = rng.random((n, 4, h, w), dtype=np.float32)
+    parts = [slice(0, 2), slice(2, 3), slice(3, 5)]
+    slabs = [write_stack(stack[p], grid.affine, f'{p.start}.nii') for p in parts]
+    found = ToNative(in_files=slabs, like=like, pose=POSE.to_plain()).run().outputs.out_file
+    assert nib.load(found).shape == (24, 20, 5, 4)
+    np.testing.assert_allclose(nib.load(found).get_fdata(), grid.to_native(stack), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('options', 'sizes'),
+    [
+        ({}, [5]),
+        ({'n_slabs': 3}, [2, 2, 1]),
+        ({'n_slabs': 4}, [2, 2, 1]),
+        ({'n_slabs': 5}, [1] * 5),
+        ({'n_slabs': 6}, [1] * 5),
+        ({'slices_per_job': 5}, [5]),
+        ({'slices_per_job': 9}, [5]),
+        ({'slices_per_job': 1, 'n_slabs': 2}, [1] * 5),
+        ({'slices_per_job': 4, 'n_slabs': 5}, [4, 1]),
+    ],
+)
+def test_slabs_have_their_slices_in_order_and_none_is_empty(save, rng, options, sizes):
+    path = save(rng.random((24, 20, 5), dtype=np.float32), GRID, 'a.nii')
+    found = ToSlabs(in_file=path, pose=POSE.to_plain(), **options).run().outputs
+    slabs = [found.slabs] if isinstance(found.slabs, str) else found.slabs
+    assert [nib.load(slab).shape[2] for slab in slabs] == sizes
+    firsts = np.cumsum([0, *sizes[:-1]])
+    assert [Path(slab).name for slab in slabs] == [f'a_slab-{n:04d}.nii' for n in firsts]
+    assert Path(found.stack).name == 'a_stack.nii'
+
+
+@pytest.mark.parametrize(
+    ('ext', 'name'), [(None, 'scan_x.nii'), ('.tsv', 'scan_x.tsv'), ('', 'scan_x.nii')]
+)
+def test_a_new_file_lies_in_the_nodes_folder_under_the_name_of_its_source(tmp_path, ext, name):
+    runtime = Bunch(cwd=str(tmp_path / 'node'))
+    assert in_cwd(tmp_path / 'in' / 'scan.nii.gz', runtime, '_x', ext) == f'{tmp_path}/node/{name}'
+
+
+@pytest.mark.parametrize(('species', 'size'), [('rat', 1.0), ('mouse', 0.65)])
+def test_a_stack_is_read_in_the_size_of_a_rat(rng, tmp_path, species, size):
+    stack = rng.random((4, 6, 5), dtype=np.float32)
+    affine = np.array([[0, -0.3, 0, 1], [0.3, 0, 0, 2], [0, 0, 1.2, 3], [0, 0, 0, 1]])
+    path = write_stack(stack, affine, tmp_path / 'a.nii')
+    head, found = read_head_stack(path, species)
+    np.testing.assert_array_equal(head.images, stack)
+    np.testing.assert_allclose(found, affine, atol=1e-6)
+    assert head.spacing == pytest.approx(0.3 / size)
+    np.testing.assert_allclose(head.positions, np.array([-1.8, -0.6, 0.6, 1.8]) / size, rtol=1e-6)
+    assert head.labels is None

@@ -1,0 +1,55 @@
+"""Each option of the pose reaches its estimate (`interfaces.pose`)."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from secondglance.files.nifti_header import mark_scale
+from secondglance.interfaces.pose import EstimatePose
+from secondglance.models.pose import estimate_pose
+from secondglance.models.weights import default_weights, load_weights
+
+AFFINE = np.diag([1.1, 1.2, 1.0, 1])
+
+
+@pytest.fixture(scope='module')
+def head(tmp_path_factory):
+    """A head of 11 × 9 × 8 mm in a header of lengths ten times too large."""
+    rng = np.random.default_rng(3)
+    i, j, k = np.indices((12, 10, 11))
+    inside = ((i - 6) / 5) ** 2 + ((j - 4) / 4) ** 2 + ((k - 5) / 4) ** 2 < 1
+    voxels = (rng.rayleigh(3, inside.shape) + inside * (80 + i - 2 * k)).astype(np.float32)
+    image = nib.Nifti1Image(voxels, np.diag([10, 10, 10, 1]) @ AFFINE)
+    mark_scale(image.header, 10)
+    path = tmp_path_factory.mktemp('head') / 'head.nii'
+    nib.save(image, path)
+    return path, voxels
+
+
+@pytest.mark.parametrize(
+    ('species', 'turn', 'axis'),
+    [('auto', 'auto', 'k'), ('mouse', 'auto', 'i'), ('auto', '90', 'auto')],
+)
+def test_what_is_known_is_taken_and_the_rest_estimated(head, species, turn, axis):
+    path, voxels = head
+    asked = {'species': species, 'turn': turn, 'slice_axis': axis}
+    found = EstimatePose(in_file=str(path), weights=str(default_weights()), **asked).run().outputs
+    expected = estimate_pose(
+        load_weights(default_weights()),
+        voxels,
+        AFFINE,
+        species=species,
+        quarter_turns={'auto': None, '90': 1}[turn],
+        slice_axis=axis,
+    ).to_plain()
+    assert found.pose['spacing'] == pytest.approx(expected.pop('spacing'), rel=1e-5)
+    assert {name: found.pose[name] for name in expected} == expected
+    if turn != 'auto':
+        assert found.pose['quarter_turns'] == int(turn) // 90
+
+
+@pytest.mark.parametrize(('turn', 'quarters'), [('0', 0), ('90', 1), ('180', 2), ('270', 3)])
+def test_degrees_are_quarter_turns(head, turn, quarters):
+    given = {'species': 'rat', 'turn': turn}
+    node = EstimatePose(in_file=str(head[0]), weights=str(default_weights()), **given)
+    assert node.run().outputs.pose['quarter_turns'] == quarters
