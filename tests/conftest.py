@@ -2,6 +2,7 @@
 
 import dataclasses
 import doctest
+import fcntl
 import functools
 import gc
 import importlib
@@ -82,11 +83,19 @@ def rat_atlas():
 
 @pytest.fixture(scope='session')
 def example(tmp_path_factory) -> Path:
-    """Make the example data set, once, in a folder with a space in its name."""
+    """Make the example data set, once for all processes, in a folder with a space in its name."""
     from secondglance.commands.simulate import make_example
 
-    folder = tmp_path_factory.mktemp('a data set') / 'example'
-    make_example(folder)
+    base = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        base = base.parent
+    folder = base / 'a data set' / 'example'
+    folder.parent.mkdir(exist_ok=True)
+    with (base / 'example.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make_example(folder.with_name('partial'))
+            folder.with_name('partial').rename(folder)
     return folder
 
 
