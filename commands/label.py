@@ -65,8 +65,6 @@ def main(args: argparse.Namespace) -> int:
     from secondglance.files.bids import find_scans, find_subjects
     from secondglance.models.labelling.ants_registration import import_ants
 
-    # Before anything is read: without ANTs nothing can be done
-    import_ants()
     folder = args.masks or args.bids_dir / 'derivatives' / 'reference'
     output_dir = args.output_dir or args.bids_dir / 'derivatives' / 'reference'
     scans: list[Scan] = []
@@ -85,6 +83,8 @@ def main(args: argparse.Namespace) -> int:
             f'No …_{args.suffix} image in {args.bids_dir} has a …_desc-brain_mask in {folder}: '
             'are --suffix and --masks right?'
         )
+    # Takes seconds, and without it nothing can be done: after what is wrong at once, before voxels
+    import_ants()
     failed = 0
     for scan, mask in follow(masked, 'scan', named=lambda pair: pair[0].name):
         try:
