@@ -1,6 +1,7 @@
 """Each field of a NIfTI header that is read, at its limits, in both byte orders."""
 
 import gzip
+import itertools
 import re
 import struct
 
@@ -51,15 +52,14 @@ def read(tmp_path):
 KINDS = ('u1', 'i1', 'i2', 'u2', 'i4', 'u4', 'i8', 'u8', 'f4', 'f8', 'c8', 'c16')
 
 
-@pytest.mark.parametrize('order', ['<', '>'])
-@pytest.mark.parametrize('image', [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize('kind', KINDS)
-def test_every_type_is_read_in_both_byte_orders(read, order, image, kind):
-    found, voxels = read(content_of(order=order, kind=kind, image=image))
-    assert voxels.dtype == np.float32
-    np.testing.assert_array_equal(voxels, VOXELS)
-    np.testing.assert_allclose(found.affine, AFFINE, rtol=1e-6)
-    assert [bool(note) for note in reading_notes(found)] == ([True] if kind[0] == 'c' else [])
+def test_every_type_is_read_in_both_byte_orders(read, kind):
+    for image, order in itertools.product((nib.Nifti1Image, nib.Nifti2Image), '<>'):
+        found, voxels = read(content_of(order=order, kind=kind, image=image))
+        assert voxels.dtype == np.float32
+        np.testing.assert_array_equal(voxels, VOXELS)
+        np.testing.assert_allclose(found.affine, AFFINE, rtol=1e-6)
+        assert len(reading_notes(found)) == (kind[0] == 'c')
 
 
 def test_what_is_wider_than_sixteen_bytes_a_voxel_is_refused(read):
@@ -149,25 +149,25 @@ def test_other_fields_of_pixdim_may_be_anything(read):
 
 
 @pytest.mark.parametrize('sform', [0, 1, 2, 3, 4])
-@pytest.mark.parametrize('qform', [0, 1, 2, 3, 4])
-def test_a_quaternion_must_be_a_rotation_where_it_alone_says_the_place(read, sform, qform):
-    content = content_of(sform_code=sform, qform_code=qform, quatern_b=1, quatern_c=1)
-    if qform and not sform:
-        with pytest.raises(InputError, match='a quaternion of 1, 1, 0, which is no rotation'):
-            read(content)
-    else:
-        affine = AFFINE if sform else nib.Nifti1Image.from_bytes(content).header.get_base_affine()
+def test_a_quaternion_must_be_a_rotation_where_it_alone_says_the_place(read, sform):
+    for qform in range(5):
+        content = content_of(sform_code=sform, qform_code=qform, quatern_b=1, quatern_c=1)
+        if qform and not sform:
+            with pytest.raises(InputError, match='a quaternion of 1, 1, 0, which is no rotation'):
+                read(content)
+            continue
+        header = nib.Nifti1Image.from_bytes(content).header
+        affine = AFFINE if sform else header.get_base_affine()
         np.testing.assert_allclose(read(content)[0].affine, affine, rtol=1e-6)
 
 
 @pytest.mark.parametrize('sform', [0, 1, 2, 3, 4])
-@pytest.mark.parametrize('qform', [0, 1, 2, 3, 4])
-def test_the_sform_counts_more_than_the_qform(read, sform, qform):
+def test_the_sform_counts_more_than_the_qform(read, sform):
     """A half turn about x, by hand: y and z point the other way."""
     place = dict(zip(('qoffset_x', 'qoffset_y', 'qoffset_z'), (7, 8, 9), strict=True))
-    image, _ = read(content_of(sform_code=sform, qform_code=qform, quatern_b=1, **place))
     turned = np.array([[0.2, 0, 0, 7], [0, -0.3, 0, 8], [0, 0, -0.9, 9], [0, 0, 0, 1]])
-    if sform or qform:
+    for qform in range(0 if sform else 1, 5):
+        image, _ = read(content_of(sform_code=sform, qform_code=qform, quatern_b=1, **place))
         np.testing.assert_allclose(image.affine, AFFINE if sform else turned, atol=1e-6)
 
 

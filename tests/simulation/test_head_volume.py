@@ -25,8 +25,12 @@ def scan(head, motion=STILL, b=0.0, **options):
 
 
 def test_a_seed_is_an_animal(heads):
-    again = simulate_head(*read_maps(), np.random.default_rng(1))
-    np.testing.assert_array_equal(again.labels, heads[0].labels)
+    maps, small = read_maps(), (32, 32, 20)
+    one, again, other = (
+        simulate_head(*maps, np.random.default_rng(seed), shape=small) for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(again.labels, one.labels)
+    assert (one.labels != other.labels).any()
     assert (heads[0].labels != heads[1].labels).mean() > 0.02
 
 
