@@ -69,7 +69,8 @@ def lognormal_fit(saliency: ArrayLike) -> LognormalFit:
     for index, slice_ in enumerate(magnitude):
         values = slice_[slice_ > 0]
         logarithm = np.log(values)
-        if len(values) < LEAST_VALUES or not logarithm.std() > 0:
+        # The deviation of equal values need not be zero to the last digit
+        if len(values) < LEAST_VALUES or not np.ptp(logarithm) > 0:
             continue
         mu[index], sigma[index] = logarithm.mean(), logarithm.std()
         z = (logarithm - mu[index]) / sigma[index]

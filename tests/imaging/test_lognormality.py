@@ -27,6 +27,14 @@ def test_empty_slice_has_no_fit():
     assert np.isnan(fit.mu[0])
 
 
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('value', [1.0, 0.1, 3.0, 1e-7])
+def test_a_slice_of_one_value_has_no_fit(value):
+    fit = lognormal_fit(np.full((1, 23, 31), value))
+    assert np.isnan([fit.mu[0], fit.sigma[0], fit.aic['weibull'][0]]).all()
+    assert fit.best() == ['']
+
+
 def test_anderson_darling_is_scipys(rng):
     values = np.abs(rng.normal(size=(1, 30, 30)))
     log = np.log(values.ravel())
