@@ -1,5 +1,6 @@
 """Fixtures that several folders share."""
 
+import ast
 import dataclasses
 import doctest
 import fcntl
@@ -250,6 +251,25 @@ def recorded(request):
         assert list(apart(found, records_of(file)[key], tolerance, pixels)) == []
 
     return compare
+
+
+@pytest.fixture
+def changeable():
+    """Return a function that names the dataclasses of a sub-package that are not frozen."""
+
+    def name_all(package):
+        folder = Path(importlib.import_module(f'secondglance.{package}').__file__).parent
+        decorated = [
+            (node.name, ast.unparse(decorator))
+            for path in folder.rglob('*.py')
+            for node in ast.walk(ast.parse(path.read_text(encoding='utf-8')))
+            if isinstance(node, ast.ClassDef)
+            for decorator in node.decorator_list
+        ]
+        assert any(how == 'dataclass(frozen=True)' for _, how in decorated)
+        return {name for name, how in decorated if 'dataclass' in how and 'frozen=True' not in how}
+
+    return name_all
 
 
 @pytest.fixture
