@@ -230,6 +230,7 @@ def test_fine_registration(recorded, head, series, region, most, odd):
     start = rigid([0.5, 0.5, -0.5], [0.1, -0.1, 0.1], centre)
     whole = FineModel(head, SIZE, centre, most, odd=odd)
     within = FineModel(head, SIZE, centre, most, region, odd)
+    tiny = FineModel(head, SIZE, centre, most, region & (np.indices(head.shape)[0] < 6), odd)
     slab = FineModel(head[..., :1], SIZE, centre, most, odd=odd)
     halves = series[..., 2].copy()
     halves[:, :, 4:] = np.roll(halves, 1, axis=0)[:, :, 4:]
@@ -246,6 +247,7 @@ def test_fine_registration(recorded, head, series, region, most, odd):
             'upside down': whole.align(-series[..., 1], start),
             'far': whole.align(series[..., 1], rigid([0, 0, 0], [0, 0, 30.0])),
             'none': whole.align(0 * head, start),
+            'few voxels': tiny.align(series[..., 1], start),
             'parts': [
                 [model.parts_moved(v, pull, axis) for axis in range(3)]
                 for v in (halves, every)

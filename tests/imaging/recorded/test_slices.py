@@ -53,14 +53,19 @@ def test_stacks_of_other_orders_of_axes(recorded, head, affine, turned, said):
             shown = other @ np.diag([*(size / np.linalg.norm(other[:3, :3], axis=0)), 1])
             grid = slice_grid(volume.shape, shown, size)
             found[f'{name} {size}'] = [grid, grid.to_stack(volume)]
-        grid = slice_grid(volume.shape, other, 0.31)
-        found[name] = [grid, grid.to_stack(volume), edge_letters(grid.affine)]
+        other_grid = slice_grid(volume.shape, other, 0.31)
+        letters = edge_letters(other_grid.affine)
+        found[name] = [other_grid, other_grid.to_stack(volume), letters]
+    whole = np.diag([0.3, 1.1, -0.3, 1])
+    whole[:3, 3] = -4.65, 2, 4.65
+    grid = slice_grid((32, 6, 32), whole, 0.3)
+    found['whole blocks'] = [grid, grid.to_stack(np.arange(6144.0).reshape(32, 6, 32))]
     found['flat'] = said(slice_grid, (3, 4, 5), np.diag([1, 0, 1, 1]), 1)
     found['none'] = said(slice_grid, (3, 4, 5), np.eye(4), 0)
     found['long'] = said(slice_grid, (300, 400, 50), np.diag([5, 8, 30, 1]), 0.1)
-    found['order'] = said(grid.to_stack, volume, 2)
-    found['other'] = said(grid.to_stack, volume[1:])
-    found['other back'] = said(grid.to_native, volume)
+    found['order'] = said(other_grid.to_stack, volume, 2)
+    found['other'] = said(other_grid.to_stack, volume[1:])
+    found['other back'] = said(other_grid.to_native, volume)
     recorded(found)
 
 
@@ -146,12 +151,24 @@ def images(head):
 
 
 def test_heads_in_slices(recorded, images):
+    rng = np.random.default_rng(8)
+    # Even air, that of little contrast, and air that is uneven
+    shape = images[0].shape
+    surroundings = [
+        rng.normal(18, 0.6, shape),
+        rng.normal(45, 1, shape),
+        8 + 0.5 * np.indices(shape)[1],
+    ]
     recorded(
         {
             'pixels': [head_pixels(image) for image in images],
             'mask': head_mask(images),
             'alone': [head_mask(image[None]).sum() for image in images],
             'near': near_head(images),
+            'in emptiness': [
+                head_pixels(np.pad(np.where(plain > 40, plain, air), 30))
+                for plain, air in zip([images[0]] * 3, surroundings, strict=True)
+            ],
             'brighter': head_mask(images.astype(np.float32) * 1000),
         },
         pixels=2,

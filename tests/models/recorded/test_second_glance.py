@@ -63,12 +63,17 @@ def test_values_inside_brains_and_between_slices(recorded, shaded):
     stack = np.clip(stack, 0, None)
     stack[0, 10:14, 20:24] = 2000
     tiny = share * (np.indices(share.shape)[1] == 19) * (np.indices(share.shape)[2] < 21)
+    _, h, w = np.indices(share.shape)
+    noise = 2e-6 * np.random.default_rng(5).normal(size=share.shape)
+    noise[:, ::5, ::3] *= 4
+    smooth = 90 * np.exp(0.02 * (h - 19) - 0.01 * (w - 22) + noise)
     where = np.array([-3.6, -3.4, -2.2, 0, 0.4, 3.3, 3.5])
     recorded(
         {
             'whole': normalise_inside(stack, share, POSITIONS),
             'tiny': normalise_inside(stack, tiny, POSITIONS),
             'soft': normalise_inside(stack, 0.5 * share, POSITIONS),
+            'smooth': normalise_inside(smooth, share, POSITIONS),
             'even': normalise_inside(0 * stack + 3, share, POSITIONS),
             'none': normalise_inside(stack, 0 * share, POSITIONS),
             'many': normalise_inside(
@@ -115,6 +120,9 @@ def test_second_glances(recorded, network, atlas, shaded, species, mirror):
 @pytest.mark.parametrize('pose', [Pose('rat', 0.3), Pose('mouse', 0.2, 'j', 3)])
 def test_second_glances_at_volumes(recorded, network, atlas, scan, pose):
     voxels, brain, affine = scan
+    brain = brain.copy()
+    # Crumbs that a coarser stack does not hold
+    brain[4:9:2, 2, 5:40:7] = True
     found = glance_at_volume(voxels, brain, affine, pose, network, atlas)
     recorded(
         {
