@@ -615,3 +615,20 @@ def test_a_start_that_fits_worse_than_no_motion_is_not_taken(rng):
     start = from_matvec(turn, centre - turn @ centre + [1, 0, 0])
     found = FineModel(fixed, size, centre).align(fixed, start)
     np.testing.assert_allclose(found, np.eye(4), atol=0.01)
+
+
+def test_each_volume_but_the_reference_is_brought_near_it_first(rng, monkeypatch):
+    phantom = Phantom(rng, oblique())
+    volumes = np.stack([phantom.scan(np.eye(4), rng, 30) for _ in range(3)], axis=-1)
+    near, brought = motion.coarse_pull, []
+
+    def place(volume):
+        return int(np.abs(volumes - volume[..., None]).sum(axis=(0, 1, 2)).argmin())
+
+    def noted(moving, fixed, *where):
+        brought.append([place(moving), place(fixed)])
+        return near(moving, fixed, *where)
+
+    monkeypatch.setattr(motion, 'coarse_pull', noted)
+    estimate_motion(volumes, phantom.affine, reference=1)
+    assert sorted(brought) == [[0, 1], [2, 1]]

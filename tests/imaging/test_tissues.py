@@ -72,6 +72,13 @@ def test_a_tissue_that_fills_no_voxel_by_itself_keeps_its_volume():
     assert share[found].min() > share[~found].max()
 
 
+def test_labels_of_exactly_the_least_share_are_enough():
+    """Of five voxels of white matter, four are whole ones: four fifths."""
+    fractions = np.array([[1.0, 0, 0]] * 4 + [[0.25, 0.75, 0]] * 4 + [[0, 1.0, 0]] * 20)
+    assert LEAST_LABELLED * fractions[:, 0].sum() == 4
+    assert label_tissues(fractions, np.ones(28, bool)).tolist() == [1] * 4 + [2] * 24
+
+
 def test_a_trace_everywhere_is_not_made_a_label():
     fractions = np.tile([0.0, 0.85, 0.15], (100, 1))
     assert 0.15 * MOST_ODDS < 0.85

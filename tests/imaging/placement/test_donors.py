@@ -15,6 +15,7 @@ from secondglance.imaging.placement.donors import (
     place_stack,
     surfaces_of,
 )
+from secondglance.imaging.placement.similarity import transform
 
 POSITIONS = np.arange(9.0) - 4
 
@@ -229,3 +230,20 @@ def test_a_mask_reaches_sixteen_pixels_beyond_the_head(rng):
     expected = np.zeros(mask.shape[1:], bool)
     expected[30 - 16 : 40 + 16, 27 - 16 : 37 + 16] = True
     np.testing.assert_array_equal(mask, np.broadcast_to(expected, mask.shape))
+
+
+def test_pixels_that_are_half_in_a_scaled_mask_are_in_it():
+    """At four fifths of its size, every second pixel of a mask's edge lies between two."""
+    enhanced = np.zeros((3, 41, 41), np.float32)
+    enhanced[:, 6:35, 6:35] = 0.2
+    for k in range(3):
+        enhanced[k, 8:33:4, 8 + k : 33 - k] = 1
+        enhanced[k, 8:33, [8 + k, 32 - k]] = 0.7
+    mask = np.zeros(enhanced.shape, bool)
+    mask[:, 8:33, 8:33] = True
+    donor = Donor(enhanced, mask, np.arange(3.0))
+    found = match_donors(transform(enhanced, 0.8, 0.0), np.arange(3.0), [donor], similarity=True)
+    assert (found.scale, found.degrees) == (0.8, 0.0)
+    scaled = transform(mask.astype(np.float32), 0.8, 0.0)
+    assert (scaled == 0.5).any()
+    np.testing.assert_array_equal(found.mask, scaled >= 0.5)

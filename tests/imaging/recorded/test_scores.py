@@ -123,7 +123,7 @@ def test_mixtures(recorded, head, labels):
             'once': tissue_mixture(voxels, mask, priors, n_iterations=1),
             'of one value': tissue_mixture(0 * voxels, mask, priors, n_iterations=2),
         },
-        tolerance=1e-5,
+        tolerance=1e-6,
     )
 
 
@@ -137,7 +137,7 @@ def test_a_coil_field_that_is_removed(recorded, head, labels):
             'thin': remove_field(shaded, mask & (z > 5), SIZE),
             'none': remove_field(shaded, mask & False, SIZE),
         },
-        tolerance=1e-3,
+        tolerance=1e-5,
     )
 
 

@@ -106,19 +106,19 @@ def made_head(size, seed):
 
 @pytest.fixture(scope='session')
 def head():
-    """A stack of 6 × 38 × 45."""
-    return made_head((6, 38, 45), 50)
+    """A stack of 6 × 30 × 34."""
+    return made_head((6, 30, 34), 50)
 
 
 @pytest.fixture(scope='session')
 def other():
-    """Another animal: a stack of 7 × 41 × 40."""
-    return made_head((7, 41, 40), 51)
+    """Another animal: a stack of 7 × 33 × 31."""
+    return made_head((7, 33, 31), 51)
 
 
 @pytest.fixture(scope='session')
 def scan(head):
-    """That stack as a volume that lies askew: voxels, brain, affine; (38, 6, 45)."""
+    """That stack as a volume that lies askew: voxels, brain, affine; (30, 6, 34)."""
     voxels, brain = (np.moveaxis(one, 0, 1)[:, ::-1, ::-1] for one in head)
     affine = np.array(
         [[0.3, 0.02, 0.01, -6], [-0.02, -1.1, 0, 3.2], [0, 0.03, -0.33, 7], [0, 0, 0, 1]]

@@ -38,17 +38,20 @@ from secondglance.models.segment import (
 
 @pytest.fixture(scope='module')
 def wide(head):
-    """Slices that are mostly air, one of them lost, and something small far from the head."""
-    stack = np.random.default_rng(0).rayleigh(3, (3, 186, 215))
-    stack[:, 88:126, 100:145] = head[0][1:4]
+    """Slices that are mostly air, one of them lost."""
+    stack = np.random.default_rng(0).rayleigh(3, (3, 178, 204))
+    stack[:, 88:118, 100:134] = head[0][1:4]
     stack[1] = 0
-    stack[:, 5:9, 190:194] = 150
     return stack
 
 
 def test_windows_and_batches(recorded, wide, head):
-    islands = np.roll(wide, (-60, 50), axis=(1, 2))
-    islands[:, 90:99, 10:22] = 160
+    # What is small beside the head does not matter, what is larger does
+    crumb = np.random.default_rng(1).rayleigh(3, (2, 246, 275))
+    crumb[:, 90:150, 105:173] = np.kron(head[0][2:4], np.ones((2, 2)))
+    crumb[:, 5:7, 10:12] = 150
+    island = crumb.copy()
+    island[:, 5:14, 255:267] = 160
     starts = []
     each_batch(lambda part: starts.append([part.start, part.stop]), 7, 'cpu', 3)
     padded, inside = pad_to_stride(torch.arange(35.0).reshape(1, 5, 7), 4)
@@ -56,7 +59,15 @@ def test_windows_and_batches(recorded, wide, head):
         {
             'windows': [
                 [[part.start, part.stop] for part in window_of_head(stack, stride)]
-                for stack in (wide, islands, wide[:, :150], wide[:, :, 90:], head[0], 0 * wide)
+                for stack in (
+                    wide,
+                    crumb,
+                    island,
+                    crumb[:, :200],
+                    wide[..., 90:],
+                    head[0],
+                    0 * wide,
+                )
                 for stride in (4, 16)
             ],
             'padded': padded.numpy(),
@@ -84,7 +95,7 @@ def test_first_glances(recorded, model, head, wide):
                 model, head[0], SaliencyOptions('gradient', 'GM', 2, 1.5, 0.7)
             ),
             'brain': brain_probability(predict(model, head[0]), head[0]),
-            'kept': remove_background(head[0], np.linspace(0, 1, head[0].size).reshape(6, 38, 45)),
+            'kept': remove_background(head[0], np.linspace(0, 1, head[0].size).reshape(6, 30, 34)),
         },
         tolerance=1e-4,
     )
@@ -116,7 +127,7 @@ def test_refinements(recorded, refinement, head, wide):
     lost[[1, 4]] = 7
     of = first, salient, placed
     positions = np.linspace(-2.6, 3.4, 6)
-    cut = np.s_[:, 88:126, 100:145]
+    cut = np.s_[:, 88:118, 100:134]
     far = [np.zeros(wide.shape) for _ in of]
     for one, values in zip(far, of, strict=True):
         one[cut] = values[1:4]
@@ -131,7 +142,7 @@ def test_refinements(recorded, refinement, head, wide):
             'one': refine(refinement, stack[3:4], *(v[3:4] for v in of), [0.5]),
             'none': refine(refinement, 0 * stack, *of, positions),
             'channels': refine_channels(refinement.net, channels),
-            'logits': refined_logits(refinement.net, torch.from_numpy(channels[..., :36, :44]))
+            'logits': refined_logits(refinement.net, torch.from_numpy(channels[..., :28, :32]))
             .detach()
             .numpy(),
         },
@@ -222,7 +233,7 @@ def test_second_looks(recorded, model, network, atlas, scan):
     pose = Pose('rat', 0.3, 'j', 1)
     grid = pose.grid(voxels.shape, affine)
     first = first_glance(model, grid.to_stack(voxels))
-    small = brain & (np.arange(6)[:, None] == 2) & (np.arange(45) < 14)
+    small = brain & (np.arange(6)[:, None] == 2) & (np.arange(34) < 12)
     found = {
         kind: look_again(
             kind,
