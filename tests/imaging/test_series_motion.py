@@ -102,6 +102,7 @@ def found(phantom):
     return series_motion(series, AFFINE, shells(bvals, bvals > 50), b0, matrices[b0], mean)
 
 
+@pytest.mark.slow
 def test_weighted_volumes_are_brought_to_the_b0_reference(phantom, found):
     _, _, _, matrices, white, _ = phantom
     points = nib.affines.apply_affine(AFFINE, np.argwhere(white))
@@ -121,6 +122,7 @@ def test_a_shell_without_signal_does_not_stop_the_next(rng):
     assert np.abs(found[3] - found[2]).max() < 0.01
 
 
+@pytest.mark.slow
 def test_fa_and_direction_of_a_phantom_are_right_after_motion(phantom, found):
     series, bvals, bvecs, _, white, fibre = phantom
     corrected = resample_motion(series, AFFINE, found)

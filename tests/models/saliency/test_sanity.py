@@ -30,6 +30,13 @@ def model():
 
 
 @pytest.fixture
+def small():
+    """The same with two levels: checks run every block of it many times."""
+    torch.manual_seed(0)
+    return LoadedModel(UNet((4, 6)).eval(), 0.375, CLASSES, '', '', {})
+
+
+@pytest.fixture
 def head(rng):
     stack = rng.gamma(2.0, 30.0, (2, 24, 24))
     brain = np.zeros(stack.shape, bool)
@@ -68,12 +75,12 @@ def test_only_the_named_blocks_are_randomised_and_the_network_is_unchanged(model
     )
 
 
-def test_a_map_that_ignores_the_network_is_found_out(model, head, monkeypatch):
+def test_a_map_that_ignores_the_network_is_found_out(small, head, monkeypatch):
     def edges_of(model, stack, *_, **__):
         return edge_maps(stack), np.full((len(stack), 4, *stack.shape[1:]), 0.25, np.float32)
 
     monkeypatch.setattr(sanity, 'saliency_stack', edges_of)
-    found = check(model, head, [head])
+    found = check(small, head, [head])
     answers = {verdict.question: verdict.passed for verdict in verdicts(found)}
     assert answers['Does the map depend on what the network has learnt?'] is False
     assert answers['Is it more than the edges of the image?'] is False
@@ -84,14 +91,14 @@ def test_a_map_that_ignores_the_network_is_found_out(model, head, monkeypatch):
     assert all(row['ssim'] == pytest.approx(1) for row in found.of('cascade'))
 
 
-def test_a_map_of_the_weights_alone_is_seen_to_change(model, head, monkeypatch):
+def test_a_map_of_the_weights_alone_is_seen_to_change(small, head, monkeypatch):
     def of_weights(model, stack, target='brain', *_, **__):
         seed = int(1e4 * sum(float(p.detach().abs().sum()) for p in model.net.parameters()))
         drawn = np.random.default_rng([seed, len(target)]).normal(size=stack.shape)
         return drawn, np.full((len(stack), 4, *stack.shape[1:]), 0.25, np.float32)
 
     monkeypatch.setattr(sanity, 'saliency_stack', of_weights)
-    found = check(model, head, [head])
+    found = check(small, head, [head])
     answers = {verdict.question: verdict.passed for verdict in verdicts(found)}
     assert answers['Does the map depend on what the network has learnt?'] is True
     assert answers['Is it more than the edges of the image?'] is True
@@ -126,11 +133,11 @@ def test_faithful_order_empties_the_curve_first(model, monkeypatch, rng):
     assert found.area('insertion', 'right') > 0.8 > 0.3 > found.area('insertion', 'wrong')
 
 
-def test_every_block_is_randomised_in_turn_and_by_itself(model, head):
+def test_every_block_is_randomised_in_turn_and_by_itself(small, head):
     said: list[str] = []
-    found = check(model, head, [head], progress=said.append)
-    assert said == check_names(model.net)
-    names = [name for name, _ in blocks(model.net)]
+    found = check(small, head, [head], progress=said.append)
+    assert said == check_names(small.net)
+    names = [name for name, _ in blocks(small.net)]
     for test in ('cascade', 'single block'):
         assert [row['what'] for row in found.of(test)] == names
     # The first block is gone by itself in either; the last one is not
@@ -146,7 +153,7 @@ def test_every_block_is_randomised_in_turn_and_by_itself(model, head):
         assert 0 <= row['placed_dice'] <= 1
 
 
-def test_curves_are_of_the_slices_with_the_largest_brains(model, head, monkeypatch):
+def test_curves_are_of_the_slices_with_the_largest_brains(small, head, monkeypatch):
     shown = []
 
     def curve(_model, images, *_):
@@ -157,7 +164,7 @@ def test_curves_are_of_the_slices_with_the_largest_brains(model, head, monkeypat
     brain[0, :, :12] = 0
     monkeypatch.setattr(sanity, 'change_curve', curve)
     monkeypatch.setattr(sanity, 'N_CURVE_SLICES', 1)
-    check(model, replace(head, labels=brain), [head])
+    check(small, replace(head, labels=brain), [head])
     assert shown
     for images in shown:
         np.testing.assert_array_equal(images, head.images[1:])
