@@ -5,9 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
-from scipy.spatial import cKDTree
+from scipy.spatial import cKDTree, distance
 
 from secondglance.imaging.labels import CLASSES
+
+MOST_PAIRS = 250_000
+"""Of pixels on two outlines, of which all distances are measured: quicker than a search tree."""
 
 SCORES = ('accuracy', 'specificity', 'sensitivity', 'precision', 'dsc', 'hd95_mm')
 
@@ -179,10 +182,13 @@ def hausdorff_95(found: NDArray, true: NDArray, voxel_size: Sequence[float]) -> 
         np.argwhere(mask & ~ndimage.binary_erosion(mask)) * np.asarray(voxel_size, float)
         for mask in (found[box], true[box])
     ]
-    directed = [
-        np.percentile(cKDTree(other).query(one)[0], 95) for one, other in (edges, edges[::-1])
-    ]
-    return float(max(directed))
+    one, other = edges
+    if len(one) * len(other) <= MOST_PAIRS:
+        away = distance.cdist(one, other)
+        nearest = away.min(axis=1), away.min(axis=0)
+    else:
+        nearest = cKDTree(other).query(one)[0], cKDTree(one).query(other)[0]
+    return float(max(np.percentile(found, 95) for found in nearest))
 
 
 def tissue_volumes(

@@ -279,7 +279,11 @@ class FineModel:
         smooth = self._smooth(moving) / self.scale
         place, inside = self._places(pull, moving.shape)
         place = place[:, inside]
-        values = ndimage.map_coordinates(smooth, place, order=3, mode='mirror')
+        if np.allclose(pull, np.eye(4), atol=1e-9):
+            # On the voxels themselves nothing need be interpolated
+            values = smooth[tuple(self.voxels[:, inside].astype(int))]
+        else:
+            values = ndimage.map_coordinates(smooth, place, order=3, mode='mirror')
         columns, arms = self.columns[:, inside], self.points[inside] - self.centre
         slices = np.rint(place[axis]).astype(int)
         middle = np.median(slices) if inside.any() else 0

@@ -191,10 +191,10 @@ def _weight_lines(steps: EnhancementSteps, peak: float, width: float) -> tuple[L
 def _histogram(
     n: int, rim: NDArray, values: NDArray, xlabel: str, lines: tuple[Line, ...]
 ) -> Markup:
-    edges = np.linspace(values.min(), values.max(), BINS + 1)
+    reach = float(values.min()), float(values.max())
     areas = []
     for colour, (label, chosen) in enumerate((('head', values), ('rim of the mask', values[rim]))):
-        counts, _ = np.histogram(chosen, edges)
+        counts, edges = np.histogram(chosen, BINS, reach)
         areas.append(Histogram(edges, counts / max(1, counts.max()), label, colour))
     panel = Panel(lines, xlabel, 'pixels, of the most', (0, 1.02), areas=areas)
     middle = f'median {np.median(values):.2g}'
