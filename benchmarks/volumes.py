@@ -16,9 +16,11 @@ import numpy as np
 import torch
 
 from secondglance import segment
+from secondglance.imaging.glance_pooling import pool_glances
 from secondglance.imaging.grids import voxel_volume
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import tissue_volumes
+from secondglance.imaging.tissues import tissues_inside
 from secondglance.models.second_glance.volume import glance_at_volume
 from secondglance.models.weights import SECOND_GLANCE, default_second_glance, load_weights
 from secondglance.simulation.atlas import read_maps
@@ -78,12 +80,14 @@ def measure(image, head, network):
     true = np.append(true, true.sum())
     found = segment(image, species='rat', second_glance='none')
     pose, mask = found.pose, np.asarray(found.mask.dataobj) > 0
+    first = np.asarray(found.first_probabilities.dataobj)
     rows = []
     for inside in (mask, head.brain_mask):
         glance = glance_at_volume(
             image.get_fdata(dtype=np.float32), inside, image.affine, pose, network
         )
-        said = tissue_volumes(glance.tissues.labels, one, amounts=glance.tissues.amounts)
+        tissues, _ = pool_glances(tissues_inside(first, inside), glance.tissues, inside)
+        said = tissue_volumes(tissues.labels, one, amounts=tissues.amounts)
         rows.append([[row[way] for row in said] for way in WAYS])
     return np.array(rows) / true - 1
 

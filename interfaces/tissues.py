@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from nipype.interfaces.base import (
     OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -22,6 +24,8 @@ from secondglance.files.labels import file_labels
 from secondglance.files.nifti_header import affine_of, scale_of
 from secondglance.files.stacks import read_stack, write_like, write_stack
 from secondglance.files.tables import write_tsv
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.glance_pooling import pool_glances
 from secondglance.imaging.grids import voxel_volume
 from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import tissue_volumes
@@ -121,7 +125,9 @@ class _LookAgainInputSpec(NetworkSpec, PoseSpec):
     in_file = File(exists=True, mandatory=True, desc='3-D volume of a whole head')
     mask_file = File(exists=True, mandatory=True, desc='brain mask, (X, Y, Z)')
     first_probabilities_stack = InputMultiObject(
-        File(exists=True), desc='first glance, (H, W, N, 4): for a mask without a place'
+        File(exists=True),
+        desc='first glance, (H, W, N, 4): counts where both glances agree, and stands alone for a '
+        'mask without a place',
     )
     atlases = traits.Dict(
         traits.Str(),
@@ -132,6 +138,7 @@ class _LookAgainInputSpec(NetworkSpec, PoseSpec):
 
 
 class _LookAgainOutputSpec(_TissuesOutputSpec):
+    tissues_about = File(exists=True, desc='how much the first glance counts (.json)')
     transform = File(exists=True, desc='from the scan to the atlas, ITK (.h5)')
     transform_about = File(exists=True, desc='how well the transform fits (.json)')
     regions = File(exists=True, desc='labels of the atlas, (X, Y, Z)')
@@ -153,11 +160,14 @@ class LookAgain(SimpleInterface):
         image = nib.load(path)
         like = nib.load(self.inputs.mask_file)
         mask = np.asarray(like.dataobj) > 0
+        first = self._first(mask)
         if not has_place(mask):
-            first, _ = join_slabs(self.inputs.first_probabilities_stack)
-            self._write(
-                tissues_inside(self.inputs.grid(path).to_native(first), mask), like, runtime
-            )
+            if first is None:
+                raise InputError(
+                    'The brain mask is too small to have a place in an atlas, and no first glance '
+                    'is given that could stand for the second.'
+                )
+            self._write(first, 1.0, like, runtime)
             return runtime
         folder = self.inputs.atlases.get(pose.species)
         atlas = read_region_atlas(folder) if folder else None
@@ -172,16 +182,31 @@ class LookAgain(SimpleInterface):
         )
         with ThreadPoolExecutor(1) as pool:
             aside = pool.submit(self._write_transform, found, image, atlas, pose.species, runtime)
-            self._write(found.tissues, like, runtime)
+            tissues, weight = found.tissues, 0.0
+            if first is not None:
+                tissues, weight = pool_glances(first, tissues, mask)
+            self._write(tissues, weight, like, runtime)
             if atlas is not None and found.regions is not None:
                 self._write_regions(found.regions, image, atlas, runtime)
             aside.result()
         return runtime
 
-    def _write(self, tissues: TissueMaps, like: nib.Nifti1Pair, runtime: Bunch) -> None:
+    def _first(self, mask: np.ndarray) -> TissueMaps | None:
+        """Tissues of the first glance inside the mask; None where it is not given."""
+        if not isdefined(self.inputs.first_probabilities_stack):
+            return None
+        stack, _ = join_slabs(self.inputs.first_probabilities_stack)
+        return tissues_inside(self.inputs.grid(self.inputs.in_file).to_native(stack), mask)
+
+    def _write(
+        self, tissues: TissueMaps, weight: float, like: nib.Nifti1Pair, runtime: Bunch
+    ) -> None:
         """Write the tissues on the grid of the scan, and as a stack for the report."""
         write_tissues(tissues, like, runtime, self._results)
         path = self.inputs.in_file
+        self._results['tissues_about'] = in_cwd(path, runtime, '_tissues', '.json')
+        with open(self._results['tissues_about'], 'w') as stream:
+            json.dump({'FirstGlanceWeight': round(weight, 3)}, stream)
         grid = self.inputs.grid(path)
         background = (tissues.labels == 0)[..., None].astype(np.float32)
         classes = np.concatenate([background, tissues.fractions], axis=-1)
@@ -203,8 +228,6 @@ class LookAgain(SimpleInterface):
         species: str,
         runtime: Bunch,
     ) -> None:
-        import json
-
         from secondglance.files.transforms import write_itk_transform
 
         path = self.inputs.in_file

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.glance_pooling import pool_glances
 from secondglance.imaging.grids import SliceGrid
 from secondglance.imaging.intensity import head_mask, near_head
 from secondglance.imaging.mask.methods import scales_masks
@@ -251,7 +252,8 @@ def look_again(
 ) -> tuple[TissueMaps, NDArray[np.int16] | None]:
     """Segment the tissues inside a brain mask: the second glance, of any kind.
 
-    A mask too small to have a place in an atlas gets what the first glance found inside it.
+    A mask too small to have a place in an atlas gets what the first glance found inside it. Where
+    both glances agree, the first has a say (`secondglance.imaging.glance_pooling`).
 
     Parameters
     ----------
@@ -265,7 +267,7 @@ def look_again(
         Voxel to mm of the animal, RAS+.
     pose : Pose
     first : FirstGlance
-        At the same head.
+        At the same head; with ``network`` its tissues count where both glances agree.
     model : LoadedModel
         Network of the first glance; ``masked`` runs it again on the masked head.
     network : LoadedModel, optional
@@ -291,12 +293,14 @@ def look_again(
     grid = pose.grid(voxels.shape, affine)
     if kind == 'masked':
         return masked_second_glance(model, grid.to_stack(voxels), grid, mask, device), None
+    seen_first = tissues_inside(grid.to_native(first.probabilities), mask)
     if kind == 'none' or not has_place(mask):
-        return tissues_inside(grid.to_native(first.probabilities), mask), None
+        return seen_first, None
     if network is None:
         raise InputError('The second glance needs the weights of its network.')
     found = glance_at_volume(voxels, mask, affine, pose, network, atlas, device=device)
-    return found.tissues, found.regions
+    tissues, _ = pool_glances(seen_first, found.tissues, np.asarray(mask, bool))
+    return tissues, found.regions
 
 
 def find_brain(

@@ -23,9 +23,10 @@ from secondglance.pipelines.sidecars import (
     series_endings,
     sidecars,
 )
-from secondglance.pipelines.tissues import REGION_FIELDS, TRANSFORM_FIELDS
+from secondglance.pipelines.tissues import NETWORK_FIELDS, REGION_FIELDS
 
 SECOND_ENDINGS = {
+    'tissues_about': 'dseg.json',
     'transform': f'{TO_ATLAS}.h5',
     'transform_about': f'{TO_ATLAS}.json',
     'regions': 'desc-regions_dseg.nii.gz',
@@ -171,13 +172,13 @@ def second_fields(method: Method) -> list[str]:
     Examples
     --------
     >>> second_fields(Method(regions=False))
-    ['transform', 'transform_about']
+    ['tissues_about', 'transform', 'transform_about']
     >>> second_fields(Method(second_glance='masked'))
     []
     """
     if method.second_glance != 'network':
         return []
-    return [*TRANSFORM_FIELDS, *(REGION_FIELDS if method.regions else ())]
+    return [*NETWORK_FIELDS, *(REGION_FIELDS if method.regions else ())]
 
 
 def _reference(path: Path) -> dict[str, str]:

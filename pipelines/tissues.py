@@ -17,7 +17,7 @@ from secondglance.pipelines.settings import LOCAL, Execution, absolute, default_
 TISSUE_FIELDS = (
     *('dseg', 'probsegs', 'brain_share', 'volumes', 'probabilities_stack', 'labels_stack'),
 )
-TRANSFORM_FIELDS = ('transform', 'transform_about')
+NETWORK_FIELDS = ('tissues_about', 'transform', 'transform_about')
 REGION_FIELDS = ('regions', 'regions_table', 'regions_volumes')
 
 
@@ -34,7 +34,7 @@ def init_tissues_wf(
 
     ::
 
-        network   in_file, brain_mask, pose → look_again
+        network   in_file, brain_mask, pose, first_probabilities_stack → look_again
         masked    in_file, brain_mask → slabs → [second_glance] → labels
         none      first_probabilities_stack → labels
 
@@ -63,7 +63,8 @@ def init_tissues_wf(
         Species, spacing in mm, slice axis and quarter turns of the stack; by default an upright
         rat's.
     first_probabilities_stack
-        Class probabilities of the first glance as a stack; of ``none``.
+        Class probabilities of the first glance as a stack; ``none`` needs them, and ``network``
+        lets them count where both glances agree.
 
     Outputs
     -------
@@ -80,6 +81,8 @@ def init_tissues_wf(
         Class probabilities as a stack at the first glance's spacing, for the report.
     labels_stack
         The labels of `dseg` as a stack, in the order WM, GM, CSF; for the report.
+    tissues_about
+        How much the first glance counts (.json); of ``network``.
     transform, transform_about
         From the scan to the atlas (ITK, .h5), and how well it fits (.json); of ``network``.
     regions, regions_table, regions_volumes
@@ -92,7 +95,7 @@ def init_tissues_wf(
     inputnode = Node(IdentityInterface(inputs), name='inputnode')
     inputnode.inputs.pose = Pose('rat', weights_spacing(weights)).to_plain()
     outputnode = Node(
-        IdentityInterface([*TISSUE_FIELDS, *TRANSFORM_FIELDS, *REGION_FIELDS]), name='outputnode'
+        IdentityInterface([*TISSUE_FIELDS, *NETWORK_FIELDS, *REGION_FIELDS]), name='outputnode'
     )
     if second_glance == 'network':
         look_again = Node(
@@ -105,7 +108,7 @@ def init_tissues_wf(
             mem_gb=1.5,
             name='look_again',
         )
-        found = [*TISSUE_FIELDS, *TRANSFORM_FIELDS, *(REGION_FIELDS if atlases else ())]
+        found = [*TISSUE_FIELDS, *NETWORK_FIELDS, *(REGION_FIELDS if atlases else ())]
         given = same('in_file', 'pose', 'first_probabilities_stack')
         given += [('brain_mask', 'mask_file')]
         workflow.connect(

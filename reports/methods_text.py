@@ -11,7 +11,8 @@ ENGINE_CITATIONS = {
 TISSUE_SENTENCES = {
     'network': (
         'White matter, grey matter and cerebrospinal fluid were segmented by a network (weights '
-        '{second}) from the whole head, the brain mask and the predicted place in an atlas.'
+        '{second}) from the whole head, the brain mask and the predicted place in an atlas; the '
+        'first segmentation counted with a weight of up to 0.2, by its agreement with it.'
     ),
     'masked': (
         'With the background removed, the first network segmented white matter, grey matter and '

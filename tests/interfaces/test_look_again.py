@@ -13,7 +13,10 @@ from nipype.interfaces.base import Bunch
 
 from secondglance.files.nifti_header import mark_scale
 from secondglance.files.stacks import read_stack, write_stack
+from secondglance.imaging.errors import InputError
+from secondglance.imaging.glance_pooling import WEIGHT, pool_glances
 from secondglance.imaging.pose import Pose
+from secondglance.imaging.tissues import TissueMaps, label_tissues, tissues_inside
 from secondglance.interfaces.tissues import LookAgain
 from secondglance.models.second_glance.network import N_CHANNELS, OUTPUTS
 from secondglance.models.unet import UNet
@@ -24,13 +27,17 @@ SIZES = np.array([0.3, 1.1, 0.3])
 
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory):
-    """A network of which the place is what the mask alone says."""
+    return written(tmp_path_factory.mktemp('weights') / 'w.safetensors')
+
+
+def written(path, contrast=1):
+    """Write a network of which the place is what the mask alone says."""
     torch.manual_seed(0)
     net = UNet((2, 4, 4, 4, 4), N_CHANNELS, len(OUTPUTS)).eval()
     with torch.no_grad():
+        net.head.weight[:3] *= contrast
         net.head.weight[3:] = 0
         net.head.bias[3:] = 0
-    path = tmp_path_factory.mktemp('weights') / 'w.safetensors'
     more = {'spacing': '0.2', 'classes': json.dumps(list(OUTPUTS))}
     save_weights(net, path, more, SECOND_GLANCE)
     return str(path)
@@ -56,7 +63,7 @@ def atlases(tmp_path_factory):
 def look(weights, atlases, tmp_path, monkeypatch):
     """Return a function that looks again at a head, of a species, with lengths times a factor."""
 
-    def _look(species='rat', factor=1.0, **more):
+    def _look(species='rat', factor=1.0, mask=None, **more):
         folder = tmp_path / f'{species} {factor}'
         folder.mkdir()
         monkeypatch.chdir(folder)
@@ -64,13 +71,14 @@ def look(weights, atlases, tmp_path, monkeypatch):
         rng = np.random.default_rng(1)
         x, y, z = np.mgrid[:48, :9, :40]
         away = ((x - 23) / 19) ** 2 + ((z - 19) / 14) ** 2 + ((y - 4) / 5) ** 2
+        mask = away < 1 if mask is None else mask
         head = np.where(away < 1.6, rng.uniform(60, 90, away.shape), 1)
         affine = np.diag([*(SIZES * size * factor), 1.0])
         affine[:3, 3] = np.array([-7, -5, -6]) * size * factor
         paths = {}
         for name, voxels in (
             ('in_file', head.astype('f4')),
-            ('mask_file', (away < 1).astype('u1')),
+            ('mask_file', mask.astype('u1')),
         ):
             image = nib.Nifti1Image(voxels, affine)
             mark_scale(image.header, factor)
@@ -78,7 +86,7 @@ def look(weights, atlases, tmp_path, monkeypatch):
             nib.save(image, paths[name])
         given = {'weights': weights, 'device': 'cpu', 'atlases': atlases, **more}
         pose = Pose(species, 0.3 * size).to_plain()
-        return LookAgain(**paths, **given, pose=pose).run().outputs, away < 1
+        return LookAgain(**paths, **given, pose=pose).run().outputs, mask
 
     return _look
 
@@ -230,6 +238,7 @@ def test_a_mask_without_a_place_keeps_the_tissues_of_the_first_glance(tmp_path, 
     assert voxels(results['dseg'])[12, 10].tolist() == [2, 1, 3, 0]
     assert voxels(results['dseg']).sum() == 6
     assert 'transform' not in results
+    assert json.loads(Path(results['tissues_about']).read_text()) == {'FirstGlanceWeight': 1}
 
 
 def test_how_well_the_transform_fits_is_told_to_a_thousandth(look):
@@ -244,3 +253,52 @@ def test_how_well_the_transform_fits_is_told_to_a_thousandth(look):
     composite = sitk.CompositeTransform(sitk.ReadTransform(out.transform))
     field = sitk.DisplacementFieldTransform(composite.GetNthTransform(1)).GetDisplacementField()
     assert field.GetSpacing() == pytest.approx((0.5,) * 3)
+
+
+def weight_told(out):
+    return json.loads(Path(out.tissues_about).read_text())
+
+
+def test_the_first_glance_counts_where_both_agree(look, tmp_path):
+    """A first glance like the second, but surer, on the grid of its own slices."""
+    sharp = written(tmp_path / 'sharp.safetensors', contrast=30)
+    alone, mask = look(weights=sharp)
+    assert weight_told(alone) == {'FirstGlanceWeight': 0}
+    stack, affine = read_stack(alone.probabilities_stack)
+    first = write_stack(stack**2, affine, tmp_path / 'first.nii')
+    both, _ = look(factor=1, weights=sharp, first_probabilities_stack=[str(first)])
+    assert weight_told(both) == {'FirstGlanceWeight': WEIGHT}
+    shares = np.stack([voxels(path) for path in alone.probsegs], axis=-1)
+    # Beside the mask, amounts are not told by these files
+    amounts = shares * voxels(alone.brain_share)[..., None]
+    image = nib.load(alone.dseg)
+    grid = Pose('rat', 0.3).grid(image.shape, image.affine)
+    expected, _ = pool_glances(
+        tissues_inside(grid.to_native(stack**2), mask),
+        TissueMaps(label_tissues(shares, mask), shares, amounts),
+        mask,
+    )
+    for index, path in enumerate(both.probsegs):
+        np.testing.assert_allclose(voxels(path), expected.fractions[..., index], atol=1e-5)
+    assert np.abs(expected.fractions - shares).max() > 2e-3
+    np.testing.assert_allclose(voxels(both.brain_share), voxels(alone.brain_share), atol=1e-5)
+    tables = [pd.read_csv(out.volumes, sep='\t') for out in (alone, both)]
+    told = [table['volume_from_fractions_mm3'] for table in tables]
+    np.testing.assert_allclose(*told, rtol=2e-3)
+
+
+def test_a_first_glance_that_disagrees_changes_nothing(look, tmp_path):
+    alone, _ = look()
+    stack, affine = read_stack(alone.probabilities_stack)
+    turned = write_stack(stack[:, [0, 2, 3, 1]], affine, tmp_path / 'first.nii')
+    other, _ = look(factor=1, first_probabilities_stack=[str(turned)])
+    assert weight_told(other) == {'FirstGlanceWeight': 0}
+    for name in ('dseg', 'brain_share'):
+        np.testing.assert_array_equal(voxels(getattr(other, name)), voxels(getattr(alone, name)))
+
+
+def test_a_mask_without_a_place_needs_a_first_glance(look):
+    few = np.zeros((48, 9, 40), bool)
+    few[20:26, 3:5, 16:22] = True
+    with pytest.raises(InputError, match='too small to have a place'):
+        look(mask=few)

@@ -1,6 +1,7 @@
 """The steps of the method, joined: what each is given, and that none is passed over."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,14 +9,19 @@ import torch
 
 from secondglance.imaging.enhancement import enhance
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.glance_pooling import WEIGHT, pool_glances
 from secondglance.imaging.intensity import head_mask, near_head
 from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.mask.quality import EVIDENCE, SLICE_EVIDENCE
 from secondglance.imaging.placement.donors import Donor
 from secondglance.imaging.placement.similarity import transform
 from secondglance.imaging.pose import HeadStack, Pose
+from secondglance.imaging.tissues import tissues_inside
 from secondglance.models.brain_refinement import N_CHANNELS
 from secondglance.models.choices import SaliencyOptions
+from secondglance.models.second_glance.channels import CHANNELS
+from secondglance.models.second_glance.network import OUTPUTS
+from secondglance.models.second_glance.volume import glance_at_volume
 from secondglance.models.segment import (
     FirstGlance,
     brain_probability,
@@ -107,6 +113,32 @@ def test_a_mask_too_small_for_an_atlas_keeps_the_first_glance(model, scan):
         look_again('network', voxels, scan[1], affine, POSE, **given)
     with pytest.raises(InputError, match='not one of'):
         look_again('third', voxels, few, affine, POSE, **given)
+
+
+def test_the_first_glance_counts_beside_the_second_where_both_agree(model, scan):
+    """The first network's own tissues, a little surer, as if the second had seen them."""
+    voxels, brain, affine = scan
+    first = glance(model, scan)
+    torch.manual_seed(0)
+    net = UNet((2, 4, 4, 4, 4), len(CHANNELS), len(OUTPUTS)).eval()
+    with torch.no_grad():
+        net.head.weight *= 30
+    network = LoadedModel(net, 0.2, OUTPUTS, '', '', {})
+    alone = glance_at_volume(voxels, brain, affine, POSE, network).tissues
+    grid = POSE.grid(voxels.shape, affine)
+    background = np.zeros((*brain.shape, 1), np.float32)
+    alike = np.concatenate([background, alone.fractions], axis=-1)
+    stack = np.stack([grid.to_stack(alike[..., k]) for k in range(4)], axis=1)
+    for probabilities, weight in ((stack**2, WEIGHT), (stack[:, [0, 2, 3, 1]], 0)):
+        seen = replace(first, probabilities=probabilities)
+        found, _ = look_again(
+            'network', voxels, brain, affine, POSE, first=seen, model=model, network=network
+        )
+        given = tissues_inside(grid.to_native(probabilities), brain)
+        expected, told = pool_glances(given, alone, brain)
+        assert told == weight
+        np.testing.assert_array_equal(found.fractions, expected.fractions)
+        np.testing.assert_array_equal(found.amounts, expected.amounts)
 
 
 def test_the_outline_of_a_mask_is_at_one_half():
