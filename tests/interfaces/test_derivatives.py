@@ -310,9 +310,11 @@ def test_links_of_a_person_stay_beside_those_of_the_scan(tmp_path, known, given,
     assert '"Ä": "ö"' in text
 
 
-def test_files_are_compressed_where_their_name_says_so_and_they_are_not(tmp_path):
+def test_files_are_compressed_where_their_name_says_so_and_they_are_not(tmp_path, rng):
     plain, packed = tmp_path / 'a.nii', tmp_path / 'b.nii.gz'
-    content = bytes(range(256)) * 40
+    # A random walk, of which each level of compression makes another file
+    content = np.cumsum(rng.integers(-1, 2, 20_000)).astype('i2').tobytes()
+    assert len({len(gzip.compress(content, level)) for level in (5, 6, 7)}) == 3
     plain.write_bytes(content)
     packed.write_bytes(b'as it is')
     out = tmp_path / 'out'
