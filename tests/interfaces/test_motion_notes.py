@@ -139,6 +139,9 @@ def test_every_file_of_a_correction_is_written_in_full(series):
         'volumes': [0, 2],
         'matrices': np.tile(np.eye(4), (2, 1, 1)).tolist(),
     }
+    for path, first in ((out.engine, '"engine": "none",'), (out.transforms, '"Units": "mm",')):
+        assert Path(path).read_text().startswith(f'{{\n  {first}\n  "')
+        assert Path(path).read_text().endswith('\n}\n')
     text = itk_text(np.tile(np.eye(4), (2, 1, 1)), 1.0)
     assert Path(out.itk_transforms).read_text() == text
     assert out.notes == [
