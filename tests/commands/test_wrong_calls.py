@@ -57,6 +57,10 @@ def place(tmp_path_factory):
     (here / 'other/dataset_description.json').write_text(json.dumps(other))
     (here / 'bare/sub-01/anat').mkdir(parents=True)
     (here / 'nothing').mkdir()
+    i, j, k = np.indices((24, 26, 20))
+    brain = ((i - 12) / 9) ** 2 + ((j - 13) / 11) ** 2 + ((k - 10) / 7) ** 2 < 1
+    for n, tissue in enumerate(('wm', 'gm', 'csf')):
+        save(here / f'atlas/{tissue}.nii', brain & (i % 3 == n), np.diag([0.6, 0.6, 0.6, 1]))
     (here / 'file').write_text('a file')
     (here / 'list.yml').write_text('- a\n- b\n')
     (here / 'jobs.yml').write_text('max_jobs: 0')
@@ -241,12 +245,12 @@ train
 train --output
 train --output w.safetensors --recipe magic
 train --output w.pt
-train --output w.safetensors --steps 0
+train --output w.safetensors --atlas atlas --steps 0
 train --output w.safetensors --steps many
 train --output w.safetensors --device tpu
 train --output w.safetensors --bids-dir nowhere
 train --output w.safetensors --atlas nothing
-train --output w.safetensors --init-weights x.safetensors --recipe fine-tune
+train --output w.safetensors --atlas atlas --init-weights x.safetensors --recipe fine-tune
 evaluate --bids-dir nowhere
 evaluate --bids-dir nothing
 evaluate --weights x.safetensors
