@@ -8,12 +8,14 @@ import pytest
 
 from secondglance import __version__
 from secondglance.files.stacks import write_stack
-from secondglance.files.tables import write_tsv
+from secondglance.files.tables import read_tsv, write_tsv
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.report import Report
 from secondglance.pipelines.settings import Method
 from secondglance.reports import figures, render
 from secondglance.reports.citations import bibtex, citation_text
+from secondglance.reports.data import RunRecord
+from secondglance.reports.verdict import TWO_BRAINS, scan_warnings
 
 SHAPE = (4, 32, 32)
 POSE = Pose('rat', 0.3, 'k')
@@ -264,3 +266,33 @@ def test_without_a_correction_nothing_is_shown_before_and_after(
     (tmp_path / 'engine.json').write_text(json.dumps(engine))
     data, _ = report(b0_uncorrected=path, b0_series=path)
     assert data.compared == {}
+
+
+@pytest.mark.parametrize('background', [0.49, 0.5])
+def test_warnings_are_those_of_what_is_more_likely_brain_than_not(
+    report, given, stacks, tmp_path, background
+):
+    """The first glance takes two pieces for brain, or nothing."""
+    first = np.zeros((4, 4, 32, 32), np.float32)
+    first[:, 0] = 1
+    for piece in (slice(0, 15), slice(17, 32)):
+        first[:, :, :, piece] = np.array([background, 1 - background, 0, 0])[:, None, None]
+    affine = np.diag([0.6, 0.6, 1, 1])
+    for name in ('stack', 'mask_stack'):
+        path = tmp_path / f'coarse_{name}.nii'
+        given[name] = write_stack(stacks[name].astype(np.float32), affine, path)
+    given['first_probabilities_stack'] = write_stack(first, affine, tmp_path / 'two.nii')
+    data, _ = report(known=['a'], notes=['b'])
+    record = RunRecord(
+        settings=data.settings,
+        pose=POSE,
+        **{name: json.loads(Path(given[name]).read_text()) for name in ('engine', 'donor')},
+        confidence=json.loads(Path(given['confidence']).read_text()),
+        **{name: read_tsv(given[name]) for name in ('placement', 'confounds', 'volumes')},
+    )
+    mask = stacks['mask_stack'] >= 0.5
+    image = stacks['stack'].astype(np.float32)
+    expected = scan_warnings(image, mask, first[:, 0] < 0.5, affine, record)
+    assert data.warnings == ['a', 'b', *expected]
+    two = TWO_BRAINS.split('{')[0]
+    assert any(two in warning for warning in data.warnings) == (background < 0.5)
