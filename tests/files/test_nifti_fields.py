@@ -291,6 +291,18 @@ def test_members_of_a_few_bytes_each_are_one_image(read):
     np.testing.assert_array_equal(read((b'\x00' * 3).join(parts))[1], VOXELS)
 
 
+def test_what_repeats_after_the_longest_way_back_is_unpacked_in_every_member(read, rng):
+    """A packer looks back up to 32,506 bytes: noise that comes again after as many."""
+    noise = rng.integers(1, 255, (325, 100, 1))
+    content = content_of(np.concatenate([noise] * 4, axis=2), kind='u1')
+    whole = gzip.compress(content)
+    assert len(whole) < 1.2 * noise.size
+    np.testing.assert_array_equal(read(whole)[1][..., 3:], noise)
+    half = len(content) // 2
+    parts = gzip.compress(content[:half]) + gzip.compress(content[half:])
+    np.testing.assert_array_equal(read(parts)[1][..., 3:], noise)
+
+
 @pytest.mark.parametrize(
     ('values', 'says'),
     [
