@@ -249,6 +249,9 @@ def test_grid_and_species_are_those_of_the_animals_millimetres(save):
     found = grid_of(path, pose)
     np.testing.assert_allclose(found.affine, expected.affine, atol=1e-5)
     assert found.stack_shape == expected.stack_shape
+    # A grid is of three axes, whatever the file has
+    series = grid_of(save(np.stack([HEAD] * 2, -1), AFFINE, 'series.nii'), pose)
+    assert series.shape == found.shape == HEAD.shape
     for side, species in ((12, 'rat'), (8, 'mouse')):
         mask = np.zeros((80, 80, 5), np.uint8)
         n = round(side / 0.25)

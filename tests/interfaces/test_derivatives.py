@@ -8,6 +8,7 @@ import tempfile
 import nibabel as nib
 import numpy as np
 import pytest
+from nipype.pipeline.engine import Node
 
 from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.interfaces import derivatives
@@ -405,3 +406,17 @@ def test_nothing_is_left_beside_what_was_published(tmp_path, monkeypatch):
     assert [name.split('/')[0][:14] for name in seen] == ['.secondglance-'] * 2
     assert listing(tmp_path) == ['a.txt', 'b/c.txt']
     assert sorted(p.name for p in tmp_path.iterdir()) == ['a.txt', 'b']
+
+
+def test_what_was_deleted_since_comes_back_though_nothing_else_changed(tmp_path):
+    """A node that is found in the cache would leave the folder as it is."""
+    image = tmp_path / 'mask.nii'
+    image.write_bytes(b'a mask')
+    out = tmp_path / 'out'
+    for _ in range(2):
+        given = {'output_dir': str(out), 'folder': 'sub-1', 'stem': 'sub-1', 'suffix': 'T2w'}
+        node = Node(Publish({'mask': 'mask.nii'}, **given), name='publish', base_dir=tmp_path)
+        node.inputs.mask = str(image)
+        node.run()
+        assert (out / 'sub-1/sub-1_mask.nii').read_bytes() == b'a mask'
+        (out / 'sub-1/sub-1_mask.nii').unlink()
