@@ -60,6 +60,10 @@ def test_stacks_of_other_orders_of_axes(recorded, head, affine, turned, said):
     whole[:3, 3] = -4.65, 2, 4.65
     grid = slice_grid((32, 6, 32), whole, 0.3)
     found['whole blocks'] = [grid, grid.to_stack(np.arange(6144.0).reshape(32, 6, 32))]
+    large = np.diag([0.3, 1.1, 0.3, 1])
+    large[:3, 3] = -1023.5 * 0.3, 0, -511.5 * 0.3
+    found['most pixels'] = slice_grid((2048, 64, 1024), large, 0.3).stack_shape
+    found['one slice more'] = said(slice_grid, (2048, 65, 1024), large, 0.3)
     found['flat'] = said(slice_grid, (3, 4, 5), np.diag([1, 0, 1, 1]), 1)
     found['none'] = said(slice_grid, (3, 4, 5), np.eye(4), 0)
     found['long'] = said(slice_grid, (300, 400, 50), np.diag([5, 8, 30, 1]), 0.1)
