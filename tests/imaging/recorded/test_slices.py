@@ -155,12 +155,15 @@ def images(head):
 
 
 def test_heads_in_slices(recorded, images):
-    rng = np.random.default_rng(8)
+    rng, plain = np.random.default_rng(8), images[0]
+    spiked = plain.copy()
+    spiked[3:6, 5:8] = 3000
     # Even air, that of little contrast, and air that is uneven
-    shape = images[0].shape
+    shape = plain.shape
     surroundings = [
         rng.normal(18, 0.6, shape),
         rng.normal(45, 1, shape),
+        rng.normal(25, 0.6, shape),
         8 + 0.5 * np.indices(shape)[1],
     ]
     recorded(
@@ -170,9 +173,13 @@ def test_heads_in_slices(recorded, images):
             'alone': [head_mask(image[None]).sum() for image in images],
             'near': near_head(images),
             'in emptiness': [
-                head_pixels(np.pad(np.where(plain > 40, plain, air), 30))
-                for plain, air in zip([images[0]] * 3, surroundings, strict=True)
+                head_pixels(np.pad(np.where(plain > 40, plain, air), 30)) for air in surroundings
             ],
+            'hardly empty': [
+                head_pixels(np.pad(np.where(plain > 40, plain, air), 30, constant_values=around))
+                for air, around in ((surroundings[0], 4.2), (surroundings[0] + 5, 6))
+            ],
+            'spikes': head_pixels(spiked),
             'brighter': head_mask(images.astype(np.float32) * 1000),
         },
         pixels=2,
@@ -211,8 +218,8 @@ def test_sizes_of_heads(recorded, head, labels, affine):
             ],
             'scales': [
                 header_scale(width, field)
-                for field in (30.0, 99.0, 101.0)
-                for width in (0, 0.2, 2, 3.4, 3.6, 20, 41, 59, 61, 70, 200, 650, 2100)
+                for field in (30.0, 100.0, 101.0)
+                for width in (0, 0.2, 2, 3.4, 3.5, 20, 40, 41, 60, 61, 70, 200, 610, 655, 2100)
             ],
             'species': [
                 species_of_brain(labels > 0, affine @ np.diag([k, k, k, 1])) for k in (1, 2, 3)
