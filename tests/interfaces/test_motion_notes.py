@@ -210,3 +210,20 @@ def test_an_estimate_without_a_network_has_no_pose(series):
     out = NoMotion(in_file=str(Path('one.nii').resolve()), volumes=[7]).run().outputs
     assert isdefined(out.pose)
     assert json.loads(Path(out.transforms).read_text())['reference'] == 7
+
+
+def test_a_series_is_judged_by_the_first_volume_that_is_taken(series, tmp_path):
+    """The others hold a single bright voxel: as labels do, and less wide than any head."""
+    _, volumes = series
+    spot = np.zeros(volumes.shape[:3], np.float32)
+    spot[6, 5, 4] = 1
+    scan = np.stack([spot, volumes[..., 0], spot, spot, spot], -1)
+    path = tmp_path / 'spots.nii'
+    nib.save(nib.Nifti1Image(scan, np.diag([0.8, 0.85, 0.9, 1])), path)
+    (tmp_path / 'a.bval').write_text('900 0 900 0 0')
+    given = {'in_file': str(path), 'bval_file': str(tmp_path / 'a.bval')}
+    out = SelectB0(**given).run().outputs
+    assert (out.volumes, out.notes) == ([1, 3, 4], [])
+    (tmp_path / 'a.bval').write_text('0 0 900 0 0')
+    with pytest.raises(InputError, match='as a mask or labels do'):
+        SelectB0(**given).run()
