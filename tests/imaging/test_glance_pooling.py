@@ -28,16 +28,15 @@ def sure(labels, others=0.1):
     return fractions
 
 
-def labels_that_agree(dice_of_csf, n=400):
-    """Labels of two glances that share this Dice of CSF; all others are the same."""
-    first = np.ones(n, int)
-    first[: n // 2] = 2
+def labels_that_agree(dice, tissue=3, n=1000):
+    """Labels of two glances that share this Dice of a small tissue, and more of the others."""
+    first = np.full(n, 1 if tissue == 2 else 2)
+    first[:100] = {1, 2, 3}.difference({tissue, first[-1]}).pop()
     second = first.copy()
-    first[-100:] = second[-100:] = 3
-    # Of 100 and 100 voxels of CSF so many are the same
-    moved = round(100 * (1 - dice_of_csf))
-    second[-100 : -100 + moved] = 1
-    second[n // 2 : n // 2 + moved] = 3
+    # Of 100 and 100 voxels so many are the same
+    moved = round(100 * (1 - dice))
+    first[-100:] = tissue
+    second[-100 - moved : n - moved] = tissue
     return first, second
 
 
@@ -45,10 +44,11 @@ def labels_that_agree(dice_of_csf, n=400):
     ('agreement', 'weight'),
     [(0.3, 0), (0.55, 0), (0.61, 0.08), (0.64, 0.12), (0.7, 0.2), (0.9, 0.2)],
 )
-def test_the_first_counts_by_the_tissue_on_which_both_agree_least(agreement, weight):
+@pytest.mark.parametrize('tissue', [1, 2, 3])
+def test_the_first_counts_by_the_tissue_on_which_both_agree_least(agreement, weight, tissue):
     """From 0.55 to 0.7 its weight grows from 0 to 0.2."""
     assert (LEAST_AGREEMENT, AGREEMENT, WEIGHT) == (0.55, 0.7, 0.2)
-    first, second = labels_that_agree(agreement)
+    first, second = labels_that_agree(agreement, tissue)
     assert weight_of_first(first, second) == pytest.approx(weight, abs=1e-9)
 
 
@@ -60,7 +60,7 @@ def test_a_tissue_that_neither_sees_says_nothing_and_no_brain_gives_no_weight():
 
 
 def test_where_they_disagree_the_second_glance_stands_alone():
-    mask = np.ones((4, 5, 20), bool)
+    mask = np.ones((10, 5, 20), bool)
     first, second = (labels.reshape(mask.shape) for labels in labels_that_agree(0.5))
     given = maps(sure(second), mask)
     found, weight = pool_glances(maps(sure(first), mask), given, mask)
