@@ -176,8 +176,9 @@ def test_regions_come_with_any_call_that_names_an_atlas(network, straight, scan)
     from secondglance.models.segment import FirstGlance, look_again
 
     volume, mask, affine = scan
-    empty = np.zeros((1, 1, 1), np.float32)
-    first = FirstGlance(empty, empty[:, None], empty)
+    # A first glance that sees no tissue agrees with nothing
+    empty = np.zeros(RAT.grid(volume.shape, affine).stack_shape, np.float32)
+    first = FirstGlance(empty, np.stack([empty] * 4, axis=1), empty)
     to_world = np.diag([1.0, 1, 1, 1])
     to_world[:3, 3] = -25
     atlas = RegionAtlas(
