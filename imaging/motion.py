@@ -13,6 +13,7 @@ from secondglance.imaging.registration import (
     FineModel,
     coarse_pull,
     head_centre,
+    moves_nothing,
 )
 
 MEAN_FROM = 4
@@ -220,7 +221,7 @@ def _voxels(pull: NDArray, size: NDArray) -> NDArray[np.float64]:
 
 def _pull(volume: NDArray, pull: NDArray) -> NDArray[np.float32]:
     """Read a volume where `pull` (4, 4) sends each voxel of the new grid; cubic splines."""
-    if np.allclose(pull, np.eye(4), atol=1e-9):
+    if moves_nothing(pull):
         return volume
     out = ndimage.affine_transform(volume, pull[:3, :3], pull[:3, 3], order=3, mode='nearest')
     # Splines overshoot at edges: nothing darker than the volume's own darkest voxel

@@ -60,6 +60,17 @@ def head_region(smooth: NDArray) -> NDArray[np.bool_]:
     return ndimage.binary_dilation(head, iterations=2)
 
 
+def moves_nothing(pull: NDArray) -> bool:
+    """Tell whether a pull (4, 4) leaves every voxel where it is.
+
+    Examples
+    --------
+    >>> moves_nothing(np.eye(4)), moves_nothing(np.diag([1, 1, 1.001, 1]))
+    (True, False)
+    """
+    return np.allclose(pull, np.eye(4), atol=1e-9)
+
+
 def coarse_pull(moving: NDArray, fixed: NDArray, size: NDArray, centre: NDArray) -> NDArray:
     """Register two volumes roughly, by mutual information.
 
@@ -279,7 +290,7 @@ class FineModel:
         smooth = self._smooth(moving) / self.scale
         place, inside = self._places(pull, moving.shape)
         place = place[:, inside]
-        if np.allclose(pull, np.eye(4), atol=1e-9):
+        if moves_nothing(pull):
             # On the voxels themselves nothing need be interpolated
             values = smooth[tuple(self.voxels[:, inside].astype(int))]
         else:
