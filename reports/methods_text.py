@@ -1,5 +1,6 @@
 """The methods paragraph that a user can paste."""
 
+from secondglance.imaging.glance_pooling import WEIGHT
 from secondglance.imaging.mask.methods import METHODS
 from secondglance.models.saliency.methods import DEFAULT, saliency_methods
 
@@ -11,8 +12,9 @@ ENGINE_CITATIONS = {
 TISSUE_SENTENCES = {
     'network': (
         'White matter, grey matter and cerebrospinal fluid were segmented by a network (weights '
-        '{second}) from the whole head, the brain mask and the predicted place in an atlas; the '
-        'first segmentation counted with a weight of up to 0.2, by its agreement with it.'
+        '{second}) from the whole head, the brain mask and the predicted place in an atlas. The '
+        f'first segmentation counted as well, with a weight of up to {WEIGHT:g}, as far as both '
+        'agreed.'
     ),
     'masked': (
         'With the background removed, the first network segmented white matter, grey matter and '
