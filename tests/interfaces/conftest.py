@@ -25,3 +25,9 @@ def outputs_are_filled(monkeypatch):
         return found
 
     monkeypatch.setattr(SimpleInterface, '_list_outputs', checked)
+
+
+@pytest.fixture
+def in_tmp(tmp_path, monkeypatch):
+    """Run in a folder of the test's own: interfaces write where they run."""
+    monkeypatch.chdir(tmp_path)

@@ -22,10 +22,7 @@ from secondglance.interfaces.preprocessing import (
     motion_notes,
 )
 
-
-@pytest.fixture(autouse=True)
-def in_tmp(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures('in_tmp')
 
 
 def row(volume, excluded='n/a', within=None):

@@ -26,9 +26,7 @@ SHAPE = (30, 28, 20)
 ANGLE = 0.04
 
 
-@pytest.fixture(autouse=True)
-def in_tmp(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures('in_tmp')
 
 
 @pytest.fixture(scope='module')

@@ -52,9 +52,7 @@ for t, x in enumerate((0, 5, 0)):
 """
 
 
-@pytest.fixture(autouse=True)
-def in_tmp(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures('in_tmp')
 
 
 @pytest.fixture

@@ -16,10 +16,7 @@ from secondglance.interfaces.stacks import (
     read_head_stack,
 )
 
-
-@pytest.fixture(autouse=True)
-def in_tmp(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures('in_tmp')
 
 
 @pytest.mark.parametrize('shape', [(5, 7, 6), (5, 4, 7, 6)])
