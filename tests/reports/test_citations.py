@@ -66,6 +66,13 @@ def test_what_ran_alone_is_cited():
     assert 'Gopinath et al.: Registration by Regression' in citation_text(_text())
 
 
+def test_the_weight_of_the_first_glance_is_told_where_it_counts():
+    said = 'The first segmentation counted as well, with a weight of up to 0.2, as far as both'
+    assert f'{said} agreed.' in _text()
+    for second in ('masked', 'none'):
+        assert 'weight of up to' not in _text(second_glance=second)
+
+
 def test_a_method_of_ones_own_keeps_its_identifier():
     entry = bibtex('By mine (2026, doi 10.1000/abc.7).', '1').split('\n\n')[1]
     assert entry.strip() == '@misc{10-1000-abc-7,\n  doi = {10.1000/abc.7},\n}'
