@@ -7,6 +7,7 @@ import logging
 import shlex
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,18 +137,19 @@ def main(args: argparse.Namespace) -> int:
     atlas = args.atlas or atlas_path()
     if not atlas.is_dir():
         raise InputError(f'--atlas {atlas} is not a directory; name one with tissue maps.')
-    try:
-        import lightning  # noqa: F401
-        import monai  # noqa: F401
-        import torch
-    except ImportError as error:
+    if args.steps is not None and args.steps < 1:
+        raise InputError(f'--steps {args.steps} is too few; train for at least 1.')
+    missing = [name for name in ('lightning', 'monai') if find_spec(name) is None]
+    if missing:
         raise InputError(
-            f'Training needs {error.name}, which is not installed: {install_extra("train")}.'
-        ) from error
+            f'Training needs {missing[0]}, which is not installed: {install_extra("train")}.'
+        )
+    import torch
+
     from secondglance.models.device import resolve_device
+    from secondglance.models.training.plan import weights_to_start_from
     from secondglance.models.training.scans import read_labelled_scans
-    from secondglance.models.training.segmentation import train_segmentation
-    from secondglance.models.weights import default_weights
+    from secondglance.models.weights import FORMAT, REFINEMENT, SECOND_GLANCE, default_weights
     from secondglance.simulation.atlas import read_atlas
 
     # Our own lines say how far it is; Lightning's talk of hardware it did not find.
@@ -160,6 +162,9 @@ def main(args: argparse.Namespace) -> int:
     chosen = RECIPES[recipe]
     if chosen.from_shipped and args.init_weights is None:
         args.init_weights = default_weights()
+    form = {'refinement': REFINEMENT, 'second glance': SECOND_GLANCE}.get(chosen.trains, FORMAT)
+    # Lightning takes two seconds to load: what is wrong with the call is told before
+    weights_to_start_from(args.init_weights, chosen, form)
     args.steps = chosen.steps if args.steps is None else args.steps
     args.animals = chosen.n_animals if args.animals is None else args.animals
     scans: list[Any] = []
@@ -188,19 +193,10 @@ def main(args: argparse.Namespace) -> int:
         'source': args.source,
         'command': shlex.join(_call(args, recipe, atlas)),
     }
-    if chosen.trains == 'refinement':
-        card = _refine(args, read_atlas(atlas), {'recipe': chosen, **given})
-    elif chosen.trains == 'second glance':
-        _second_glance(args, read_atlas(atlas), {'recipe': chosen, **given})
-    else:
-        card = train_segmentation(read_atlas(atlas), args.output, recipe=recipe, **given)
-        for mask, values in card['test_dice'].items():
-            tissues = ', '.join(
-                f'{name} {v["mean"]:.3f} ± {v["sd"]:.3f}'
-                for name, v in values.items()
-                if name != 'n_animals'
-            )
-            print(f'Test Dice of {_simulated(values)}, {mask}: {tissues}')
+    train = {'refinement': _refine, 'second glance': _second_glance}.get(
+        chosen.trains, _segmentation
+    )
+    train(args, read_atlas(atlas), {'recipe': chosen, **given})
     print(f'Weights: {args.output}')
     if args.bids_dir:
         print(f'next: {shlex.join(next_call(args, chosen))}')
@@ -235,45 +231,59 @@ def next_call(args: argparse.Namespace, recipe: Recipe) -> list[str]:
     return [*call, '--output', 'scores']
 
 
-def _refine(args: argparse.Namespace, atlas: Atlas, given: dict) -> dict:
+def _segmentation(args: argparse.Namespace, atlas: Atlas, given: dict) -> None:
+    """Train a first glance."""
+    from secondglance.models.training.segmentation import train_segmentation
+
+    card = train_segmentation(atlas, args.output, **{**given, 'recipe': given['recipe'].name})
+    for mask, values in card['test_dice'].items():
+        tissues = ', '.join(
+            f'{name} {v["mean"]:.3f} ± {v["sd"]:.3f}'
+            for name, v in values.items()
+            if name != 'n_animals'
+        )
+        print(f'Test Dice of {_simulated(values)}, {mask}: {tissues}')
+
+
+def _refine(args: argparse.Namespace, atlas: Atlas, given: dict) -> None:
     """Train a refinement."""
     from secondglance.data import donor_paths
     from secondglance.models.donors import read_donors
-    from secondglance.models.training.refinement import train_refinement
     from secondglance.models.weights import default_weights, load_weights
 
     first = load_weights(args.first or default_weights())
     donors = read_donors(first, args.donor or donor_paths())
+    from secondglance.models.training.refinement import train_refinement
+
     card = train_refinement(atlas, args.output, first=first, donors=donors, **given)
     for name, values in card['test_dice'].items():
         print(
             f'Test Dice of {_simulated(values)}, {values["n_heads"]} heads, {name}: '
             f'{values["mean"]:.3f} ± {values["sd"]:.3f}, least {values["least"]:.3f}'
         )
-    return card
 
 
-def _second_glance(args: argparse.Namespace, atlas: Atlas, given: dict) -> dict:
+def _second_glance(args: argparse.Namespace, atlas: Atlas, given: dict) -> None:
     """Train a second glance on simulated animals of an atlas, or two, and on labelled scans."""
     from secondglance.files.regions import read_frame
     from secondglance.models.training.placed_scans import read_placed_scans
-    from secondglance.models.training.second_glance import Source, train_second_glance
     from secondglance.simulation.atlas import read_atlas
     from secondglance.simulation.placed_stack import atlas_at_rat_size
 
-    sources = [Source('rat', atlas)]
-    if args.mouse_atlas:
-        mouse = atlas_at_rat_size(read_atlas(args.mouse_atlas), read_frame(args.mouse_atlas))
-        sources.append(Source('mouse', mouse, 'mouse'))
     scans = []
     for folder in [args.bids_dir] if args.bids_dir else []:
         scans = read_placed_scans(
             folder, args.suffix, args.subject, args.reference, species=args.species
         )
         print(f'{counted(len(scans), "scan")} with tissue labels to train on.')
+    from secondglance.models.training.second_glance import Source, train_second_glance
+
+    sources = [Source('rat', atlas)]
+    if args.mouse_atlas:
+        mouse = atlas_at_rat_size(read_atlas(args.mouse_atlas), read_frame(args.mouse_atlas))
+        sources.append(Source('mouse', mouse, 'mouse'))
     card = train_second_glance(sources, args.output, **{**given, 'scans': scans})
     print('\n'.join(told_of_second_glance(card['test'])))
-    return card
 
 
 def told_of_second_glance(scores: dict[str, dict[str, float]]) -> list[str]:

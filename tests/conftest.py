@@ -53,6 +53,8 @@ def pytest_collection():
 
 def pytest_collection_finish():
     gc.freeze()
+    # Trees of sources and stacks of small objects would else be looked through all the time
+    gc.set_threshold(10_000)
     gc.enable()
 
 

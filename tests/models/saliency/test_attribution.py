@@ -69,6 +69,12 @@ ARCHITECTURES = {
     'of MONAI': lambda: monai_unet(),
 }
 
+EACH_ARCHITECTURE = [
+    # MONAI takes a second to import
+    pytest.param(name, marks=[pytest.mark.slow] if 'MONAI' in name else [])
+    for name in ARCHITECTURES
+]
+
 
 def monai_unet() -> nn.Module:
     from monai.networks.nets import BasicUNet
@@ -111,7 +117,7 @@ def difference_to_captum(found, net, images, target, method, region=None, steps=
     [('brain', (1, 16, 16)), *((target, (2, 16, 32)) for target in ('brain', 'WM', 'GM', 'CSF'))],
 )
 @pytest.mark.parametrize('method', ORACLES)
-@pytest.mark.parametrize('architecture', ARCHITECTURES)
+@pytest.mark.parametrize('architecture', EACH_ARCHITECTURE)
 def test_map_equals_captum(architecture, method, target, size):
     net, images = case(architecture, size)
     found, logits = saliency(net, images, target, method, steps=8)
@@ -148,7 +154,7 @@ class Unguided(GuidedReLU):
 
 
 @pytest.mark.parametrize('wrong', [Zeros, Flipped, Unguided])
-@pytest.mark.parametrize('architecture', ARCHITECTURES)
+@pytest.mark.parametrize('architecture', EACH_ARCHITECTURE)
 def test_a_wrong_rule_is_noticed(architecture, wrong, monkeypatch):
     from secondglance.models.saliency.methods import guided
 
@@ -364,6 +370,7 @@ def test_plain_gradient_needs_no_relu():
     torch.testing.assert_close(found, net.weight[2, 0, 0, 0].detach().expand(1, 8, 8))
 
 
+@pytest.mark.slow
 def test_monai_unet_with_its_own_activation_is_refused_not_silently_plain():
     from monai.networks.nets import UNet as MonaiUNet
 

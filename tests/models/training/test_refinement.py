@@ -14,8 +14,6 @@ from secondglance.imaging.metrics import dice
 from secondglance.imaging.placement.donors import Donor
 from secondglance.imaging.pose import HeadStack
 from secondglance.models.brain_refinement import N_CHANNELS
-from secondglance.models.training import loop
-from secondglance.models.training import refinement as refining
 from secondglance.models.training import refinement_samples as samples
 from secondglance.models.training.recipes import RECIPES
 from secondglance.models.training.refinement_samples import (
@@ -44,11 +42,30 @@ RECIPE = dataclasses.replace(RECIPES['refine'], channels=(2, 4), spacing=0.75, s
 """So small that a test can train it."""
 
 
-@pytest.fixture(autouse=True)
-def few(monkeypatch):
-    """Few samples of each animal and scan."""
-    monkeypatch.setattr(refining, 'HEADS_EACH', 2)
-    monkeypatch.setattr(refining, 'SCANS_EACH', 2)
+@pytest.fixture
+def refining(monkeypatch):
+    """The module that trains, with few samples of each animal and scan.
+
+    With it comes Lightning, which takes two seconds to load.
+    """
+    from secondglance.models.training import refinement
+
+    monkeypatch.setattr(refinement, 'HEADS_EACH', 2)
+    monkeypatch.setattr(refinement, 'SCANS_EACH', 2)
+    return refinement
+
+
+@pytest.fixture
+def run(refining):
+    """Return a function that trains for a few steps."""
+
+    def _run(atlas, output, first, donors, steps=6, **more):
+        given = {'n_animals': 3, 'checkpoint_every': 2, 'seed': 5, **more}
+        return refining.train_refinement(
+            atlas, output, first=first, donors=donors, steps=steps, recipe=RECIPE, **given
+        )
+
+    return _run
 
 
 @pytest.fixture
@@ -76,21 +93,16 @@ def scan(rng):
     return LabelledScan('sub-01', 'sub-01_T2w', images, labels, np.arange(6.0) - 2.5)
 
 
-def run(atlas, output, first, donors, steps=6, **more):
-    given = {'n_animals': 3, 'checkpoint_every': 2, 'seed': 5, **more}
-    return refining.train_refinement(
-        atlas, output, first=first, donors=donors, steps=steps, recipe=RECIPE, **given
-    )
-
-
 class Killed(BaseException):
     """As sudden as a signal: nothing catches it by accident."""
 
 
 @pytest.mark.slow
 def test_killed_training_resumes_to_the_same_weights(
-    rat_atlas, first, donors, scan, tmp_path, monkeypatch
+    run, rat_atlas, first, donors, scan, tmp_path, monkeypatch
 ):
+    from secondglance.models.training import loop
+
     whole = run(rat_atlas, tmp_path / 'whole.safetensors', first, donors, scans=[scan])
     output = tmp_path / 'resumed.safetensors'
     original = loop.Progress.on_train_batch_end
@@ -122,7 +134,7 @@ def test_killed_training_resumes_to_the_same_weights(
 
 @pytest.mark.slow
 def test_a_training_animal_is_never_its_own_donor(
-    rat_atlas, first, donors, scan, tmp_path, monkeypatch
+    run, refining, rat_atlas, first, donors, scan, tmp_path, monkeypatch
 ):
     lent = []
     original = refining.sample_of_head
@@ -140,7 +152,7 @@ def test_a_training_animal_is_never_its_own_donor(
 
 
 @pytest.mark.slow
-def test_refinement_learns_what_the_first_glance_misses(rng):
+def test_refinement_learns_what_the_first_glance_misses(refining, rng):
     """Slices with information in their neighbours alone: the end of the brain."""
     n, shape = 12, (12, SIDE, SIDE)
     brain = np.zeros(shape, bool)
@@ -212,7 +224,8 @@ def test_the_brain_moves_with_the_image(scan, monkeypatch):
         assert dice(bright, moved.labels > 0) > 0.9
 
 
-def test_weights_of_another_kind_are_refused(rat_atlas, first, donors, tmp_path):
+@pytest.mark.slow
+def test_weights_of_another_kind_are_refused(run, rat_atlas, first, donors, tmp_path):
     path = tmp_path / 'glance.safetensors'
     save_weights(UNet((2, 4)), path, {})
     with pytest.raises(InputError, match='does not hold'):
@@ -222,7 +235,7 @@ def test_weights_of_another_kind_are_refused(rat_atlas, first, donors, tmp_path)
 
 
 @pytest.mark.slow
-def test_command_trains_a_refinement(tmp_path, capsys):
+def test_command_trains_a_refinement(refining, tmp_path, capsys):
     torch.manual_seed(0)
     seen_by, output = tmp_path / 'first.safetensors', tmp_path / 'r.safetensors'
     save_weights(UNet((2, 4)), seen_by, {'spacing': '0.75'})

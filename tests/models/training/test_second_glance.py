@@ -14,15 +14,8 @@ from secondglance.files.digests import digest_of_voxels
 from secondglance.files.labelled import find_labelled
 from secondglance.files.labels import file_labels
 from secondglance.models.second_glance.channels import ACROSS, CHANNELS, FROM_BACK, N_IMAGES
-from secondglance.models.training import second_glance as training
 from secondglance.models.training.placed_scans import PlacedScan, read_placed_scans
 from secondglance.models.training.recipes import RECIPES
-from secondglance.models.training.second_glance import (
-    SamplePool,
-    Source,
-    second_glance_loss,
-    train_second_glance,
-)
 from secondglance.models.training.second_glance_samples import (
     FRAME,
     lay_out,
@@ -39,6 +32,14 @@ N_CHANNELS = len(CHANNELS)
 
 # Fractions (3), weight of the tissues, coordinates (3), weight of the place, share of brain
 N_TARGETS = 9
+
+
+@pytest.fixture
+def training():
+    """The module that trains; with it comes Lightning, which takes two seconds to load."""
+    from secondglance.models.training import second_glance
+
+    return second_glance
 
 
 @pytest.fixture
@@ -139,7 +140,8 @@ def test_scan_as_it_is_keeps_its_image_up_to_scale(stack):
     assert np.array_equal(again.mask, stack.mask)
 
 
-def test_half_of_the_samples_show_a_scan_in_its_own_contrast(stack, tmp_path):
+@pytest.mark.slow
+def test_half_of_the_samples_show_a_scan_in_its_own_contrast(training, stack, tmp_path):
     image = N_IMAGES // 2
     own = lay_out(stack)[:, image].float()
 
@@ -148,29 +150,33 @@ def test_half_of_the_samples_show_a_scan_in_its_own_contrast(stack, tmp_path):
         brain = one[N_IMAGES + image] > 0.99
         return min(float((one[image] - other)[brain].abs().median()) for other in own) < 0.15
 
-    laid = SamplePool(tmp_path, 0).scan(stack, 'a', 6)
+    laid = training.SamplePool(tmp_path, 0).scan(stack, 'a', 6)
     assert [all(map(shows_it, sample.float())) for sample in laid] == [True] * 3 + [False] * 3
 
 
-def test_loss_is_least_where_the_network_says_the_fractions(stack):
+@pytest.mark.slow
+def test_loss_is_least_where_the_network_says_the_fractions(training, stack):
     laid = lay_out(stack).float()
     channels, targets = laid[:, :N_CHANNELS], laid[:, N_CHANNELS:]
     zeros = torch.zeros(len(laid), 4, *FRAME)
     true = torch.cat([targets[:, :3].clamp(min=1e-6).log(), zeros], dim=1)
-    best = second_glance_loss(true, channels, targets)
+    best = training.second_glance_loss(true, channels, targets)
     for sharper in (0.5, 2.0):
         other = torch.cat([sharper * true[:, :3], zeros], dim=1)
-        assert second_glance_loss(other, channels, targets) > best
+        assert training.second_glance_loss(other, channels, targets) > best
 
 
-def test_unknown_pixels_do_not_count(stack):
+@pytest.mark.slow
+def test_unknown_pixels_do_not_count(training, stack):
     laid = lay_out(stack).float()
     channels, targets = laid[:, :N_CHANNELS], laid[:, N_CHANNELS:].clone()
     outputs = torch.randn(len(laid), 7, *FRAME, generator=torch.Generator().manual_seed(0))
-    before = second_glance_loss(outputs, channels, targets)
+    before = training.second_glance_loss(outputs, channels, targets)
     outputs[:, :3] += 50 * (targets[:, 3:4] < 0.5) * torch.tensor([1.0, -1, 0])[:, None, None]
     outputs[:, 3:6] += 9 * (targets[:, 7:8] < 0.5)
-    assert torch.allclose(before, second_glance_loss(outputs, channels, targets), atol=1e-4)
+    assert torch.allclose(
+        before, training.second_glance_loss(outputs, channels, targets), atol=1e-4
+    )
 
 
 def test_share_of_brain_goes_with_the_brain_and_scans_have_none(stack):
@@ -191,7 +197,8 @@ def test_share_of_brain_goes_with_the_brain_and_scans_have_none(stack):
         assert float(drawn[:, -1][drawn[:, N_CHANNELS + 3] > 0.5].max()) < 0
 
 
-def test_simulated_stacks_know_their_share_of_brain(rat_atlas, monkeypatch):
+@pytest.mark.slow
+def test_simulated_stacks_know_their_share_of_brain(training, rat_atlas, monkeypatch):
     # Coarser than what the training draws, and sooner drawn
     monkeypatch.setattr(training, 'DRAWN_MM', 0.3)
     monkeypatch.setattr(training, 'DRAWN_SIDE', 64)
@@ -204,27 +211,28 @@ def test_simulated_stacks_know_their_share_of_brain(rat_atlas, monkeypatch):
     assert 1.01 < drawn.mask.sum() / drawn.share.sum() < 1.1
 
 
-def test_loss_is_least_at_the_true_share_where_it_is_known(stack):
+@pytest.mark.slow
+def test_loss_is_least_at_the_true_share_where_it_is_known(training, stack):
     laid = lay_out(stack).float()
     channels, targets = laid[:, :N_CHANNELS], laid[:, N_CHANNELS:].clone()
     outputs = torch.zeros(len(laid), 7, *FRAME)
     outputs[:, 6] = targets[:, 8].clamp(1e-4, 1 - 1e-4).logit()
-    best = second_glance_loss(outputs, channels, targets)
+    best = training.second_glance_loss(outputs, channels, targets)
     for more in (-0.5, 0.5):
         other = outputs.clone()
         other[:, 6] += more
-        assert second_glance_loss(other, channels, targets) > best
+        assert training.second_glance_loss(other, channels, targets) > best
     # Far from the mask it does not matter, and where it is not known nowhere
     mask = channels[:, N_IMAGES + N_IMAGES // 2] > 0
     far = torch.nn.functional.max_pool2d(mask[:, None].float(), 7, 1, 3)[:, 0] < 0.5
     other = outputs.clone()
     other[:, 6][far] += 5
-    assert torch.allclose(second_glance_loss(other, channels, targets), best)
+    assert torch.allclose(training.second_glance_loss(other, channels, targets), best)
     targets[:, 8] = -1
-    unknown = second_glance_loss(outputs, channels, targets)
+    unknown = training.second_glance_loss(outputs, channels, targets)
     other = outputs.clone()
     other[:, 6] -= 3
-    assert torch.allclose(second_glance_loss(other, channels, targets), unknown)
+    assert torch.allclose(training.second_glance_loss(other, channels, targets), unknown)
 
 
 def test_samples_come_back_from_disk(stack, tmp_path):
@@ -284,11 +292,11 @@ def test_fractions_and_coordinates_beside_labels_are_used(data_set, stack):
 
 
 @pytest.mark.slow
-def test_training_learns_resumes_and_leaves_a_card(tmp_path, stack, monkeypatch, capsys):
+def test_training_learns_resumes_and_leaves_a_card(training, tmp_path, stack, monkeypatch, capsys):
     monkeypatch.setattr(training, 'HEADS_EACH', 2)
     monkeypatch.setattr(training, 'SCANS_EACH', 2)
     recipe = dataclasses.replace(RECIPES['second-glance'], channels=(4, 6, 8, 8, 8), batch_size=4)
-    source = Source('rat', read_atlas(atlas_path()))
+    source = training.Source('rat', read_atlas(atlas_path()))
     output = tmp_path / 'second.safetensors'
     asked = {
         'n_animals': 3,
@@ -296,7 +304,7 @@ def test_training_learns_resumes_and_leaves_a_card(tmp_path, stack, monkeypatch,
         'recipe': recipe,
         'scans': [PlacedScan('a', stack, 'voxels:1')],
     }
-    card = train_second_glance([source], output, steps=10, **asked)
+    card = training.train_second_glance([source], output, steps=10, **asked)
     said = r'step 10/10 .* validation Dice WM 0.* mean 0\.\d+  closeness of place 0\.\d{3}'
     assert re.search(said, capsys.readouterr().out)
     assert card['scans'] == {'animals': ['sub-1'], 'names': ['a'], 'digests': ['voxels:1']}
@@ -305,7 +313,7 @@ def test_training_learns_resumes_and_leaves_a_card(tmp_path, stack, monkeypatch,
     model = load_weights(output, form=SECOND_GLANCE)
     assert model.spacing == 0.2
     # The same again, from the checkpoint at its end: nothing is trained, nothing changes
-    again = train_second_glance([source], output, steps=10, **asked)
+    again = training.train_second_glance([source], output, steps=10, **asked)
     assert again['checksum'] == card['checksum']
 
 

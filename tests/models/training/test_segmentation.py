@@ -13,12 +13,10 @@ from matplotlib.figure import Figure
 from secondglance.commands import train as command
 from secondglance.imaging.errors import InputError
 from secondglance.models import pace
-from secondglance.models.training import loop
-from secondglance.models.training import segmentation as training
 from secondglance.models.training.evaluation import dice_per_class
+from secondglance.models.training.plan import Plan, weights_to_start_from
 from secondglance.models.training.recipes import RECIPES
 from secondglance.models.training.scans import UNKNOWN, LabelledScan, draw_scans
-from secondglance.models.training.segmentation import train_segmentation
 from secondglance.models.training.split import split_animals
 from secondglance.models.unet import UNet
 from secondglance.models.weights import load_weights, save_weights, trained_on
@@ -69,19 +67,41 @@ def curves():
     """Ask for the figure of the curves; it takes longer than these trainings."""
 
 
-@pytest.fixture(autouse=True)
-def small(request, monkeypatch):
-    """Recipes of a network so small that a test can train it."""
+@pytest.fixture
+def loop():
+    """The loop of a training; with it comes Lightning, which takes two seconds to load."""
+    from secondglance.models.training import loop
+
+    return loop
+
+
+@pytest.fixture
+def training(loop, request, monkeypatch):
+    """The module that trains, with the loop that it runs through."""
+    from secondglance.models.training import segmentation
+
     if 'curves' not in request.fixturenames:
         monkeypatch.setattr(loop, 'draw_curves', lambda *_: None)
+    return segmentation
+
+
+@pytest.fixture
+def run(training):
+    """Return a function that trains for a few steps."""
+
+    def _run(atlas, output, steps=6, **more):
+        given = {'n_animals': 3, 'checkpoint_every': 2, 'seed': 5, **more}
+        return training.train_segmentation(atlas, output, steps=steps, **given)
+
+    return _run
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Recipes of a network so small that a test can train it."""
     for name, recipe in RECIPES.items():
         size = {'channels': (2, 4), 'spacing': 0.75, 'side': 32}
         monkeypatch.setitem(RECIPES, name, dataclasses.replace(recipe, **size))
-
-
-def run(atlas, output, steps=6, **more):
-    given = {'n_animals': 3, 'checkpoint_every': 2, 'seed': 5, **more}
-    return train_segmentation(atlas, output, steps=steps, **given)
 
 
 @pytest.fixture
@@ -155,14 +175,14 @@ def test_animals_are_reproducible_and_differ(atlas):
 def test_animal_has_the_size_of_the_atlas_within_its_scatter(atlas):
     volume = float((atlas.maps[1:4].sum(dim=0) > 0.5).sum()) * 0.6**3
     for seed in range(3):
-        animal = draw_animal(atlas, np.random.default_rng(seed))
+        animal = draw_animal(atlas, np.random.default_rng(seed), 0.75, 32)
         planes = animal.cumulative.diff(dim=0)
-        found = float((planes[:, 1:4].sum(dim=1) > 0.5).sum()) * 0.15 * 0.375**2
+        found = float((planes[:, 1:4].sum(dim=1) > 0.5).sum()) * 0.15 * 0.75**2
         assert 0.75**3 < found / volume < 1.3**3
 
 
 def test_slice_is_the_mean_of_its_planes(atlas):
-    animal = draw_animal(atlas, np.random.default_rng(0))
+    animal = draw_animal(atlas, np.random.default_rng(0), 0.75, 32)
     planes = animal.cumulative.diff(dim=0)
     # Planes 40 to 43: from 6.0 mm to 6.6 mm.
     found = cut_slices(animal, np.array([6.3]), np.array([0.6]))[0]
@@ -170,11 +190,11 @@ def test_slice_is_the_mean_of_its_planes(atlas):
 
 
 def test_batches_are_reproducible_normalised_and_labelled(atlas):
-    animals = [draw_animal(atlas, np.random.default_rng(0))]
+    animals = [draw_animal(atlas, np.random.default_rng(0), 0.75, 32)]
     images, labels = draw_batch(animals, np.random.default_rng(3), 6)
     again, _ = draw_batch(animals, np.random.default_rng(3), 6)
     assert torch.equal(images, again)
-    assert images.shape == labels.shape == (6, 1, 64, 64)
+    assert images.shape == labels.shape == (6, 1, 32, 32)
     assert images.min() == 0
     assert 0.9 < images.max() <= 1.5
     assert labels.unique().tolist() == [0, 1, 2, 3]
@@ -183,7 +203,7 @@ def test_batches_are_reproducible_normalised_and_labelled(atlas):
 
 
 def test_perfect_mask_keeps_the_brain_and_nothing_else(atlas):
-    animal = draw_animal(atlas, np.random.default_rng(0))
+    animal = draw_animal(atlas, np.random.default_rng(0), 0.75, 32)
     maps = cut_slices(animal, np.full(4, np.mean(animal.planes) * 0.15), np.full(4, 0.6))
     images, labels = render_slices(maps, np.random.default_rng(0), perfect_mask=True)
     assert not images[labels == 0].any()
@@ -214,7 +234,10 @@ def test_too_few_animals_are_refused():
         split_animals(2, np.random.default_rng(0))
 
 
-def test_training_never_uses_validation_or_test_animals(tiny, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_training_never_uses_validation_or_test_animals(
+    run, training, tiny, tmp_path, monkeypatch
+):
     numbers = []
     original = training.animal_rng
     monkeypatch.setattr(
@@ -241,7 +264,8 @@ def test_dice_is_worked_by_hand():
     np.testing.assert_allclose(found, [2 / 4, 2 / 3, 0.0, 6 / 8])
 
 
-def test_paper_recipe_is_the_papers():
+@pytest.mark.slow
+def test_paper_recipe_is_the_papers(training):
     module = training.SegmentationTraining(RECIPES['paper'], steps=10)
     settings = module.configure_optimizers()
     group = settings['optimizer'].param_groups[0]
@@ -259,8 +283,11 @@ class Killed(BaseException):
     """As sudden as a signal: nothing catches it by accident."""
 
 
-@pytest.mark.parametrize('recipe', ['paper', pytest.param('robust', marks=pytest.mark.slow)])
-def test_killed_training_resumes_to_the_same_weights(tiny, scans, tmp_path, monkeypatch, recipe):
+@pytest.mark.slow
+@pytest.mark.parametrize('recipe', ['paper', 'robust'])
+def test_killed_training_resumes_to_the_same_weights(
+    run, loop, training, tiny, scans, tmp_path, monkeypatch, recipe
+):
     whole = run(tiny, tmp_path / 'whole.safetensors', recipe=recipe, scans=scans)
     output = tmp_path / 'resumed.safetensors'
     original = loop.Progress.on_train_batch_end
@@ -318,7 +345,8 @@ class Fixed(torch.nn.Module):
         return self.logits
 
 
-def test_brain_masks_teach_the_brain_and_leave_the_tissues_open(atlas):
+@pytest.mark.slow
+def test_brain_masks_teach_the_brain_and_leave_the_tissues_open(training, atlas):
     torch.manual_seed(0)
     module = training.SegmentationTraining(RECIPES['robust'], steps=1)
     images = torch.rand(2, 1, 32, 32)
@@ -335,7 +363,7 @@ def test_brain_masks_teach_the_brain_and_leave_the_tissues_open(atlas):
 
 
 @pytest.mark.slow
-def test_training_starts_from_weights_of_the_same_architecture(tiny, scans, tmp_path, curves):
+def test_training_starts_from_weights_of_the_same_architecture(run, tiny, scans, tmp_path, curves):
     run(tiny, tmp_path / 'first.safetensors', steps=1)
     start = tmp_path / 'first.safetensors'
     card = run(
@@ -364,7 +392,7 @@ def test_training_starts_from_weights_of_the_same_architecture(tiny, scans, tmp_
 
 
 @pytest.mark.slow
-def test_what_the_first_weights_were_trained_on_is_known_of_the_last(tiny, scans, tmp_path):
+def test_what_the_first_weights_were_trained_on_is_known_of_the_last(run, tiny, scans, tmp_path):
     first, second = tmp_path / 'first.safetensors', tmp_path / 'second.safetensors'
     run(tiny, first, steps=1, scans=scans[:1])
     run(tiny, second, recipe='fine-tune', steps=1, scans=scans[1:], init_weights=first)
@@ -373,7 +401,7 @@ def test_what_the_first_weights_were_trained_on_is_known_of_the_last(tiny, scans
 
 
 @pytest.mark.slow
-def test_every_line_tells_loss_dice_and_the_time_left(tiny, tmp_path, monkeypatch, capsys):
+def test_every_line_tells_loss_dice_and_the_time_left(run, tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pace, 'EVERY_SECONDS', 0)
     run(tiny, tmp_path / 'n.safetensors', steps=3)
     lines = capsys.readouterr().out.splitlines()
@@ -395,14 +423,17 @@ def test_every_line_tells_loss_dice_and_the_time_left(tiny, tmp_path, monkeypatc
     ]
 
 
-def test_weights_of_another_size_are_refused(tiny, tmp_path):
-    save_weights(UNet((2, 4, 8)), tmp_path / 'other.safetensors', {'spacing': '0.75'})
+@pytest.mark.parametrize(('channels', 'spacing'), [((2, 4, 8), '0.75'), ((2, 4), '0.3')])
+def test_weights_of_another_size_are_refused(tmp_path, channels, spacing):
+    save_weights(UNet(channels), tmp_path / 'other.safetensors', {'spacing': spacing})
     with pytest.raises(InputError, match='start from others'):
-        run(tiny, tmp_path / 'n.safetensors', init_weights=tmp_path / 'other.safetensors')
+        weights_to_start_from(tmp_path / 'other.safetensors', RECIPES['robust'])
 
 
 @pytest.mark.slow
-def test_training_stops_where_nothing_is_gained(tiny, tmp_path, monkeypatch, capsys):
+def test_training_stops_where_nothing_is_gained(
+    run, training, tiny, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(training, 'score', lambda *_: np.full(4, 0.5))
     run(tiny, tmp_path / 'n.safetensors', steps=40, patience=2)
     lines = (tmp_path / 'n.csv').read_text().splitlines()
@@ -411,21 +442,21 @@ def test_training_stops_where_nothing_is_gained(tiny, tmp_path, monkeypatch, cap
 
 
 @pytest.mark.slow
-def test_other_seed_gives_other_weights(tiny, tmp_path):
+def test_other_seed_gives_other_weights(run, tiny, tmp_path):
     first = run(tiny, tmp_path / 'a.safetensors', steps=1)
     other = run(tiny, tmp_path / 'b.safetensors', steps=1, seed=6)
     assert first['checksum'] != other['checksum']
 
 
 @pytest.mark.slow
-def test_checkpoint_of_another_training_is_refused(tiny, tmp_path):
+def test_checkpoint_of_another_training_is_refused(run, tiny, tmp_path):
     run(tiny, tmp_path / 'n.safetensors', steps=2)
     with pytest.raises(InputError, match='another training'):
         run(tiny, tmp_path / 'n.safetensors', steps=2, seed=9)
 
 
 @pytest.mark.slow
-def test_broken_checkpoint_is_named_and_can_be_put_aside(tiny, tmp_path):
+def test_broken_checkpoint_is_named_and_can_be_put_aside(run, tiny, tmp_path):
     output = tmp_path / 'n.safetensors'
     run(tiny, output, steps=1)
     folder = tmp_path / 'n.checkpoints'
@@ -435,15 +466,22 @@ def test_broken_checkpoint_is_named_and_can_be_put_aside(tiny, tmp_path):
     run(tiny, output, steps=1, resume=False)
 
 
-def test_unknown_recipe_and_no_steps_are_refused(tiny, tmp_path):
-    with pytest.raises(InputError, match='robust'):
-        run(tiny, tmp_path / 'n.safetensors', recipe='magic')
+def test_no_steps_are_refused(tmp_path):
     with pytest.raises(InputError, match='0 steps'):
-        run(tiny, tmp_path / 'n.safetensors', steps=0)
+        Plan(tmp_path / 'n.safetensors', steps=0)
 
 
 @pytest.mark.slow
-def test_loss_falls():
+def test_unknown_recipe_and_other_weights_are_refused(run, tiny, tmp_path):
+    with pytest.raises(InputError, match='robust'):
+        run(tiny, tmp_path / 'n.safetensors', recipe='magic')
+    save_weights(UNet((2, 4, 8)), tmp_path / 'other.safetensors', {'spacing': '0.75'})
+    with pytest.raises(InputError, match='start from others'):
+        run(tiny, tmp_path / 'n.safetensors', init_weights=tmp_path / 'other.safetensors')
+
+
+@pytest.mark.slow
+def test_loss_falls(training):
     maps = np.stack([toy_maps()[k] for k in ('out', 'wm', 'gm', 'csf', 'skull')])
     atlas = Atlas(torch.from_numpy(maps.astype(np.float32)), (0.6, 0.6, 0.6))
     animals = [draw_animal(atlas, np.random.default_rng(0))]
@@ -461,7 +499,8 @@ def test_loss_falls():
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
 
 
-def test_command_writes_weights_and_card(atlas_dir, tmp_path, capsys, monkeypatch):
+@pytest.mark.slow
+def test_command_writes_weights_and_card(training, atlas_dir, tmp_path, capsys, monkeypatch):
     import argparse
 
     parser = argparse.ArgumentParser()
@@ -492,7 +531,8 @@ def test_wrong_call_of_the_command_is_refused(tmp_path, change, message):
         command.main(args)
 
 
-def test_curves_are_named_with_their_last_value(monkeypatch, tmp_path, curves):
+@pytest.mark.slow
+def test_curves_are_named_with_their_last_value(loop, monkeypatch, tmp_path, curves):
     named = []
     save = Figure.savefig
 

@@ -208,8 +208,8 @@ def batch_system(tmp_path, monkeypatch):
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_jobs_of_a_batch_system_end_with_the_call(study, tmp_path, batch_system):
-    scan = Scan(study / 'x.nii', {'sub': '01'}, 'dwi', 'dwi')
+def test_jobs_of_a_batch_system_end_with_the_call(tmp_path, batch_system):
+    scan = Scan(tmp_path / 'x.nii', {'sub': '01'}, 'dwi', 'dwi')
     job = ScanJob(scan, Method(), Execution(), tmp_path / 'out', tmp_path / 'work', '')
     with pytest.raises(KeyboardInterrupt):
         run_cohort([job], worker='slurm')
@@ -223,8 +223,8 @@ def test_python_that_a_batch_script_cannot_name_is_refused(monkeypatch):
         run_cohort([], worker='slurm')
 
 
-def test_unknown_worker_and_argument_are_named(study, tmp_path):
-    scan = Scan(study / 'x.nii', {'sub': '01'}, 'dwi', 'dwi')
+def test_unknown_worker_and_argument_are_named(tmp_path):
+    scan = Scan(tmp_path / 'x.nii', {'sub': '01'}, 'dwi', 'dwi')
     jobs = [ScanJob(scan, Method(), Execution(), tmp_path, tmp_path, '')]
     with pytest.raises(InputError, match='--worker horse'):
         run_cohort(jobs, worker='horse')
