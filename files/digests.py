@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 DIGESTS = 'digests.json'
 """Name of the file that lists the digests of a folder's files."""
 
+PART = 2**24
+"""Bytes that are read at once: after each, a thread waits for others that hold the interpreter."""
+
 
 def digest_of(path: Path) -> str:
     """SHA-256 of a file's content."""
-    with path.open('rb') as stream:
-        return hashlib.file_digest(stream, 'sha256').hexdigest()
+    digest = hashlib.sha256()
+    with path.open('rb', buffering=0) as stream:
+        while part := stream.read(PART):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def digest_once(path: Path) -> str:

@@ -254,13 +254,14 @@ def read_reference(path: Path, table: Path | None = None) -> Reference:
 
 
 def _by_table(voxels: NDArray, path: Path, table: Path) -> NDArray[np.int64]:
-    values, places = np.unique(np.rint(voxels).astype(np.int64), return_inverse=True)
+    labels = np.rint(voxels).astype(np.int64)
     classes = {0: 0, **read_label_table(table)}
-    found = [classes.get(int(value)) for value in values]
-    for value, place in zip(values, found, strict=True):
-        if place is None:
-            raise InputError(
-                f'Reference {path} holds label {value}, which {table} does not call grey matter, '
-                'white matter, CSF or background: add it there, or remove it.'
-            )
-    return np.array(found, np.int64)[places].reshape(voxels.shape)
+    known = np.array(sorted(one for one in classes if classes[one] is not None))
+    places = np.searchsorted(known, labels).clip(max=len(known) - 1)
+    unknown = known[places] != labels
+    if unknown.any():
+        raise InputError(
+            f'Reference {path} holds label {labels[unknown].min()}, which {table} does not call '
+            'grey matter, white matter, CSF or background: add it there, or remove it.'
+        )
+    return np.array([classes[one] for one in known.tolist()])[places]

@@ -45,7 +45,7 @@ def write_stack(stack: np.ndarray, affine: np.ndarray, path: str | Path) -> str:
     voxels = np.asarray(stack).transpose(order)
     if voxels.dtype == bool:
         voxels = voxels.astype(np.uint8)
-    image = nib.Nifti1Image(np.ascontiguousarray(voxels), affine)
+    image = nib.Nifti1Image(voxels, affine)
     image.header.set_xyzt_units('mm')
     nib.save(image, path)
     return str(path)

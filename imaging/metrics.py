@@ -82,14 +82,15 @@ def per_slice_metrics(
     list of dict
         Rows as of :func:`segmentation_metrics`, with ``slice``.
     """
-    prediction, reference = np.asarray(prediction), np.asarray(reference)
+    found, true = (
+        np.ascontiguousarray(np.moveaxis(np.asarray(volume), axis, 0))
+        for volume in (prediction, reference)
+    )
     in_plane = [size for a, size in enumerate(voxel_size) if a != axis]
     rows = []
-    n = prediction.shape[axis]
-    for index in range(n):
-        at = n - 1 - index if backwards else index
-        found, true = (np.take(volume, at, axis=axis) for volume in (prediction, reference))
-        scored = segmentation_metrics(found, true, in_plane, labels)
+    for index in range(len(found)):
+        at = -1 - index if backwards else index
+        scored = segmentation_metrics(found[at], true[at], in_plane, labels)
         rows += [{'slice': index, **row} for row in scored]
     return rows
 

@@ -19,7 +19,7 @@ from nipype.interfaces.base import (
 )
 
 from secondglance import __version__
-from secondglance.files.digests import is_intact, write_digests
+from secondglance.files.digests import digest_once, is_intact, write_digests
 from secondglance.files.stacks import write_stack
 from secondglance.interfaces.network import (
     EnhanceSpec,
@@ -59,9 +59,8 @@ class DonorSaliency(SimpleInterface):
         if shared is None or not _take(shared, folder):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            self._compute(folder)
-            write_digests(folder)
-            if shared is not None:
+            if self._compute(folder) and shared is not None:
+                write_digests(folder)
                 _share(folder, shared)
         for index in range(len(self.inputs.images)):
             for name in ('enhanced', 'masks'):
@@ -74,27 +73,30 @@ class DonorSaliency(SimpleInterface):
             return None
         digest = hashlib.sha256(__version__.encode())
         for path in (self.inputs.weights, *self.inputs.images, *self.inputs.masks):
-            with open(path, 'rb') as stream:
-                digest.update(hashlib.file_digest(stream, 'sha256').digest())
+            digest.update(bytes.fromhex(digest_once(Path(path))))
         names = ('method', 'target', 'smooth', 'peak', 'width')
         digest.update(repr([getattr(self.inputs, name) for name in names]).encode())
         return Path(self.inputs.cache_dir, digest.hexdigest()[:24])
 
-    def _compute(self, folder: Path) -> None:
+    def _compute(self, folder: Path) -> bool:
+        """Write all donors, and tell whether any had to be computed: those that ship are read."""
         from secondglance.models.donors import compute_donor, shipped_donor
 
         weights, options = self.inputs.weights, options_of(self.inputs)
         made_with = read_header(weights).get('checksum', ''), weights_spacing(weights)
         pairs = zip(self.inputs.images, self.inputs.masks, strict=True)
+        computed = False
         for index, files in enumerate(pairs):
             image, mask = map(Path, files)
             found = shipped_donor(*made_with, image, mask, options)
             if found is None:
                 model, device = load_model(self.inputs), device_of(self.inputs)
                 found = compute_donor(model, image, mask, options, device)
+                computed = True
             stacks = {'enhanced': found.donor.enhanced, 'masks': found.donor.mask}
             for name, voxels in stacks.items():
                 write_stack(voxels, found.affine, folder / f'donor-{index:02d}_{name}.nii')
+        return computed
 
 
 def _take(shared: Path, folder: Path) -> bool:

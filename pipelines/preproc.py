@@ -63,7 +63,7 @@ def init_preproc_wf(
     device : str
         On which the network runs.
     n_procs : int
-        Volumes that the embedded engine registers at the same time.
+        Volumes that are registered, or whose slices are compared, at the same time.
     name : str
 
     Inputs
@@ -99,19 +99,17 @@ def init_preproc_wf(
     select_b0 = Node(SelectB0(threshold=b0_threshold, all_b0=all_b0), name='select_b0')
     if voxel_scale is not None:
         select_b0.inputs.voxel_scale = voxel_scale
-    # MCFLIRT has one thread, the embedded engine as many as it is given
-    engine = resolve_engine(motion)
-    n_threads = n_procs if engine == 'sitk' else 1
+    # MCFLIRT has one thread; what follows it, and the embedded engine, as many as they are given
     motion_correction = Node(
-        ENGINES[engine](
+        ENGINES[resolve_engine(motion)](
             weights=str(absolute(weights or default_weights())),
             species=species,
             turn=turn,
             slice_axis=slice_axis,
             device=device,
-            num_threads=n_threads,
+            num_threads=n_procs,
         ),
-        n_procs=n_threads,
+        n_procs=n_procs,
         mem_gb=1.0,
         name='motion_correction',
     )

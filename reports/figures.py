@@ -31,11 +31,11 @@ LEAST_TILE = 40
 MASK_COLOUR = (255, 212, 59)
 PICTURE_WIDTH = 1400
 """Of a mosaic, pixels."""
-QUALITY = 85
-"""Of pictures inside a page, WebP's 1 to 100."""
+QUALITY = 75
+"""Of pictures inside a page, JPEG's 1 to 95."""
 
-WEBP_SIDE = 16383
-"""Longest side that WebP can hold, pixels (RFC 9649, section 2.7)."""
+JPEG_SIDE = 65500
+"""Longest side that a JPEG can hold, pixels (libjpeg's ``JPEG_MAX_DIMENSION``)."""
 
 
 def grey(stack: NDArray, like: NDArray | None = None) -> NDArray[np.uint8]:
@@ -342,11 +342,11 @@ def data_uri(path: Path, picture: NDArray[np.uint8] | None = None, quality: int 
     Parameters
     ----------
     path : Path
-        A picture, which becomes WebP where that format holds its size.
+        A picture.
     picture : (rows, columns, 3) uint8 array, optional
         What the file holds, where it is at hand.
     quality : int
-        Of WebP, 1 to 100. Below `QUALITY`, the picture is also made at most `PICTURE_WIDTH` wide.
+        1 to 95. Below `QUALITY`, the picture is also made at most `PICTURE_WIDTH` wide.
 
     Returns
     -------
@@ -361,24 +361,29 @@ def data_uri(path: Path, picture: NDArray[np.uint8] | None = None, quality: int 
     if quality < QUALITY and width > PICTURE_WIDTH:
         size = PICTURE_WIDTH, max(1, height * PICTURE_WIDTH // width)
         picture = np.asarray(Image.fromarray(picture).resize(size))
-    if max(picture.shape[:2]) <= WEBP_SIDE:
-        return webp_uri(picture, quality)
-    return f'data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}'
+    return picture_uri(picture, quality)
 
 
-def webp_uri(picture: NDArray[np.uint8], quality: int = QUALITY) -> str:
-    """Encode a picture of at most `WEBP_SIDE` pixels a side.
+def picture_uri(picture: NDArray[np.uint8], quality: int = QUALITY) -> str:
+    """Encode a picture as JPEG, or as PNG where that has longer sides than JPEG can hold.
+
+    Colours are as fine as brightness: outlines are a pixel wide.
 
     Parameters
     ----------
     picture : (rows, columns, 3) or (rows, columns) uint8 array
     quality : int
-        1 to 100.
+        1 to 95.
     """
     # Without its module, Pillow imports those of all formats
-    from PIL import Image, WebPImagePlugin
+    from PIL import Image, JpegImagePlugin
 
     buffer = BytesIO()
-    kind = WebPImagePlugin.WebPImageFile.format
-    Image.fromarray(picture).save(buffer, kind, quality=quality, method=0)
-    return f'data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}'
+    image = Image.fromarray(picture)
+    if max(picture.shape[:2]) > JPEG_SIDE:
+        kind = 'png'
+        image.save(buffer, kind)
+    else:
+        kind = JpegImagePlugin.JpegImageFile.format
+        image.save(buffer, kind, quality=quality, subsampling=0)
+    return f'data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}'

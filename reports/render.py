@@ -31,7 +31,7 @@ MOST_BYTES = 3_700_000
 ENCODERS = 2
 """Pictures that are encoded at the same time."""
 
-MOSAICS_SHARE, STEPS_SHARE = 0.5, 0.3
+MOSAICS_SHARE, STEPS_SHARE = 0.6, 0.2
 """Of these, what the pictures of all slices, and the steps of the mask, may have; the viewer has
 the rest."""
 
@@ -153,7 +153,7 @@ def _within(
 ) -> dict[str, str]:
     """Encode figures as finely as their share of the page allows."""
     inside = {name: text for name, (_, text) in drawn.items()}
-    for quality in (70, 45, 20):
+    for quality in (60, 40, 20):
         if sum(map(len, inside.values())) <= MOSAICS_SHARE * MOST_BYTES:
             break
         encoded = pool.map(

@@ -288,7 +288,7 @@ def draw_slice(
     shown = colours.transpose(1, 0, 2)[::-1]
     height, width = shown.shape[:2]
     step = -(-max(height, width) // MOST_SIDE)
-    source = figures.webp_uri(np.ascontiguousarray(shown[::step, ::step]))
+    source = figures.picture_uri(np.ascontiguousarray(shown[::step, ::step]))
     paths = ''.join(
         f'<path style="stroke: rgb{OUTLINES[name]}" d="{outline(mask.T[::-1], aspect)}"/>'
         for name, mask in masks.items()

@@ -1,7 +1,6 @@
 """What the slice viewer of a report shows: each layer of the stack as text that a page holds."""
 
 import base64
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ def viewer_data(data: ReportData, quality: int = 85, most_pixels: float = VIEWER
     ----------
     data : ReportData
     quality : int
-        Of the WebP pictures, 1 to 100. Labels are exact whatever it is.
+        Of the pictures, 1 to 95. Labels are exact whatever it is.
     most_pixels : float
         Of one layer; more are thinned in plane.
 
@@ -235,8 +234,6 @@ def _bytes(stack: NDArray) -> NDArray[np.uint8]:
 
 def _sheet(stack: NDArray[np.uint8], quality: int) -> str:
     """Lay slices side by side in one picture, as text."""
-    from PIL import Image
-
     n, height, width = stack.shape
     columns = _columns(n)
     rows = -(-n // columns)
@@ -244,11 +241,7 @@ def _sheet(stack: NDArray[np.uint8], quality: int) -> str:
     sheet[:n] = stack
     sheet = sheet.reshape(rows, columns, height, width).swapaxes(1, 2)
     picture = np.ascontiguousarray(sheet.reshape(rows * height, columns * width))
-    if max(picture.shape) <= figures.WEBP_SIDE:
-        return figures.webp_uri(picture, quality)
-    buffer = BytesIO()
-    Image.fromarray(picture).save(buffer, 'png')
-    return f'data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}'
+    return figures.picture_uri(picture, quality)
 
 
 def _hue(place: int) -> tuple[int, int, int]:

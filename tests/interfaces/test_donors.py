@@ -33,19 +33,29 @@ def look(tmp_path, monkeypatch):
     return _look
 
 
+@pytest.fixture
+def thin(tmp_path):
+    """Slices of a donor that ships: what is made of them has to be computed."""
+    paths = {}
+    for name, path in zip(('images', 'masks'), find_donor(donor_paths()[0]), strict=True):
+        paths[name] = [str(tmp_path / path.name)]
+        nib.save(nib.load(path).slicer[:, :, 5:11], paths[name][0])
+    return paths
+
+
 @pytest.mark.slow
-def test_second_subject_finds_what_the_first_computed(look, tmp_path, monkeypatch):
-    cache = {'cache_dir': str(tmp_path / 'shared' / 'donors')}
+def test_second_subject_finds_what_the_first_computed(look, thin, tmp_path, monkeypatch):
+    cache = {'cache_dir': str(tmp_path / 'shared' / 'donors')} | thin
     first = look('a', **cache)
-    assert first == look('alone')
+    assert first == look('alone', **thin)
     with monkeypatch.context() as patch:
         patch.setattr(DonorSaliency, '_compute', lambda *_: pytest.fail('computed again'))
         assert look('b', **cache) == first
-    assert look('c', method='gradient', **cache) != first
-    assert look('d', peak=1.0, **cache) != first
-    assert look('e', width=0.3, **cache) != first
-    assert look('f', target='WM', **cache) != first
-    assert look('g', smooth=1, **cache) != first
+    assert look('c', **cache, method='gradient') != first
+    assert look('d', **cache, peak=1.0) != first
+    assert look('e', **cache, width=0.3) != first
+    assert look('f', **cache, target='WM') != first
+    assert look('g', **cache, smooth=1) != first
     left = [p.name for p in (tmp_path / 'shared' / 'donors').iterdir()]
     assert len(left) == 6
     assert not any(name.startswith('.') for name in left)
@@ -64,6 +74,7 @@ def test_what_is_shared_is_of_the_same_network_heads_masks_and_options(
         computed.append(folder)
         for name in ('enhanced', 'masks'):
             (folder / f'donor-00_{name}.nii').write_text(str(folder))
+        return True
 
     monkeypatch.setattr(DonorSaliency, '_compute', compute)
     image, mask = find_donor(donor_paths()[0])
@@ -85,8 +96,13 @@ def test_what_is_shared_is_of_the_same_network_heads_masks_and_options(
     assert len(computed) == (1 if changed == 'nothing' else 2)
 
 
-def test_what_was_shared_and_then_damaged_is_computed_again(look, tmp_path):
-    cache = {'cache_dir': str(tmp_path / 'shared')}
+def test_donors_that_ship_are_read_and_not_shared(look, tmp_path):
+    assert look('a', cache_dir=str(tmp_path / 'shared')) == look('b')
+    assert not (tmp_path / 'shared').exists()
+
+
+def test_what_was_shared_and_then_damaged_is_computed_again(look, thin, tmp_path):
+    cache = {'cache_dir': str(tmp_path / 'shared')} | thin
     first = look('a', **cache)
     [path] = (tmp_path / 'shared').glob('*/donor-00_enhanced.nii')
     path.write_bytes(bytes(path.stat().st_size))
@@ -95,7 +111,9 @@ def test_what_was_shared_and_then_damaged_is_computed_again(look, tmp_path):
     assert path.read_bytes() == first[0]
 
 
-def test_a_donor_that_another_process_shared_meanwhile_is_as_good(look, tmp_path, monkeypatch):
+def test_a_donor_that_another_process_shared_meanwhile_is_as_good(
+    look, thin, tmp_path, monkeypatch
+):
     """It was quicker, and what was to be shared is removed already."""
 
     def late(source, target):
@@ -105,7 +123,7 @@ def test_a_donor_that_another_process_shared_meanwhile_is_as_good(look, tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr('secondglance.interfaces.donors.os.rename', late)
-        first = look('a', cache_dir=str(tmp_path / 'shared'))
+        first = look('a', cache_dir=str(tmp_path / 'shared'), **thin)
     [shared] = (tmp_path / 'shared').iterdir()
     assert (shared / 'donor-00_enhanced.nii').read_bytes() == first[0]
 
@@ -148,9 +166,9 @@ def test_a_mouse_donor_is_scaled_to_a_rat(tmp_path, look):
         assert np.abs(b.get_fdata()).mean() > 1e-2
 
 
-def test_donors_come_in_their_order_and_are_kept_under_24_digits(tmp_path, monkeypatch):
+def test_donors_come_in_their_order_and_are_kept_under_24_digits(thin, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    pairs = [find_donor(folder) for folder in donor_paths()[:2]]
+    pairs = [(thin['images'][0], thin['masks'][0]), find_donor(donor_paths()[1])]
     node = DonorSaliency(
         weights=str(default_weights()),
         images=[str(image) for image, _ in pairs],
@@ -176,19 +194,19 @@ def test_donors_come_in_their_order_and_are_kept_under_24_digits(tmp_path, monke
     ]
 
 
-def test_what_others_shared_and_is_whole_is_left_as_it_is(look, tmp_path, monkeypatch):
+def test_what_others_shared_and_is_whole_is_left_as_it_is(look, thin, tmp_path, monkeypatch):
     cache = tmp_path / 'shared'
-    first = look('a', cache_dir=str(cache))
+    first = look('a', cache_dir=str(cache), **thin)
     (shared,) = cache.iterdir()
     before = {p: p.stat().st_ino for p in shared.iterdir()}
     # One that did not see it in time
     monkeypatch.setattr(donors, '_take', lambda *_: False)
-    assert look('b', cache_dir=str(cache)) == first
+    assert look('b', cache_dir=str(cache), **thin) == first
     assert {p: p.stat().st_ino for p in shared.iterdir()} == before
     assert list(cache.iterdir()) == [shared]
 
 
-def test_a_cache_that_cannot_be_written_is_an_error(look, tmp_path):
+def test_a_cache_that_cannot_be_written_is_an_error(look, thin, tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(OSError, match='file'):
-        look('a', cache_dir=str(tmp_path / 'file' / 'shared'))
+        look('a', cache_dir=str(tmp_path / 'file' / 'shared'), **thin)

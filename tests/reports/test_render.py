@@ -30,7 +30,7 @@ def test_page_holds_its_pictures_and_needs_no_other_file(data, render):
     assert len(found) == 7
     for source in found:
         kind, content = source.split(';base64,')
-        assert kind == 'data:image/webp'
+        assert kind == 'data:image/jpeg'
         with Image.open(BytesIO(base64.b64decode(content, validate=True))) as picture:
             picture.load()
             assert picture.size[0] > figures.PICTURE_WIDTH / 2
@@ -46,12 +46,22 @@ def test_picture_inside_the_page_equals_the_file(tmp_path, rng):
     assert apart.mean() < 4
 
 
-def test_picture_too_long_for_webp_stays_png(tmp_path):
-    path = tmp_path / 'a.png'
-    figures.save_png(np.zeros((figures.WEBP_SIDE + 1, 2, 3), np.uint8), path)
-    kind, _, content = figures.data_uri(path).partition(';base64,')
+def test_colours_inside_the_page_are_as_fine_as_brightness(tmp_path):
+    picture = np.full((64, 64, 3), 90, np.uint8)
+    picture[:, 32] = figures.MASK_COLOUR
+    figures.save_png(picture, tmp_path / 'a.png')
+    content = base64.b64decode(figures.data_uri(tmp_path / 'a.png').partition(',')[2])
+    with Image.open(BytesIO(content)) as inside:
+        column = np.asarray(inside, float)[:, 32].mean(axis=0)
+    assert np.allclose(column, figures.MASK_COLOUR, atol=20)
+
+
+def test_picture_too_long_for_jpeg_is_png():
+    picture = np.arange(2 * (figures.JPEG_SIDE + 1) * 3).reshape(-1, 2, 3).astype(np.uint8)
+    kind, _, content = figures.picture_uri(picture).partition(';base64,')
     assert kind == 'data:image/png'
-    assert base64.b64decode(content) == path.read_bytes()
+    with Image.open(BytesIO(base64.b64decode(content))) as inside:
+        assert np.array_equal(np.asarray(inside), picture)
 
 
 def test_only_diffusion_scans_have_b0_volumes():
