@@ -1,5 +1,6 @@
 """Where results and caches may lie: raw data, and what others made of them, stay as they are."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,22 +109,36 @@ def data_set_of(folder: Path) -> Path | None:
     )
 
 
-def check_writable(folder: Path, option: str) -> None:
-    """Make a folder; that failing, say which option to change.
+@contextlib.contextmanager
+def writable(folder: Path, option: str) -> Iterator[None]:
+    """Make a folder for a call; what is still empty when the call ends, and was made, is removed.
+
+    Parameters
+    ----------
+    folder : path
+    option : str
+        Which option to change where that fails.
 
     Raises
     ------
     InputError
     """
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK | os.X_OK)
+        allowed = os.access(folder, os.W_OK | os.X_OK)
     except OSError as error:
         raise InputError(
             f'{folder} cannot be made ({error.strerror}): choose another {option}.'
         ) from error
-    if not writable:
+    if not allowed:
         raise InputError(f'{folder} cannot be written: choose another {option}.')
+    try:
+        yield
+    finally:
+        for one in made:
+            with contextlib.suppress(OSError):
+                one.rmdir()
 
 
 def _around(folder: Path, bids_dir: Path | None) -> Iterator[tuple[Path, bool, bool]]:

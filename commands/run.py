@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from secondglance.commands.folders import (
     check_output,
-    check_writable,
     data_set_of,
     place_work,
+    writable,
 )
 from secondglance.commands.run_many import DONE, FAILED, run_many, write_cohort, write_group
 from secondglance.imaging.errors import InputError
@@ -69,14 +69,13 @@ def run(args: argparse.Namespace) -> int:
     check_apart(scans, output_dir)
     if reference is not None and reference.is_file() and len(scans) + len(lost) > 1:
         raise InputError(f'Reference {reference} is of one image: give a folder, or one scan.')
-    check_writable(output_dir, '--output-dir')
-    check_writable(args.work_dir, '--work-dir')
-    method, execution = _method(args), _execution(args)
-    jobs = _jobs(args, scans, method, execution, output_dir, reference)
-    _tell_labels(jobs, console)
-    if len(jobs) + len(lost) > 1 or args.worker:
-        return run_many(args, jobs, lost, output_dir, console)
-    return _run_one(args, jobs[0], console)
+    with writable(output_dir, '--output-dir'), writable(args.work_dir, '--work-dir'):
+        method, execution = _method(args), _execution(args)
+        jobs = _jobs(args, scans, method, execution, output_dir, reference)
+        _tell_labels(jobs, console)
+        if len(jobs) + len(lost) > 1 or args.worker:
+            return run_many(args, jobs, lost, output_dir, console)
+        return _run_one(args, jobs[0], console)
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

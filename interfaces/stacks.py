@@ -12,6 +12,7 @@ from nipype.interfaces.base import (
     OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 from nipype.utils.filemanip import fname_presuffix
@@ -135,7 +136,7 @@ class ToNative(SimpleInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         stack, _ = join_slabs(self.inputs.in_files)
         volume = self.inputs.grid(self.inputs.like).to_native(stack)
-        if np.isfinite(self.inputs.threshold or np.nan):
+        if isdefined(self.inputs.threshold):
             volume = (volume >= self.inputs.threshold).astype(np.uint8)
         path = in_cwd(self.inputs.in_files[0], runtime, '_native')
         self._results['out_file'] = write_like(volume, nib.load(self.inputs.like), path)

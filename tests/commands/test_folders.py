@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from secondglance.commands.folders import check_output, place_work
+from secondglance.commands.folders import check_output, place_work, writable
 from secondglance.imaging.errors import InputError
 
 
@@ -94,3 +94,19 @@ def test_in_a_folder_of_raw_data_the_usual_cache_lies_beside_the_results(
     assert place_work(None, tmp_path / 'out', None, None) == tmp_path / 'out-work'
     monkeypatch.chdir(tmp_path)
     assert place_work(None, tmp_path / 'out', study, None) == tmp_path / 'work'
+
+
+def test_a_folder_that_was_made_and_stays_empty_is_removed(tmp_path):
+    (tmp_path / 'there').mkdir()
+    with writable(tmp_path / 'there', '-o'), writable(tmp_path / 'a' / 'b', '-o'):
+        assert (tmp_path / 'a' / 'b').is_dir()
+    assert list(tmp_path.iterdir()) == [tmp_path / 'there']
+    with pytest.raises(ZeroDivisionError), writable(tmp_path / 'a' / 'b', '-o'):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == [tmp_path / 'there']
+
+
+def test_what_a_call_wrote_stays_with_its_folder(tmp_path):
+    with writable(tmp_path / 'a' / 'b', '-o'):
+        (tmp_path / 'a' / 'result').touch()
+    assert [p.name for p in (tmp_path / 'a').iterdir()] == ['result']

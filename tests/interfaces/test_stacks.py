@@ -106,6 +106,7 @@ POSE = Pose('rat', 0.3, 'k')
         ([0.25, 0.5, 0.75], 0.5, [0, 1, 1]),
         ([0.25, 0.5, 0.75], 0.75, [0, 0, 1]),
         ([-2, -1, 0.5], -1.0, [0, 1, 1]),
+        ([-1, 0, 0.5], 0.0, [0, 1, 1]),
     ],
 )
 def test_a_mask_is_what_is_at_or_above_the_threshold(save, values, threshold, found):
