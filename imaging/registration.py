@@ -36,6 +36,9 @@ which would fight with those over volumes."""
 FINE_VOXELS = 54_000
 """On which volumes are registered; more cost time and change nothing that matters."""
 
+FEW_SLICES = 3
+"""At most so many are registered roughly in their plane alone."""
+
 LEAST_PART = 3
 """Least number of slices in a part of a volume to estimate its motion."""
 
@@ -91,6 +94,11 @@ def coarse_pull(moving: NDArray, fixed: NDArray, size: NDArray, centre: NDArray)
     import SimpleITK as sitk
 
     scale = np.percentile(fixed, 99) or 1.0
+    # A few slices are, as their mean, an image of two axes
+    deep = np.array(fixed.shape) > FEW_SLICES
+    axes, thin = np.flatnonzero(deep), tuple(np.flatnonzero(~deep))
+    if len(axes) < 2:
+        return np.eye(4)
 
     # Thick slices stay as they are, and so does an axis of few voxels
     steps = np.maximum(COARSE_SHRINK * size.min() / size + 1e-6, 1).astype(int)
@@ -99,8 +107,10 @@ def coarse_pull(moving: NDArray, fixed: NDArray, size: NDArray, centre: NDArray)
 
     def as_image(voxels: NDArray) -> sitk.Image:
         smooth = ndimage.gaussian_filter(voxels / scale, np.where(steps > 1, 0.5 * steps, 0))
-        image = sitk.GetImageFromArray(np.ascontiguousarray(smooth[every].T, np.float32))
-        image.SetSpacing((size * steps).tolist())
+        image = sitk.GetImageFromArray(
+            np.ascontiguousarray(smooth[every].mean(thin).T, np.float32)
+        )
+        image.SetSpacing((size * steps)[axes].tolist())
         return image
 
     method = sitk.ImageRegistrationMethod()
@@ -119,16 +129,18 @@ def coarse_pull(moving: NDArray, fixed: NDArray, size: NDArray, centre: NDArray)
         gradientMagnitudeTolerance=1e-8,
     )
     method.SetOptimizerScalesFromPhysicalShift()
-    start = sitk.Euler3DTransform()
-    start.SetCenter(centre.tolist())
+    start = sitk.Euler3DTransform() if len(axes) == 3 else sitk.Euler2DTransform()
+    start.SetCenter(centre[axes].tolist())
     method.SetInitialTransform(start, inPlace=True)
     try:
         method.Execute(as_image(fixed), as_image(moving))
     except RuntimeError:
-        # An empty volume, or one slice: there is nothing to go by
+        # An empty volume: there is nothing to go by
         return np.eye(4)
-    turn = np.array(start.GetMatrix()).reshape(3, 3)
-    return from_matvec(turn, np.array(start.GetTranslation()) + centre - turn @ centre)
+    turn, shift = np.eye(3), np.zeros(3)
+    turn[np.ix_(axes, axes)] = np.reshape(start.GetMatrix(), (len(axes), -1))
+    shift[axes] = start.GetTranslation()
+    return from_matvec(turn, shift + centre - turn @ centre)
 
 
 class FineModel:
@@ -213,7 +225,9 @@ class FineModel:
         place = np.einsum('ij,jn->in', matrix, self.voxels[:, ::every])
         place += (pull[:3, 3] / self.size)[:, None]
         last = np.array(shape)[:, None] - 1.0
-        return place, ((place >= 0) & (place <= last)).all(axis=0)
+        # Rounding leaves no voxel of a single slice exactly in it
+        slack = np.where(last == 0, 1e-6, 0.0)
+        return place, ((place >= -slack) & (place <= last + slack)).all(axis=0)
 
     def align(self, moving: NDArray, start: NDArray) -> NDArray[np.float64]:
         """Find where the head is.
