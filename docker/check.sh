@@ -21,6 +21,11 @@ cleanup() {
 trap cleanup EXIT
 trap 'echo "FAILED at line $LINENO: $BASH_COMMAND" >&2' ERR
 skip() { echo "SKIPPED: $1: IT IS NOT CHECKED HERE"; }
+# What belongs to the project in a folder; of a source distribution, all there is
+files() {
+    git -C "$1" ls-files -z --cached --others --exclude-standard 2> /dev/null ||
+        (cd "$1" && find . -type d \( -name .venv -o -name work -o -name out \) -prune -o -type f -print0)
+}
 step() { echo "== $1 (${SECONDS} s)"; }
 # The bytes of every image, without the compression around them
 digest() {
@@ -74,8 +79,7 @@ else
     step 'the image is built'
     # The stand-in for the base image has its name, and not its digest
     mkdir "$here/context"
-    tar -C "$root" --exclude=./.git --exclude=./.venv --exclude=./work --exclude=./out -cf - . |
-        tar -C "$here/context" -xf -
+    files "$root" | tar -C "$root" --null -T - -cf - | tar -C "$here/context" -xf -
     sed -i '/^ARG BASE=/s/@sha256:.*//' "$here/context/docker/Dockerfile"
     "$scripts/build-image.sh" "$here/context" secondglance:latest "$here/base.tar" > "$here/build.log" 2>&1 ||
         { tail -n 40 "$here/build.log"; exit 1; }
