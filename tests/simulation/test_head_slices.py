@@ -83,6 +83,13 @@ def test_labels_are_those_of_the_maps_where_the_field_of_view_shows_them(maps):
     assert torch.equal(labels[brain], (maps[:, 1:4].argmax(dim=1, keepdim=True) + 1)[brain])
 
 
+@pytest.mark.parametrize(('share', 'shown'), [(0.01, False), (0.5, True)])
+def test_what_the_coil_does_not_reach_has_no_labels(share, shown, maps, steady):
+    """Of a hundred slices two are lost: all where the least is drawn, none at the middle."""
+    _, labels = render_heads(maps[:2], steady(share), SPACING)
+    assert bool(labels.any()) == shown
+
+
 def test_neither_brightness_nor_darkness_gives_the_brain_away(maps):
     """Over many heads the brain is now brighter, now darker than what surrounds it."""
     brighter = []

@@ -255,3 +255,19 @@ def test_the_ghost_lies_along_the_phase_encoding():
     image = scan(head, ghost=0.1)[..., 0]
     found = np.argwhere(image > 0.05 * image.max())
     assert found.tolist() == [[5, 3, 2], [5, 11, 2]]
+
+
+def test_a_crumb_beside_the_brain_is_no_tissue():
+    """Grey matter of 6 mm, and a cube of 2 mm that lies 3 mm beside it."""
+    shape, affine = (32, 32, 24), np.diag([0.75, 0.75, 1.0, 1.0])
+    affine[:3, 3] = [-12, -12, -12]
+    grey = np.zeros(shape, np.float32)
+    grey[6:14, 12:20, 9:15] = 1
+    grey[18:21, 14:17, 11:13] = 1
+    maps = {'wm': 0 * grey, 'gm': grey, 'csf': 0 * grey}
+    head = simulate_head(maps, affine, np.random.default_rng(0), affine, shape)
+    _, pieces = ndimage.label(head.fractions['GM'] > 0.5)
+    assert pieces == 2
+    _, pieces = ndimage.label(head.labels)
+    assert pieces == 1
+    assert head.brain_mask.sum() == pytest.approx(8 * 8 * 6, rel=0.4)

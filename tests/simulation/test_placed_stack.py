@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from secondglance.simulation.animal import (
     FINE_MM,
+    Animal,
     cut_coordinates,
     cut_slices,
     cut_through,
@@ -141,3 +143,23 @@ def test_a_slab_that_reaches_beyond_the_animal_is_a_mean_of_what_there_is(atlas)
     (within,) = cut_slices(animal, np.array([end - 0.5]), np.array([1.0]))
     torch.testing.assert_close(beyond, within)
     assert beyond[:5].sum(dim=0).min() > 0.99
+
+
+def test_crumbs_of_the_maps_are_no_brain():
+    """A block of grey matter is; a streak of a quarter tissue is where it touches the block."""
+    grey = np.zeros((48, 48), np.float32)
+    grey[14:34, 14:34] = 1
+    grey[34:44, 22:26] = 0.25
+    none = np.zeros_like(grey)
+    plane = np.stack([1 - grey, none, grey, none, none, none])
+    running = torch.from_numpy(np.arange(41, dtype=np.float32)[:, None, None, None] * plane)
+    animal = Animal(running, (4, 36), 0.5, running[:, :3])
+    for seed in range(4):
+        stack = draw_placed(animal, np.random.default_rng(seed), thickness=1.0, perfect=True)
+        brain = stack.mask > 0
+        held = brain.any(axis=(1, 2))
+        assert held.sum() > 2
+        beside = ndimage.binary_dilation(brain, np.ones((1, 3, 3)))
+        assert not stack.share[~beside].any()
+        assert not stack.known[~beside].any()
+        assert (stack.share[beside & ~brain] > 0).any()
