@@ -88,3 +88,37 @@ def test_maps_that_overlap_or_leave_gaps_sum_to_one(tmp_path):
         nib.save(nib.Nifti1Image(values, np.diag([0.5, 0.5, 0.5, 1])), tmp_path / f'a_{name}.nii')
     read = read_atlas(tmp_path).maps
     np.testing.assert_allclose(read.sum(dim=0), 1, atol=1e-6)
+
+
+def test_a_hole_within_the_brain_keeps_its_tissue(maps):
+    """A cavity of three voxels, of which two fifths are fluid."""
+    labels, _ = maps
+    given = as_maps(labels)
+    given[:, 28:31, 28:31, 40:43] = np.array([0.6, 0, 0, 0.4, 0])[:, None, None, None]
+    found = tidy_maps(given, SPACING)
+    np.testing.assert_allclose(found[3, 28:31, 28:31, 40:43], 0.4)
+
+
+def test_the_edge_of_a_brain_stays_soft(maps):
+    """Voxels that touch it keep their share; those beyond lose it to the outside."""
+    labels, _ = maps
+    given = as_maps(labels)
+    brain = labels > 0
+    near = ndimage.binary_dilation(brain) & ~brain
+    beyond = ndimage.binary_dilation(brain, iterations=2) & ~brain & ~near
+    for where in (near, beyond):
+        given[0, where], given[2, where] = 0.7, 0.3
+    found = tidy_maps(given, SPACING)
+    np.testing.assert_allclose(found[2, near], 0.3)
+    np.testing.assert_allclose(found[0, beyond], 1.0)
+
+
+def test_a_thin_rim_beside_thick_white_matter_becomes_grey_too(maps):
+    """The nerve below it does not reach the rim: grey matter lies between them."""
+    labels, radius = maps
+    rim = (radius >= 3.3) & (radius < 3.6)
+    nerve = (radius >= 2.0) & (radius < 3.1) & (np.arange(60)[:, None, None] > 30)
+    spoilt = np.where(rim | nerve, 1, labels)
+    found = tidy_maps(as_maps(spoilt), SPACING).argmax(0)
+    assert (found[rim] == 2).mean() > 0.95
+    assert (found[ndimage.binary_erosion(nerve)] == 1).all()

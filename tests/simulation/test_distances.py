@@ -2,24 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
 from secondglance.simulation import head_slices, head_stack, placed_stack
-from secondglance.simulation.animal import Animal
 
-SPACING = 0.5
-
-
-@pytest.fixture
-def rod():
-    """A brain that is a rod of 4 mm radius, 4.8 mm long, with the distance to it all around."""
-    across = (np.arange(48) - 23.5) * SPACING
-    radius = np.hypot(across[:, None], across)
-    brain, none = radius < 4, np.zeros_like(radius)
-    away = np.clip(radius - 4, 0, None)
-    plane = np.stack([~brain, none, brain, none, none, away]).astype(np.float32)
-    running = torch.from_numpy(np.arange(41, dtype=np.float32)[:, None, None, None] * plane)
-    return Animal(running, (4, 36), SPACING, running[:, :3])
+SPACING = 0.5  # of the rod
 
 
 @pytest.mark.parametrize(

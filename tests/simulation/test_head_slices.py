@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from secondglance.imaging.labels import BRAIN_SHARE
 from secondglance.simulation import head_slices
-from secondglance.simulation.animal import cut_slices, draw_animal
+from secondglance.simulation.animal import Animal, cut_slices, draw_animal
 from secondglance.simulation.contrast import brain_labels, vary_tissues
 from secondglance.simulation.head_slices import draw_heads, random_grid, render_as, render_heads
 
@@ -135,3 +136,39 @@ def test_a_scan_to_order_has_the_noise_and_contrast_asked_for(maps, monkeypatch)
         return (images[..., 1:] - images[..., :-1])[beside].std()
 
     assert roughness(noisy) > 1.3 * roughness(clean)
+
+
+def test_slices_lie_before_the_brain_too_and_may_come_without_background(rod):
+    """A brain 4.8 mm long: 8 % of the slices within 9 mm before it, 25 % within 4 mm."""
+    plane = rod.cumulative[1, :, ::2, ::2]
+    bare = plane.clone()
+    bare[0], bare[2], bare[5] = 1, 0, 5
+    planes = torch.stack([plane * 0, *[plane] * 36, *[bare] * 100])
+    animal = Animal(planes.cumsum(dim=0), (4, 36), 1.0)
+    (head, labels), (brain, _) = (
+        draw_heads([animal], np.random.default_rng(0), 120, 1.0, background_free=free)
+        for free in (0.0, 1.0)
+    )
+    # 0.08 × 9 / 13.8 + 0.25 × 4 / 8.8, and what is lost
+    assert 0.1 < (~labels.flatten(1).any(dim=1)).float().mean() < 0.27
+    assert (brain > 0).sum() < 0.4 * (head > 0).sum()
+
+
+def test_a_scan_to_order_has_the_voxels_and_the_coil_asked_for(rod, steady):
+    maps = cut_slices(rod, np.array([3.0]), np.array([0.8]))
+
+    def scanned(**options):
+        images, _ = render_as(maps, steady(0.5), 0.5, snr=1e9, **{'bias': 0.0} | options)
+        return images[0, 0].numpy()
+
+    def steps(image):
+        return np.abs(np.diff(image, axis=0)).max()
+
+    assert steps(scanned(voxel=1.5)) < 0.7 * steps(scanned(voxel=0.3))
+    # The coil's field multiplies; without one grey matter is uniform
+    rng = np.random.default_rng
+    even, shaded = (
+        render_as(maps, rng(1), 0.5, snr=1e9, bias=bias)[0][0, 0].numpy() for bias in (0.0, 1.0)
+    )
+    deep = ndimage.binary_erosion(maps[0, 2] > 0.99, iterations=2)
+    assert np.log(shaded[deep]).std() > np.log(even[deep]).std() + 0.2

@@ -112,3 +112,12 @@ def test_half_of_a_brain_is_lost_from_its_middle_on(head):
         np.testing.assert_array_equal(
             half.images > 0, (half.images > 0)[:1, :, :1] | (half.images < 0)
         )
+
+
+def test_an_animal_of_another_species_keeps_its_classes(head):
+    """Where fluid meets air there is neither grey nor white matter."""
+    labels = np.zeros((2, 40, 40), np.uint8)
+    labels[:, 10:30, 8:31] = 3
+    fluid = replace(head, images=np.ones(labels.shape, np.float32), labels=labels)
+    small = simulate_failure(fluid, 'wrong species', np.random.default_rng(0))
+    assert set(np.unique(small.labels)) == {0, 3}

@@ -6,7 +6,12 @@ from scipy.spatial.transform import Rotation
 
 from secondglance.simulation.atlas import read_maps
 from secondglance.simulation.diffusion import draw_motion, simulate_dwi
-from secondglance.simulation.head_volume import SHAPE, HeadVolume, simulate_head
+from secondglance.simulation.head_volume import (
+    SHAPE,
+    HeadVolume,
+    oblique_affine,
+    simulate_head,
+)
 
 STILL = np.eye(4)[None]
 
@@ -271,3 +276,15 @@ def test_a_crumb_beside_the_brain_is_no_tissue():
     _, pieces = ndimage.label(head.labels)
     assert pieces == 1
     assert head.brain_mask.sum() == pytest.approx(8 * 8 * 6, rel=0.4)
+
+
+def test_a_stack_is_tilted_by_a_few_degrees_about_the_origin():
+    """Its axes run to the right, up and back; its middle lies within 4 mm of the origin."""
+    for seed in range(20):
+        affine = oblique_affine(np.random.default_rng(seed))
+        np.testing.assert_allclose(np.linalg.norm(affine[:3, :3], axis=0), [0.375, 0.375, 0.5])
+        cosines = (affine[:3, :3] / [0.375, 0.375, 0.5]) * [[1, 0, 0], [0, 0, -1], [0, 1, 0]]
+        # Three turns of up to 8°
+        assert cosines.sum(axis=0).min() > np.cos(np.radians(8)) ** 2 - 0.03
+        middle = apply_affine(affine, (np.array(SHAPE) - 1) / 2)
+        assert np.abs(middle).max() <= 4

@@ -14,7 +14,11 @@ from secondglance.simulation.animal import (
     draw_animal,
 )
 from secondglance.simulation.atlas import Atlas
-from secondglance.simulation.placed_stack import atlas_at_rat_size, draw_placed
+from secondglance.simulation.placed_stack import (
+    atlas_at_rat_size,
+    draw_placed,
+    upright_grid,
+)
 
 ORIGIN = (-4.75, -6.75, -3.75)
 
@@ -163,3 +167,14 @@ def test_crumbs_of_the_maps_are_no_brain():
         assert not stack.share[~beside].any()
         assert not stack.known[~beside].any()
         assert (stack.share[beside & ~brain] > 0).any()
+
+
+def test_slices_of_a_head_lie_aside_and_are_bent_in_millimetres(steady):
+    """Moved by hundredths of half a field, bent by half of 0.25 mm, without a turn or a scale."""
+    shape = (3, 40, 40)
+    grid, scale, flip = upright_grid(shape, steady(0.5), steady(0.5, 1.0), 0.5)
+    assert (scale, flip) == (1.0, 1.0)
+    middles = (np.arange(40) + 0.5) / 20 - 1
+    aside = 0.01 + 0.125 / (20 * 0.5)
+    np.testing.assert_allclose(grid[1, 0, :, 0], middles + aside, atol=1e-5)
+    np.testing.assert_allclose(grid[1, :, 0, 1], middles + aside, atol=1e-5)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from secondglance.simulation import scanner
 from secondglance.simulation.random_fields import elastic_displacement
 from secondglance.simulation.scanner import (
     add_nyquist_ghost,
@@ -10,6 +11,7 @@ from secondglance.simulation.scanner import (
     cut_off,
     field_of_view,
     log_bias,
+    simulate_scanner,
 )
 
 
@@ -91,3 +93,19 @@ def test_a_field_of_view_is_cut_at_every_side_in_four_of_ten_slices():
     for side, found in cut.items():
         assert 0.25 < found.float().mean() < 0.42, side
     assert (~shown.flatten(1).all(dim=1)).float().mean() == pytest.approx(0.4, abs=0.07)
+
+
+def test_noise_is_a_share_of_what_is_brightest_in_its_slice(steady, monkeypatch):
+    """From 0.4 % to 13 %, of no more than 2; one slice in ten has none."""
+    asked = []
+    monkeypatch.setattr(
+        scanner, 'add_rician_noise', lambda image, level, _: asked.append((image, level)) or image
+    )
+    image = torch.ones(3, 1, 24, 24) * torch.tensor([0.5, 1.0, 9.0])[:, None, None, None]
+    for share in (0.5, 0.95):
+        simulate_scanner(image, steady(share), 0.5)
+    (seen, level), (_, none) = asked
+    brightest = seen.amax(dim=(1, 2, 3)).clamp(max=2)
+    np.testing.assert_allclose(level.flatten(), brightest * np.sqrt(0.004 * 0.13), rtol=1e-5)
+    assert brightest[0] < 0.9 * brightest[1]
+    assert not none.any()
