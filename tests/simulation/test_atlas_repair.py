@@ -56,6 +56,14 @@ def test_crumbs_become_outside(maps):
     np.testing.assert_allclose(found[0, 2:4, 2:4, 2:4], 1)
 
 
+def test_a_thick_piece_apart_from_the_brain_becomes_outside_too(maps):
+    """A cube of 1.2 mm in the corner, which no opening removes."""
+    labels, _ = maps
+    spoilt = labels.copy()
+    spoilt[1:9, 1:9, 1:9] = 2
+    assert np.array_equal(tidy_maps(as_maps(spoilt), SPACING).argmax(0), labels)
+
+
 def test_the_cord_is_extended_behind_the_last_sound_section(maps):
     labels, _ = maps
     # A ball with a cord of 1.5 mm radius that ends in a half-moon
