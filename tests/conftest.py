@@ -76,6 +76,62 @@ def oblique():
 
 
 @pytest.fixture(scope='session')
+def filled():
+    """Return a function that fills a network with numbers of a seed alone, not of torch."""
+    import torch
+
+    def fill(net, seed):
+        rng = np.random.default_rng(seed)
+        with torch.no_grad():
+            for name, values in [*net.named_parameters(), *net.named_buffers()]:
+                if values.ndim > 1:
+                    spread = np.sqrt(2 / np.prod(values.shape[1:]))
+                    new = rng.normal(0, spread, values.shape)
+                elif name.endswith(('weight', 'running_var')):
+                    new = rng.uniform(0.6, 1.4, values.shape)
+                elif values.ndim:
+                    new = rng.normal(0, 0.2, values.shape)
+                else:
+                    continue
+                values.copy_(torch.from_numpy(new))
+        return net.eval()
+
+    return fill
+
+
+@pytest.fixture(scope='session')
+def bright_net(filled):
+    """Return a function that makes a small network which takes air for background.
+
+    By and large, it takes bright pixels for tissue.
+    """
+    import torch
+
+    from secondglance.models.unet import UNet
+
+    def make(channels, seed):
+        made = filled(UNet(channels), seed)
+        with torch.no_grad():
+            made.head.weight *= 3
+            air = made(torch.zeros(1, 1, 8, 8))[0, :, 4, 4]
+            made.head.bias -= air
+            made.head.bias[0] += 0.7
+        return made
+
+    return make
+
+
+@pytest.fixture(scope='session')
+def small_weights(bright_net, tmp_path_factory):
+    """Weights of a network that is soon asked."""
+    from secondglance.models.weights import save_weights
+
+    path = tmp_path_factory.mktemp('weights') / 'small.safetensors'
+    save_weights(bright_net((3, 4, 5), 118), path, {'spacing': '0.3'})
+    return path
+
+
+@pytest.fixture(scope='session')
 def rat_atlas():
     """Read the atlas of the rat, once; nothing changes it."""
     from secondglance.data import atlas_path

@@ -32,7 +32,6 @@ from secondglance.models.segment import brain_probability
 from secondglance.models.weights import (
     REFINEMENT,
     default_refinement,
-    default_weights,
     load_weights,
 )
 
@@ -54,12 +53,12 @@ def head(rng, tmp_path, monkeypatch):
     return path, stack, write_stack(stack, grid.affine, tmp_path / 'stack.nii'), grid
 
 
-def test_saliency_is_of_the_options_that_are_asked_for(head):
+def test_saliency_is_of_the_options_that_are_asked_for(head, small_weights):
     _, stack, path, grid = head
     asked = {'method': 'gradient', 'target': 'GM', 'smooth': 2}
-    found = Saliency(in_file=path, weights=str(default_weights()), **asked).run().outputs
+    found = Saliency(in_file=path, weights=str(small_weights), **asked).run().outputs
     expected = saliency_stack(
-        load_weights(default_weights()), stack, 'GM', 'gradient', smoothing=Smoothing(2)
+        load_weights(small_weights), stack, 'GM', 'gradient', smoothing=Smoothing(2)
     )
     for name, values in zip(('saliency', 'probabilities'), expected, strict=True):
         written, affine = read_stack(getattr(found, name))
@@ -67,11 +66,11 @@ def test_saliency_is_of_the_options_that_are_asked_for(head):
         np.testing.assert_allclose(affine, grid.affine, atol=1e-6)
 
 
-def test_probabilities_are_those_of_the_network(head):
+def test_probabilities_are_those_of_the_network(head, small_weights):
     _, stack, path, grid = head
-    found = Predict(in_file=path, weights=str(default_weights())).run().outputs.out_file
+    found = Predict(in_file=path, weights=str(small_weights)).run().outputs.out_file
     written, affine = read_stack(found)
-    np.testing.assert_array_equal(written, predict(load_weights(default_weights()), stack))
+    np.testing.assert_array_equal(written, predict(load_weights(small_weights), stack))
     np.testing.assert_allclose(affine, grid.affine, atol=1e-6)
 
 

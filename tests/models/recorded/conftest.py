@@ -15,45 +15,16 @@ from secondglance.models.unet import UNet
 from secondglance.models.weights import LoadedModel
 
 
-def filled(net, seed):
-    """Fill a network with numbers that depend on the seed alone, not on torch."""
-    rng = np.random.default_rng(seed)
-    with torch.no_grad():
-        for name, values in [*net.named_parameters(), *net.named_buffers()]:
-            if values.ndim > 1:
-                spread = np.sqrt(2 / np.prod(values.shape[1:]))
-                new = rng.normal(0, spread, values.shape)
-            elif name.endswith(('weight', 'running_var')):
-                new = rng.uniform(0.6, 1.4, values.shape)
-            elif values.ndim:
-                new = rng.normal(0, 0.2, values.shape)
-            else:
-                continue
-            values.copy_(torch.from_numpy(new))
-    return net.eval()
-
-
-def first(channels, seed):
-    """A network of the first glance that takes air for background."""
-    made = filled(UNet(channels), seed)
-    with torch.no_grad():
-        made.head.weight *= 3
-        air = made(torch.zeros(1, 1, 8, 8))[0, :, 4, 4]
-        made.head.bias -= air
-        made.head.bias[0] += 0.7
-    return made
-
-
 @pytest.fixture(scope='session')
-def net():
+def net(bright_net):
     """A network that takes bright pixels for tissue, by and large."""
-    return first((3, 4, 5), 118)
+    return bright_net((3, 4, 5), 118)
 
 
 @pytest.fixture(scope='session')
-def small():
+def small(bright_net):
     """The same of two levels."""
-    return LoadedModel(first((2, 3), 232), 0.3, CLASSES, '', '', {})
+    return LoadedModel(bright_net((2, 3), 232), 0.3, CLASSES, '', '', {})
 
 
 @pytest.fixture(scope='session')
@@ -62,7 +33,7 @@ def model(net):
 
 
 @pytest.fixture(scope='session')
-def refinement():
+def refinement(filled):
     calibration = Calibration(
         (0.3, 0.4, 0.2, 0.1, 0.5, 0.6, 0.7, 0.8, 0.1), (0.5, 0.3, 0.4) * 2 + (-1.0,)
     )
@@ -72,7 +43,7 @@ def refinement():
 
 
 @pytest.fixture(scope='session')
-def network():
+def network(filled):
     """A network of the second glance: tissues at random, places near to what the mask says."""
     made = filled(UNet((3, 4, 4, 4, 5), N_CHANNELS, len(OUTPUTS)), 9)
     with torch.no_grad():
