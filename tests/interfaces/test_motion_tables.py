@@ -1,5 +1,6 @@
 """What is written of motion: about which point, in which file, for which volume."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -52,13 +53,21 @@ def turned():
     return np.stack(volumes, axis=-1).astype(np.float32), affine
 
 
-@pytest.mark.parametrize('scale', [1, 10])
-def test_a_turn_about_the_middle_is_no_translation_and_radius_times_angle(turned, save, scale):
-    volumes, affine = turned
-    path = save(volumes, np.diag([scale, scale, scale, 1]) @ affine, 'b0.nii.gz')
-    nib.save(nib.load(path), 'b0.nii')
-    selected = SelectB0(in_file=str(path), all_b0=True, voxel_scale=1 / scale).run().outputs
-    found = SitkMotion(in_file=selected.out_file, volumes=[0, 1, 2]).run().outputs
+@pytest.fixture(scope='module', params=[1, 10])
+def found(request, turned, tmp_path_factory):
+    """What the embedded engine finds, with lengths of the header times a scale."""
+    (volumes, affine), scale = turned, request.param
+    folder = tmp_path_factory.mktemp('motion')
+    path = folder / 'b0.nii'
+    nib.save(nib.Nifti1Image(volumes, np.diag([scale, scale, scale, 1]) @ affine), path)
+    with contextlib.chdir(folder):
+        selected = SelectB0(in_file=str(path), all_b0=True, voxel_scale=1 / scale).run().outputs
+        engine = SitkMotion(in_file=selected.out_file, volumes=[0, 1, 2])
+        return engine.run().outputs, scale
+
+
+def test_a_turn_about_the_middle_is_no_translation_and_radius_times_angle(found):
+    found, _ = found
     table = pd.read_csv(found.confounds, sep='\t')
     moves = table[list(PARAMETERS)].to_numpy()
     # The reference is at rest: what differs between volumes is the turn alone
@@ -81,14 +90,10 @@ def test_displacement_is_between_neighbours_in_the_scan(tmp_path):
     assert pd.read_csv(found, sep='\t')['framewise_displacement'].isna().all()
 
 
-@pytest.mark.parametrize('scale', [1, 10])
-def test_itk_reads_the_motion_in_millimetres_of_the_header(turned, save, scale):
+def test_itk_reads_the_motion_in_millimetres_of_the_header(found, turned):
     import SimpleITK as sitk
 
-    volumes, affine = turned
-    path = save(volumes, np.diag([scale, scale, scale, 1]) @ affine, 'b0.nii.gz')
-    selected = SelectB0(in_file=str(path), all_b0=True, voxel_scale=1 / scale).run().outputs
-    found = SitkMotion(in_file=selected.out_file, volumes=[0, 1, 2]).run().outputs
+    (found, scale), affine = found, turned[1]
     told = json.loads(Path(found.transforms).read_text())
     matrix = np.array(told['matrices'])
     t = next(t for t in range(3) if not np.allclose(matrix[t], np.eye(4), atol=1e-3))
@@ -107,7 +112,7 @@ def test_itk_reads_the_motion_in_millimetres_of_the_header(turned, save, scale):
 
 def test_the_place_of_each_volume_and_header_survives_every_file(turned, save, tmp_path):
     """``dim_info``, units, codes and position are those of the scan in all that is made."""
-    volumes, affine = turned
+    volumes, affine = turned[0][8:22, 8:20, 6:14], turned[1]
     image = nib.Nifti1Image(volumes, affine)
     image.header.set_dim_info(freq=1, phase=0, slice=2)
     image.header.set_xyzt_units('mm', 'sec')
@@ -119,8 +124,8 @@ def test_the_place_of_each_volume_and_header_survives_every_file(turned, save, t
     b0 = SelectB0(in_file=str(scan), all_b0=True, voxel_scale=1.0).run().outputs
     still = NoMotion(in_file=b0.out_file, volumes=[0, 1, 2]).run().outputs
     mean = MeanVolume(in_file=still.out_file).run().outputs.out_file
-    mask = np.zeros(SHAPE, np.uint8)
-    mask[10:20, 9:19, 6:14] = 1
+    mask = np.zeros(volumes.shape[:3], np.uint8)
+    mask[2:12, 1:11, 1:7] = 1
     mask_file = save(mask, affine, 'mask.nii')
     brain = BrainImage(in_file=mean, mask_file=str(mask_file)).run().outputs.out_file
     series = (
