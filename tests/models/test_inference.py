@@ -121,9 +121,10 @@ def test_shipped_weights_tell_brain_from_black():
     # Not accuracy, only sense: black is background, and a real brain without background is brain.
     model = load_weights(default_weights())
     head = read_head(*example_rat(), Pose('rat', model.spacing))[0]
-    found = predict(model, np.where(head.brain, head.images, 0)).argmax(axis=1)
-    assert (found[~head.brain] == 0).mean() > 0.99
-    assert (found[head.brain] > 0).mean() > 0.97
+    images, brain = head.images[::3], head.brain[::3]
+    found = predict(model, np.where(brain, images, 0)).argmax(axis=1)
+    assert (found[~brain] == 0).mean() > 0.99
+    assert (found[brain] > 0).mean() > 0.97
 
 
 def test_smallest_side_holds_two_steps_of_the_stride():
@@ -142,13 +143,12 @@ def test_number_of_threads_changes_not_a_bit(threads, n_slices):
     model = load_weights(default_weights())
     stack = np.random.default_rng(3).random((n_slices, 24, 17)).astype(np.float32)
     found = []
-    for number in (1, 2, 3):
+    for number in (1, 3):
         threads(number)
         found.append((predict(model, stack), *saliency_stack(model, stack)))
         assert torch.get_num_threads() == number
-    for other in found[1:]:
-        for one, same in zip(found[0], other, strict=True):
-            np.testing.assert_array_equal(one, same)
+    for one, same in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, same)
 
 
 @pytest.mark.parametrize('number', [1, 2])
@@ -201,7 +201,7 @@ def test_a_wide_field_is_cut_to_the_head_in_whole_strides(wide_head):
 
 def test_the_margin_is_of_48_pixels_wherever_the_head_lies(wide_head):
     for by in range(16):
-        moved = np.roll(wide_head[:1], by, axis=1)
+        moved = np.roll(wide_head[:1, :, 110:200], by, axis=1)
         first, *_, last = np.flatnonzero(head_mask(moved).any(axis=(0, 2)))
         rows, _ = window_of_head(moved, 16)
         assert first - 48 - 16 < rows.start <= first - 48
