@@ -334,8 +334,13 @@ def _call(args: argparse.Namespace, recipe: str, atlas: Path) -> list[str]:
         call += ['--bids-dir', args.bids_dir.name, '--suffix', args.suffix]
     if args.subject:
         call += ['--subject', *args.subject]
+    if args.reference:
+        call += ['--reference', args.reference.name]
     if args.species != AUTO:
         call += ['--species', args.species]
+    if args.patience:
+        every = str(args.checkpoint_every)
+        call += ['--patience', str(args.patience), '--checkpoint-every', every]
     return call
 
 
