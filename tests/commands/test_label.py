@@ -10,6 +10,9 @@ from secondglance.imaging.tissue_mixture import Mixture
 from secondglance.models.labelling import ants_registration, atlas_labels
 from secondglance.workflows import main
 
+MEANS, DEVIATIONS = np.array([0.5, 0.75, 1.5]), np.array([0.1, 0.125, 0.25])
+"""Of the tissues' intensities."""
+
 
 @pytest.fixture
 def study(tmp_path, rng):
@@ -36,7 +39,7 @@ def quick(monkeypatch):
         share = np.zeros((*mask.shape, 3), np.float32)
         share[mask] = [0.2, 0.7, 0.1]
         share[(voxels > 450) & mask] = [0.6, 0.3, 0.1]
-        return atlas_labels.AtlasLabels(Mixture(share, np.ones(3), np.ones(3)), share, share)
+        return atlas_labels.AtlasLabels(Mixture(share, MEANS, DEVIATIONS), share, share)
 
     monkeypatch.setattr(atlas_labels, 'label_by_atlas', label)
     monkeypatch.setattr(ants_registration, 'import_ants', lambda: None)
@@ -66,6 +69,8 @@ def test_labels_lie_on_the_grid_of_the_scan(study, quick):
     assert list((study / 'derivatives/reference/sub-a/figures').glob('*.png'))
     card = json.loads(next(outputs(study).glob('*_dseg.json')).read_text())
     assert card['Species'] == 'mouse'
+    assert card['TissueMeans'] == MEANS.tolist()
+    assert card['TissueDeviations'] == DEVIATIONS.tolist()
     assert card['Sources'][0] == 'bids:raw:sub-a/anat/sub-a_T2w.nii.gz'
     assert set(card['Atlas']['Files']) == {f'mouse_{t}.nii.gz' for t in ('wm', 'gm', 'csf')}
 

@@ -69,6 +69,14 @@ def test_a_folder_that_is_not_empty_is_left_alone(herd, capsys):
     assert sorted(herd.rglob('*')) == before
 
 
+@pytest.mark.parametrize('option', ['--motion-mm', '--snr'])
+@pytest.mark.parametrize('value', ['inf', 'nan', '-1'])
+def test_what_is_no_number_of_millimetres_or_noise_is_refused(tmp_path, capsys, option, value):
+    assert main(['simulate', '--output', str(tmp_path / 'o'), option, value]) == 2
+    assert f'{option} {float(value)} cannot be used' in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_atlas_without_maps_leaves_no_folder(tmp_path, capsys):
     code = main(['simulate', '--output', str(tmp_path / 'o'), '--atlas', str(tmp_path)])
     assert code == 2

@@ -46,11 +46,11 @@ def test_odd_values_can_be_drawn(values):
 
 def test_text_is_escaped():
     panel = Panel(
-        [Line([0, 1], [0, 1], '<b>&')], '<x>', '"y"', note='<n>', names=['<1>', '</svg>']
+        [Line([0, 1], [0, 1], '<b>&')], '<x>', '<"y">', note='<n>', names=['<1>', '</svg>']
     )
     root = ElementTree.fromstring(chart(panel, '"><script>'))
     words = [text.text for text in root.iter(f'{SVG}text')]
-    assert {'<b>&', '<x>', '"y"', '<n>', '<1>', '</svg>'} <= set(words)
+    assert {'<b>&', '<x>', '<"y">', '<n>', '<1>', '</svg>'} <= set(words)
     assert root.get('aria-label') == '"><script>'
 
 
@@ -105,3 +105,19 @@ def test_a_note_stands_before_the_names_of_the_lines():
     plain, noted = (chart(Panel(lines, 'x', 'y', note=note), 'words') for note in ('', 'a note'))
     at = [float(re.search(r'<text x="([\d.]+)"[^>]*>one<', svg)[1]) for svg in (plain, noted)]
     assert at[1] > at[0] + 7 * len('a note')
+
+
+@pytest.mark.parametrize(
+    'names',
+    [[], ['a', 'b'], ['a name of very many words', 'another name of as many words as that']],
+)
+def test_the_axis_lies_above_its_words_and_only_long_names_take_more_room(names):
+    """46 pixels below the axis; names that have no room side by side are slanted, in 60 more."""
+    svg = chart(Panel([Line([0, 1], [0.0, 1.0])], 'x', 'y', names=names), '')
+    height = float(ElementTree.fromstring(svg).get('viewBox').split()[3])
+    top, bottom = re.search(r'class="axis" d="M[\d.]+ ([\d.]+)V([\d.]+)H', svg).groups()
+    slanted = 'rotate(-40)' in svg
+    assert slanted == any(len(name) > 20 for name in names)
+    assert height - float(bottom) == 46 + 60 * slanted
+    # The curves have the same room
+    assert float(bottom) - float(top) == 270 - 46 - 30

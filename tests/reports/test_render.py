@@ -5,10 +5,14 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 from PIL import Image
 
+from secondglance.imaging.pose import Pose
 from secondglance.reports import figures
+from secondglance.reports.data import geometry_of
 from secondglance.reports.methods_text import methods_text, volumes_of
+from secondglance.reports.page import page_templates
 from secondglance.reports.render import render_report
 
 
@@ -253,3 +257,34 @@ def test_each_slice_of_signed_values_has_its_own_range(rng):
     np.testing.assert_allclose(faint, bright, rtol=1e-5)
     assert faint.max() == 1
     assert faint.min() == -1
+
+
+def test_slices_run_along_the_rows_of_a_mosaic():
+    """Three in two columns: the second lies beside the first, the third below it."""
+    slices = np.repeat(np.array([40, 80, 120], np.uint8), 6 * 5 * 3).reshape(3, 6, 5, 3)
+    picture = figures.mosaic(slices, columns=2)[..., 0]
+    height, width = picture.shape[0] // 2, picture.shape[1] // 2
+    middles = picture[height // 2 :: height, width // 2 :: width]
+    assert middles.tolist() == [[40, 80], [120, 0]]
+
+
+def test_changes_have_their_colours_over_slices_half_as_bright():
+    base = np.full((1, 1, 4, 3), 90, np.uint8)
+    kinds = [0, *figures.CHANGES]
+    shown = figures.changed(base, np.array([[kinds]]))
+    assert shown[0, 0].tolist() == [[45] * 3, *map(list, figures.CHANGES.values())]
+    assert (base == 90).all()
+
+
+def test_a_pixel_is_as_high_as_its_second_axis_is_long():
+    """Millimetres of a stack: left to right, ventral to dorsal, from slice to slice."""
+    affine = np.array([[0.2, 0, 0, 0], [0, 0, 0.9, 0], [0, 0.3, 0, 0], [0, 0, 0, 1]])
+    found = geometry_of(affine, Pose('rat', 0.2))
+    assert found['aspect'] == pytest.approx(1.5)
+    assert found['spacing'] == pytest.approx((0.2, 0.3))
+    assert found['edges'] == ('L', 'R', 'D', 'V')
+
+
+def test_what_a_template_lacks_is_an_error():
+    with pytest.raises(UndefinedError, match='nothing'):
+        page_templates().from_string('<p>{{ nothing }}</p>').render()

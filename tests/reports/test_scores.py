@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from secondglance.models.saliency.sanity import CHANGED_SHARES, Sanity, Verdict
-from secondglance.reports.plots import motion_charts, placement_charts, score_boxes
+from secondglance.reports.plots import motion_charts, placement_charts, score_boxes, score_charts
 from secondglance.reports.sanity import write_sanity
 from secondglance.reports.scores import (
     COMPARED_OUTLINES,
@@ -161,3 +161,21 @@ def test_the_brain_that_was_found_is_outlined_in_its_own_colour(pictures):
     for name, mask in (('final mask', one.found), ('reference', one.reference)):
         style = f'stroke: rgb{COMPARED_OUTLINES[name]}'
         assert drawn[style] == outline(mask[worst['slice']].T[::-1])
+
+
+def test_each_label_keeps_its_colour_from_slice_to_slice():
+    """As in the pictures white matter is orange, grey matter blue, fluid pink."""
+    labels = {'brain': 'c3', 'WM': 'c1', 'GM': 'c0', 'CSF': 'c4'}
+    rows = [
+        {'slice': n, 'label': label, 'dsc': 0.1 * k, 'precision': 0.5}
+        for k, label in enumerate(labels, 1)
+        for n in range(3)
+    ]
+    dice = ElementTree.fromstring(score_charts(rows)[0])
+    heights = {}
+    for dot in dice.iter(f'{SVG}circle'):
+        heights.setdefault(dot.get('class').split()[1], set()).add(float(dot.get('cy')))
+    assert set(heights) == set(labels.values())
+    # A Dice of 0.1 for the brain is the lowest, one of 0.4 for fluid the highest
+    order = sorted(heights, key=lambda colour: -max(heights[colour]))
+    assert order == list(labels.values())

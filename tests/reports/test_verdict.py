@@ -379,3 +379,13 @@ def test_a_turn_that_was_asked_for_is_no_warning(head):
     image, mask = head
     record = _record(pose=Pose('rat', 0.3, quarter_turns=2), settings={'turn': '180'})
     assert scan_warnings(image, mask, mask, CORONAL, record) == []
+
+
+def test_a_run_of_a_mouse_is_judged_in_the_size_of_a_rat(head):
+    """Slices 0.3 mm aside are 0.46 mm in the size of a rat: beyond the limit of its median."""
+    image, mask = head
+    mask[::2] = np.roll(mask[::2], 1, axis=1)
+    small = CORONAL @ np.diag([0.65, 0.65, 0.65, 1])
+    record = _record(pose=Pose('mouse', 0.195), confidence={**FINE, 'BrainVolume': 470.0})
+    [warning] = scan_warnings(image, mask, mask, small, record)
+    assert 'by 0.30 mm in the size of a rat' in warning
