@@ -87,6 +87,28 @@ def test_a_subject_named_twice_is_one(study):
     assert len(found) == 1
 
 
+def test_what_is_left_out_of_a_subject_is_told(study, capsys):
+    phase = study / 'sub-01' / 'anat' / 'sub-01_part-phase_T2w.nii.gz'
+    phase.write_bytes(b'a phase')
+    found, lost = scans_of_subjects(arguments(), study, Console(soft_wrap=True))
+    assert [scan.path.name for scan in found] == ['sub-01_T2w.nii.gz']
+    assert not lost
+    assert f'{phase.name} is not a magnitude image' in capsys.readouterr().out
+
+
+def test_a_subject_without_a_scan_is_an_outcome_unless_it_is_the_only_one(study):
+    (study / 'sub-02').mkdir()
+    found, [lost] = scans_of_subjects(arguments(subject=['01', '02']), study, SILENT)
+    assert [scan.name for scan in found] == ['sub-01_T2w']
+    assert (lost.scan, lost.status) == ('sub-02', 'failed')
+    with pytest.raises(InputError, match='sub-02'):
+        scans_of_subjects(arguments(subject=['02']), study, SILENT)
+    (study / 'sub-01' / 'anat' / 'sub-01_T2w.nii.gz').rename(study / 'a.nii.gz')
+    found, lost = scans_of_subjects(arguments(subject=['all']), study, SILENT)
+    assert not found
+    assert [one.scan for one in lost] == ['sub-01', 'sub-02']
+
+
 def test_results_of_another_data_set_are_not_replaced(study, tmp_path):
     out, other = tmp_path / 'out', make(tmp_path / 'other', b'another animal')
     mine, theirs = find_scans(study, '01', 'T2w'), find_scans(other, '01', 'T2w')

@@ -1,14 +1,18 @@
 """The table and the page are of the whole output folder, whatever call made its results."""
 
+import argparse
 import csv
 
 import pytest
+from rich.console import Console
 
-from secondglance.commands.run_many import write_cohort, write_group
+from secondglance.commands.run_many import MOST_SHOWN, run_many, write_cohort, write_group
 from secondglance.files.bids import Scan
 from secondglance.files.tables import write_tsv
 from secondglance.pipelines.execution.job import figures_of
 from secondglance.pipelines.execution.records import finished_scans, record_path, write_record
+from secondglance.pipelines.execution.scan_jobs import ScanJob
+from secondglance.pipelines.settings import Execution, Method
 from secondglance.reports.scan_result import ScanResult
 
 
@@ -109,8 +113,6 @@ def test_motion_is_a_figure(tmp_path):
 
 
 def test_table_page_and_group_flag_a_scan_unlike_the_others_alike(out, capsys):
-    from rich.console import Console
-
     usual = {'species': 'rat', 'WM_mm3': 500.0, 'GM_mm3': 1100.0, 'CSF_mm3': 200.0}
     for n in range(8):
         finish(out, f'{n}', confidence=0.99, brain_mm3=1800.0 + n, **usual)
@@ -134,3 +136,63 @@ def test_echoes_of_one_animal_are_one_row_and_no_failure_is_lost(out):
     failed = ScanResult('sub-01_echo-3_sbref', 'failed', reason='Is cut.')
     write_cohort([failed, *outcomes[1:]], out)
     assert list(table(out)) == [failed.scan, names[1]]
+
+
+@pytest.fixture
+def call(out, capsys):
+    """Return a function that runs scans of which the results are known, and gives what it says."""
+
+    def _call(jobs, lost=(), **changes):
+        given = {'worker': None, 'worker_args': None, 'retry_failed': False, 'dry_run': False}
+        console = Console(soft_wrap=True)
+        code = run_many(argparse.Namespace(**given | changes), jobs, list(lost), out, console)
+        return code, capsys.readouterr().out.splitlines()
+
+    return _call
+
+
+def job_of(out, label, *, failure=None):
+    """A scan that is done, or of which a failure is on record."""
+    scan = finish(out, label)
+    job = ScanJob(scan, Method(), Execution(), out, out.parent / 'work', 'recipe')
+    if failure is not None:
+        record_path(out, scan).unlink()
+        write_record(job.common_dir, scan, None, 'recipe', seconds=1.0, failure=failure)
+    return job
+
+
+def test_all_that_is_known_is_told_and_nothing_runs(call, out):
+    lost = ScanResult('sub-9', 'failed', reason='No image.')
+    jobs = [job_of(out, '1'), job_of(out, '2', failure='Is cut.')]
+    code, said = call(jobs, [lost])
+    assert code == 1
+    assert said[0].startswith('0 done, 1 cached, 2 failed, 1 to look at: ')
+    assert said[1:] == [
+        '  look at sub-1_T2w: look',
+        # Another call found the fault; that a subject has no scan was found now
+        '  sub-2_T2w failed (before; --retry-failed tries again): Is cut.',
+        '  sub-9 failed: No image.',
+    ]
+    assert {name: row['status'] for name, row in table(out).items()} == {
+        'sub-1_T2w': 'cached',
+        'sub-2_T2w': 'failed',
+        'sub-9': 'failed',
+    }
+    assert call(jobs[:1])[0] == 0
+
+
+def test_a_dry_run_says_what_would_be_done_anew(call, out):
+    jobs = [job_of(out, '1'), job_of(out, '2', failure='Is cut.')]
+    for retry, status in ((False, 'failed'), (True, 'to do')):
+        code, said = call(jobs, dry_run=True, retry_failed=retry)
+        assert code == 0
+        assert said[:2] == ['  sub-1_T2w  cached', f'  sub-2_T2w  {status}']
+    assert not (out / 'cohort.tsv').exists()
+
+
+def test_of_many_failures_the_first_are_told_and_all_are_in_the_table(call, out):
+    lost = [ScanResult(f'sub-{n:03}', 'failed', reason='No image.') for n in range(MOST_SHOWN + 5)]
+    code, said = call([], lost)
+    assert code == 1
+    assert said[1:] == [f'  {one.scan} failed: No image.' for one in lost[:MOST_SHOWN]]
+    assert len(table(out)) == len(lost)

@@ -7,6 +7,7 @@ import pytest
 
 from secondglance.data import donor_paths, regions_path
 from secondglance.files.bids import find_donor
+from secondglance.files.labels import WITHOUT_TABLE
 from secondglance.models.choices import SaliencyOptions
 from secondglance.models.weights import (
     default_refinement,
@@ -134,3 +135,13 @@ def test_processes_of_one_scan_are_threads_of_one(job_of):
     job = job_of('--nprocs', 2)
     threads = 2 * max(1, available_cores() // 2)
     assert (job.execution.nprocs, job.execution.threads) == (1, threads)
+
+
+def test_what_labels_without_a_table_are_read_as_is_told_once(job_of, example, tmp_path, capsys):
+    truth = example / 'derivatives/reference/sub-01/dwi/sub-01_dseg.nii.gz'
+    job_of()
+    assert 'No table' not in capsys.readouterr().err
+    alone = tmp_path / 'alone.nii.gz'
+    shutil.copy(truth, alone)
+    job_of('--reference', alone)
+    assert WITHOUT_TABLE.format(path=alone) in capsys.readouterr().err.replace('\n', '')

@@ -513,3 +513,15 @@ def test_the_first_path_to_a_file_is_the_one_that_is_named(tmp_path):
     assert met.again(tmp_path / 'c.nii')
     assert FilesMet().again(tmp_path / 'c.nii') is False
     assert notes == [f'{tmp_path}/c.nii is the same file as {tmp_path}/a.nii and is left out.']
+
+
+def test_scans_come_in_the_order_of_their_names_links_too(tmp_path):
+    """A link to what lies outside is a scan of its own, whatever else there is."""
+    anat = tmp_path / 'sub-1' / 'anat'
+    anat.mkdir(parents=True)
+    (tmp_path / 'elsewhere.nii').touch()
+    (anat / 'sub-1_acq-a_T2w.nii').symlink_to(tmp_path / 'elsewhere.nii')
+    for name in ('c', 'b'):
+        (anat / f'sub-1_acq-{name}_T2w.nii').touch()
+    names = [scan.entities['acq'] for scan in find_scans(tmp_path, '1', 'T2w')]
+    assert names == ['a', 'b', 'c']

@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import logging
 import os
 import struct
 import tracemalloc
@@ -364,3 +365,21 @@ def test_a_mask_of_ones_alone_is_a_mask_and_no_scan(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((8, 9, 5), np.uint8), np.eye(4)), tmp_path / 'a.nii')
     with pytest.raises(InputError, match='nothing but the value 0'):
         read_volume(tmp_path / 'a.nii', mask=True)
+
+
+@pytest.mark.parametrize('level', [logging.DEBUG, logging.ERROR])
+def test_what_libraries_say_is_heard_again_after_a_file_was_read(head, tmp_path, level):
+    """Whether it could be read or not; what is said of the file itself is not."""
+    logger = logging.getLogger('nibabel.global')
+    before = logger.level
+    try:
+        logger.setLevel(level)
+        nib.save(head, tmp_path / 'a.nii')
+        read_volume(tmp_path / 'a.nii')
+        assert logger.level == level
+        (tmp_path / 'a.nii').write_bytes(bytes(400))
+        with pytest.raises(InputError):
+            read_volume(tmp_path / 'a.nii')
+        assert logger.level == level
+    finally:
+        logger.setLevel(before)

@@ -180,6 +180,13 @@ def test_the_transform_leads_to_the_world_of_the_atlas_that_was_given(look, tmp_
         np.testing.assert_allclose(other, rat / 2 + [0, 3, 0], atol=0.02)
 
 
+def field_of(out):
+    """Steps, mm of the scan's world, and size of the field of a transform."""
+    composite = sitk.CompositeTransform(sitk.ReadTransform(out.transform))
+    field = sitk.DisplacementFieldTransform(composite.GetNthTransform(1)).GetDisplacementField()
+    return field.GetSpacing(), field.GetSize()
+
+
 def test_headers_in_other_millimetres_give_the_same_place_and_volumes(look):
     """A header with voxel sizes multiplied by 10 (human software)."""
     plain, scaled = look()[0], look(factor=10.0)[0]
@@ -192,6 +199,10 @@ def test_headers_in_other_millimetres_give_the_same_place_and_volumes(look):
         np.testing.assert_allclose(found, expected, atol=0.02)
     assert nib.load(scaled.dseg).header.get_zooms() == pytest.approx(tuple(10 * SIZES))
     np.testing.assert_array_equal(voxels(scaled.dseg), voxels(plain.dseg))
+    # Points of its field lie as close in the animal: half a millimetre
+    steps, sizes = zip(*(field_of(out) for out in (plain, scaled)), strict=True)
+    np.testing.assert_allclose(steps, [[0.5] * 3, [5.0] * 3])
+    np.testing.assert_allclose(*sizes, atol=1)
     for name in ('volumes', 'regions_volumes'):
         tables = [pd.read_csv(getattr(out, name), sep='\t') for out in (plain, scaled)]
         pd.testing.assert_frame_equal(*tables)

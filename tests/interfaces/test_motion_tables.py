@@ -11,7 +11,7 @@ import pytest
 from nibabel.affines import apply_affine, from_matvec
 from scipy.spatial.transform import Rotation
 
-from secondglance.imaging.motion import within_volume_motion
+from secondglance.imaging.motion import motion_parameters, within_volume_motion
 from secondglance.imaging.motion_correction import PARAMETERS
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.preprocessing import (
@@ -70,6 +70,11 @@ def test_a_turn_about_the_middle_is_no_translation_and_radius_times_angle(found)
     found, _ = found
     table = pd.read_csv(found.confounds, sep='\t')
     moves = table[list(PARAMETERS)].to_numpy()
+    told = np.array(json.loads(Path(found.transforms).read_text())['matrices'])
+    middle = apply_affine(affine, (np.array(SHAPE) - 1) / 2)
+    # Angles have eight digits
+    turns = motion_parameters(told, middle)[:, 3:]
+    np.testing.assert_allclose(moves[:, 3:], turns, rtol=1e-7, atol=1e-9)
     # The reference is at rest: what differs between volumes is the turn alone
     step = moves[1] - moves[0]
     np.testing.assert_allclose(step[:3], 0, atol=0.02)

@@ -1,6 +1,7 @@
 """``secondglance.segment`` on images, beside the command line."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -14,6 +15,8 @@ import secondglance
 from secondglance.data import atlas_path, donor_paths, example_rat
 from secondglance.files.bids import find_donor
 from secondglance.imaging.errors import InputError
+from secondglance.models.unet import UNet
+from secondglance.models.weights import save_weights
 from secondglance.simulation.animal import cut_slices, draw_animal
 from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.head_slices import render_as
@@ -169,6 +172,48 @@ def test_images_that_cannot_be_segmented_are_refused(rng, shape, value, message)
     image = nib.Nifti1Image(voxels, np.diag([0.5, 0.5, 1.0, 1.0]))
     with pytest.raises(InputError, match=message):
         secondglance.segment(image)
+
+
+def test_what_is_odd_of_values_and_header_is_told_with_the_result():
+    image = nib.load(example_rat()[0]).slicer[:, :, 8:9]
+    voxels = np.asarray(image.dataobj, np.float32)
+    voxels[0, 0] = -voxels.max()
+    large = nib.Nifti1Image(voxels, np.diag([10, 10, 10, 1]) @ image.affine)
+    found = secondglance.segment(
+        large, species='rat', turn='0', mask_method='first-glance', second_glance='none'
+    )
+    told = ' '.join(found.notes)
+    assert 'multiplied by 10 (human software)' in told
+    assert f'{-voxels.max():g}' in told
+
+
+def test_weights_that_were_written_anew_are_read_anew(tmp_path, monkeypatch):
+    """In the same file, beside donors that are the same."""
+    seen = []
+
+    class Enough(Exception):
+        """No more is needed."""
+
+    def asked(model, *_, **how):
+        seen.append(model.checksum)
+        raise Enough
+
+    monkeypatch.setattr('secondglance.models.pose.estimate_pose', asked)
+    rng = np.random.default_rng(0)
+    head = nib.Nifti1Image(rng.uniform(1, 2, (40, 40, 4)), np.diag([0.5, 0.5, 1.0, 1.0]))
+    brain = nib.Nifti1Image((np.indices(head.shape)[0] > 20).astype(np.uint8), head.affine)
+    donor = tmp_path / 'head.nii', tmp_path / 'brain.nii'
+    for path, image in zip(donor, (head, brain), strict=True):
+        nib.save(image, path)
+    weights = tmp_path / 'own.safetensors'
+    for k in range(3):
+        torch.manual_seed(k // 2)
+        written = save_weights(UNet((2, 4)), weights, {'spacing': '0.5'})
+        os.utime(weights, ns=(k, k))
+        with pytest.raises(Enough):
+            secondglance.segment(head, weights=weights, donors=[donor])
+        assert seen[-1] == written
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_importing_the_package_imports_no_network_library():

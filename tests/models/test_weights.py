@@ -122,6 +122,14 @@ def test_other_architecture_is_refused(saved, architecture, message):
         load_weights(path)
 
 
+@pytest.mark.parametrize('ends', [(3, 4), (1, 2)])
+def test_a_network_of_other_channels_or_classes_is_no_first_glance(tmp_path, ends):
+    """Although its tensors fit what its header says."""
+    save_weights(UNet((2, 4), *ends), tmp_path / 'w.safetensors')
+    with pytest.raises(InputError, match='use a UNet of 1 channels with 4 classes'):
+        load_weights(tmp_path / 'w.safetensors')
+
+
 @pytest.mark.parametrize(
     'header', [{'classes': '["background", "GM", "WM", "CSF"]'}, {'normalisation': 'z-score'}]
 )

@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nipype.pipeline.engine import Node, Workflow
+from nipype.utils.misc import str2bool
 
 import secondglance
 from secondglance.files.bids import Scan
@@ -33,7 +34,7 @@ from secondglance.pipelines.execution.job import (
 from secondglance.pipelines.execution.lock import alone
 from secondglance.pipelines.execution.nipype_engine import configure, fault_of, run_workflow
 from secondglance.pipelines.execution.records import write_record
-from secondglance.pipelines.subject import init_subject_wf
+from secondglance.pipelines.subject import init_subject_wf, workflow_name
 from secondglance.workflows import main
 
 
@@ -133,6 +134,26 @@ def test_that_memory_ran_out_is_named(text):
     assert said.startswith('Memory ran out in a stage')
 
 
+def test_of_several_errors_the_last_is_named():
+    text = 'ValueError: of a fit\nDuring handling of it another exception occurred\nKeyError: 5'
+    said = str(fault_of(RuntimeError(f'Traceback …\n{text}'), Path('crash')))
+    assert "stopped with 'KeyError: 5'" in said
+
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_that_there_is_no_room_is_named_whatever_was_reached(number):
+    error = RuntimeError(f'Traceback …\nOSError: [Errno {number}] {os.strerror(number)}')
+    assert type(fault_of(error, Path('work/crash'))) is SurroundingsError
+    assert 'Traceback' not in str(fault_of(error, Path('work/crash')))
+
+
+@pytest.mark.parametrize('asked', [True, False])
+def test_the_first_crash_stops_the_others_where_asked(tmp_path, asked):
+    workflow = Workflow(name='any_wf', base_dir=str(tmp_path))
+    configure(workflow, stop_on_first_crash=asked)
+    assert str2bool(workflow.config['execution']['stop_on_first_crash']) is asked
+
+
 def test_a_killed_process_is_named_as_such():
     error = BrokenProcessPool('A child process terminated abruptly')
     assert 'killed' in str(fault_of(error, Path('crash')))
@@ -163,6 +184,21 @@ def test_a_finished_scan_is_cached_with_the_seconds_that_it_took(job, monkeypatc
     finish(job)
     assert run_job(job).status == 'cached'
     assert run_job(job).seconds == 7.5
+
+
+@pytest.mark.parametrize('clean', [True, False])
+def test_what_a_finished_scan_left_in_the_work_folder_is_removed_where_asked(
+    job, monkeypatch, clean
+):
+    failing(monkeypatch, AssertionError('built'))
+    finish(job)
+    left, other = (job.work_dir / name for name in (workflow_name(job.scan), 'of another scan'))
+    for folder in (left, other):
+        (folder / 'node').mkdir(parents=True)
+    asked = replace(job, execution=replace(job.execution, clean=clean))
+    assert run_job(asked).status == 'cached'
+    assert left.exists() != clean
+    assert other.exists()
 
 
 def test_an_edited_output_stops_another_recipe_and_is_no_fault_of_the_scan(job, monkeypatch):

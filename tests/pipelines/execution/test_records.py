@@ -1,6 +1,7 @@
 """What is finished is believed only while its outputs are as they were written."""
 
 import os
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +13,7 @@ from secondglance.imaging.errors import SurroundingsError
 from secondglance.pipelines.execution.records import (
     find_record,
     finished_scans,
+    image_of_record,
     recipe,
     refuse_edited,
     replacement,
@@ -97,7 +99,21 @@ def test_an_atlas_counts_by_the_files_in_its_folder(tmp_path):
     (tmp_path / 'b' / 'regions.tsv').write_text('index\tname')
     assert recipe(Method(atlas=tmp_path / 'b')) != one
     (tmp_path / 'a' / 'more.tsv').touch()
-    assert recipe(Method(atlas=tmp_path / 'a')) != one
+    more = recipe(Method(atlas=tmp_path / 'a'))
+    assert more != one
+    (tmp_path / 'a' / 'more.tsv').rename(tmp_path / 'a' / 'names.tsv')
+    assert recipe(Method(atlas=tmp_path / 'a')) not in (one, more)
+
+
+def test_another_image_elsewhere_is_another_although_it_is_as_large_and_as_old(finished, tmp_path):
+    scan, _ = finished
+    about = scan.path.stat()
+    other = tmp_path / 'other' / scan.path.name
+    other.parent.mkdir()
+    for content, told in ((b'VOXELS', str(scan.path)), (b'voxels', None)):
+        other.write_bytes(content)
+        os.utime(other, ns=(about.st_atime_ns, about.st_mtime_ns))
+        assert image_of_record(tmp_path / 'out', replace(scan, path=other)) == told
 
 
 def test_another_image_of_the_same_size_is_another(finished, tmp_path):
