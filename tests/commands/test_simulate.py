@@ -1,6 +1,7 @@
 import gzip
 import json
 import re
+from fnmatch import fnmatch
 
 import nibabel as nib
 import numpy as np
@@ -60,6 +61,16 @@ def test_motion_is_written_and_rigid(herd):
     assert matrices.shape == (3, 4, 4)
     for matrix in matrices:
         np.testing.assert_allclose(matrix[:3, :3].T @ matrix[:3, :3], np.eye(3), atol=1e-9)
+
+
+def test_what_bids_has_no_name_for_is_ignored_by_its_validator(herd):
+    truth = herd / 'derivatives/reference'
+    patterns = (truth / '.bidsignore').read_text().split()
+    moved = [path for path in truth.rglob('*_xfm.*') if path.is_file()]
+    assert len(moved) >= 2
+    for path in truth.rglob('*_*.*'):
+        ignored = any(fnmatch(path.name, pattern) for pattern in patterns)
+        assert ignored == (path in moved)
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(herd, capsys):

@@ -8,6 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from secondglance.models.unet import UNet
+from secondglance.models.weights import REFINEMENT, save_weights
 from secondglance.workflows import main
 
 AFFINE = np.diag([0.25, 0.25, 1.0, 1.0])
@@ -69,6 +71,8 @@ def place(tmp_path_factory):
     (here / 'colour.json').write_text('{"T2w": {"colour": "red"}}')
     (here / 'none.json').write_text('{"T2w": {"run": 9}}')
     (here / 'x.safetensors').write_bytes(bytes(64))
+    # A network that nothing says how far to trust
+    save_weights(UNet((2, 4), 14, 1), here / 'uncalibrated.safetensors', None, REFINEMENT)
     (here / 'pickle.pt').write_bytes(b'\x80\x04K\x01.')
     return here
 
@@ -126,6 +130,7 @@ rat.nii.gz --weights pickle.pt
 rat.nii.gz --weights nothing
 rat.nii.gz --refinement x.safetensors
 rat.nii.gz --refinement nowhere
+rat.nii.gz --refinement uncalibrated.safetensors
 rat.nii.gz --second-weights x.safetensors
 rat.nii.gz --second-weights nowhere
 rat.nii.gz --donor nowhere

@@ -98,6 +98,14 @@ def test_a_slice_that_the_donor_does_not_reach_says_so(placed):
     assert 'peak 0.50 at 2.5, -1.5 mm' in second.words
 
 
+def test_a_shift_that_was_replaced_is_told_with_the_one_that_was_taken(placed):
+    rows = [_row(2, shift=(4.5, -1.0), replaced=True), _row(3)]
+    words = {one.number: one.words for one in slice_steps(replace(placed, placement=rows))}
+    assert '2.5, -1.5 mm' in words[2]
+    assert 'an outlier, replaced by 4.5, -1.0 mm. Dice' in words[2]
+    assert 'outlier' not in words[3]
+
+
 def test_outlines_are_of_all_masks_there_are(placed):
     for reference, count in ((None, 2), (placed.mask.astype(int), 3)):
         for one in slice_steps(replace(placed, reference=reference)):
@@ -113,6 +121,10 @@ def test_histograms_tell_rim_and_head_apart(placed):
         words = ElementTree.fromstring(one.histograms[2]).get('aria-label')
         everywhere, on_rim = map(float, re.findall(r'(?:median|mask) (-?[\d.]+)', words))
         assert on_rim > everywhere
+        # Both from the least of the head on
+        areas = ElementTree.fromstring(one.histograms[0]).findall(f'{SVG}path')
+        begins = {p.get('class'): p.get('d').split()[0] for p in areas}
+        assert begins['area c0'] == begins['area c1']
         assert len(one.histograms) == 4
 
 
