@@ -286,6 +286,8 @@ def test_a_placed_mask_is_judged_by_its_slices():
     # The network's mask does not depend on the shifts
     assert placement_warnings(rows, FINE) == []
     assert '1 slices lie beyond' in beyond
+    # Slices of the donor are counted from 0
+    assert placement_warnings([{**ROW, 'donor_slice': 0}], placed) == []
     [lost] = placement_warnings([{**ROW, 'donor_slice': -1}], placed)
     assert 'No slice of any donor' in lost
 

@@ -9,6 +9,7 @@ import sys
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import nibabel as nib
@@ -33,7 +34,7 @@ from secondglance.pipelines.execution.job import (
 )
 from secondglance.pipelines.execution.lock import alone
 from secondglance.pipelines.execution.nipype_engine import configure, fault_of, run_workflow
-from secondglance.pipelines.execution.records import write_record
+from secondglance.pipelines.execution.records import replacement, write_record
 from secondglance.pipelines.subject import init_subject_wf, workflow_name
 from secondglance.workflows import main
 
@@ -350,6 +351,30 @@ def test_the_report_says_that_a_former_result_is_replaced(job, monkeypatch):
     job.scan.path.write_bytes(b'other voxels')
     run_job(job)
     assert ['was replaced' in note for note in told] == [True]
+
+
+def test_a_result_that_replaced_another_says_so_on_its_record(job, monkeypatch):
+    """Of a graph that is done: its publisher lists the files, its report what to look at."""
+    finish(job)
+    job.scan.path.write_bytes(b'other voxels')
+    told = replacement(job.output_dir, job.scan)
+    made = job.output_dir / 'sub-01' / 'anat' / 'b.tsv'
+    made.write_text('b')
+    outputs = {'publish': {'out_files': [str(made)]}, 'report': {'warnings': ['Look.']}}
+    nodes = [
+        SimpleNamespace(name=name, result=SimpleNamespace(outputs=SimpleNamespace(**fields)))
+        for name, fields in outputs.items()
+    ]
+    workflow = SimpleNamespace(base_dir=str(job.work_dir), name=workflow_name(job.scan))
+    monkeypatch.setattr(module, 'build', lambda job, notes=(): workflow)
+    monkeypatch.setattr(
+        module, 'run_workflow', lambda *_, **how: SimpleNamespace(nodes=lambda: nodes)
+    )
+    outcome = run_job(job)
+    assert (outcome.status, outcome.flags) == ('done', ('Look.',))
+    assert told is not None
+    assert replacement(job.output_dir, job.scan) == told
+    assert known(job).status == 'cached'
 
 
 def test_what_is_known_beforehand_is_a_warning_of_the_report(job):
