@@ -38,6 +38,35 @@ JPEG_SIDE = 65500
 """Longest side that a JPEG can hold, pixels (libjpeg's ``JPEG_MAX_DIMENSION``)."""
 
 
+def field_of_view(stack: NDArray, masks: NDArray) -> tuple[slice, slice, slice]:
+    """Find the box in plane beyond which a stack is empty.
+
+    Parameters
+    ----------
+    stack : (N, H, W) array
+    masks : (N, H, W) bool array
+        Are in the box, too.
+
+    Returns
+    -------
+    (slice, slice, slice)
+        All slices, and the extent along H and W; the whole frame where all is empty.
+
+    Examples
+    --------
+    >>> image = np.zeros((2, 9, 9))
+    >>> image[1, 3:5, 6] = 1
+    >>> field_of_view(image, image > 0)[1:]
+    (slice(3, 5, None), slice(6, 7, None))
+    """
+    n, *frame = stack.shape
+    found = [slice(0, n)]
+    for axis, size in enumerate(frame, 1):
+        used = np.flatnonzero(((stack != 0) | masks).any(axis=(0, 3 - axis)))
+        found.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, size))
+    return found[0], found[1], found[2]
+
+
 def grey(stack: NDArray, like: NDArray | None = None) -> NDArray[np.uint8]:
     """Turn intensities to grey, each stack between its 1st and 99.5th percentile.
 

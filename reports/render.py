@@ -50,12 +50,15 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     figures_dir.mkdir(parents=True, exist_ok=True)
     prefix = html_path.stem
     base = figures.grey(data.image)
+    box = figures.field_of_view(data.image, data.mask)
     mosaics = _mosaics(data, base)
     made = {name: figures_dir / f'{prefix}_{name}.png' for name in mosaics}
     with ThreadPoolExecutor(ENCODERS) as pool:
         # Encoding leaves the interpreter free for what is drawn meanwhile; the longest first
         layers = pool.submit(viewer_data, data)
-        drawn = {name: pool.submit(_draw, data, *mosaics[name], made[name]) for name in mosaics}
+        drawn = {
+            name: pool.submit(_draw, data, box, *mosaics[name], made[name]) for name in mosaics
+        }
         # The cohort page alone shows it
         small = figures.thumbnail(base, data.mask, data.aspect)
         figures.save_png(small, figures_dir / f'{prefix}_thumbnail.png')
@@ -106,12 +109,16 @@ def _mosaics(
 
 
 def _draw(
-    data: ReportData, colour: Callable[[], NDArray], outline: NDArray | None, path: Path
+    data: ReportData,
+    box: tuple[slice, slice, slice],
+    colour: Callable[[], NDArray],
+    outline: NDArray | None,
+    path: Path,
 ) -> tuple[NDArray, str]:
     """Draw a mosaic, and write it; the picture, and its text for the page as fine as it can be."""
-    slices = colour()
-    picture = figures.mosaic(slices, outline, data.aspect)
-    across = data.image.shape[1] * data.spacing[0]
+    slices = colour()[box]
+    picture = figures.mosaic(slices, None if outline is None else outline[box], data.aspect)
+    across = slices.shape[1] * data.spacing[0]
     picture = figures.annotate(picture, len(slices), across, data.edges)
     figures.save_png(picture, path)
     return picture, figures.data_uri(path, picture)

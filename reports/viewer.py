@@ -44,7 +44,7 @@ def viewer_data(data: ReportData, quality: int = 85, most_pixels: float = VIEWER
         row by row; ``labels`` holds run lengths, see :func:`run_lengths`.
     """
     n = len(data.image)
-    across, up = (_extent(data.image, data.mask, axis) for axis in (1, 2))
+    _, across, up = figures.field_of_view(data.image, data.mask)
     pixels = n * (across.stop - across.start) * (up.stop - up.start)
     step = int(np.ceil(np.sqrt(pixels / most_pixels)))
 
@@ -214,13 +214,6 @@ def run_lengths(labels: NDArray) -> str:
     out[last] = lengths - 255 * (pieces - 1)
     packed = np.stack([values & 255, values >> 8, out], axis=1).astype(np.uint8)
     return base64.b64encode(packed.tobytes()).decode()
-
-
-def _extent(image: NDArray, mask: NDArray, axis: int) -> slice:
-    """Leave out the margins of a stack that lie beyond the field of view."""
-    other = tuple(a for a in range(3) if a != axis)
-    used = np.flatnonzero(((image != 0) | mask).any(axis=other))
-    return slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, image.shape[axis])
 
 
 def _columns(n: int) -> int:

@@ -288,3 +288,19 @@ def test_a_pixel_is_as_high_as_its_second_axis_is_long():
 def test_what_a_template_lacks_is_an_error():
     with pytest.raises(UndefinedError, match='nothing'):
         page_templates().from_string('<p>{{ nothing }}</p>').render()
+
+
+def test_mosaics_leave_out_what_lies_beyond_the_field_of_view(data, render, tmp_path):
+    image = np.where(data.image != 0, data.image, 1)
+    wide = {
+        name: np.pad(value, ((0, 0), (9, 4), (0, 7)))
+        for name, value in vars(replace(data, image=image)).items()
+        if isinstance(value, np.ndarray) and value.shape == data.image.shape
+    }
+    shown = []
+    for given in (replace(data, image=image), replace(data, **wide)):
+        render(given)
+        with Image.open(tmp_path / 'sub-01/figures/sub-01_tissues.png') as picture:
+            shown.append(np.asarray(picture, float))
+    # The range of grey depends on the margin a little
+    np.testing.assert_allclose(*shown, atol=4)
