@@ -124,6 +124,8 @@ zpty -w shell 'autoload -U compinit; compinit -u -D; eval "$(secondglance comple
 zpty -n -w shell {line}$'\\t'
 # The word in full, as it stands on the line of the shell
 zpty -r shell told {pattern} && print -r -- completed
+# Left alone, it may run for ever on a terminal that is gone
+[[ $(zpty) =~ '[(]([0-9]+)[)]' ]] && kill -KILL $match[1]
 zpty -d shell
 """
 
