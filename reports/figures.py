@@ -38,7 +38,7 @@ JPEG_SIDE = 65500
 """Longest side that a JPEG can hold, pixels (libjpeg's ``JPEG_MAX_DIMENSION``)."""
 
 
-def field_of_view(stack: NDArray, masks: NDArray) -> tuple[slice, slice, slice]:
+def occupied_box(stack: NDArray, masks: NDArray) -> tuple[slice, slice, slice]:
     """Find the box in plane beyond which a stack is empty.
 
     Parameters
@@ -56,7 +56,7 @@ def field_of_view(stack: NDArray, masks: NDArray) -> tuple[slice, slice, slice]:
     --------
     >>> image = np.zeros((2, 9, 9))
     >>> image[1, 3:5, 6] = 1
-    >>> field_of_view(image, image > 0)[1:]
+    >>> occupied_box(image, image > 0)[1:]
     (slice(3, 5, None), slice(6, 7, None))
     """
     n, *frame = stack.shape

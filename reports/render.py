@@ -50,7 +50,7 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     figures_dir.mkdir(parents=True, exist_ok=True)
     prefix = html_path.stem
     base = figures.grey(data.image)
-    box = figures.field_of_view(data.image, data.mask)
+    box = figures.occupied_box(data.image, data.mask)
     mosaics = _mosaics(data, base)
     made = {name: figures_dir / f'{prefix}_{name}.png' for name in mosaics}
     with ThreadPoolExecutor(ENCODERS) as pool:

@@ -44,7 +44,7 @@ def viewer_data(data: ReportData, quality: int = 85, most_pixels: float = VIEWER
         row by row; ``labels`` holds run lengths, see :func:`run_lengths`.
     """
     n = len(data.image)
-    _, across, up = figures.field_of_view(data.image, data.mask)
+    _, across, up = figures.occupied_box(data.image, data.mask)
     pixels = n * (across.stop - across.start) * (up.stop - up.start)
     step = int(np.ceil(np.sqrt(pixels / most_pixels)))
 
