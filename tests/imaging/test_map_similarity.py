@@ -22,12 +22,24 @@ def test_an_empty_slice_has_no_rank_correlation(rng):
         assert np.isnan(rank_correlation(first, second)[0])
 
 
+def two_maps(rng):
+    """A map, and the same with noise."""
+    a = ndimage.gaussian_filter(rng.random((40, 40)), 2)
+    return a, a + 0.02 * rng.normal(size=a.shape)
+
+
+def test_structural_similarity_is_the_known_one(rng):
+    a, b = two_maps(rng)
+    # By torchmetrics 1.9, which takes a second to import
+    assert ssim(a[None], b[None])[0] == pytest.approx(0.7737, abs=0.01)
+
+
+@pytest.mark.slow
 def test_structural_similarity_is_torchmetrics(rng):
     torch = pytest.importorskip('torch')
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    a = ndimage.gaussian_filter(rng.random((40, 40)), 2)
-    b = a + 0.02 * rng.normal(size=a.shape)
+    a, b = two_maps(rng)
     shown = [np.clip(abs(x) / np.percentile(abs(x), 99.5), 0, 1) for x in (a, b)]
     expected, image = structural_similarity_index_measure(
         *(torch.from_numpy(x)[None, None] for x in shown),

@@ -22,18 +22,13 @@ def made_with(model):
     return model.checksum, model.spacing
 
 
-FOLDERS = [
-    pytest.param(folder, marks=[pytest.mark.slow] * (k > 0))
-    for k, folder in enumerate(donor_paths())
-]
-
-
 @pytest.fixture(scope='module')
 def model():
     return load_weights(default_weights())
 
 
-@pytest.mark.parametrize('folder', FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.slow
+@pytest.mark.parametrize('folder', donor_paths(), ids=lambda folder: folder.name)
 def test_what_ships_is_what_the_network_computes(model, folder):
     """After new weights: ``python benchmarks/donor_saliency.py``."""
     image, mask = find_donor(folder)
@@ -69,6 +64,7 @@ def test_a_donor_that_ships_is_known_by_any_name_of_its_folder(model, tmp_path, 
         np.testing.assert_array_equal(found.donor.enhanced, expected.donor.enhanced)
 
 
+@pytest.mark.slow
 def test_a_package_that_a_link_leads_to_has_the_same_donors(tmp_path):
     """Import by a link, and tell what is read of the donors as the graph names them."""
     (tmp_path / 'secondglance').symlink_to(donor_paths()[0].parents[2])

@@ -225,6 +225,7 @@ def test_motion_is_drawn_in_millimetres_and_degrees(rng):
     np.testing.assert_allclose(moved.std(axis=0), 0.25, rtol=0.15)
 
 
+@pytest.mark.slow
 def test_eyes_lie_where_they_are_put(heads):
     eyes = {'eye': (5.0, 11.2, 0.5, 2.6), 'lens': (5.5, 11.6, 0.5, 1.6)}
     near = simulate_head(*read_maps(), np.random.default_rng(1), eyes=eyes)

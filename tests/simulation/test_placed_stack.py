@@ -73,6 +73,7 @@ def test_pose_and_mirror_keep_fractions_and_place_together(atlas, seed):
     assert not (stack.mask > 0)[stack.share < 0.32].any()
 
 
+@pytest.mark.slow
 def test_left_is_left_in_mirrored_heads_too(atlas):
     """The network learns one sense of left to right, from animals and their mirror images."""
     mirrored = set()

@@ -12,7 +12,7 @@ def animal(rng):
     """Return edges and mask of egg-shaped brains with something inside, (N, H, W) each."""
     h, w = np.mgrid[-40:40, -40:40] / 1.0
     edges, masks = [], []
-    for n in range(9):
+    for n in range(5):
         size = 1 + 0.1 * np.sin(n)
         inside = (h / (18 * size)) ** 2 + ((w + 0.12 * h) / (13 * size)) ** 2 < 1
         marks = ndimage.gaussian_filter(rng.normal(size=h.shape), 2) * inside

@@ -47,7 +47,8 @@ tell(second_glance(image, away < 1, np.arange(6.0), 0.25, 'rat', network).fracti
 """
 
 
-@pytest.mark.parametrize('code', [FIELD, pytest.param(FRACTIONS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('code', [FIELD, FRACTIONS])
 def test_bytes_are_the_same_with_code_for_other_processors(code):
     home = str(Path(secondglance.__file__).parent.parent)
     calls = [
