@@ -1,10 +1,12 @@
 """What fills the templates of pages."""
 
+import functools
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
+@functools.cache
 def page_templates() -> Environment:
     """Make what fills the templates: every text is escaped, a missing one is an error."""
     made = Environment(

@@ -100,6 +100,7 @@ ASKED = {
 """What was typed when Tab was hit, and the word that it becomes."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which('fish'), reason='no fish here')
 def test_fish_completes(shell_environment, tmp_path):
     script = 'secondglance completion fish | source; ' + '; '.join(
@@ -130,6 +131,7 @@ zpty -d shell
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which('zsh'), reason='no zsh here')
 @pytest.mark.parametrize('line', ASKED)
 def test_zsh_completes(line, shell_environment, tmp_path):
