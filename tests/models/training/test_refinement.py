@@ -235,7 +235,8 @@ def test_weights_of_another_kind_are_refused(run, rat_atlas, first, donors, tmp_
 
 
 @pytest.mark.slow
-def test_command_trains_a_refinement(refining, tmp_path, capsys):
+def test_command_trains_a_refinement(refining, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(RECIPES, 'refine', RECIPE)
     torch.manual_seed(0)
     seen_by, output = tmp_path / 'first.safetensors', tmp_path / 'r.safetensors'
     save_weights(UNet((2, 4)), seen_by, {'spacing': '0.75'})

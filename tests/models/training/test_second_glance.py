@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from secondglance.data import atlas_path
 from secondglance.files.digests import digest_of_voxels
 from secondglance.files.labelled import find_labelled
 from secondglance.files.labels import file_labels
@@ -25,7 +24,6 @@ from secondglance.models.training.second_glance_samples import (
     vary_samples,
 )
 from secondglance.models.weights import SECOND_GLANCE, load_weights
-from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.placed_stack import PlacedStack, draw_placed
 
 N_CHANNELS = len(CHANNELS)
@@ -197,11 +195,15 @@ def test_share_of_brain_goes_with_the_brain_and_scans_have_none(stack):
         assert float(drawn[:, -1][drawn[:, N_CHANNELS + 3] > 0.5].max()) < 0
 
 
-@pytest.mark.slow
-def test_simulated_stacks_know_their_share_of_brain(training, rat_atlas, monkeypatch):
-    # Coarser than what the training draws, and sooner drawn
+def coarse(training, monkeypatch):
+    """Draw animals coarser than a training does, and sooner."""
     monkeypatch.setattr(training, 'DRAWN_MM', 0.3)
     monkeypatch.setattr(training, 'DRAWN_SIDE', 64)
+
+
+@pytest.mark.slow
+def test_simulated_stacks_know_their_share_of_brain(training, rat_atlas, monkeypatch):
+    coarse(training, monkeypatch)
     animal, rng = training.simulated_animal(rat_atlas, 3, 0)
     drawn = draw_placed(animal, rng, perfect=True, thickness=0.6)
     assert np.all((drawn.share >= 0) & (drawn.share <= 1))
@@ -292,11 +294,14 @@ def test_fractions_and_coordinates_beside_labels_are_used(data_set, stack):
 
 
 @pytest.mark.slow
-def test_training_learns_resumes_and_leaves_a_card(training, tmp_path, stack, monkeypatch, capsys):
+def test_training_learns_resumes_and_leaves_a_card(
+    training, rat_atlas, tmp_path, stack, monkeypatch, capsys
+):
+    coarse(training, monkeypatch)
     monkeypatch.setattr(training, 'HEADS_EACH', 2)
     monkeypatch.setattr(training, 'SCANS_EACH', 2)
     recipe = dataclasses.replace(RECIPES['second-glance'], channels=(4, 6, 8, 8, 8), batch_size=4)
-    source = training.Source('rat', read_atlas(atlas_path()))
+    source = training.Source('rat', rat_atlas)
     output = tmp_path / 'second.safetensors'
     asked = {
         'n_animals': 3,
