@@ -101,8 +101,9 @@ def test_a_subject_without_a_scan_is_an_outcome_unless_it_is_the_only_one(study)
     found, [lost] = scans_of_subjects(arguments(subject=['01', '02']), study, SILENT)
     assert [scan.name for scan in found] == ['sub-01_T2w']
     assert (lost.scan, lost.status) == ('sub-02', 'failed')
-    with pytest.raises(InputError, match='sub-02'):
-        scans_of_subjects(arguments(subject=['02']), study, SILENT)
+    for named in (['02'], ['02', 'sub-02']):
+        with pytest.raises(InputError, match='sub-02'):
+            scans_of_subjects(arguments(subject=named), study, SILENT)
     (study / 'sub-01' / 'anat' / 'sub-01_T2w.nii.gz').rename(study / 'a.nii.gz')
     found, lost = scans_of_subjects(arguments(subject=['all']), study, SILENT)
     assert not found

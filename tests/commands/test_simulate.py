@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from secondglance.commands.simulate import make_example
+from secondglance.commands.simulate import describe, make_example
 from secondglance.data import atlas_path, donor_paths, example_rat
 from secondglance.files.bids import find_reference, find_scans, find_subjects
 from secondglance.imaging.errors import InputError
@@ -71,6 +71,15 @@ def test_what_bids_has_no_name_for_is_ignored_by_its_validator(herd):
     for path in truth.rglob('*_*.*'):
         ignored = any(fnmatch(path.name, pattern) for pattern in patterns)
         assert ignored == (path in moved)
+
+
+@pytest.mark.parametrize('terms', ['Free for all.', ''])
+def test_a_licence_is_named_where_there_are_terms(tmp_path, terms):
+    (tmp_path / 'derivatives/reference').mkdir(parents=True)
+    describe(tmp_path, ['1'], 'Rats', terms)
+    described = json.loads((tmp_path / 'dataset_description.json').read_text())
+    assert ('License' in described) == bool(terms)
+    assert (tmp_path / 'README').read_text().rstrip().endswith(terms or '.')
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(herd, capsys):

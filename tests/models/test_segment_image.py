@@ -216,6 +216,16 @@ def test_weights_that_were_written_anew_are_read_anew(tmp_path, monkeypatch):
     assert seen[0] == seen[1] != seen[2]
 
 
+def test_an_image_in_memory_is_named_as_such_where_it_is_refused(rng):
+    """It is read through a file, of which nobody knows."""
+    mask = (rng.uniform(size=(40, 40, 4)) > 0.5).astype(np.uint8)
+    with pytest.raises(InputError, match=r'^The image holds nothing but the values 0 and 1'):
+        secondglance.segment(nib.Nifti1Image(mask, np.diag([0.5, 0.5, 1.0, 1.0])))
+    head = rng.uniform(1, 2, (40, 40, 4)).astype(np.float32)
+    with pytest.raises(InputError, match=r'^The image has voxel sizes of 0\.05 × 0\.05 × 0\.1'):
+        secondglance.segment(nib.Nifti1Image(head, np.diag([0.05, 0.05, 0.1, 1.0])))
+
+
 def test_importing_the_package_imports_no_network_library():
     code = (
         'import sys, secondglance; print("torch" in sys.modules, "segment" in dir(secondglance))'

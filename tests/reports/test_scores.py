@@ -78,6 +78,16 @@ def test_page_of_scores_needs_no_other_file(pictures, tmp_path):
     assert 'worst' not in (tmp_path / 'scores.html').read_text()
 
 
+def test_a_page_of_scores_appears_whole(pictures, tmp_path):
+    """Whoever reads the former page reads it to its end."""
+    page, read = tmp_path / 'scores.html', tmp_path / 'being read.html'
+    write_scores_page(_rows(0.9), summary_of(_rows(0.9)), pictures, page)
+    read.hardlink_to(page)
+    former = read.read_text()
+    write_scores_page(_rows(0.8), summary_of(_rows(0.8)), [], page)
+    assert read.read_text() == former != page.read_text()
+
+
 def test_page_of_a_sanity_check_holds_its_charts(rng, tmp_path):
     rows = [
         {'test': test, 'what': what, 'rank_correlation': r, 'ssim': r / 2, 'placed_dice': 0.9 - d}

@@ -100,6 +100,9 @@ def test_calibration_round_trips_through_a_header_and_others_are_refused(calibra
     assert Calibration.from_plain(calibration.to_plain()) == calibration
     with pytest.raises(ValueError, match='other evidence'):
         Calibration.from_plain({'weights': [1.0], 'slice_weights': [1.0]})
+    for name, values in calibration.to_plain().items():
+        with pytest.raises(ValueError, match='other evidence'):
+            Calibration.from_plain(calibration.to_plain() | {name: [*values, 1.0]})
     with pytest.raises(KeyError):
         Calibration.from_plain({})
 
