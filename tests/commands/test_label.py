@@ -1,5 +1,6 @@
 import json
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -62,6 +63,12 @@ def test_labels_lie_on_the_grid_of_the_scan(study, quick):
         for tissue in ('WM', 'GM', 'CSF')
     ]
     np.testing.assert_allclose(sum(shares), mask, atol=1e-5)
+    # Where the scan lies is said in both forms, as the scan has it or as scanner coordinates
+    for form in ('qform', 'sform'):
+        code = int(scan.header[f'{form}_code']) or 1
+        assert int(labels.header[f'{form}_code']) == code
+    # Without the time at which it was packed
+    assert Path(labels.get_filename()).read_bytes()[4:8] == bytes(4)
     largest = np.argmax(shares, 0)[mask]
     # Shares are WM, GM, CSF; labels 1 GM, 2 WM, 3 CSF
     np.testing.assert_array_equal(labels.get_fdata()[mask], np.array([2, 1, 3])[largest])

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from secondglance.commands.simulate import describe, make_example
+from secondglance.commands.simulate import describe, is_example, make_example
 from secondglance.data import atlas_path, donor_paths, example_rat
 from secondglance.files.bids import find_reference, find_scans, find_subjects
 from secondglance.imaging.errors import InputError
@@ -80,6 +80,14 @@ def test_a_licence_is_named_where_there_are_terms(tmp_path, terms):
     described = json.loads((tmp_path / 'dataset_description.json').read_text())
     assert ('License' in described) == bool(terms)
     assert (tmp_path / 'README').read_text().rstrip().endswith(terms or '.')
+
+
+@pytest.mark.parametrize('content', [None, '', '{', '[]', '{}', '{"Name": "mine"}', '\udcff'])
+def test_what_is_no_example_is_none(tmp_path, content):
+    if content is not None:
+        path = tmp_path / 'dataset_description.json'
+        path.write_text(content, encoding='utf-8', errors='surrogateescape')
+    assert not is_example(tmp_path)
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(herd, capsys):

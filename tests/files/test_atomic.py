@@ -1,6 +1,8 @@
 """Text files appear whole, or what was there before stays."""
 
 import errno
+import os
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +54,22 @@ def test_no_room_is_told_by_its_cause(code, says):
 
 def test_an_error_without_a_number_is_no_lack_of_room():
     assert no_room(OSError('something'), '/out') is None
+
+
+@pytest.mark.parametrize('by', ['getpid', 'uname'])
+def test_of_two_that_write_at_once_the_last_stays_whole(tmp_path, monkeypatch, by):
+    """Another process, or one of the same number on another machine, is done in between."""
+    path, replace = tmp_path / 'a.json', Path.replace
+    other = {'getpid': -1, 'uname': os.uname_result(('Linux', 'elsewhere', '6', '1', 'x'))}[by]
+
+    def last(partial, target):
+        monkeypatch.setattr(Path, 'replace', replace)
+        monkeypatch.setattr(os, by, lambda: other)
+        write_whole(path, 'of the other')
+        assert path.read_text() == 'of the other'
+        return replace(partial, target)
+
+    monkeypatch.setattr(Path, 'replace', last)
+    write_whole(path, 'mine')
+    assert path.read_text() == 'mine'
+    assert [p.name for p in tmp_path.iterdir()] == ['a.json']

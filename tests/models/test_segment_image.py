@@ -216,6 +216,13 @@ def test_weights_that_were_written_anew_are_read_anew(tmp_path, monkeypatch):
     assert seen[0] == seen[1] != seen[2]
 
 
+@pytest.mark.parametrize('option', ['weights', 'refinement', 'second_weights', 'atlas'])
+def test_files_of_ones_own_are_those_that_are_read(rng, option, tmp_path):
+    head = nib.Nifti1Image(rng.uniform(1, 2, (40, 40, 4)), np.diag([0.5, 0.5, 1.0, 1.0]))
+    with pytest.raises(InputError, match='nowhere'):
+        secondglance.segment(head, species='rat', turn='0', **{option: tmp_path / 'nowhere'})
+
+
 def test_an_image_in_memory_is_named_as_such_where_it_is_refused(rng):
     """It is read through a file, of which nobody knows."""
     mask = (rng.uniform(size=(40, 40, 4)) > 0.5).astype(np.uint8)

@@ -237,3 +237,15 @@ def test_a_first_slice_that_shows_nothing_keeps_its_place(donor):
     lost[[0, -1]] = 0
     match = match_slices(lost, POSITIONS, donor, POSITIONS)
     np.testing.assert_array_equal(match.nearest, np.arange(16))
+
+
+@pytest.mark.parametrize('step', [0.25, 4.0])
+def test_half_of_a_stack_must_overlap_however_far_apart_its_slices_are(donor, rng, step):
+    """Five slices of sixteen that are the same count for less than half that are hardly alike."""
+    shifted = np.concatenate([donor[4:], rng.random((4, 24, 24))])
+    match = match_slices(shifted, step * POSITIONS, donor, step * POSITIONS)
+    assert match.nearest[:12].tolist() == list(range(4, 16))
+    few = rng.random(donor.shape)
+    few[11:] = donor[:5]
+    match = match_slices(few, step * POSITIONS, donor, step * POSITIONS)
+    assert (match.nearest >= 0).sum() >= 8

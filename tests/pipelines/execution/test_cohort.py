@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cloudpickle
 import nibabel as nib
@@ -16,7 +16,7 @@ import pytest
 from secondglance.files.bids import Scan
 from secondglance.imaging.errors import InputError
 from secondglance.pipelines import Execution, Method
-from secondglance.pipelines.execution.cohort import run_cohort
+from secondglance.pipelines.execution.cohort import run_cohort, share_cores
 from secondglance.pipelines.execution.scan_jobs import ScanJob
 from secondglance.workflows import main
 
@@ -230,3 +230,13 @@ def test_unknown_worker_and_argument_are_named(tmp_path):
         run_cohort(jobs, worker='horse')
     with pytest.raises(InputError, match='--worker-args'):
         run_cohort(jobs, worker_args={'wings': 2})
+
+
+@pytest.mark.parametrize(('at_once', 'cores', 'threads'), [(2, 8, 4), (3, 8, 2), (4, 2, 1)])
+def test_scans_side_by_side_share_the_cores(tmp_path, at_once, cores, threads):
+    """Each has one process, and no fewer than one thread; all else stays."""
+    scan = Scan(tmp_path / 'sub-1_T2w.nii', {'sub': '1'}, 'T2w', 'anat')
+    execution = Execution(nprocs=7, threads=5, device='cpu', clean=True)
+    job = ScanJob(scan, Method(), execution, tmp_path / 'out', tmp_path / 'work', 'recipe')
+    shared = replace(execution, nprocs=1, threads=threads)
+    assert share_cores([job, job], at_once, cores) == [replace(job, execution=shared)] * 2

@@ -30,6 +30,7 @@ from secondglance.pipelines.execution.job import (
     for_attempt,
     in_one_process,
     known,
+    on_device,
     run_job,
 )
 from secondglance.pipelines.execution.lock import alone
@@ -71,6 +72,13 @@ def test_the_cpus_of_a_batch_job_are_shared_by_its_processes(job):
     elsewhere = for_attempt(own, {'JOB_ID': '12'}).work_dir.name
     assert elsewhere == 'attempt-sub-01_T2w-12-0'
     assert for_attempt(job, {'SLURM_JOB_ID': '7', 'SLURM_CPUS_PER_TASK': '8'}) == job
+
+
+def test_the_device_of_a_job_is_the_one_it_asks_for(job, monkeypatch):
+    monkeypatch.setattr('secondglance.models.device.resolve_device', lambda name: f'<{name}>')
+    for asked in ('auto', 'cpu', 'cuda:1'):
+        found = on_device(replace(job, execution=Execution(device=asked, threads=3)))
+        assert found == replace(job, execution=Execution(device=f'<{asked}>', threads=3))
 
 
 def failing(monkeypatch, error):
