@@ -20,6 +20,7 @@ from secondglance.imaging.motion import (
 )
 from secondglance.imaging.motion_correction import MotionEstimate
 from secondglance.imaging.pose import Pose
+from secondglance.interfaces import preprocessing
 from secondglance.interfaces.mcflirt import (
     mcflirt_in_region,
     mcflirt_on_head,
@@ -474,3 +475,22 @@ def test_a_type_of_output_that_is_set_is_kept(fake_fsl, series, tmp_path, monkey
     monkeypatch.delenv('FSLOUTPUTTYPE')
     McflirtMotion(in_file=series, volumes=[0, 1, 2]).run()
     assert fake_fsl.read_text() == 'NIFTI_GZ'
+
+
+@pytest.mark.parametrize('engine', [SitkMotion, NoMotion])
+def test_motion_is_corrected_with_the_threads_and_along_the_axis_of_the_stage(
+    engine, save, rng, monkeypatch
+):
+    class Enough(Exception):
+        """No more is needed."""
+
+    def asked(volumes, *_, **how):
+        assert volumes.shape == (12, 11, 9, 3)
+        assert (how['n_threads'], how['slice_axis']) == (3, 'j')
+        raise Enough
+
+    monkeypatch.setattr(preprocessing, 'correct_motion', asked)
+    path = save(rng.uniform(50, 90, (12, 11, 9, 3)).astype('f4'))
+    node = engine(in_file=str(path), volumes=[0, 1, 2], num_threads=3, slice_axis='j')
+    with pytest.raises(Enough):
+        node.run()
