@@ -4,10 +4,12 @@ import hashlib
 import os
 
 import pytest
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, specs
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, specs
+from nipype.pipeline.engine import Node, Workflow
 
 from secondglance.files import digests
 from secondglance.pipelines.execution.content_hash import content_hash, hash_once
+from secondglance.pipelines.execution.nipype_engine import configure
 
 
 @pytest.fixture
@@ -72,3 +74,28 @@ def test_the_engine_reads_an_input_once(tmp_path, reads, monkeypatch):
     assert reads == ['image.nii']
     path.write_bytes(b'other voxels')
     assert inputs.get_hashval(hash_method='content') != before
+
+
+class _Counted(SimpleInterface):
+    """Counts how often it runs."""
+
+    input_spec = _Spec
+    runs = 0
+
+    def _run_interface(self, runtime):
+        type(self).runs += 1
+        return runtime
+
+
+def test_a_stage_runs_anew_where_a_content_changed_and_not_where_a_time_did(tmp_path, monkeypatch):
+    monkeypatch.setattr(specs, 'hash_infile', specs.hash_infile)
+    monkeypatch.setattr(_Counted, 'runs', 0)
+    path = tmp_path / 'image.nii'
+    for time, (content, runs) in enumerate([(b'one', 1), (b'one', 1), (b'two', 2), (b'two', 2)]):
+        path.write_bytes(content)
+        os.utime(path, (time, time))
+        workflow = Workflow(name='any_wf', base_dir=str(tmp_path))
+        workflow.add_nodes([Node(_Counted(first=str(path)), name='counted')])
+        configure(workflow)
+        workflow.run('Linear')
+        assert _Counted.runs == runs
