@@ -30,7 +30,7 @@ LEAST_TILE = 40
 
 MASK_COLOUR = (255, 212, 59)
 PICTURE_WIDTH = 1400
-"""Of a mosaic, pixels."""
+"""Of a mosaic, pixels; it is at least three quarters of this wide."""
 QUALITY = 75
 """Of pictures inside a page, JPEG's 1 to 95."""
 
@@ -237,7 +237,7 @@ def mosaic(
     """
     n, height, width = slices.shape[:3]
     columns = columns or _columns(n)
-    zoom = max(1, round(PICTURE_WIDTH / columns / height))
+    zoom = int(np.ceil(0.75 * PICTURE_WIDTH / columns / height))
     rows = -(-n // columns)
     tile_h, tile_w = max(1, round(width * zoom * aspect)), height * zoom
     y = np.clip((np.arange(tile_h) / (zoom * aspect)).astype(int), 0, width - 1)

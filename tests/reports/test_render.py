@@ -304,3 +304,12 @@ def test_mosaics_leave_out_what_lies_beyond_the_field_of_view(data, render, tmp_
             shown.append(np.asarray(picture, float))
     # The range of grey depends on the margin a little
     np.testing.assert_allclose(*shown, atol=4)
+
+
+@pytest.mark.parametrize(
+    ('n', 'width', 'pixels'), [(40, 97, 1764), (128, 59, 1920), (17, 80, 1452)]
+)
+def test_a_mosaic_is_wide_enough_to_be_read(n, width, pixels):
+    """The least whole number of pixels each, two between slices: 2 × 97 + 2, nine times."""
+    picture = figures.mosaic(np.zeros((n, width, 8, 3), np.uint8))
+    assert picture.shape[1] == pixels
