@@ -27,6 +27,12 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize('part', [1, 7, 200, 201])
+def test_a_file_of_many_parts_is_read_to_its_end(folder, monkeypatch, part):
+    monkeypatch.setattr(digests, 'PART', part)
+    assert digest_of(folder / 'a.nii') == hashlib.sha256(bytes(range(200))).hexdigest()
+
+
 def test_what_may_change_may_change(folder):
     assert is_intact(folder)
     (folder / 'log').write_text('changed')

@@ -160,6 +160,7 @@ def test_a_mask_needs_no_table_and_has_none(reference, tmp_path, value):
     ('table', 'says'),
     [
         ('index\tname\n1\tGM\n2\tWM\n', 'label 3'),
+        ('index\tname\n1\tGM\n', 'label 2'),
         ('index\tname\n1\tGM\n2\tWM\n3\tLesion\n', 'label 3'),
         ('index\tname\n1\tGM\n1\tWM\n3\tCSF\n', 'twice'),
         ('index\tname\n1\tcortex\n2\tx\n3\ty\n', 'mapping'),

@@ -35,3 +35,28 @@ def test_a_shift_of_a_head_on_fine_voxels_is_found_to_a_tenth_of_one(head):
     pull = coarse_pull(head(np.array([1.3, -0.9, 0.5])), still, SIZE, centre)
     found = (pull @ [*centre, 1])[:3] - centre
     np.testing.assert_allclose(found, [1.3, -0.9, 0.5], atol=0.04)
+
+
+@pytest.mark.parametrize('axis', range(3))
+@pytest.mark.parametrize('n', [1, 3])
+def test_a_few_slices_are_moved_and_turned_in_their_plane(axis, n):
+    """Most of the way: what is left, others find."""
+    shape, size = np.insert([60, 50], axis, n), np.array([0.4, 0.4, 0.4])
+    one, two = np.delete(np.arange(3), axis)
+    rest = np.moveaxis(np.indices(shape), 0, -1) * size
+
+    def head(at):
+        x, y = at[..., one] - 12, at[..., two] - 10
+        ring = 100 / (1 + np.exp((np.hypot(x / 8, y / 5) - 1) / 0.05))
+        return ring - 60 * np.exp(-((x - 3) ** 2 + (y - 1) ** 2) / 4)
+
+    turn = np.eye(3)
+    turn[np.ix_([one, two], [one, two])] = [[0.96, -0.28], [0.28, 0.96]]
+    centre = np.array([[0.0, 12, 10], [12, 0, 10], [12, 10, 0]])[axis]
+    shift = np.insert([2.0, -1.2], axis, 0)
+    # What lies at a place of the moved head lay here
+    moved = head((rest - centre - shift) @ turn + centre)
+    pull = coarse_pull(moved, head(rest), size, centre)
+    assert pull[two, one] > 0.05
+    np.testing.assert_allclose(pull[axis], np.eye(4)[axis], atol=1e-12)
+    np.testing.assert_allclose((pull @ [*centre, 1])[:3] - centre, shift, atol=0.5)

@@ -313,3 +313,10 @@ def test_a_mosaic_is_wide_enough_to_be_read(n, width, pixels):
     """The least whole number of pixels each, two between slices: 2 × 97 + 2, nine times."""
     picture = figures.mosaic(np.zeros((n, width, 8, 3), np.uint8))
     assert picture.shape[1] == pixels
+
+
+def test_a_mask_beyond_the_image_is_shown():
+    image, mask = np.zeros((2, 9, 8)), np.zeros((2, 9, 8), bool)
+    image[0, 4, 3], mask[1, 2, 6] = 1, True
+    assert figures.occupied_box(image, mask) == (slice(0, 2), slice(2, 5), slice(3, 7))
+    assert figures.occupied_box(image, mask & False)[1:] == (slice(4, 5), slice(3, 4))
