@@ -16,6 +16,19 @@ def test_the_build_of_torch_is_read_and_not_guessed():
     assert device.built_for_processors() is built
 
 
+@pytest.mark.parametrize(
+    ('cuda', 'hip', 'expected'),
+    [(None, None, True), ('12.4', None, False), (None, '6.1', False)],
+)
+def test_one_kind_of_card_suffices_to_ask_torch(cuda, hip, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.__spec__, 'origin', str(tmp_path / '__init__.py'))
+    # Without the file that tells, torch itself is asked
+    assert not device.built_for_processors()
+    text = f'cuda: Optional[str] = {cuda!r}\nhip: Optional[str] = {hip!r}\n'
+    (tmp_path / 'version.py').write_text(text)
+    assert device.built_for_processors() is expected
+
+
 @pytest.mark.parametrize('name', ['auto', 'cpu'])
 def test_a_processor_is_chosen_without_loading_torch(name):
     if name == 'auto' and not device.built_for_processors():

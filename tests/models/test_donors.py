@@ -7,15 +7,28 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from secondglance.data import donor_paths
 from secondglance.files.bids import find_donor
+from secondglance.imaging.labels import CLASSES
+from secondglance.imaging.placement.donors import Donor
 from secondglance.models import donors
 from secondglance.models.choices import AS_PUBLISHED
-from secondglance.models.donors import compute_donor, read_donor, shipped_donor
-from secondglance.models.weights import default_weights, load_weights
+from secondglance.models.donors import (
+    PlacedDonor,
+    compute_donor,
+    donor_arrays,
+    donor_key,
+    read_donor,
+    read_donors,
+    shipped_donor,
+)
+from secondglance.models.unet import UNet
+from secondglance.models.weights import LoadedModel, default_weights, load_weights
 
 
 def made_with(model):
@@ -109,3 +122,37 @@ def test_a_file_that_was_cut_is_not_believed(model, tmp_path, monkeypatch, share
     # Values changed inside the archive do not fit its checksums
     cut.write_bytes(whole[:2000] + bytes(500) + whole[2500:])
     assert shipped_donor(*made_with(model), image, mask) is None
+
+
+def test_arrays_of_a_donor_are_read_as_they_were_written(tmp_path, monkeypatch, rng):
+    image, mask = find_donor(donor_paths()[0])
+    enhanced, brain, affine = (
+        rng.random((3, 4, 5)),
+        rng.random((3, 4, 5)) > 0.5,
+        rng.random((4, 4)),
+    )
+    made = PlacedDonor(Donor(enhanced, brain, np.array([-1.0, 0, 1]), ''), affine)
+    key = donor_key('of weights', 0.3, image, mask, AS_PUBLISHED)
+    path = tmp_path / 'donors.npz'
+    np.savez(path, **{f'{key}-{part}': array for part, array in donor_arrays(made).items()})
+    monkeypatch.setattr(donors, 'donor_saliency_path', lambda: path)
+    found = shipped_donor('of weights', 0.3, image, mask, animal='sub-4')
+    np.testing.assert_array_equal(found.donor.enhanced, enhanced)
+    np.testing.assert_array_equal(found.donor.mask, brain)
+    np.testing.assert_array_equal(found.donor.positions, [-1, 0, 1])
+    np.testing.assert_array_equal(found.affine, affine)
+    assert found.donor.animal == 'sub-4'
+
+
+def test_a_bank_is_computed_as_asked_and_its_animals_are_those_of_the_images(tmp_path):
+    torch.manual_seed(1)
+    small = LoadedModel(UNet((4, 6)).eval(), 0.3, CLASSES, '', '', {})
+    for name, path in zip(('sub-A1_T2w', 'mask'), find_donor(donor_paths()[0]), strict=True):
+        nib.save(nib.load(path).slicer[:, :, 8:11], tmp_path / f'{name}.nii.gz')
+    options = replace(AS_PUBLISHED, method='gradient')
+    (found,) = read_donors(small, [tmp_path], options)
+    pair = find_donor(tmp_path)
+    expected = compute_donor(small, *pair, options, animal='sub-A1').donor
+    assert found.animal == expected.animal == 'sub-A1'
+    np.testing.assert_array_equal(found.enhanced, expected.enhanced)
+    assert np.abs(found.enhanced - compute_donor(small, *pair).donor.enhanced).max() > 0.01

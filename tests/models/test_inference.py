@@ -109,6 +109,13 @@ def test_batch_size_does_not_change_the_prediction(model):
     )
 
 
+def test_no_batch_is_larger_than_asked_for(model):
+    sizes = []
+    model.quick.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    predict(model, np.ones((6, 16, 16), np.float32), batch_size=2)
+    assert sizes == [2, 2, 2]
+
+
 def test_prediction_follows_a_shift_by_the_stride(model):
     stack = np.zeros((1, 64, 64), np.float32)
     stack[0, 24:36, 22:40] = np.random.default_rng(2).random((12, 18))

@@ -15,9 +15,12 @@ import secondglance
 from secondglance.data import atlas_path, donor_paths, example_rat
 from secondglance.files.bids import find_donor
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.tissues import label_tissues
 from secondglance.models import pose
+from secondglance.models.choices import SaliencyOptions
+from secondglance.models.segment import first_glance
 from secondglance.models.unet import UNet
-from secondglance.models.weights import save_weights
+from secondglance.models.weights import load_weights, save_weights
 from secondglance.simulation.animal import cut_slices, draw_animal
 from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.head_slices import render_as
@@ -214,6 +217,62 @@ def test_weights_that_were_written_anew_are_read_anew(tmp_path, monkeypatch):
             secondglance.segment(head, weights=weights, donors=[donor], **asks)
         assert seen[-1] == written
     assert len(set(seen)) == 2
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Three slices, one donor and a network of few channels: a call takes no second."""
+    torch.manual_seed(4)
+    net = UNet((2, 4))
+    with torch.no_grad():
+        net.head.weight *= 30
+    weights = tmp_path / 'small.safetensors'
+    save_weights(net, weights, {'spacing': '0.5'})
+    paths = []
+    for path in find_donor(DONORS[0]):
+        paths.append(tmp_path / path.name)
+        nib.save(nib.load(path).slicer[:, :, 8:11], paths[-1])
+    return {
+        'image': nib.load(example_rat()[0]).slicer[:, :, 8:11],
+        'species': 'rat',
+        'turn': '0',
+        'mask_method': 'correlation',
+        'second_glance': 'none',
+        'weights': weights,
+        'donors': [tuple(paths)],
+    }
+
+
+def test_saliency_is_of_the_method_asked_for_and_enhanced_is_another_image(small):
+    options = SaliencyOptions(method='gradient')
+    found = secondglance.segment(**small, saliency=options)
+    model = load_weights(small['weights'])
+    grid = found.pose.grid(found.mask.shape, small['image'].affine)
+    stack = grid.to_stack(np.asarray(small['image'].dataobj, np.float32))
+    expected = first_glance(model, stack, options)
+    for image, maps in ((found.saliency, expected.saliency), (found.enhanced, expected.enhanced)):
+        np.testing.assert_allclose(np.asarray(image.dataobj), grid.to_native(maps), atol=1e-5)
+    guided = first_glance(model, stack).saliency
+    assert np.abs(guided - expected.saliency).max() > 1e-2
+
+
+def test_tissues_are_numbered_as_in_files(small):
+    """Grey matter is 1 and white matter 2, but the other way round in a network's classes."""
+    found = secondglance.segment(**small)
+    inside = np.asarray(found.mask.dataobj) > 0
+    classes = label_tissues(np.asarray(found.probabilities.dataobj), inside)
+    assert (np.bincount(classes.ravel(), minlength=4) > 0).tolist() == [True, True, False, True]
+    np.testing.assert_array_equal(
+        np.asarray(found.tissues.dataobj), np.array([0, 2, 1, 3])[classes]
+    )
+
+
+def test_a_series_is_no_donor(small, tmp_path):
+    image, mask = small['donors'][0]
+    one = nib.load(image)
+    nib.save(nib.Nifti1Image(np.stack([one.dataobj] * 2, -1), one.affine), tmp_path / 'series.nii')
+    with pytest.raises(InputError, match=r'^Donor .*series\.nii has 2 volumes: give their mean'):
+        secondglance.segment(**small | {'donors': [(tmp_path / 'series.nii', mask)]})
 
 
 @pytest.mark.parametrize('option', ['weights', 'refinement', 'second_weights', 'atlas'])
