@@ -267,6 +267,17 @@ def test_network_is_left_as_it_was(method):
 
 
 @pytest.mark.parametrize('method', ORACLES)
+def test_a_network_in_training_is_followed_as_in_evaluation(method):
+    """Its normalisation is by the statistics that it learnt, not by those of the batch."""
+    torch.manual_seed(0)
+    net, images = lively(UNet((4, 8))), torch.rand(2, 1, 16, 16)
+    expected = saliency(net, images, 'brain', method)
+    found = saliency(net.train(), images, 'brain', method)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize('method', ORACLES)
 def test_network_is_left_as_it_was_after_a_failure(method):
     net = UNet((4, 8)).train()
 

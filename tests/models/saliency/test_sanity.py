@@ -135,7 +135,9 @@ def test_faithful_order_empties_the_curve_first(model, monkeypatch, rng):
 
 def test_every_block_is_randomised_in_turn_and_by_itself(small, head):
     said: list[str] = []
-    found = check(small, head, [head], progress=said.append)
+    # A donor of another size: only its own maps fit it
+    donor = replace(head, images=head.images[:, 2:-2], labels=head.labels[:, 2:-2])
+    found = check(small, head, [donor], progress=said.append)
     assert said == check_names(small.net)
     names = [name for name, _ in blocks(small.net)]
     for test in ('cascade', 'single block'):
@@ -149,6 +151,8 @@ def test_every_block_is_randomised_in_turn_and_by_itself(small, head):
     assert others == {'WM', 'GM', 'CSF'}
     drawn = [row['what'] for row in found.of('random network')]
     assert drawn == [f'seed {n}' for n in range(sanity.N_RANDOM)]
+    scores = {row['rank_correlation'] for row in found.of('random network')}
+    assert len(scores) == sanity.N_RANDOM
     for row in found.of('cascade') + found.of('control') + found.of('trained'):
         assert 0 <= row['placed_dice'] <= 1
 
@@ -168,3 +172,39 @@ def test_curves_are_of_the_slices_with_the_largest_brains(small, head, monkeypat
     assert shown
     for images in shown:
         np.testing.assert_array_equal(images, head.images[1:])
+
+
+def test_what_is_deleted_is_blurred_within_its_slice_alone(model, monkeypatch):
+    """An even slice stays what it is beside an empty one, however much of it is blurred."""
+
+    def bright(_model, stack, *_):
+        return np.stack([1 - stack, stack, 0 * stack, 0 * stack], axis=1)
+
+    monkeypatch.setattr(sanity, 'predict', bright)
+    stack = np.zeros((2, 20, 20))
+    stack[1] = 1
+    for kind in sanity.CURVES:
+        curve = sanity.change_curve(model, stack, bright(None, stack), stack, kind, 'cpu')
+        np.testing.assert_allclose(curve, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(('dice', 'passed'), [(0.95, True), (0.75, False)])
+def test_a_map_must_place_better_than_the_best_of_random_networks(dice, passed):
+    rows = [
+        ('trained', 'as it is', 1.0, dice),
+        ('cascade', 'head', 0.2, 0.5),
+        ('cascade', 'contracting 0', 0.1, 0.4),
+        ('control', 'edges', 0.3, 0.2),
+        ('control', 'chance', 0.0, 0.1),
+        # The one that is most like the trained one places worst
+        ('random network', 'seed 0', 0.4, 0.3),
+        ('random network', 'seed 1', 0.1, 0.8),
+        ('other class', 'WM', 0.5, float('nan')),
+    ]
+    names = 'test', 'what', 'rank_correlation', 'placed_dice'
+    made = [dict(zip(names, row, strict=True)) | {'ssim': 0.5} for row in rows]
+    curve = {by: np.linspace(0, 1, 11) for by in sanity.ORDERS}
+    found = Sanity(made, dict.fromkeys(sanity.CURVES, curve))
+    [verdict] = [one for one in verdicts(found) if 'place a mask better' in one.question]
+    assert verdict.passed is passed
+    assert '0.800 by the best' in verdict.words

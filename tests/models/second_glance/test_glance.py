@@ -1,5 +1,8 @@
 """The second glance as a whole, with a network that was not trained."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +47,17 @@ def test_fractions_sum_to_one_inside_and_labels_follow_the_mask(found, head):
     assert np.all(total[~head[1]] == 0)
     assert np.array_equal(found.fractions.sum(axis=-1) > 0, head[1])
     assert np.array_equal(np.isnan(found.coordinates[..., 0]), ~head[1])
+
+
+def test_shares_of_tissues_sum_to_one_where_the_network_is_certain(network, head):
+    """None is less than 1e-4 before, so that what is added is taken off again."""
+    net = copy.deepcopy(network.net)
+    with torch.no_grad():
+        net.head.weight[:3] *= 50
+    found = second_glance(*head, POSITIONS, 0.25, 'rat', replace(network, net=net))
+    shares = found.fractions[head[1]]
+    assert (shares.min(axis=-1) < 1.5e-4).mean() > 0.1
+    np.testing.assert_allclose(shares.sum(axis=-1), 1, atol=1e-6)
 
 
 def test_mirrored_brain_gives_mirrored_result(network, head, found):
