@@ -409,7 +409,7 @@ def test_labels_are_no_scan(save, rng):
 
 
 def test_every_pass_inside_a_region_goes_on_from_the_last(fake_fsl, rng, tmp_path):
-    """Two passes, each of which finds that a volume that was moved already moved once more."""
+    """Two passes, each of which finds that a volume that was turned already moved once more."""
     affine = np.diag([-0.25, 0.3, 0.9, 1.0])
     volumes = rng.random((8, 9, 5, 3), dtype=np.float32)
     region = np.ones((8, 9, 5), bool)
@@ -417,8 +417,11 @@ def test_every_pass_inside_a_region_goes_on_from_the_last(fake_fsl, rng, tmp_pat
     assert np.linalg.norm(once) == pytest.approx(0.5, abs=1e-6)
     start = MotionEstimate(np.tile(np.eye(4), (3, 1, 1)), 0)
     start.matrices[1:, 2, 3] = 0.1
+    start.matrices[1, :2, :2] = [[0, -1], [1, 0]]
     found = mcflirt_in_region(volumes, affine, tmp_path / 'two', start, region)
+    # What is found comes after the turn, and is not turned with it
     np.testing.assert_allclose(found.matrices[1, :3, 3], 2 * once + [0, 0, 0.1], atol=1e-6)
+    np.testing.assert_allclose(found.matrices[1, :3, :3], start.matrices[1, :3, :3], atol=1e-6)
     np.testing.assert_allclose(found.matrices[2, :3, 3], [0, 0, 0.1], atol=1e-6)
     assert '-refvol 0' in (tmp_path / 'record').read_text()
 
