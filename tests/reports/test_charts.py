@@ -35,6 +35,14 @@ def test_what_is_no_number_leaves_a_gap():
     assert path.count('L') == 1
 
 
+def test_lines_are_dashed_or_faint_as_they_are_asked_for():
+    ways = ({}, {'dashed': True}, {'faint': True})
+    lines = [Line([0, 1], [0, n], colour=n, mark='', **way) for n, way in enumerate(ways)]
+    paths = ElementTree.fromstring(chart(Panel(lines, 'x', 'y'), '')).iter(f'{SVG}path')
+    kinds = [path.get('class') for path in paths if path.get('class').startswith('line')]
+    assert kinds == ['line c0', 'line c1 dash', 'line c2 faint']
+
+
 @pytest.mark.parametrize('values', [[], [np.nan], [2.0], [3.0, 3.0], [0.0, 0.0], [1e-9, 2e-9]])
 def test_odd_values_can_be_drawn(values):
     for limits in ((None, None), (0, None), (0, 1)):
@@ -63,7 +71,11 @@ def test_areas_of_a_histogram_are_in_proportion():
     tops = [bottom - float(part.split('H')[0]) for part in path.split('V')[1:-1]]
     assert tops[1] == pytest.approx(0, abs=0.1)
     assert tops[0] == pytest.approx(2 * tops[2], abs=0.2)
-    assert tops[2] > 50
+    # The most that the axis shows is 194 pixels high
+    assert tops[0] == pytest.approx(270 - 46 - 30, abs=0.1)
+    # Each ends where the next begins, and all are of one width
+    ends = [float(x) for x in re.findall(r'[MH]([\d.]+)', path)]
+    np.testing.assert_allclose(np.diff(ends), (ends[-1] - ends[0]) / 3, atol=0.11)
 
 
 @pytest.mark.parametrize(('low', 'high'), [(0, 1), (-7, 3), (0.001, 0.002), (5, 5e6), (-0.4, 0)])

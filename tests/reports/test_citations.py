@@ -83,3 +83,4 @@ def test_what_is_unknown_hides_no_reference():
     first, second = listed.partition('# References')[2].split('\n')[2:-1]
     assert first == '- doi 10.1000/abc.7'
     assert second.startswith('- Zeiler, Fergus: ')
+    assert second.endswith(', arXiv:1311.2901')

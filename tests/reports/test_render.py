@@ -11,7 +11,7 @@ from PIL import Image
 from secondglance.imaging.pose import Pose
 from secondglance.reports import figures
 from secondglance.reports.data import geometry_of
-from secondglance.reports.methods_text import methods_text, volumes_of
+from secondglance.reports.methods_text import REGION_SENTENCE, methods_text, volumes_of
 from secondglance.reports.page import page_templates
 from secondglance.reports.render import render_report
 
@@ -73,6 +73,14 @@ def test_only_diffusion_scans_have_b0_volumes():
     engine = {'engine': 'SimpleITK', 'n_b0': 4}
     assert 'b0' not in methods_text('0.1.0', engine, settings, volumes_of('bold'))
     assert '4 b0 volumes' in methods_text('0.1.0', engine, settings, volumes_of('dwi'))
+
+
+@pytest.mark.parametrize('n_volumes', [1, 2])
+def test_a_single_volume_has_no_plot_of_motion(data, render, n_volumes):
+    names = [f'{kind}_{axis}' for kind in ('trans', 'rot') for axis in 'xyz']
+    confounds = dict.fromkeys([*names, 'framewise_displacement'], np.zeros(n_volumes))
+    page = render(replace(data, confounds=confounds))
+    assert (f'Translation of {n_volumes} volumes' in page) == (n_volumes > 1)
 
 
 def test_what_is_not_given_leaves_its_section_out(data, render):
@@ -162,6 +170,26 @@ def test_outline_lies_on_the_edge_of_the_mask():
     assert not edge[2 * zoom, 10 * zoom]
 
 
+def test_a_mask_that_reaches_the_end_of_a_slice_is_outlined_there():
+    mask = np.ones((1, 20, 20), bool)
+    picture = figures.mosaic(np.zeros((1, 20, 20, 3), np.uint8), mask, columns=20)
+    zoom = (picture.shape[0] - 2) // 20
+    edge = (picture == figures.MASK_COLOUR).all(-1)[: 20 * zoom, : 20 * zoom]
+    assert edge[[0, -1]].all()
+    assert edge[:, [0, -1]].all()
+    assert not edge[zoom:-zoom, zoom:-zoom].any()
+
+
+def test_a_few_bright_pixels_do_not_darken_the_others():
+    """Of 500 pixels above zero the 99.5th percentile is 1; the 1st of all is 0."""
+    stack = np.zeros((10, 10, 10))
+    stack[5:] = 1
+    stack[9, 9, 9] = 100
+    shown = figures.grey(stack)
+    assert (shown[:5] == 0).all()
+    assert (shown[5:] == 255).all()
+
+
 @pytest.mark.parametrize(
     ('engine', 'says'),
     [
@@ -170,7 +198,7 @@ def test_outline_lies_on_the_edge_of_the_mask():
             '4 b0 volumes were corrected for motion with SimpleITK',
         ),
         ({'engine': 'FSL MCFLIRT', 'n_b0': 2}, 'MCFLIRT'),
-        ({'engine': 'none', 'n_b0': 3}, '3 b0 volumes were averaged without motion correction'),
+        ({'engine': 'none', 'n_b0': 2}, '2 b0 volumes were averaged without motion correction'),
         ({'engine': 'none: one volume', 'n_b0': 1}, 'One volume was used as it was'),
     ],
 )
@@ -206,6 +234,16 @@ def test_methods_name_the_second_glance_that_ran(second_glance, removed, weights
     )
     assert ('background removed' in text) == removed
     assert ('cdcdcdcdcdcd' in text) == weights
+
+
+@pytest.mark.parametrize(
+    ('second_glance', 'regions', 'told'),
+    [('network', 'atlas', True), ('network', '', False), ('masked', 'atlas', False)],
+)
+def test_methods_tell_of_regions_where_the_network_found_places(second_glance, regions, told):
+    settings = {'mask_taken': 'network', 'second_glance': second_glance, 'regions': regions}
+    text = methods_text('0.1.0', {'engine': 'none', 'n_b0': 1}, settings)
+    assert (REGION_SENTENCE in text) == told
 
 
 def test_numbers_and_scale_are_written_on_each_slice():

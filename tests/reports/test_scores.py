@@ -49,6 +49,33 @@ def test_every_scan_is_a_dot_and_boxes_hold_the_middle_half():
     assert min(box) == pytest.approx(up[1], abs=0.11)
     assert max(box) == pytest.approx(up[3], abs=0.11)
     assert paths[0] not in paths[1:]
+    # From the box two lines lead to the lowest and the highest
+    ends = [float(y) for y in re.findall(r'[ML][\d.]+ ([\d.]+)', paths[2])]
+    assert (max(ends), min(ends)) == pytest.approx((up[4], up[0]), abs=0.11)
+
+
+def test_boxes_stand_above_their_label_and_conditions_are_named_once():
+    rows = [
+        row
+        for label in ('brain', 'WM')
+        for condition, dice in (('first', 0.8), ('second', 0.9))
+        for row in _rows(dice, dice + 0.05, condition=condition, label=label)
+    ]
+    one, both = (
+        ElementTree.fromstring(score_boxes(some))
+        for some in ([row for row in rows if row['condition'] == 'first'], rows)
+    )
+    words = [text.text for text in both.iter(f'{SVG}text')]
+    assert words.count('first') == words.count('second') == 1
+    for svg in (one, both):
+        paths = [p.get('d') for p in svg.iter(f'{SVG}path') if p.get('d').count('L') == 4]
+        ends = [[float(x) for x in re.findall(r'[ML]([\d.]+) ', path)] for path in paths]
+        middles = [(min(x) + max(x)) / 2 for x in ends]
+        for label in ('brain', 'WM'):
+            [at] = [float(t.get('x')) for t in svg.iter(f'{SVG}text') if t.text == label]
+            near = [x for x in middles if abs(x - at) < 80]
+            assert np.mean(near) == pytest.approx(at, abs=0.2)
+            assert len(near) == len(middles) / 2
 
 
 def test_each_condition_has_a_colour_and_a_name():

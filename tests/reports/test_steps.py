@@ -106,6 +106,16 @@ def test_a_shift_that_was_replaced_is_told_with_the_one_that_was_taken(placed):
     assert 'outlier' not in words[3]
 
 
+def test_a_kernel_is_cut_out_with_a_margin_that_ends_with_its_frame(placed):
+    """Across it fills pixels 4 to 9, upwards 8 to 17, of 33; six more on each side."""
+    kernels = np.zeros((5, 2, 33, 33))
+    kernels[:, 1, 4:10, 8:18] = 1
+    [one] = [s for s in slice_steps(replace(placed, kernels=kernels)) if s.number == 2]
+    box = ElementTree.fromstring(one.kernel).get('viewBox').split()
+    width, height = 10 + 6, 10 + 12
+    assert [float(value) for value in box] == pytest.approx([0, 0, width, height * placed.aspect])
+
+
 def test_outlines_are_of_all_masks_there_are(placed):
     for reference, count in ((None, 2), (placed.mask.astype(int), 3)):
         for one in slice_steps(replace(placed, reference=reference)):
@@ -145,9 +155,10 @@ def test_odd_slices_have_steps_too(placed):
 def test_many_slices_are_thinned_and_the_largest_stays():
     mask = np.zeros((100, 8, 8), bool)
     mask[10:90, 2:5, 2:5] = True
-    mask[37, 1:7, 1:7] = True
+    mask[38, 1:7, 1:7] = True
     shown = slices_shown(mask)
     assert len(shown) == len(set(shown)) == MOST_SLICES_SHOWN
     assert shown == sorted(shown)
-    assert 37 in shown
+    # Between two of those at equal distances
+    assert 38 in shown
     assert (shown[0], shown[-1]) == (10, 89)

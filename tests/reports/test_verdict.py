@@ -188,6 +188,9 @@ def test_a_lost_slice_counts_only_beside_the_brain(head):
     image, mask = head
     image[5] = 0
     assert lost_slices(image, mask) == ['The signal is lost in slice 5.']
+    # The slice beside the last with brain may have held some, too
+    mask[5:] = False
+    assert lost_slices(image, mask) == ['The signal is lost in slice 5.']
     mask[4:] = False
     assert lost_slices(image, mask) == []
 

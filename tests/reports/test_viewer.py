@@ -77,6 +77,45 @@ def test_tiles_of_a_sheet_are_the_slices(data):
     assert np.allclose(tiles, np.linspace(0, 255, 5), atol=4)
 
 
+def _sheet(told, key):
+    source = told['sheets'][key].partition(',')[2]
+    with Image.open(BytesIO(base64.b64decode(source))) as picture:
+        return np.asarray(picture.convert('L'), float)
+
+
+def test_layers_are_grey_by_their_own_values(data):
+    """One grey scale for all images, zero saliency in the middle, a tissue by its own class."""
+    flat = np.ones((5, 16, 16))
+    half = flat.copy()
+    half[:, :8] = 0
+    saliency = np.where(half > 0, 1.0, -1.0)
+    probabilities = np.stack([0.1 * flat, 0.2 * flat, 0.3 * flat, 0.4 * flat], axis=1)
+    labels = dict.fromkeys(('labels', 'first_labels'), flat.astype(int))
+    told = viewer_data(
+        replace(
+            data,
+            image=half,
+            compared={'darker': half / 2},
+            mask=flat > 0,
+            saliency=saliency,
+            enhanced=flat,
+            probabilities=probabilities,
+            **labels,
+        )
+    )
+    # The first tile; H runs to the right
+    left, right = np.s_[4:12, 2:6], np.s_[4:12, 10:14]
+    expected = {'image': (0, 255), 'compared1': (0, 127), 'saliency': (0, 255)}
+    for key, values in expected.items():
+        sheet = _sheet(told, key)
+        assert (sheet[left].mean(), sheet[right].mean()) == pytest.approx(values, abs=3)
+    shares = {'WM': 0.2, 'GM': 0.3, 'CSF': 0.4}
+    for tissue, share in shares.items():
+        assert _sheet(told, f'probability{tissue}')[left].mean() == pytest.approx(
+            255 * share, abs=2
+        )
+
+
 def test_sheets_are_as_fine_as_is_asked_for(data):
     fine, coarse = (viewer_data(data, quality)['sheets'] for quality in (85, 20))
     for key, sheet in fine.items():
