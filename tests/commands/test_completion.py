@@ -19,17 +19,17 @@ CALL = 'import sys; from secondglance.workflows import main; sys.exit(main())'
 
 @pytest.fixture
 def completed(tmp_path):
-    """Return a function that answers as to a shell in which Tab was hit at a line's end."""
+    """Return a function that answers as to a shell in which Tab was hit behind some words."""
     (tmp_path / 'rat.nii.gz').touch()
 
-    def _completed(line):
+    def _completed(line, behind=''):
         answer = tmp_path / 'answer'
         asked = {
             **os.environ,
             '_ARGCOMPLETE': '1',
             '_ARGCOMPLETE_SHELL': 'fish',
             '_ARGCOMPLETE_STDOUT_FILENAME': str(answer),
-            'COMP_LINE': line,
+            'COMP_LINE': line + behind,
             'COMP_POINT': str(len(line.encode())),
             'PYTHONPATH': os.pathsep.join(sys.path),
         }
@@ -43,6 +43,8 @@ def test_the_first_word_is_a_command_or_a_file(completed):
     assert set(completed('secondglance ')) >= {*COMMANDS, 'example', 'rat.nii.gz'}
     assert completed('secondglance eva') == ['evaluate']
     assert completed('secondglance ra') == ['rat.nii.gz']
+    # What stands behind the cursor is not asked for
+    assert completed('secondglance eva', ' --seed 3') == ['evaluate']
 
 
 def test_options_are_those_of_the_command(completed):
@@ -65,6 +67,12 @@ def test_every_shell_gets_a_script_that_names_the_program(shell, capsys):
     script = capsys.readouterr().out
     assert 'secondglance' in script
     assert '_ARGCOMPLETE' in script
+
+
+def test_the_script_is_in_the_language_of_its_shell(capsys):
+    for shell, begins in (('bash', 'complete -o'), ('fish', 'complete --command secondglance')):
+        main(['completion', shell])
+        assert begins in capsys.readouterr().out
 
 
 def test_bash_takes_the_script(capsys):

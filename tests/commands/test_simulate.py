@@ -1,3 +1,4 @@
+import argparse
 import gzip
 import json
 import re
@@ -7,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from secondglance.commands.simulate import describe, is_example, make_example
+from secondglance.commands.simulate import add_arguments, describe, is_example, make_example
 from secondglance.data import atlas_path, donor_paths, example_rat
 from secondglance.files.bids import find_reference, find_scans, find_subjects
 from secondglance.imaging.errors import InputError
@@ -30,10 +31,34 @@ def test_scan_and_truth_lie_on_one_oblique_grid(herd):
         image = nib.load(scan.path)
         assert image.shape == (64, 64, 40, 3)
         assert image.header.get_zooms()[:3] == pytest.approx((0.375, 0.375, 0.5))
+        assert image.header.get_xyzt_units()[0] == 'mm'
         assert np.count_nonzero(np.abs(image.affine[:3, :3]) > 1e-3) > 3
         truth = nib.load(find_reference(herd / 'derivatives/reference', scan))
         np.testing.assert_allclose(truth.affine, image.affine, atol=1e-5)
         assert set(np.unique(truth.get_fdata())) == {0, 1, 2, 3}
+
+
+def test_everybody_may_read_what_was_simulated(herd):
+    assert herd.stat().st_mode & 0o777 == 0o755
+
+
+def test_the_help_tells_the_defaults():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    told = {
+        action.dest: float(re.findall(r'\(([\d.]+)\)', action.help)[0])
+        for action in parser._actions
+        if isinstance(action.default, int | float)
+    }
+    assert told == {name: parser.get_default(name) for name in told}
+    assert (told['motion_mm'], told['snr'], told['subjects']) == (0.25, 25.0, 4)
+
+
+def test_a_file_is_no_new_folder(tmp_path, capsys):
+    (tmp_path / 'file').write_text('mine')
+    assert main(['simulate', '--output', str(tmp_path / 'file')]) == 2
+    assert f'{tmp_path / "file"} is there and not empty' in capsys.readouterr().err
+    assert (tmp_path / 'file').read_text() == 'mine'
 
 
 def test_animals_differ(herd):

@@ -165,14 +165,49 @@ def test_what_is_ignored_stays_ignored(started, tmp_path):
     assert process.returncode == 143
 
 
+STUCK = """
+import sys, time
+from secondglance.commands import stopping
+
+stopping.LONGEST_SECONDS = 0.05
+with stopping.stopping():
+    try:
+        print('busy', flush=True)
+        time.sleep(600)
+    except KeyboardInterrupt:
+        print('of what breaks off', file=sys.stderr, flush=True)
+        time.sleep(600)
+"""
+
+
+def test_what_does_not_end_is_ended_and_says_nothing_more(started):
+    process = started([sys.executable, '-c', STUCK])
+    assert process.stdout.readline() == 'busy\n'
+    process.terminate()
+    assert process.communicate(timeout=20)[1] == f'{STOPPED}\n'
+    assert process.returncode == 143
+
+
 def test_descendants_are_found_by_their_parents(started):
     process = started(['sh', '-c', 'sleep 600 & sleep 600 & echo up; wait'])
     process.stdout.readline()
     assert process.pid in descendants(os.getpid())
     assert len(descendants(process.pid)) == 2
+    # And those of a child are below this process
+    assert set(descendants(process.pid)) < set(descendants(os.getpid()))
     process.kill()
     process.wait()
     assert descendants(process.pid) == []
+
+
+def test_a_process_is_known_whatever_it_is_called():
+    called = Path('/proc/self/comm')
+    before = called.read_text()
+    try:
+        called.write_text('a) Z 1 (b')
+        assert status_of(os.getpid()) == [os.getppid(), os.getpgrp()]
+    finally:
+        called.write_text(before)
 
 
 def stages_of(work):

@@ -35,6 +35,10 @@ def test_files_alone_are_images_wherever_the_options_stand(parse, call):
     assert not args.subject
 
 
+def test_a_name_may_end_with_an_equals_sign(parse):
+    assert parse('rat.nii.gz -o results=').output_dir == Path('results=')
+
+
 @pytest.mark.parametrize(
     'call',
     [
