@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         scans = _scans_of_files(args, output_dir, console)
     else:
         scans, lost = scans_of_subjects(args, bids_dir, console)
-    _check_names([output_dir, args.work_dir, *(scan.path for scan in scans)], scans)
+    check_name_lengths([output_dir, args.work_dir, *(scan.path for scan in scans)], scans)
     check_apart(scans, output_dir)
     if reference is not None and reference.is_file() and len(scans) + len(lost) > 1:
         raise InputError(f'Reference {reference} is of one image: give a folder, or one scan.')
@@ -215,7 +215,7 @@ _LONGEST_NAME = 150
 """Bytes of a scan's name; names of results are up to 100 longer, and file systems allow 255."""
 
 
-def _check_names(paths: list[Path], scans: list[Scan]) -> None:
+def check_name_lengths(paths: list[Path], scans: list[Scan]) -> None:
     """Refuse paths that no record can hold, and names that no result can have."""
     for path in paths:
         try:

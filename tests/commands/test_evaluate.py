@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import re
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -16,13 +18,16 @@ from secondglance.data import atlas_path, donor_paths
 from secondglance.files.digests import digest_of_voxels
 from secondglance.files.labels import file_labels
 from secondglance.imaging.errors import InputError
+from secondglance.imaging.labels import TISSUES
 from secondglance.imaging.metrics import dice as dice_of
+from secondglance.models.unet import UNet
 from secondglance.models.weights import (
     SECOND_GLANCE,
     default_refinement,
     default_second_glance,
     default_weights,
     load_weights,
+    save_weights,
 )
 from secondglance.reports.scores import summary_of
 from secondglance.simulation.animal import cut_slices, draw_animal
@@ -30,10 +35,14 @@ from secondglance.simulation.atlas import read_atlas
 from secondglance.simulation.head_slices import render_as
 
 
-def run(*call):
+def parsed(*call):
     parser = argparse.ArgumentParser()
     evaluate.add_arguments(parser)
-    return evaluate.main(parser.parse_args([str(part) for part in call]))
+    return parser.parse_args([str(part) for part in call])
+
+
+def run(*call):
+    return evaluate.main(parsed(*call))
 
 
 @pytest.fixture
@@ -201,6 +210,36 @@ def test_a_renamed_copy_of_a_scan_that_weights_were_trained_on_is_left_out(
     with pytest.raises(InputError, match='trained on every animal'):
         run('--bids-dir', data_set, '--weights', tmp_path / default_weights().name)
     assert 'Left out' in capsys.readouterr().out
+
+
+def test_nothing_is_assumed_of_animals_that_are_not_described():
+    args = parsed()
+    assert (args.species, args.device, args.suffix) == ('auto', 'auto', 'T2w')
+    assert (args.animals, args.seed, args.include_trained) == (6, 0, False)
+
+
+def test_animals_are_those_of_the_atlas_the_seed_and_the_spacing(tmp_path, monkeypatch, capsys):
+    drawn = []
+
+    def draw(atlas, rng, spacing):
+        drawn.append((atlas, spacing, rng.random()))
+        return atlas
+
+    of = 'secondglance.simulation'
+    monkeypatch.setattr(f'{of}.atlas.read_atlas', Path)
+    monkeypatch.setattr(f'{of}.animal.draw_animal', draw)
+    training = 'secondglance.models.training.evaluation'
+    monkeypatch.setattr(f'{training}.evaluation_slices', lambda *_, **how: (None, None))
+    monkeypatch.setattr(f'{training}.score', lambda *_: (0.1, 0.2, 0.3, 0.4))
+    weights = tmp_path / 'own.safetensors'
+    save_weights(UNet((2, 4)), weights, {'spacing': '0.2'})
+    run('--weights', weights, '--animals', 2, '--seed', 3)
+    said = capsys.readouterr().out
+    for label, dice in zip((*TISSUES, 'brain'), ('0.100', '0.200', '0.300', '0.400'), strict=True):
+        assert re.search(rf' {label} +Dice {dice} .*2 animals', said)
+    run('--weights', weights, '--animals', 1, '--atlas', tmp_path)
+    assert [one[:2] for one in drawn] == [*[(atlas_path(), 0.2)] * 2, (tmp_path, 0.2)]
+    assert len({number for *_, number in drawn}) == 3
 
 
 def test_an_empty_brain_counts_as_failed():

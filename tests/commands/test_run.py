@@ -2,6 +2,7 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,17 @@ from rich.console import Console
 from secondglance.commands.folders import data_set_of
 from secondglance.commands.run import (
     check_apart,
+    check_name_lengths,
     folders_of,
     scans_of_subjects,
 )
-from secondglance.files.bids import find_scans
+from secondglance.files.bids import Scan, find_scans
 from secondglance.imaging.errors import InputError
 from secondglance.interfaces.mcflirt import resolve_engine
+from secondglance.pipelines.execution.cache import open_cache
 from secondglance.pipelines.execution.records import recipe, write_record
 from secondglance.pipelines.settings import Method
+from secondglance.pipelines.subject import workflow_name
 from secondglance.workflows import main
 
 SILENT = Console(quiet=True)
@@ -123,6 +127,58 @@ def test_a_data_set_may_move(study, tmp_path):
     write_record(tmp_path / 'out', find_scans(study, '01', 'T2w')[0], None, 'recipe')
     moved = study.rename(Path(tmp_path, 'moved'))
     check_apart(find_scans(moved, '01', 'T2w'), tmp_path / 'out')
+
+
+def test_the_length_of_a_name_counts_in_bytes(tmp_path):
+    fits, too_long = (Scan(tmp_path / 'x.nii', {'sub': 'é' * n}, 'T2w', 'anat') for n in (71, 72))
+    assert len(fits.name.encode()) == 150
+    check_name_lengths([], [fits])
+    with pytest.raises(InputError, match='too long a name'):
+        check_name_lengths([], [fits, too_long])
+
+
+def test_scans_of_one_name_in_two_folders_are_apart(study, tmp_path):
+    (there,) = find_scans(study, '01', 'T2w')
+    there = replace(there, suffix='dwi', datatype='dwi')
+    other = replace(there, suffix='head', datatype='anat', path=tmp_path / 'sub-01.nii.gz')
+    check_apart([there, other], tmp_path / 'out')
+    with pytest.raises(InputError, match='would both be sub-01/dwi/sub-01'):
+        check_apart([there, there], tmp_path / 'out')
+
+
+@pytest.fixture
+def finished(study, tmp_path):
+    """Return the call of a scan that is finished, and unlike eight others."""
+    out = tmp_path / 'out'
+    made_by = recipe(Method(motion=resolve_engine('auto')))
+    usual = {'species': 'rat', 'WM_mm3': 500.0, 'GM_mm3': 1100.0, 'CSF_mm3': 200.0}
+    for n in range(9):
+        path = study / 'sub-01' / 'anat' / 'sub-01_T2w.nii.gz'
+        scan = Scan(path, {'sub': f'0{n}'}, 'T2w', 'anat')
+        result = out / f'{n}.txt'
+        result.parent.mkdir(exist_ok=True)
+        result.write_text('made before')
+        figures = {**usual, 'confidence': 0.99, 'brain_mm3': 1200.0 if n == 1 else 1800.0 + n}
+        write_record(out, scan, None, made_by, outputs=[result], seconds=7.0, figures=figures)
+    where = ['--bids-dir', study, '-o', out, '-w', tmp_path / 'w']
+    return [str(part) for part in ('--subject', '01', *where)]
+
+
+def test_one_scan_is_compared_with_the_others_of_its_cohort(finished, tmp_path, capsys):
+    for there in (False, True):
+        assert main(finished) == 0
+        said = capsys.readouterr()
+        assert ('Brain volume' in said.out + said.err) == there
+        (tmp_path / 'out' / 'cohort.tsv').touch()
+
+
+def test_what_a_finished_scan_left_goes_where_it_is_asked_for(finished, study, tmp_path):
+    (scan,) = find_scans(study, '01', 'T2w')
+    left = open_cache(tmp_path / 'w') / workflow_name(scan) / 'node'
+    left.mkdir(parents=True)
+    for options, stays in (([], True), (['--clean'], False)):
+        assert main([*finished, *options]) == 0
+        assert left.exists() == stays
 
 
 def described(folder, **content):

@@ -2,11 +2,18 @@
 
 import argparse
 import csv
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from secondglance.commands.run_many import MOST_SHOWN, run_many, write_cohort, write_group
+from secondglance.commands.run_many import (
+    MEMORY_GB,
+    MOST_SHOWN,
+    run_many,
+    write_cohort,
+    write_group,
+)
 from secondglance.files.bids import Scan
 from secondglance.files.tables import write_tsv
 from secondglance.pipelines.execution.job import figures_of
@@ -80,6 +87,16 @@ def test_failures_of_other_calls_stay_until_they_are_mended(out):
     assert len(table(out)) == 4
 
 
+def test_a_subject_named_like_the_begin_of_another_stays_failed(out):
+    finish(out, '10')
+    write_cohort([ScanResult('sub-1', 'failed', reason='No image.')], out)
+    write_cohort([], out)
+    assert {name: row['status'] for name, row in table(out).items()} == {
+        'sub-10_T2w': 'cached',
+        'sub-1': 'failed',
+    }
+
+
 def test_results_that_were_removed_are_not_in_the_table(out):
     finish(out, '01')
     (out / 'sub-01' / 'mask.tsv').unlink()
@@ -110,6 +127,13 @@ def test_motion_is_a_figure(tmp_path):
     assert figures_of([path]) == {'motion_mean_mm': 0.03, 'motion_most_mm': 0.04}
     write_tsv([{'volume': 0, 'framewise_displacement': float('nan')}], path)
     assert figures_of([path]) == {}
+
+
+def test_slices_without_a_fit_count_for_no_share_of_log_normal_ones(tmp_path):
+    path = tmp_path / 'sub-01_desc-lognormal_slices.tsv'
+    fits = ((0.1, 'lognormal'), (0.2, 'gamma'), (float('nan'), 'n/a'))
+    write_tsv([{'ks_distance': distance, 'best': best} for distance, best in fits], path)
+    assert figures_of([path]) == {'lognormal_share': 0.5, 'lognormal_distance': 0.15}
 
 
 def test_table_page_and_group_flag_a_scan_unlike_the_others_alike(out, capsys):
@@ -188,6 +212,70 @@ def test_a_dry_run_says_what_would_be_done_anew(call, out):
         assert code == 0
         assert said[:2] == ['  sub-1_T2w  cached', f'  sub-2_T2w  {status}']
     assert not (out / 'cohort.tsv').exists()
+
+
+def test_a_plan_fails_where_a_subject_has_no_scan(call, out):
+    lost = ScanResult('sub-9', 'failed', reason='No image.')
+    code, said = call([job_of(out, '1')], [lost], dry_run=True)
+    assert code == 1
+    assert said == [
+        '  sub-1_T2w  cached',
+        '  sub-9: No image.',
+        'Nothing was run. 1 scans: 1 cached.',
+    ]
+
+
+@pytest.fixture
+def given_to_run(out, call, monkeypatch):
+    """Return a function that gives how three scans are run on eight cores, not running them."""
+    there = 'secondglance.pipelines.execution'
+    monkeypatch.setattr('secondglance.models.device.resolve_device', lambda name: name)
+    monkeypatch.setattr(f'{there}.processes.available_cores', lambda: 8)
+    monkeypatch.setattr(f'{there}.processes.start_server', lambda modules: None)
+    monkeypatch.setattr(f'{there}.cohort.check_worker', lambda worker, arguments: None)
+
+    def _given(device='cpu', **options):
+        given = {}
+
+        def run_cohort(jobs, **how):
+            given.update(how, jobs=jobs)
+            return [ScanResult(job.scan.name, 'done', 1.0) for job in jobs]
+
+        monkeypatch.setattr(f'{there}.cohort.run_cohort', run_cohort)
+        execution = Execution(device=device, threads=5)
+        jobs = [replace(job_of(out, f'{n}'), execution=execution, recipe='new') for n in range(3)]
+        assert call(jobs, **{'nprocs': None, 'mem_gb': None} | options)[0] == 0
+        return given
+
+    return _given
+
+
+@pytest.mark.parametrize(
+    ('options', 'at_once', 'threads'),
+    [
+        ({}, 3, 2),
+        ({'nprocs': 2}, 2, 4),
+        ({'mem_gb': 2 * MEMORY_GB}, 2, 4),
+        # One scan runs however little memory there is
+        ({'mem_gb': 0.5 * MEMORY_GB}, 1, 8),
+        ({'device': 'cuda:0', 'nprocs': 2}, 1, 8),
+    ],
+)
+def test_as_many_scans_run_at_once_as_cores_memory_and_card_allow(
+    given_to_run, options, at_once, threads
+):
+    given = given_to_run(**options)
+    assert (given['worker'], given['at_once'], given['worker_args']) == ('cf', at_once, {})
+    assert [job.execution.threads for job in given['jobs']] == [threads] * 3
+    assert not any(job.per_attempt for job in given['jobs'])
+
+
+def test_scans_of_a_batch_system_keep_their_threads_and_have_a_cache_each(given_to_run, tmp_path):
+    asked = tmp_path / 'jobs.yml'
+    asked.write_text('max_jobs: 7')
+    given = given_to_run(worker='slurm', worker_args=asked)
+    assert (given['worker'], given['worker_args']) == ('slurm', {'max_jobs': 7})
+    assert [(job.execution.threads, job.per_attempt) for job in given['jobs']] == [(5, True)] * 3
 
 
 def test_of_many_failures_the_first_are_told_and_all_are_in_the_table(call, out):

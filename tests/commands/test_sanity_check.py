@@ -4,7 +4,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from secondglance.data import example_rat
+from secondglance.data import donor_paths, example_rat
+from secondglance.imaging.errors import InputError
 from secondglance.models import pace
 from secondglance.models.saliency.sanity import check_names
 from secondglance.models.weights import default_weights, load_weights
@@ -71,3 +72,55 @@ def test_small_head_on_its_back_is_checked_as_a_mouse(tmp_path):
     trained = (folder / 'sanity.tsv').read_text().splitlines()
     row = dict(zip(trained[0].split('\t'), trained[1].split('\t'), strict=True))
     assert float(row['placed_dice']) > 0.88
+
+
+@pytest.fixture
+def ball(save):
+    """A bright ball in air, and its mask; its slices are the thickest along the last axis."""
+    away = np.linalg.norm((np.indices((40, 36, 8)).T - [20, 18, 4]) * [0.3, 0.3, 1.0], axis=-1).T
+    voxels = np.where(away < 4, 100 - away, away).astype(np.float32)
+    affine = np.diag([0.3, 0.3, 1.0, 1.0])
+    mask = (away < 3).astype(np.uint8)
+    return save(voxels, affine, 'ball.nii.gz'), save(mask, affine, 'mask.nii.gz')
+
+
+@pytest.fixture
+def checked(small_weights, ball, tmp_path, monkeypatch):
+    """Return a function that gives what is checked of the ball, and how, and checks nothing."""
+
+    def _checked(*options, brain=True):
+        given = {}
+
+        def check(model, head, donors, *, progress, **how):
+            given.update(how, head=head, checksum=model.checksum, donors=len(donors))
+            raise InputError('Enough.')
+
+        monkeypatch.setattr('secondglance.models.saliency.sanity.check', check)
+        call = ['--output', tmp_path / 'out', '--weights', small_weights, '--image', ball[0]]
+        call += [*(['--brain', ball[1]] if brain else []), '--donor', donor_paths()[0], *options]
+        assert main(['sanity-check', *map(str, call)]) == 2
+        return given
+
+    return _checked
+
+
+def test_options_reach_the_checks(checked, small_weights):
+    options = ['--saliency', 'gradient', '--target', 'CSF', '--seed', 7, '--device', 'cpu']
+    given = checked('--species', 'rat', *options)
+    assert (given['method'], given['target']) == ('gradient', 'CSF')
+    assert (given['seed'], str(given['device'])) == (7, 'cpu')
+    assert (given['checksum'], given['donors']) == (load_weights(small_weights).checksum, 1)
+
+
+@pytest.mark.parametrize(('axis', 'slices'), [('auto', 8), ('i', 40)])
+def test_a_head_is_cut_along_the_axis_that_is_asked_for(checked, axis, slices):
+    head = checked('--species', 'mouse', '--slice-axis', axis)['head']
+    assert len(head.images) == slices
+    assert head.brain.any()
+
+
+def test_without_a_mask_the_brain_is_what_the_network_takes_for_tissue(checked):
+    head = checked('--species', 'rat', brain=False)['head']
+    images = np.squeeze(np.asarray(head.images))
+    assert np.median(images[head.brain]) > np.median(images[~head.brain])
+    assert not head.brain[:, 0, 0].any()
