@@ -159,7 +159,7 @@ def run_workflow(
     arguments['status_callback'] = progress.update
     folder = Path(workflow.base_dir) / workflow.name
     remove_broken(folder)
-    variables = {'NIPYPE_CONFIG_DIR': _quiet_settings(Path(workflow.base_dir))}
+    variables = {'NIPYPE_CONFIG_DIR': quiet_settings(Path(workflow.base_dir))}
     if plugin not in _LOCAL_PLUGINS:
         # The engine's batch plugins ask for it, and containers have none
         variables['LOGNAME'] = 'secondglance'
@@ -192,7 +192,7 @@ def ask_slurm(workflow: Workflow, users: str) -> None:
         node.plugin_args = {'sbatch_args': asked, 'overwrite': True}
 
 
-def _quiet_settings(folder: Path) -> str:
+def quiet_settings(folder: Path) -> str:
     """Write what the engine's other processes read at their start: to log as this one does."""
     # Levels have names there
     level = min(logging.getLogger('nipype.workflow').level, logging.CRITICAL)

@@ -6,12 +6,22 @@ import pytest
 from nipype.interfaces.base import isdefined
 
 from secondglance.files.bids import find_scans
+from secondglance.files.labels import labels_table
+from secondglance.imaging.pose import Pose
+from secondglance.models.unet import UNet
 from secondglance.models.weights import (
     default_refinement,
     default_second_glance,
     default_weights,
+    save_weights,
 )
-from secondglance.pipelines import Execution, Method, SaliencyOptions, init_subject_wf
+from secondglance.pipelines import (
+    Execution,
+    Method,
+    SaliencyOptions,
+    init_subject_wf,
+    init_tissues_wf,
+)
 
 SETTINGS = {
     'outputs_wf.report.settings',
@@ -182,8 +192,41 @@ def test_what_is_known_of_a_scan_reaches_its_report_and_the_cache_its_donors(exa
     assert report.known == ['It was scanned at night.']
     assert publish.output_dir == str(tmp_path / 'out')
     assert publish.dataset_links == {'raw': str(example)}
+    assert (publish.folder, publish.stem, publish.suffix) == ('sub-01/dwi', 'sub-01', 'dwi')
     donors = workflow.get_node('brain_wf.donor_saliency').inputs
     assert donors.cache_dir == str(tmp_path / 'cache')
+
+
+def test_files_of_a_method_are_where_they_were_when_it_was_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ('weights', 'refinement', 'second_weights', 'atlas', 'explain_region')
+    method = Method(**dict.fromkeys(names, 'x'), donors=(('head.nii', 'mask.nii'),))
+    assert [getattr(method, name) for name in names] == [tmp_path / 'x'] * 5
+    assert method.donors == ((tmp_path / 'head.nii', tmp_path / 'mask.nii'),)
+
+
+def test_without_a_pose_tissues_are_found_at_the_spacing_of_the_weights(small_weights, tmp_path):
+    own = tmp_path / 'own.safetensors'
+    save_weights(UNet((2, 4)), own, {'spacing': '0.2'})
+    for weights, spacing in ((own, 0.2), (small_weights, 0.3)):
+        pose = init_tissues_wf(weights=weights).get_node('inputnode').inputs.pose
+        assert pose == Pose('rat', spacing).to_plain()
+    masked = init_tissues_wf(weights=own, second_glance='masked')
+    assert masked.get_node('second').inputs.weights == str(own)
+
+
+def test_the_table_of_labels_of_a_reference_reaches_its_scores(example, tmp_path):
+    source = example / 'derivatives/reference/sub-01/dwi/sub-01_dseg.nii.gz'
+    reference, table = tmp_path / 'sub-01_dseg.nii.gz', tmp_path / 'sub-01_dseg.tsv'
+    shutil.copy(source, reference)
+    for given in (None, str(table)):
+        workflow = init_subject_wf(
+            scan=find_scans(example, '01')[0], output_dir=tmp_path, reference=reference
+        )
+        found = workflow.get_node('outputs_wf.metrics').inputs
+        assert found.reference == str(reference)
+        assert (found.label_table if isdefined(found.label_table) else None) == given
+        table.write_text(labels_table())
 
 
 def test_options_of_saliency_are_on_record_under_the_names_of_the_command_line():

@@ -41,9 +41,10 @@ def test_threads_go_to_the_stage_that_uses_them(motion):
 
 
 def test_options_reach_their_nodes():
-    workflow = init_preproc_wf(motion='none', b0_threshold=80.0, all_b0=True)
+    workflow = init_preproc_wf(motion='none', b0_threshold=80.0, all_b0=True, device='cpu')
     assert workflow.get_node('select_b0').inputs.threshold == 80.0
     assert workflow.get_node('select_b0').inputs.all_b0
+    assert workflow.get_node('motion_correction').inputs.device == 'cpu'
 
 
 def test_auto_without_fsl_is_embedded(monkeypatch):

@@ -11,7 +11,7 @@ from secondglance.imaging.labels import CLASSES
 from secondglance.imaging.motion_correction import MOTION_COLUMNS
 from secondglance.pipelines import Method, SaliencyOptions, init_subject_wf
 from secondglance.pipelines.outputs import result_endings
-from secondglance.pipelines.sidecars import TABLE_COLUMNS, TABLES, sidecars
+from secondglance.pipelines.sidecars import TABLE_COLUMNS, TABLES, mean_ending, sidecars
 
 METHOD = Method(
     save_preproc=True, explain=('GM',), saliency=SaliencyOptions('gradient', 'CSF', 3, 1.5, 0.25)
@@ -51,6 +51,15 @@ def test_every_image_and_table_has_words_beside_it_and_no_words_are_of_nothing(s
 
 def sidecars_of(scan, settings):
     return [name.removesuffix('.json') for name in sidecars(scan, settings, ['GM'])]
+
+
+def test_the_mean_of_a_series_is_named_after_what_it_is():
+    named = {suffix: mean_ending(suffix) for suffix in ('dwi', 'bold', 'T2w')}
+    assert named == {
+        'dwi': 'desc-b0mean_dwi',
+        'bold': 'desc-mean_boldref',
+        'T2w': 'desc-mean_T2w',
+    }
 
 
 def test_results_of_a_data_set_name_their_source_in_it(beside):

@@ -126,3 +126,13 @@ def test_a_link_in_the_place_of_the_cache_is_refused(tmp_path):
     folder.symlink_to(tmp_path / 'elsewhere')
     with pytest.raises(InputError, match='is a link'):
         open_cache(tmp_path / 'work')
+
+
+def test_what_is_not_finished_is_left_to_the_engine(tmp_path):
+    done, begun = (tmp_path / 'wf' / name for name in ('done', 'begun'))
+    for folder, name in ((done, 'result_done.pklz'), (begun, '_inputs.pklz')):
+        folder.mkdir(parents=True)
+        (folder / name).touch()
+    # Neither was sealed: one ended, and the parts of the other may have
+    assert remove_broken(tmp_path / 'wf') == [done]
+    assert begun.is_dir()

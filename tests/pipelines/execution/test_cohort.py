@@ -6,7 +6,9 @@ import os
 import shutil
 import signal
 import sys
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import cloudpickle
 import nibabel as nib
@@ -16,7 +18,8 @@ import pytest
 from secondglance.files.bids import Scan
 from secondglance.imaging.errors import InputError
 from secondglance.pipelines import Execution, Method
-from secondglance.pipelines.execution.cohort import run_cohort, share_cores
+from secondglance.pipelines.execution.cohort import run_cohort, segment_job, share_cores
+from secondglance.pipelines.execution.processes import METHOD
 from secondglance.pipelines.execution.scan_jobs import ScanJob
 from secondglance.workflows import main
 
@@ -215,6 +218,60 @@ def test_jobs_of_a_batch_system_end_with_the_call(tmp_path, batch_system):
         run_cohort([job], worker='slurm')
     assert batch_system.read_text().split() == ['4711']
     assert not list((tmp_path / 'work').glob('cohort-*'))
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    """Stand in for the processes of a cohort: what is submitted is done at once, here."""
+
+    class Pool(ProcessPoolExecutor):
+        stopped = False
+        made: ClassVar[list] = []
+        told: ClassVar[list] = []
+
+        def __init__(self, n_procs, mp_context=None):
+            super().__init__(n_procs, mp_context)
+            self.made.append((n_procs, mp_context and mp_context.get_start_method()))
+
+        def submit(self, work, *given):
+            if self.stopped:
+                raise KeyboardInterrupt
+            future = Future()
+            future.set_result(work(*given))
+            return future
+
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            self.told.append((wait, cancel_futures))
+
+    there = 'secondglance.pipelines.execution.cohort'
+    monkeypatch.setattr(f'{there}.ProcessPoolExecutor', Pool)
+    monkeypatch.setattr(f'{there}.start_server', lambda modules: None)
+    return Pool
+
+
+def test_as_many_processes_as_scans_at_once_and_none_goes_on_after_a_stop(pool, tmp_path):
+    scan = Scan(tmp_path / 'x.nii', {'sub': '01'}, 'T2w', 'anat')
+    job = ScanJob(scan, Method(), Execution(), tmp_path / 'out', tmp_path / 'work', '')
+    assert [outcome.scan for outcome in run_cohort([job], at_once=3)] == ['sub-01_T2w']
+    # One ends, and lets what was begun end
+    assert pool.made == [(3, METHOD)]
+    assert (False, True) not in pool.told
+    pool.stopped = True
+    with pytest.raises(KeyboardInterrupt):
+        run_cohort([job], at_once=3)
+    assert (False, True) in pool.told
+
+
+def test_a_fault_of_the_program_is_told_with_the_name_of_its_scan(tmp_path, monkeypatch):
+    def run_job(job):
+        raise KeyError('x\ny')
+
+    monkeypatch.setattr('secondglance.pipelines.execution.cohort.run_job', run_job)
+    scan = Scan(tmp_path / 'x.nii', {'sub': '01'}, 'T2w', 'anat')
+    job = ScanJob(scan, Method(), Execution(), tmp_path / 'out', tmp_path / 'work', '')
+    outcome = segment_job(job)
+    assert (outcome.scan, outcome.status) == ('sub-01_T2w', 'failed')
+    assert outcome.reason.startswith('KeyError: ')
 
 
 def test_python_that_a_batch_script_cannot_name_is_refused(monkeypatch):

@@ -1,5 +1,6 @@
 """What is recorded of a scan is its own; one process at a time is at it."""
 
+import configparser
 import errno
 import fcntl
 import logging
@@ -19,7 +20,7 @@ from nipype.pipeline.engine import Node, Workflow
 from nipype.utils.misc import str2bool
 
 import secondglance
-from secondglance.files.bids import Scan
+from secondglance.files.bids import Scan, find_scans
 from secondglance.imaging.errors import InputError, SurroundingsError
 from secondglance.imaging.pose import Pose
 from secondglance.interfaces.preprocessing import Displacement
@@ -34,7 +35,12 @@ from secondglance.pipelines.execution.job import (
     run_job,
 )
 from secondglance.pipelines.execution.lock import alone
-from secondglance.pipelines.execution.nipype_engine import configure, fault_of, run_workflow
+from secondglance.pipelines.execution.nipype_engine import (
+    configure,
+    fault_of,
+    quiet_settings,
+    run_workflow,
+)
 from secondglance.pipelines.execution.records import replacement, write_record
 from secondglance.pipelines.subject import init_subject_wf, workflow_name
 from secondglance.workflows import main
@@ -143,6 +149,21 @@ def test_that_memory_ran_out_is_named(text):
     assert said.startswith('Memory ran out in a stage')
 
 
+def test_of_crashes_the_first_of_this_run_is_named(tmp_path):
+    for name, node, when in (
+        ('crash-0', 'scan_wf.brain_wf.before', 50),
+        ('crash-1', 'scan_wf.brain_wf.second', 120),
+        ('crash-2', 'scan_wf.brain_wf.first', 110),
+        ('crash-3', 'other_wf.brain_wf.other', 105),
+    ):
+        path = tmp_path / name
+        path.write_text(f'Node: {node}\n')
+        os.utime(path, (when, when))
+    said = str(fault_of(RuntimeError('KeyError: 5'), tmp_path, 'scan_wf', 100.0))
+    assert "(first) stopped with 'RuntimeError: KeyError: 5'" in said
+    assert f'The full error is in {tmp_path / "crash-2"};' in said
+
+
 def test_of_several_errors_the_last_is_named():
     text = 'ValueError: of a fit\nDuring handling of it another exception occurred\nKeyError: 5'
     said = str(fault_of(RuntimeError(f'Traceback …\n{text}'), Path('crash')))
@@ -172,6 +193,14 @@ def test_the_engine_says_nothing_on_the_screen(tmp_path, capfd):
     configure(Workflow(name='any_wf', base_dir=str(tmp_path)))
     logging.getLogger('nipype.workflow').critical('Unable to open the file in write mode')
     assert capfd.readouterr() == ('', '')
+
+
+def test_other_processes_of_the_engine_are_as_quiet_as_this_one(tmp_path):
+    configure(Workflow(name='any_wf', base_dir=str(tmp_path)))
+    read = configparser.ConfigParser()
+    assert read.read(Path(quiet_settings(tmp_path)) / 'nipype.cfg')
+    names = ('workflow_level', 'interface_level', 'utils_level')
+    assert dict(read['logging']) == dict.fromkeys(names, 'CRITICAL')
 
 
 def test_a_limit_on_the_size_of_files_is_named():
@@ -305,6 +334,21 @@ def test_calls_that_share_their_output_folder_alone_wait_too(job, tmp_path, hold
     assert list(job.output_dir.iterdir()) == []
 
 
+def test_an_attempt_of_a_batch_system_waits_for_no_other(job, monkeypatch):
+    failing(monkeypatch, InputError('It is empty.'))
+    own = replace(job, per_attempt=True)
+    waited = []
+    console = SimpleNamespace(print=lambda text, **how: waited.append(text) or 1 / 0)
+    locks = (
+        own.common_dir / 'locks' / f'{job.scan.name}.lock',
+        job.output_dir / '.sub-01_T2w.lock',
+    )
+    for path in locks:
+        with alone(path):
+            assert run_job(own, console).reason == 'It is empty.'
+    assert waited == []
+
+
 def test_the_lock_of_a_killed_process_is_free(tmp_path, holder):
     process = holder(tmp_path / 'a.lock', tmp_path / 'done')
     process.kill()
@@ -388,6 +432,17 @@ def test_a_result_that_replaced_another_says_so_on_its_record(job, monkeypatch):
 def test_what_is_known_beforehand_is_a_warning_of_the_report(job):
     workflow = init_subject_wf(scan=job.scan, output_dir=job.output_dir, notes=['Look.'])
     assert workflow.get_node('outputs_wf.report').inputs.known == ['Look.']
+
+
+def test_what_is_known_beforehand_and_the_folders_reach_the_graph(example, tmp_path):
+    scan = find_scans(example, '02', 'sbref')[0]
+    job = ScanJob(scan, Method(motion='none'), Execution(), tmp_path / 'out', tmp_path / 'w', '')
+    job = replace(job, shared_dir=tmp_path / 'shared')
+    workflow = module.build(job, ['Look.'])
+    assert workflow.get_node('outputs_wf.report').inputs.known == ['Look.']
+    donors = workflow.get_node('brain_wf.donor_saliency').inputs
+    assert donors.cache_dir == str(tmp_path / 'shared' / 'donors')
+    assert workflow.base_dir == str(tmp_path / 'w')
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from secondglance.files.bids import Scan
 from secondglance.files.digests import digest_of
 from secondglance.imaging.errors import SurroundingsError
 from secondglance.pipelines.execution.records import (
+    data_set_name,
     find_record,
     finished_scans,
     image_of_record,
@@ -105,6 +106,16 @@ def test_an_atlas_counts_by_the_files_in_its_folder(tmp_path):
     assert recipe(Method(atlas=tmp_path / 'a')) not in (one, more)
 
 
+def test_donors_count_by_their_content_wherever_they_lie(tmp_path):
+    recipes = []
+    for name, content in (('a', b'head'), ('b', b'head'), ('c', b'another head')):
+        pair = (tmp_path / f'{name}.nii', tmp_path / f'{name}_mask.nii')
+        pair[0].write_bytes(content)
+        pair[1].write_bytes(b'mask')
+        recipes.append(recipe(Method(donors=(pair,))))
+    assert recipes[0] == recipes[1] != recipes[2]
+
+
 def test_another_image_elsewhere_is_another_although_it_is_as_large_and_as_old(finished, tmp_path):
     scan, _ = finished
     about = scan.path.stat()
@@ -121,6 +132,24 @@ def test_another_image_of_the_same_size_is_another(finished, tmp_path):
     scan.path.write_bytes(b'VOXELS')
     os.utime(scan.path, ns=(2, 2))
     assert find_record(tmp_path / 'out', scan, None, 'recipe') is None
+
+
+def test_another_image_of_the_same_second_is_another(finished, tmp_path):
+    scan, _ = finished
+    about = scan.path.stat()
+    scan.path.write_bytes(b'VOXELS')
+    os.utime(scan.path, ns=(about.st_atime_ns, about.st_mtime_ns ^ 1))
+    assert find_record(tmp_path / 'out', scan, None, 'recipe') is None
+
+
+def test_the_name_of_a_data_set_is_found_above_a_session(tmp_path):
+    path = tmp_path / 'ds' / 'sub-1' / 'ses-a' / 'anat' / 'sub-1_ses-a_T2w.nii'
+    path.parent.mkdir(parents=True)
+    scan = Scan(path, {'sub': '1', 'ses': 'a'}, 'T2w', 'anat')
+    (tmp_path / 'dataset_description.json').write_text('{"Name": "of all that is here"}')
+    assert data_set_name(scan) == ''
+    (tmp_path / 'ds' / 'dataset_description.json').write_text('{"Name": "mine"}')
+    assert data_set_name(scan) == 'mine'
 
 
 def test_the_table_of_the_references_labels_is_an_input(tmp_path):
