@@ -112,6 +112,22 @@ def test_points_do_not_lie_on_the_edge_where_no_limit_is_given():
     assert sorted(up) == pytest.approx([low + margin, high - margin], abs=0.11)
 
 
+def _axis(svg):
+    return [
+        float(y) for y in re.search(r'class="axis" d="M[\d.]+ ([\d.]+)V([\d.]+)H', svg).groups()
+    ]
+
+
+def test_limits_that_are_given_are_the_ends_of_the_axis():
+    svg = chart(Panel([Line([0, 1, 2], [-5.0, 0.0, 1.0])], 'x', 'y', (0, 1)), '')
+    assert [y for _, y in _marks(svg)[1:]] == pytest.approx(sorted(_axis(svg))[::-1], abs=0.1)
+
+
+def test_what_does_not_change_lies_in_the_middle():
+    svg = chart(Panel([Line([0, 1], [3.0, 3.0])], 'x', 'y'), '')
+    assert [y for _, y in _marks(svg)] == pytest.approx([sum(_axis(svg)) / 2] * 2, abs=0.1)
+
+
 def test_a_note_stands_before_the_names_of_the_lines():
     lines = [Line([0, 1], [0, 1], 'one')]
     plain, noted = (chart(Panel(lines, 'x', 'y', note=note), 'words') for note in ('', 'a note'))

@@ -21,7 +21,7 @@ def study():
         finished('sub-02', 0.6),
         finished('sub-03', 0.9, flags=('Slices run the other way.',)),
         ScanResult('sub-04', 'failed', reason='<script>x</script> cannot be read.'),
-        finished('sub-05', 0.3, flags=('The mask is doubtful.',)),
+        finished('sub-05', 0.3, flags=('The mask is doubtful.', 'The brain is cut.')),
     ]
 
 
@@ -125,3 +125,35 @@ def test_a_study_in_which_all_failed(tmp_path):
     page = write_cohort_page([ScanResult('sub-1', 'failed', reason='No image.')], tmp_path)
     assert 'No image.' in page.read_text()
     assert 'href=' not in page.read_text().partition('<script')[0]
+
+
+def _plots(page):
+    """Of each plot the places of its dots, and of the line at the median."""
+    for plot in page.split('<svg')[1:]:
+        dots = re.findall(r'<circle data-dot="[^"]+" cx="(\d+)" cy="(\d+)"', plot)
+        middle = re.search(r'<line x1="(\d+)" x2="\1" y1="2"', plot)
+        yield [tuple(map(int, dot)) for dot in dots], middle and int(middle[1])
+
+
+def test_values_lie_between_the_ends_of_their_line_and_the_median_is_marked(tmp_path):
+    """From 10 to 290: a tenth of the range is 28."""
+    volumes = (1000.0, 1100.0, 1200.0, 1300.0, 2000.0)
+    study = [finished(f'sub-{n}', volume=volume) for n, volume in enumerate(volumes)]
+    found = [
+        ([x for x, _ in dots], middle)
+        for dots, middle in _plots(write_cohort_page(study, tmp_path).read_text())
+    ]
+    assert ([10, 38, 66, 94, 290], 66) in found
+
+
+def test_dots_of_equal_values_are_stacked_nine_high(tmp_path):
+    page = write_cohort_page([finished(f'sub-{n:02d}') for n in range(11)], tmp_path).read_text()
+    heights = [[y for _, y in dots] for dots, _ in _plots(page) if dots]
+    assert heights
+    assert all(ys == [*range(40, 4, -4), 40, 36] for ys in heights)
+
+
+def test_a_scan_without_a_volume_has_a_row_too(tmp_path):
+    nothing = ScanResult('sub-n', 'done', figures={'species': 'rat', 'confidence': 0.5})
+    page = write_cohort_page([finished('sub-r'), nothing], tmp_path).read_text()
+    assert _cells(page, 'sub-n')[:3] == ['0.50', '–', '–']

@@ -170,6 +170,35 @@ def test_outline_lies_on_the_edge_of_the_mask():
     assert not edge[2 * zoom, 10 * zoom]
 
 
+def test_low_pixels_make_low_slices():
+    picture = figures.mosaic(np.ones((1, 20, 20, 3), np.uint8), columns=20, aspect=0.5)
+    height, width = np.argwhere(picture.any(axis=-1)).max(axis=0) + 1
+    assert width == 2 * height
+
+
+def test_the_thumbnail_is_of_the_slice_with_most_brain():
+    slices = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((40, 20, 3), np.uint8)
+    mask = np.zeros((3, 40, 20), bool)
+    mask[0, :3], mask[1, 10:30, 5:15] = True, True
+    picture = figures.thumbnail(slices, mask, 0.5)
+    height, width = picture.shape[:2]
+    assert picture[height // 2, width // 2].tolist() == [1, 1, 1]
+    # 40 pixels across and 20 upwards, of half their height
+    assert width / height == pytest.approx(4, abs=0.1)
+
+
+def test_pictures_have_a_bar_of_their_own_millimetres_and_outlines(data, render, tmp_path):
+    """Slices of 12 pixels of 2.5 mm from left to right: 10 mm are a third of a slice."""
+    render(replace(data, spacing=(2.5, 1.0)))
+    [path] = (tmp_path / 'sub-01' / 'figures').glob('*_mask.png')
+    with Image.open(path) as picture:
+        shown = np.asarray(picture.convert('RGB'))
+    assert (shown == figures.MASK_COLOUR).all(-1).any()
+    width, height = shown.shape[1] // 4, shown.shape[0] // 2
+    white = (shown[height - 6, :width] == 255).all(-1)
+    assert white.sum() == pytest.approx((width - 2) / 3, abs=2)
+
+
 def test_a_mask_that_reaches_the_end_of_a_slice_is_outlined_there():
     mask = np.ones((1, 20, 20), bool)
     picture = figures.mosaic(np.zeros((1, 20, 20, 3), np.uint8), mask, columns=20)

@@ -190,6 +190,42 @@ def test_shifts_that_were_replaced_have_a_cross_and_others_a_dot():
     assert crosses.count('l8 8m0 -8l-8 8') == 2
 
 
+def test_marks_are_what_was_found_and_the_line_is_what_was_taken():
+    rows = [
+        {'slice': n, 'replaced': n == 1, 'probability': 0.9, 'confidence': 0.2, 'peak_ratio': 1.5}
+        | {'found_x_mm': 3.0, 'found_y_mm': 0.0, 'shift_x_mm': 1.0, 'shift_y_mm': 0.0}
+        for n in range(3)
+    ]
+    shifts, _, sure = (ElementTree.fromstring(svg) for svg in placement_charts(rows))
+    heights = {
+        colour: {float(dot.get('cy')) for dot in shifts.iter(f'{SVG}circle')
+                 if dot.get('class') == f'dot {colour}'}
+        for colour in ('c0', 'c1')
+    }  # fmt: skip
+    [dots], [zero] = heights['c0'], heights['c1']
+    [line] = [
+        p.get('d') for p in shifts.iter(f'{SVG}path')
+        if p.get('class') == 'line c0' and p.get('d').count('L') == 2
+    ]  # fmt: skip
+    taken = float(re.match(r'M[\d.]+ ([\d.]+)', line)[1])
+    # Upwards is less: 3 mm were found, 1 mm was taken
+    assert zero - dots == pytest.approx(3 * (zero - taken), abs=0.3)
+    # The name of a line stands beside its colour
+    names = [
+        text.text
+        for text in sure.iter(f'{SVG}text')
+        if 'mask' in text.text or 'shift' in text.text
+    ]
+    assert names == ['mask is good', 'shift agrees']
+    good, agrees = (
+        next(
+            float(dot.get('cy')) for dot in sure.iter(f'{SVG}circle') if colour in dot.get('class')
+        )
+        for colour in ('c0', 'c1')
+    )
+    assert good < agrees
+
+
 def test_the_brain_that_was_found_is_outlined_in_its_own_colour(pictures):
     one = pictures[1]
     (worst,) = worst_slices([one])

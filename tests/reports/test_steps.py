@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from secondglance.reports.steps import MOST_SLICES_SHOWN, outline, slice_steps, slices_shown
+from secondglance.reports.steps import (
+    MOST_SLICES_SHOWN,
+    draw_slice,
+    outline,
+    slice_steps,
+    slices_shown,
+)
 
 SVG = '{http://www.w3.org/2000/svg}'
 
@@ -114,6 +120,17 @@ def test_a_kernel_is_cut_out_with_a_margin_that_ends_with_its_frame(placed):
     box = ElementTree.fromstring(one.kernel).get('viewBox').split()
     width, height = 10 + 6, 10 + 12
     assert [float(value) for value in box] == pytest.approx([0, 0, width, height * placed.aspect])
+
+
+def test_an_outline_lies_on_what_is_bright_dorsal_up():
+    mask = np.zeros((5, 4), bool)
+    mask[3, 0] = True
+    svg = draw_slice(np.zeros((5, 4, 3), np.uint8), 1.0, {'final mask': mask}, '')
+    [path] = ElementTree.fromstring(svg).findall(f'{SVG}path')
+    # The fourth column from the left, the lowest of four rows
+    found = np.array([[int(n) for n in xy] for xy in re.findall(r'M(\d+) (\d+)', path.get('d'))])
+    assert found.min(axis=0).tolist() == [3, 3]
+    assert found.max(axis=0).tolist() == [4, 4]
 
 
 def test_outlines_are_of_all_masks_there_are(placed):

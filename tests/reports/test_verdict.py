@@ -124,6 +124,9 @@ def test_signal_that_drops_out_in_a_part_of_a_slice_is_named(head):
     assert dark_slices(image, mask) == ['The signal drops out in a part of slice 3.']
     image[3, 8:13] *= 6
     assert dark_slices(image, mask) == []
+    # A bright vessel makes nothing else dark
+    image[5, 15, 15] *= 50
+    assert dark_slices(image, mask) == []
 
 
 def test_a_small_dark_area_at_the_rim_of_two_slices_is_a_drop_out():
@@ -311,6 +314,9 @@ def test_two_brains_are_reported_and_one_in_pieces_is_not():
     assert brain_warnings(head, brain, 0.5) == []
     brain[2:8, 10:18, 40:50] = True
     assert brain_warnings(head, brain, 0.5) == []
+    # Two fifths of the larger one: more than 0.35 of it, less than that of both
+    brain[2:8, 10:30, 40:50] = True
+    assert '600 mm³' in brain_warnings(head, brain, 0.5)[0]
     brain[2:8, 10:30, 40:65] = True
     [warning] = brain_warnings(head, brain, 0.5)
     assert '2 brains' in warning

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from secondglance.imaging.glance_changes import changes
+from secondglance.reports import figures
 from secondglance.reports.viewer import run_lengths, viewer_data, viewer_within
 
 
@@ -139,6 +141,36 @@ def test_regions_are_packed_and_named(data):
     decoded = _decode(told['labels']['regions'], (5, 10, 12))
     assert decoded[0, -1, 0] == 2
     assert decoded[1, -2, 1] == 1
+
+
+def test_regions_that_fill_the_image_keep_their_names(data):
+    regions = np.where(np.arange(10) < 5, 4, 7) * np.ones_like(data.labels)
+    told = viewer_data(replace(data, regions=regions, region_names={4: 'Four', 7: 'Seven'}))
+    layer = next(layer for layer in told['layers'] if layer['key'] == 'regions')
+    assert [c['name'] for c in layer['classes']] == ['Four', 'Seven']
+    decoded = _decode(told['labels']['regions'], (5, 10, 12))
+    assert (decoded[:, 5:] == 1).all()
+    assert (decoded[:, :5] == 2).all()
+
+
+def test_each_layer_of_labels_is_its_own(data):
+    first, second = np.ones_like(data.labels), np.full_like(data.labels, 2)
+    first[:, :5] = 0
+    told = viewer_data(
+        replace(data, first_labels=first, labels=second, reference=np.full_like(first, 3))
+    )
+    values = {key: np.unique(_decode(text, (5, 10, 12))) for key, text in told['labels'].items()}
+    assert values['first'].tolist() == [0, 1]
+    assert values['second'].tolist() == [2]
+    # A reference is a mask, whatever its tissues
+    assert values['reference'].tolist() == [1]
+    shown = np.swapaxes(changes(first, second), 1, 2)[:, ::-1]
+    np.testing.assert_array_equal(_decode(told['labels']['changes'], (5, 10, 12)), shown)
+    assert (shown != np.swapaxes(changes(second, first), 1, 2)[:, ::-1]).any()
+    layers = {layer['key']: layer for layer in told['layers']}
+    for key in ('first', 'second'):
+        colours = [c['colour'] for c in layers[key]['classes']]
+        assert colours == [figures.COLOURS[n] for n in (1, 2, 3)]
 
 
 def test_all_is_plain_json(data):
