@@ -283,7 +283,7 @@ def scans_of_subjects(
             from secondglance.reports.scan_result import ScanResult
 
             name = f'sub-{subject.removeprefix("sub-")}'
-            lost.append(ScanResult(name, 'failed', reason=str(error)))
+            lost.append(ScanResult(name, 'failed', seconds=math.nan, reason=str(error)))
     scans = each_once(scans, notes)
     for note in notes:
         console.print(f'  {note}', markup=False)

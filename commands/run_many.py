@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -210,7 +211,7 @@ def _write_table_and_page(
             outcome.scan,
             outcome.status,
             verdict_of(outcome),
-            f'{outcome.seconds:.1f}',
+            None if math.isnan(outcome.seconds) else f'{outcome.seconds:.1f}',
             ' '.join(outcome.flags),
             outcome.reason,
             *(outcome.figures.get(name) for name in FIGURES),
@@ -280,11 +281,14 @@ def _of_other_calls(outcomes: list[ScanResult], path: Path) -> list[ScanResult]:
     try:
         for row in read_tsv(path):
             # A failure leaves no record here; a subject without a scan may have got one since
-            name, status = str(row['scan']), row['status']
-            if status != 'failed' or any(n == name or n.startswith(f'{name}_') for n in names):
+            name = str(row['scan'])
+            if row['status'] != 'failed' or name in names:
                 continue
-            reason = str(row['reason'])
-            others.append(ScanResult(name, 'failed', float(row['seconds']), reason=reason))
+            seconds = float(row['seconds'])
+            # A diffusion scan has its subject's name, too, but took its time
+            if math.isnan(seconds) and any(n.startswith(f'{name}_') for n in names):
+                continue
+            others.append(ScanResult(name, 'failed', seconds, reason=str(row['reason'])))
     except (OSError, ValueError, LookupError, TypeError, csv.Error):
         # The table may be a person's by now: the records count
         pass

@@ -13,7 +13,7 @@ class ScanResult:
         Its name, or its subject's where it has no scan.
     status : {'done', 'cached', 'failed'}
     seconds : float
-        What it took to make its results, in this call or before.
+        What it took to make its results, in this call or before; NaN of a subject without a scan.
     flags : tuple of str
         What its report says to look at.
     figures : dict

@@ -1,5 +1,6 @@
 import argparse
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -105,6 +106,7 @@ def test_a_subject_without_a_scan_is_an_outcome_unless_it_is_the_only_one(study)
     found, [lost] = scans_of_subjects(arguments(subject=['01', '02']), study, SILENT)
     assert [scan.name for scan in found] == ['sub-01_T2w']
     assert (lost.scan, lost.status) == ('sub-02', 'failed')
+    assert math.isnan(lost.seconds)
     for named in (['02'], ['02', 'sub-02']):
         with pytest.raises(InputError, match='sub-02'):
             scans_of_subjects(arguments(subject=named), study, SILENT)

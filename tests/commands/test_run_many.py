@@ -66,7 +66,7 @@ def test_a_scan_of_this_call_is_there_once(out):
 
 def test_failures_of_other_calls_stay_until_they_are_mended(out):
     finish(out, '01')
-    lost = [ScanResult('sub-08', 'failed', 1.0, reason='No image.')]
+    lost = [ScanResult('sub-08', 'failed', float('nan'), reason='No image.')]
     failed = ScanResult('sub-09_T2w', 'failed', 2.0, reason='Is cut.')
     # What was done stands before them in the table
     write_cohort([ScanResult('sub-03_T2w', 'done', 1.0), failed, *lost], out)
@@ -89,11 +89,20 @@ def test_failures_of_other_calls_stay_until_they_are_mended(out):
 
 def test_a_subject_named_like_the_begin_of_another_stays_failed(out):
     finish(out, '10')
-    write_cohort([ScanResult('sub-1', 'failed', reason='No image.')], out)
+    write_cohort([ScanResult('sub-1', 'failed', float('nan'), reason='No image.')], out)
     write_cohort([], out)
     assert {name: row['status'] for name, row in table(out).items()} == {
         'sub-10_T2w': 'cached',
         'sub-1': 'failed',
+    }
+
+
+def test_a_failed_diffusion_scan_is_not_mended_by_another_image_of_its_subject(out):
+    write_cohort([ScanResult('sub-01', 'failed', reason='Is cut.')], out)
+    write_cohort([ScanResult('sub-01_T2w', 'done', 3.0)], out)
+    assert {name: row['status'] for name, row in table(out).items()} == {
+        'sub-01_T2w': 'done',
+        'sub-01': 'failed',
     }
 
 
