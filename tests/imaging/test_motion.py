@@ -601,6 +601,13 @@ def test_voxels_beyond_4685_robust_deviations_are_ignored():
     assert not weights[1:3].any()
 
 
+def test_a_volume_unlike_many_voxels_of_others_is_found():
+    """The median of more voxels than are sorted at once."""
+    ramp = np.arange(90.0**3, dtype=np.float32).reshape(90, 90, 90, 1)
+    volumes = np.concatenate([ramp, -ramp, ramp, ramp], axis=3)
+    assert unlike_mean(volumes).tolist() == [False, True, False, False]
+
+
 def test_volumes_of_one_value_are_not_unlike_each_other():
     assert not unlike_mean(np.ones((4, 5, 6, 3))).any()
 

@@ -6,6 +6,7 @@ import pytest
 
 from secondglance.files.nifti_header import mark_scale
 from secondglance.interfaces.pose import EstimatePose
+from secondglance.interfaces.preprocessing import SitkMotion
 from secondglance.models.pose import estimate_pose
 from secondglance.models.weights import default_weights, load_weights
 
@@ -63,3 +64,16 @@ def test_degrees_are_quarter_turns(head, turn, quarters):
     given = {'species': 'rat', 'turn': turn}
     node = EstimatePose(in_file=str(head[0]), weights=str(default_weights()), **given)
     assert node.run().outputs.pose['quarter_turns'] == quarters
+
+
+@pytest.mark.parametrize(('turn', 'quarters'), [('90', 1), ('180', 2), ('270', 3)])
+def test_motion_looks_for_the_brain_in_the_turn_that_is_told(
+    head, small_weights, tmp_path, turn, quarters
+):
+    voxels = np.stack([head[1]] * 2, axis=-1)
+    nib.save(nib.Nifti1Image(voxels, AFFINE), tmp_path / 'series.nii')
+    given = {'species': 'rat', 'slice_axis': 'k', 'turn': turn, 'device': 'cpu'}
+    node = SitkMotion(
+        in_file=str(tmp_path / 'series.nii'), volumes=[0, 1], weights=str(small_weights), **given
+    )
+    assert node.run(cwd=str(tmp_path)).outputs.pose['quarter_turns'] == quarters
