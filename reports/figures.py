@@ -365,15 +365,12 @@ def save_png(picture: NDArray[np.uint8], path: Path) -> None:
     Image.fromarray(picture).save(path, optimize=False, compress_level=1)
 
 
-def data_uri(path: Path, picture: NDArray[np.uint8] | None = None, quality: int = QUALITY) -> str:
+def data_uri(picture: NDArray[np.uint8], quality: int = QUALITY) -> str:
     """Encode a figure so that a page holds it and can be mailed alone.
 
     Parameters
     ----------
-    path : Path
-        A picture.
-    picture : (rows, columns, 3) uint8 array, optional
-        What the file holds, where it is at hand.
+    picture : (rows, columns, 3) uint8 array
     quality : int
         1 to 95. Below `QUALITY`, the picture is also made at most `PICTURE_WIDTH` wide.
 
@@ -383,9 +380,6 @@ def data_uri(path: Path, picture: NDArray[np.uint8] | None = None, quality: int 
     """
     from PIL import Image
 
-    if picture is None:
-        with Image.open(path) as shown:
-            picture = np.asarray(shown.convert('RGB'))
     height, width = picture.shape[:2]
     if quality < QUALITY and width > PICTURE_WIDTH:
         size = PICTURE_WIDTH, max(1, height * PICTURE_WIDTH // width)

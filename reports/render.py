@@ -52,12 +52,12 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
     base = figures.grey(data.image)
     box = figures.occupied_box(data.image, data.mask)
     mosaics = _mosaics(data, base)
-    made = {name: figures_dir / f'{prefix}_{name}.png' for name in mosaics}
     with ThreadPoolExecutor(ENCODERS) as pool:
         # Encoding leaves the interpreter free for what is drawn meanwhile; the longest first
         layers = pool.submit(viewer_data, data)
         drawn = {
-            name: pool.submit(_draw, data, box, *mosaics[name], made[name]) for name in mosaics
+            name: pool.submit(_draw, data, box, *shown, figures_dir / f'{prefix}_{name}.png')
+            for name, shown in mosaics.items()
         }
         # The cohort page alone shows it
         small = figures.thumbnail(base, data.mask, data.aspect)
@@ -66,7 +66,7 @@ def render_report(data: ReportData, html_path: Path, figures_dir: Path) -> None:
         charts = _charts(data)
         template = page_templates().get_template('report.html')
         # The cohort page shows the files; the report holds them and needs none
-        inside = _within(pool, made, {name: job.result() for name, job in drawn.items()})
+        inside = _within(pool, {name: job.result() for name, job in drawn.items()})
         left = MOST_BYTES - sum(map(len, inside.values())) - sum(map(_size_of, steps))
         viewer = viewer_within(data, left, layers.result())
     page = template.render(
@@ -121,7 +121,7 @@ def _draw(
     across = slices.shape[1] * data.spacing[0]
     picture = figures.annotate(picture, len(slices), across, data.edges)
     figures.save_png(picture, path)
-    return picture, figures.data_uri(path, picture)
+    return picture, figures.data_uri(picture)
 
 
 def _steps_within(data: ReportData) -> list[SliceSteps]:
@@ -155,19 +155,17 @@ def _outlined(data: ReportData) -> list[str]:
     return [name for name in OUTLINES if name != 'reference' or data.reference is not None]
 
 
-def _within(
-    pool: ThreadPoolExecutor, made: dict[str, Path], drawn: dict[str, tuple[NDArray, str]]
-) -> dict[str, str]:
+def _within(pool: ThreadPoolExecutor, drawn: dict[str, tuple[NDArray, str]]) -> dict[str, str]:
     """Encode figures as finely as their share of the page allows."""
     inside = {name: text for name, (_, text) in drawn.items()}
     for quality in (60, 40, 20):
         if sum(map(len, inside.values())) <= MOSAICS_SHARE * MOST_BYTES:
             break
         encoded = pool.map(
-            lambda name: figures.data_uri(made[name], drawn[name][0], quality),  # noqa: B023
-            made,
+            lambda shown: figures.data_uri(shown[0], quality),  # noqa: B023
+            drawn.values(),
         )
-        inside = dict(zip(made, encoded, strict=True))
+        inside = dict(zip(drawn, encoded, strict=True))
     return inside
 
 

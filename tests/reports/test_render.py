@@ -43,18 +43,18 @@ def test_page_holds_its_pictures_and_needs_no_other_file(data, render):
 def test_picture_inside_the_page_equals_the_file(tmp_path, rng):
     path = tmp_path / 'a.png'
     smooth = np.repeat(np.repeat(rng.integers(0, 256, (8, 8, 1)), 16, 0), 16, 1)
-    figures.save_png(np.repeat(smooth, 3, 2).astype(np.uint8), path)
-    content = base64.b64decode(figures.data_uri(path).partition(',')[2])
+    picture = np.repeat(smooth, 3, 2).astype(np.uint8)
+    figures.save_png(picture, path)
+    content = base64.b64decode(figures.data_uri(picture).partition(',')[2])
     with Image.open(BytesIO(content)) as inside, Image.open(path) as file:
         apart = np.abs(np.asarray(inside, float) - np.asarray(file, float))
     assert apart.mean() < 4
 
 
-def test_colours_inside_the_page_are_as_fine_as_brightness(tmp_path):
+def test_colours_inside_the_page_are_as_fine_as_brightness():
     picture = np.full((64, 64, 3), 90, np.uint8)
     picture[:, 32] = figures.MASK_COLOUR
-    figures.save_png(picture, tmp_path / 'a.png')
-    content = base64.b64decode(figures.data_uri(tmp_path / 'a.png').partition(',')[2])
+    content = base64.b64decode(figures.data_uri(picture).partition(',')[2])
     with Image.open(BytesIO(content)) as inside:
         column = np.asarray(inside, float)[:, 32].mean(axis=0)
     assert np.allclose(column, figures.MASK_COLOUR, atol=20)
