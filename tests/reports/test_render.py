@@ -387,3 +387,23 @@ def test_a_mask_beyond_the_image_is_shown():
     image[0, 4, 3], mask[1, 2, 6] = 1, True
     assert figures.occupied_box(image, mask) == (slice(0, 2), slice(2, 5), slice(3, 7))
     assert figures.occupied_box(image, mask & False)[1:] == (slice(4, 5), slice(3, 4))
+
+
+def test_a_coarser_figure_is_smaller_and_not_wider_than_a_mosaic(rng):
+    picture = rng.integers(0, 256, (40, figures.PICTURE_WIDTH + 100, 3)).astype(np.uint8)
+    sizes = []
+    for quality in (figures.QUALITY, 60, 20):
+        content = base64.b64decode(figures.data_uri(picture, quality).partition(',')[2])
+        with Image.open(BytesIO(content)) as shown:
+            sizes.append((shown.size, len(content)))
+    width = figures.PICTURE_WIDTH
+    assert [size for size, _ in sizes] == [(width + 100, 40), (width, 37), (width, 37)]
+    assert sizes[0][1] > sizes[1][1] > 2 * sizes[2][1]
+
+
+def test_mosaics_beyond_their_share_of_the_page_are_coarser(data, render, monkeypatch):
+    fine = _pictures(render(data))
+    monkeypatch.setattr('secondglance.reports.render.MOST_BYTES', 1)
+    coarse = _pictures(render(data))
+    assert len(coarse) == len(fine)
+    assert all(len(less) < len(more) for less, more in zip(coarse, fine, strict=True))
